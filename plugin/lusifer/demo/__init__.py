@@ -1,0 +1,1 @@
+"""The demonstration: real English documents, and questions in other languages."""

@@ -1,0 +1,281 @@
+"""Debian's English package descriptions, through the machine's own apt sources.
+
+``python -m lusifer.demo.debian OUT.jsonl`` writes one JSON line per package::
+
+    {"id": "gimp", "package": "gimp", "source": "gimp", "short": "GNU Image Manipulation …", "long": "…"}
+
+apt downloads into a private folder, so that the system's package lists are neither read nor changed, and
+nothing here needs to be root. apt checks the signatures as it always does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lusifer.errors import LusiferError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["DebianUnavailableError", "Package", "download_lists", "read_packages", "write_packages"]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TIMEOUT_S = 240.0
+"""Longest time for the whole download; what arrived by then is used."""
+
+
+class DebianUnavailableError(LusiferError):
+    """The machine has no apt, or its sources gave no package descriptions."""
+
+    status = 503
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One binary package and its description in English."""
+
+    id: str
+    package: str
+    source: str
+    """Name of the source package: packages of one source often share most of their text."""
+    short: str
+    long: str
+    """Paragraphs separated by an empty line; list items stand on lines of their own."""
+
+
+def download_lists(folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Path:
+    """Download the package lists of the machine's apt sources into ``folder``.
+
+    A source that can't be reached doesn't stop the others.
+
+    Returns:
+        The folder with the lists.
+
+    Raises:
+        DebianUnavailableError: There is no apt, or nothing could be downloaded.
+    """
+    apt = shutil.which("apt-get")
+    if apt is None:
+        raise DebianUnavailableError(
+            "This machine has no apt-get.", next_step="Use the small corpus that ships with the package."
+        )
+    folder = folder.resolve()
+    lists = folder / "lists"
+    for path in (lists / "partial", folder / "state", folder / "cache" / "archives" / "partial"):
+        path.mkdir(parents=True, exist_ok=True)
+    (folder / "state" / "status").touch()
+    configuration = folder / "apt.conf"
+    configuration.write_text(_configuration(folder), encoding="utf-8")
+    command = [apt, "--quiet=2", f"--config-file={configuration}", "update"]
+    problem = ""
+    try:
+        finished = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+        )
+        problem = finished.stderr.strip()
+    except subprocess.TimeoutExpired:
+        problem = f"apt-get update was stopped after {timeout_s:.0f} s"
+    except OSError as error:
+        problem = f"apt-get could not be started: {error}"
+    if problem:
+        logger.warning("apt-get update: %s", problem)
+    if not any(lists.glob("*_Packages")):
+        last = problem.splitlines()[-1] if problem else "it named no reason"
+        raise DebianUnavailableError(
+            f"apt downloaded no package list: {last}.",
+            next_step="Check the network and /etc/apt/sources.list, then run the same command again.",
+        )
+    return lists
+
+
+def _configuration(folder: Path) -> str:
+    """Settings read after the machine's own, so that its proxies and sources still count."""
+    lines = [
+        # Hooks of the desktop (PackageKit, AppStream) would touch the system as root.
+        "#clear APT::Update::Pre-Invoke;",
+        "#clear APT::Update::Post-Invoke;",
+        "#clear APT::Update::Post-Invoke-Success;",
+        # Container images switch the descriptions off.
+        "#clear Acquire::Languages;",
+        'Acquire::Languages { "en"; };',
+        'Acquire::GzipIndexes "false";',
+        'Acquire::Retries "3";',
+        'Acquire::http::Timeout "20";',
+        'Acquire::https::Timeout "20";',
+        'Acquire::IndexTargets::deb-src::Sources::DefaultEnabled "false";',
+        'APT::Get::List-Cleanup "false";',
+        # The account _apt can't write into a private folder.
+        'APT::Sandbox::User "root";',
+        'Debug::NoLocking "true";',
+        f'Dir::State "{folder}/state";',
+        f'Dir::State::Lists "{folder}/lists";',
+        f'Dir::State::status "{folder}/state/status";',
+        f'Dir::Cache "{folder}/cache";',
+    ]
+    lines += [f'{target}::DefaultEnabled "false";' for target in _other_targets()]
+    return "\n".join(lines) + "\n"
+
+
+def _other_targets() -> list[str]:
+    """Names of what apt would also download: lists of file names (hundreds of MB), icons and the like."""
+    dump = shutil.which("apt-config")
+    if dump is None:
+        return []
+    try:
+        finished = subprocess.run(
+            [dump, "dump", "Acquire::IndexTargets"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    targets = set()
+    for line in finished.stdout.splitlines():
+        parts = line.split(" ", 1)[0].split("::")
+        if len(parts) >= 4 and parts[2] == "deb" and parts[3] not in {"Packages", "Translations"}:
+            targets.add("::".join(parts[:4]))
+    return sorted(targets)
+
+
+def read_packages(lists: Path) -> list[Package]:
+    """Join the lists of packages with their descriptions.
+
+    Args:
+        lists: Folder with files ``*_Packages`` and ``*_i18n_Translation-en``.
+
+    Returns:
+        Every package once, sorted by name. Of several versions, the one of the larger list is kept: that is
+        the release itself rather than its updates.
+    """
+    descriptions: dict[tuple[str, str], str] = {}
+    for path in lists.glob("*_i18n_Translation-en"):
+        for stanza in _stanzas(path, {"Package", "Description-md5", "Description-en"}):
+            if "Description-en" in stanza:
+                key = (stanza.get("Package", ""), stanza.get("Description-md5", ""))
+                descriptions.setdefault(key, stanza["Description-en"])
+    packages: dict[str, Package] = {}
+    wanted = {"Package", "Source", "Description", "Description-md5"}
+    by_size = sorted(lists.glob("*_Packages"), key=lambda path: (-path.stat().st_size, path.name))
+    for path in by_size:
+        for stanza in _stanzas(path, wanted):
+            name = stanza.get("Package", "")
+            inline = stanza.get("Description", "")
+            if not name or name in packages:
+                continue
+            checksum = stanza.get("Description-md5") or _description_md5(inline)
+            text = descriptions.get((name, checksum), inline)
+            short, long = _split_description(text)
+            if short:
+                source = stanza.get("Source", name).split(" ", 1)[0]
+                packages[name] = Package(id=name, package=name, source=source, short=short, long=long)
+    return [packages[name] for name in sorted(packages)]
+
+
+def _stanzas(path: Path, wanted: set[str]) -> Iterator[dict[str, str]]:
+    """Stanzas of a control file, with the ``wanted`` fields only; continuation lines keep their indent."""
+    stanza: dict[str, str] = {}
+    continued = ""
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        for raw in lines:
+            line = raw.rstrip("\n")
+            if not line:
+                if stanza:
+                    yield stanza
+                stanza, continued = {}, ""
+            elif line[0] in " \t":
+                if continued:
+                    stanza[continued] += "\n" + line
+            else:
+                field, _, value = line.partition(":")
+                continued = field if field in wanted else ""
+                if continued:
+                    stanza[field] = value.strip()
+    if stanza:
+        yield stanza
+
+
+def _description_md5(description: str) -> str:
+    """The checksum that apt files a description under; Debian's format fixes the kind of hash."""
+    return hashlib.md5(f"{description}\n".encode(), usedforsecurity=False).hexdigest()
+
+
+def _split_description(description: str) -> tuple[str, str]:
+    """Short description, and the long one as paragraphs (``" ."`` is Debian's empty line)."""
+    short, *rest = description.split("\n")
+    paragraphs: list[list[str]] = [[]]
+    for line in rest:
+        text = line[1:]
+        if text.strip() in {"", "."}:
+            paragraphs.append([])
+        elif paragraphs[-1] and not _starts_item(text):
+            paragraphs[-1][-1] += " " + text.strip()
+        else:
+            paragraphs[-1].append(text.strip())
+    return short.strip(), "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
+
+
+def _starts_item(text: str) -> bool:
+    return text.startswith(" ") or text[:2] in {"* ", "- ", "+ ", "• "}
+
+
+def write_packages(packages: Iterable[Package], path: Path) -> int:
+    """Write JSON lines; the file appears only when it is complete.
+
+    Returns:
+        The number of packages written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as lines:
+            for package in packages:
+                lines.write(json.dumps(asdict(package), ensure_ascii=False) + "\n")
+                count += 1
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Download the descriptions and write them to the file named by the only argument."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    given = sys.argv[1:] if arguments is None else arguments
+    if len(given) != 1 or given[0] in {"-h", "--help"}:
+        sys.stderr.write("Usage: python -m lusifer.demo.debian OUT.jsonl\n")
+        return 0 if given in (["-h"], ["--help"]) else 2
+    try:
+        with tempfile.TemporaryDirectory(prefix="lusifer-apt-") as folder:
+            count = write_packages(read_packages(download_lists(Path(folder))), Path(given[0]))
+    except LusiferError as error:
+        sys.stderr.write(f"{error.message}\n{error.next_step}\n")
+        return 1
+    logger.info("%d packages written to %s", count, given[0])
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
