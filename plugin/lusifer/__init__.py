@@ -1,0 +1,125 @@
+"""LUSIFER: texts of any language as unit vectors, for Qdrant and Weaviate.
+
+::
+
+    from lusifer import Vectorizer
+
+    vectorizer = Vectorizer.load()
+    question = vectorizer.embed_query("Wie packe ich ein Archiv aus?")
+    answers = vectorizer.embed_documents(["tar extracts archives", "ls lists files"])
+    print(answers.vectors @ question.vector)
+
+Names are imported on first use, so that ``import lusifer`` costs milliseconds and needs none of the extras.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lusifer.bundle import Bundle, Manifest
+    from lusifer.defaults import default_bundle
+    from lusifer.engines.base import Engine
+    from lusifer.engines.fake import FakeEngine, Faults
+    from lusifer.engines.onnx import OnnxEngine
+    from lusifer.errors import (
+        BundleCorruptError,
+        BundleError,
+        BundleNotFoundError,
+        BundleSchemaError,
+        EngineBusyError,
+        EngineError,
+        EngineOutputError,
+        FingerprintMismatchError,
+        IndexCorruptError,
+        IndexLockedError,
+        IndexNotFoundError,
+        InvalidDimensionError,
+        InvalidInputError,
+        InvalidTextError,
+        LusiferError,
+        MissingExtraError,
+        StorageFullError,
+        StoreError,
+        TextTooLongError,
+    )
+    from lusifer.qdrant.embedded import EmbeddedStore
+    from lusifer.store import Document, Hit, Store
+    from lusifer.texts import check_text
+    from lusifer.vectorizer import Embedding, Embeddings, LongTextPolicy, Role, Vectorizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bundle",
+    "BundleCorruptError",
+    "BundleError",
+    "BundleNotFoundError",
+    "BundleSchemaError",
+    "Document",
+    "EmbeddedStore",
+    "Embedding",
+    "Embeddings",
+    "Engine",
+    "EngineBusyError",
+    "EngineError",
+    "EngineOutputError",
+    "FakeEngine",
+    "Faults",
+    "FingerprintMismatchError",
+    "Hit",
+    "IndexCorruptError",
+    "IndexLockedError",
+    "IndexNotFoundError",
+    "InvalidDimensionError",
+    "InvalidInputError",
+    "InvalidTextError",
+    "LongTextPolicy",
+    "LusiferError",
+    "Manifest",
+    "MissingExtraError",
+    "OnnxEngine",
+    "Role",
+    "StorageFullError",
+    "Store",
+    "StoreError",
+    "TextTooLongError",
+    "Vectorizer",
+    "__version__",
+    "check_text",
+    "default_bundle",
+]
+
+_MODULE_OF = {
+    "Bundle": "lusifer.bundle",
+    "Document": "lusifer.store",
+    "EmbeddedStore": "lusifer.qdrant.embedded",
+    "Embedding": "lusifer.vectorizer",
+    "Embeddings": "lusifer.vectorizer",
+    "Engine": "lusifer.engines.base",
+    "FakeEngine": "lusifer.engines.fake",
+    "Faults": "lusifer.engines.fake",
+    "Hit": "lusifer.store",
+    "LongTextPolicy": "lusifer.vectorizer",
+    "Manifest": "lusifer.bundle",
+    "OnnxEngine": "lusifer.engines.onnx",
+    "Role": "lusifer.vectorizer",
+    "Store": "lusifer.store",
+    "Vectorizer": "lusifer.vectorizer",
+    "check_text": "lusifer.texts",
+    "default_bundle": "lusifer.defaults",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import an exported name from its module on first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'lusifer' has no attribute {name!r}")
+    value: object = getattr(import_module(_MODULE_OF.get(name, "lusifer.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,1 @@
+"""Qdrant: the embedded store that runs inside this process."""

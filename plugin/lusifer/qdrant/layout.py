@@ -1,0 +1,172 @@
+"""The folder of an embedded index, and who may write in it.
+
+::
+
+    my-index/
+      index.json       what lies here; written last, so a folder without it is no index
+      index.lock       held by the one process that has the index open
+      shard/           the engine's files
+      shard.partial/   only while an index is created; never holds a document
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lusifer.errors import IndexCorruptError, IndexNotFoundError, StorageFullError, StoreError
+from lusifer.qdrant.edge import locked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["MARGIN_BYTES", "FolderLock", "IndexFile", "free_space_or_raise", "read_index", "write_index"]
+
+INDEX_SCHEMA_VERSION = 1
+MARGIN_BYTES = 128 * 1024**2
+"""Free space that must remain after a write. The engine maps files of 32 MiB (a payload page, a chunk of vectors,
+two log segments) and grows into them; on a filesystem without sparse files they take their full size at once."""
+
+_KNOWN_NAMES = {"index.json.partial", "index.lock", "shard.partial"}
+
+
+class IndexFile(BaseModel):
+    """``index.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    schema_version: Literal[1] = 1
+    fingerprint: Annotated[str, Field(min_length=1)]
+    """Model whose vectors lie here."""
+    dimension: Annotated[int, Field(gt=0)]
+    model: str
+    """The model's name for people."""
+    vector_name: Annotated[str, Field(min_length=1)] = "lusifer"
+
+
+class FolderLock:
+    """Advisory lock on ``index.lock``, released by the system when the process dies.
+
+    The engine locks too, but only while its log is open: not during creation and not between closing and
+    loading around ``optimize``, when a second process would find the door open.
+
+    Args:
+        path: The index folder; it must exist.
+
+    Raises:
+        IndexLockedError: Another process, or another store in this one, holds it.
+        StoreError: The lock file can't be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._descriptor = os.open(path / "index.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StoreError(
+                f"The index {path} can't be locked: {error}.",
+                next_step="Check that the folder can be written to.",
+            ) from error
+        try:
+            import fcntl
+        except ImportError:  # no flock on Windows: there the engine's own lock has to do
+            return
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.release()
+            raise locked(path) from error
+
+    def release(self) -> None:
+        """Let others in; calling it twice is fine."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def read_index(path: Path) -> IndexFile:
+    """Read ``index.json``.
+
+    Raises:
+        IndexNotFoundError: There is none.
+        IndexCorruptError: It is damaged.
+        StoreError: It was written by a newer version.
+    """
+    try:
+        raw = (path / "index.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise IndexNotFoundError(
+            f"No index at {path}.", next_step=f"Fill one with: lusifer index FILE --index {path}"
+        ) from error
+    try:
+        fields = json.loads(raw)
+        version = fields.get("schema_version") if isinstance(fields, dict) else None
+        if isinstance(version, int) and version > INDEX_SCHEMA_VERSION:
+            raise StoreError(
+                f"The index {path} has schema version {version}, this LUSIFER reads up to {INDEX_SCHEMA_VERSION}.",
+                next_step="Upgrade with pip install --upgrade lusifer, or index again into a new folder.",
+            )
+        return IndexFile.model_validate(fields)
+    except (ValueError, ValidationError) as error:
+        reason = " ".join(str(error).split())
+        raise IndexCorruptError(
+            f"{path / 'index.json'} can't be read: {reason}.",
+            next_step="Restore the file from a copy, or index again into a new folder.",
+        ) from error
+
+
+def write_index(path: Path, index: IndexFile) -> None:
+    """Write ``index.json`` whole or not at all, and make it survive a power cut."""
+    partial = path / "index.json.partial"
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(index.model_dump_json(indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path / "index.json")
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def clear_leftovers(path: Path) -> None:
+    """Remove what an interrupted creation left; called with the lock held.
+
+    Raises:
+        StoreError: The folder holds files that are not ours; they are left alone.
+    """
+    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in _KNOWN_NAMES | {"shard"})
+    if foreign:
+        raise StoreError(
+            f"{path} holds other files ({', '.join(foreign[:3])}) and no index.",
+            next_step="Choose an empty or new folder for the index.",
+        )
+    shutil.rmtree(path / "shard.partial", ignore_errors=True)
+    (path / "index.json.partial").unlink(missing_ok=True)
+
+
+def allocated_bytes(path: Path) -> int:
+    """Disk space a folder takes; the engine's files are sparse, so their sizes say little."""
+    return sum(file.stat().st_blocks * 512 for file in path.rglob("*") if file.is_file())
+
+
+def free_space_or_raise(path: Path, needed_bytes: int, what: str) -> None:
+    """Check for room before the engine writes.
+
+    The engine writes through mapped memory, where a full disk is no error code but the signal SIGBUS, which
+    kills the process. So the question must be asked before.
+
+    Raises:
+        StorageFullError: Less than ``needed_bytes`` plus the margin is free.
+    """
+    free_bytes = shutil.disk_usage(path).free
+    if free_bytes < needed_bytes + MARGIN_BYTES:
+        raise StorageFullError(
+            f"{what} needs {needed_bytes / 1e6:.1f} MB and a margin of {MARGIN_BYTES / 1e6:.0f} MB, "
+            f"{free_bytes / 1e6:.1f} MB are free at {path}; nothing was written.",
+            next_step="Free space and run again; what was acknowledged before is kept.",
+        )

@@ -1,0 +1,302 @@
+"""From texts to checked unit vectors: prompts, tokens, long texts, batches, dimensions.
+
+::
+
+    text ─ check ─ role prompt ─ tokens ─ cut or windows ─ length-sorted batches ─ engine ─ guards ─ order restored
+
+A text has one vector: alone, in a batch, in any order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from lusifer.batches import run_batches
+from lusifer.bundle import Bundle
+from lusifer.errors import EngineOutputError, InvalidDimensionError, InvalidInputError, LusiferError
+from lusifer.texts import check_text
+from lusifer.tokens import TextTokenizer, TokenRows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from lusifer.engines.base import Engine
+
+__all__ = ["Embedding", "Embeddings", "LongTextPolicy", "Role", "Vectorizer"]
+
+LongTextPolicy = Literal["truncate", "mean_of_windows", "error"]
+"""What happens to a text over the token limit: cut it and say so, average its windows, or refuse it."""
+
+Role = Literal["query", "document"]
+"""A question, or a text that may answer one. The prompts differ, so the role must never be lost."""
+
+_CHUNK_CHARACTERS = 1_000_000
+"""Characters that :meth:`Vectorizer.stream` holds at most before it embeds, whatever the window."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The vector of one text, and how much of the text is in it."""
+
+    vector: NDArray[np.float32]
+    """``(D,)``, unit norm."""
+    tokens: int
+    """Tokens fed to the model, prompt and special tokens included, over all windows."""
+    truncated: bool
+    """Whether the end of the text was cut off."""
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The vectors of N texts, in the order of the texts."""
+
+    vectors: NDArray[np.float32]
+    """``(N, D)``, unit norm."""
+    tokens: tuple[int, ...]
+    truncated: tuple[bool, ...]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: int) -> Embedding:
+        return Embedding(self.vectors[index], self.tokens[index], self.truncated[index])
+
+    def __iter__(self) -> Iterator[Embedding]:
+        return (self[index] for index in range(len(self)))
+
+
+class Vectorizer:
+    """Embeds texts with the model of a bundle.
+
+    Args:
+        bundle: The opened bundle: prompts, limits, tokenizer.
+        engine: What runs the model. The vectorizer closes it with itself.
+        long_text: What happens to a text over the token limit.
+        batch_tokens: Padded tokens (rows x longest row) the engine gets at once; bounds memory.
+        dimension: Length of the vectors, one of the bundle's Matryoshka dimensions; by default the full one.
+
+    Raises:
+        InvalidDimensionError: The model was not trained for this dimension.
+        InvalidInputError: An unknown policy, or ``batch_tokens`` below 1.
+        BundleCorruptError: The tokenizer can't be read, or a prompt leaves no room for text.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        *,
+        long_text: LongTextPolicy = "truncate",
+        batch_tokens: int = 4096,
+        dimension: int | None = None,
+    ) -> None:
+        manifest = bundle.manifest
+        _one_of("long_text", long_text, get_args(LongTextPolicy))
+        if batch_tokens < 1:
+            raise InvalidInputError(
+                f"batch_tokens is {batch_tokens}, at least 1 is needed.",
+                next_step="Leave it out, or use 4096.",
+            )
+        if dimension is not None and dimension not in manifest.matryoshka_dimensions:
+            valid = ", ".join(map(str, manifest.matryoshka_dimensions))
+            raise InvalidDimensionError(
+                f"Dimension {dimension} is not one the model {manifest.name} was trained for: {valid}.",
+                next_step=f"Use one of {valid}.",
+            )
+        self.bundle = bundle
+        self.engine = engine
+        self.long_text: LongTextPolicy = long_text
+        self.batch_tokens = batch_tokens
+        self._dimension = dimension or manifest.dimension
+        self._tokenizer = TextTokenizer(bundle)
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str | None = None,
+        *,
+        long_text: LongTextPolicy = "truncate",
+        batch_tokens: int = 4096,
+        dimension: int | None = None,
+        threads: int | None = None,
+        verify: bool = True,
+    ) -> Vectorizer:
+        """Open a bundle and run it with ONNX Runtime.
+
+        Args:
+            path: The bundle's folder; by default :func:`lusifer.defaults.default_bundle`, which builds it once.
+            long_text: See the class.
+            batch_tokens: See the class.
+            dimension: See the class.
+            threads: Engine threads; by default one for each usable physical core.
+            verify: Hash the bundle's files before trusting them.
+
+        Raises:
+            BundleError: The bundle is missing, damaged or too new.
+            MissingExtraError: An optional dependency is not installed.
+            InvalidDimensionError: The model was not trained for this dimension.
+        """
+        from lusifer.defaults import default_bundle
+        from lusifer.engines.onnx import OnnxEngine
+
+        bundle = Bundle.open(default_bundle() if path is None else path, verify=verify)
+        engine = OnnxEngine(bundle.model_path, threads=threads)
+        return cls(bundle, engine, long_text=long_text, batch_tokens=batch_tokens, dimension=dimension)
+
+    @property
+    def dimension(self) -> int:
+        """Length D of the vectors this vectorizer answers."""
+        return self._dimension
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the model; vectors of different fingerprints must not be compared."""
+        return self.bundle.manifest.fingerprint
+
+    def embed_query(self, text: str) -> Embedding:
+        """Embed one question; raises as :meth:`embed` does."""
+        return self.embed([text], "query")[0]
+
+    def embed_queries(self, texts: Sequence[str]) -> Embeddings:
+        """Embed questions; raises as :meth:`embed` does."""
+        return self.embed(texts, "query")
+
+    def embed_documents(self, texts: Sequence[str]) -> Embeddings:
+        """Embed texts that may answer questions; raises as :meth:`embed` does."""
+        return self.embed(texts, "document")
+
+    def embed(self, texts: Sequence[str], role: Role) -> Embeddings:
+        """Embed N texts; the answer has vectors ``(N, D)`` in their order.
+
+        Raises:
+            InvalidTextError: A text can't be embedded; the message names its index, and nothing was computed.
+            TextTooLongError: The policy is ``error`` and a text is over the limit; nothing was computed.
+            EngineOutputError: The engine's answer failed a check, so there is no vector to return.
+            EngineBusyError: Not even one text fits in memory.
+            EngineError: The engine can't run.
+        """
+        _one_of("role", role, get_args(Role))
+        if isinstance(texts, str):
+            raise InvalidInputError(
+                "Got one string where a list of texts is expected.", next_step="Put the text in a list."
+            )
+        for index, text in enumerate(texts):
+            try:
+                check_text(text)
+            except LusiferError as error:
+                raise _at(index, error) from error
+        return self._embed_rows(self._rows(texts, role))
+
+    def stream(
+        self, texts: Iterable[str], role: Role, *, window: int = 512
+    ) -> Iterator[Embedding | LusiferError]:
+        """Embed any number of texts in constant memory, in their order.
+
+        A text that can't be embedded yields its error in its place, so one bad line does not lose the others.
+        Errors that are not about one text (a broken engine, say) are raised.
+
+        Args:
+            texts: Read one window ahead, no further.
+            role: Of all texts.
+            window: Texts that are sorted by length and embedded together; more texts, less padding.
+
+        Raises:
+            EngineError: As in :meth:`embed`.
+        """
+        _one_of("role", role, get_args(Role))
+        chunk: list[str] = []
+        characters = 0
+        for text in texts:
+            chunk.append(text)
+            characters += len(text) if isinstance(text, str) else 0
+            if len(chunk) >= window or characters >= _CHUNK_CHARACTERS:
+                yield from self._embed_chunk(chunk, role)
+                chunk, characters = [], 0
+        yield from self._embed_chunk(chunk, role)
+
+    def close(self) -> None:
+        """Close the engine."""
+        self.engine.close()
+
+    def __enter__(self) -> Vectorizer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _embed_chunk(self, texts: Sequence[str], role: Role) -> Iterator[Embedding | LusiferError]:
+        errors: dict[int, InvalidInputError] = {}
+        for index, text in enumerate(texts):
+            try:
+                check_text(text)
+            except InvalidInputError as error:
+                errors[index] = error
+        outcomes = iter(
+            self._tokenizer.rows([t for i, t in enumerate(texts) if i not in errors], role, self.long_text)
+        )
+        merged = [errors[index] if index in errors else next(outcomes) for index in range(len(texts))]
+        embedded = iter(self._embed_rows([rows for rows in merged if isinstance(rows, TokenRows)]))
+        for outcome in merged:
+            yield next(embedded) if isinstance(outcome, TokenRows) else outcome
+
+    def _rows(self, texts: Sequence[str], role: Role) -> list[TokenRows]:
+        rows: list[TokenRows] = []
+        # In slices, so that the tokenizer's own bulky records never exist for all texts at once.
+        for start in range(0, len(texts), 512):
+            outcomes = self._tokenizer.rows(texts[start : start + 512], role, self.long_text)
+            for index, outcome in enumerate(outcomes, start):
+                if isinstance(outcome, InvalidInputError):
+                    raise _at(index, outcome) from outcome
+                rows.append(outcome)
+        return rows
+
+    def _embed_rows(self, rows: Sequence[TokenRows]) -> Embeddings:
+        manifest = self.bundle.manifest
+        windows = [window for text in rows for window in text.windows]
+        computed = run_batches(
+            self.engine,
+            windows,
+            dimension=manifest.dimension,
+            pad_token_id=manifest.pad_token_id,
+            batch_tokens=self.batch_tokens,
+        )
+        vectors = np.empty((len(rows), self._dimension), dtype=np.float32)
+        start = 0
+        for index, text in enumerate(rows):
+            end = start + len(text.windows)
+            vectors[index] = self._finish(computed[start:end], text.weights)
+            start = end
+        return Embeddings(
+            vectors, tuple(text.tokens for text in rows), tuple(text.truncated for text in rows)
+        )
+
+    def _finish(self, windows: NDArray[np.float32], weights: Sequence[int]) -> NDArray[np.float32]:
+        """Mean ``(D,)`` of the windows ``(W, D_full)`` by their content tokens, cut to D and of unit norm."""
+        if len(windows) == 1 and self._dimension == windows.shape[1]:
+            return windows[0]
+        # Float64 keeps the mean of hundreds of windows as exact as one vector.
+        total = np.asarray(weights, dtype=np.float64) @ windows.astype(np.float64)
+        cut = total[: self._dimension]
+        norm = float(np.linalg.norm(cut))
+        if norm < 1e-6 * float(np.sum(weights)):
+            raise EngineOutputError(
+                f"The first {self._dimension} numbers of a vector have norm {norm:.1e}: it has no direction.",
+                next_step="Use the full dimension, or the policy 'truncate'.",
+            )
+        unit: NDArray[np.float32] = (cut / norm).astype(np.float32)
+        return unit
+
+
+def _one_of(name: str, value: object, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise InvalidInputError(f"{name} is {value!r}.", next_step=f"Use one of {', '.join(valid)}.")
+
+
+def _at(index: int, error: LusiferError) -> LusiferError:
+    return type(error)(f"Text {index}: {error.message}", next_step=error.next_step)
