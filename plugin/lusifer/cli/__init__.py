@@ -1,0 +1,1 @@
+"""The ``lusifer`` command: one small file for each of its commands."""

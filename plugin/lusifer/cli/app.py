@@ -1,0 +1,136 @@
+"""The ``lusifer`` command.
+
+Commands import what they need when they run, so that ``lusifer --help`` answers at once and needs no extra.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lusifer.cli.common import guarded, start_logging
+from lusifer.cli.demo import EXAMPLES as DEMO_EXAMPLES
+from lusifer.cli.demo import demo
+from lusifer.cli.embed import EXAMPLES as EMBED_EXAMPLES
+from lusifer.cli.embed import embed
+from lusifer.cli.index import EXAMPLES as INDEX_EXAMPLES
+from lusifer.cli.index import index
+from lusifer.cli.info import EXAMPLES as INFO_EXAMPLES
+from lusifer.cli.info import info
+from lusifer.cli.search import EXAMPLES as SEARCH_EXAMPLES
+from lusifer.cli.search import search
+from lusifer.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="lusifer",
+    help="Cross-language search: texts of any language as unit vectors.",
+    epilog="Start with: lusifer demo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _flowing(docstring: str) -> str:
+    """Paragraphs without their line breaks, which the help would keep at our width, not at the terminal's."""
+    paragraphs = inspect.cleandoc(docstring).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+for command, examples in (
+    (embed, EMBED_EXAMPLES),
+    (index, INDEX_EXAMPLES),
+    (search, SEARCH_EXAMPLES),
+    (info, INFO_EXAMPLES),
+    (demo, DEMO_EXAMPLES),
+):
+    # Empty lines, because the help joins lines that follow each other.
+    app.command(help=_flowing(command.__doc__ or ""), epilog="\n\n".join(("Examples:", *examples)))(
+        guarded(command)
+    )
+
+
+@app.callback()
+def _common(
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Log more; twice for everything.")
+    ] = 0,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=lambda value: _show_version(value), help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    start_logging(verbose)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from lusifer import __version__
+
+        typer.echo(f"lusifer {__version__}")
+        raise typer.Exit
+
+
+def _lazy(name: str, module: str, attribute: str, extra: str, summary: str) -> None:
+    """Register a group of another component, imported only when it is called."""
+
+    def run(
+        arguments: Annotated[list[str] | None, typer.Argument(metavar="COMMAND [ARGS]...")] = None,
+    ) -> None:
+        group = typer.main.get_command(_load(name, module, attribute, extra))
+        # Without a command of its own a group shows its help.
+        code = group.main(arguments or ["--help"], prog_name=f"lusifer {name}", standalone_mode=False)
+        if isinstance(code, int) and code:
+            raise typer.Exit(code)
+
+    app.command(
+        name,
+        help=summary,
+        short_help=summary,
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    )(guarded(run))
+
+
+def _load(name: str, module: str, attribute: str, extra: str) -> typer.Typer:
+    try:
+        group: typer.Typer = getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"lusifer {name} can't start: {error}.", next_step=f"Run pip install 'lusifer[{extra}]'"
+        ) from error
+    return group
+
+
+_lazy("train", "lusifer_training.cli", "train_app", "train", "Train a model (extra: train).")
+_lazy("eval", "lusifer_training.cli", "eval_app", "eval", "Measure a model across languages (extra: eval).")
+_lazy(
+    "export", "lusifer_export.cli", "export_app", "export", "Compile a model into a bundle (extra: export)."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and end the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # Texts are in any script, whatever the terminal's own encoding is.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    command: Callable[..., object] = typer.main.get_command(app).main
+    try:
+        command(list(arguments) if arguments is not None else None, prog_name="lusifer")
+    except KeyboardInterrupt:
+        # Between two guarded pieces of code, for example while modules load.
+        raise SystemExit(130) from None

@@ -1,0 +1,146 @@
+"""``lusifer embed``: texts in, vectors out."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from lusifer.cli.common import EXIT_ERROR, BundleOption, JsonOption, load_vectorizer, write_json
+from lusifer.errors import InvalidInputError, InvalidTextError, LusiferError
+from lusifer.lines import decode_utf8, read_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lusifer.vectorizer import Embedding
+
+__all__ = ["EXAMPLES", "LongText", "Role", "embed"]
+
+EXAMPLES = (
+    'lusifer embed --role query "Wie spät ist es?"',
+    "lusifer embed --role document --input texts.txt --json > vectors.jsonl",
+)
+
+WINDOW = 512
+"""Texts embedded together, then written."""
+
+_NUMBERS_SHOWN = 8
+
+
+class Role(StrEnum):
+    """What a text is for; the model reads the two differently."""
+
+    query = "query"
+    document = "document"
+
+
+class LongText(StrEnum):
+    """What happens to a text over the token limit."""
+
+    truncate = "truncate"
+    mean_of_windows = "mean_of_windows"
+    error = "error"
+
+
+def embed(
+    role: Annotated[Role, typer.Option("--role", help="Whether the texts are questions or documents.")],
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts to embed.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--input", metavar="FILE", help="Read one text a line, UTF-8; - is standard input."),
+    ] = None,
+    as_json: JsonOption = False,
+    bundle: BundleOption = None,
+    dimension: Annotated[
+        int | None,
+        typer.Option("--dimension", help="Shorter vectors, if the model has them."),
+    ] = None,
+    long_text: Annotated[
+        LongText, typer.Option("--long-text", help="What happens to a text over the token limit.")
+    ] = LongText.truncate,
+) -> None:
+    """Embed texts as unit vectors.
+
+    With --json every text gives one line in the order given; a text that can't be embedded gives a line with
+    its error in its place, and the exit code is 1.
+    """
+    if bool(texts) == (source is not None):
+        raise typer.BadParameter("Give texts or --input, one of the two.")
+    failed = 0
+    with (
+        _lines(texts or [], source) as (lines, bad),
+        load_vectorizer(bundle, long_text=long_text.value, dimension=dimension) as vectorizer,
+    ):
+        results = vectorizer.stream(lines, role.value, window=WINDOW)
+        for number, result in enumerate(results, start=1):
+            result = bad.pop(number, result)
+            failed += isinstance(result, LusiferError)
+            _show(number, result, as_json=as_json)
+            if number % WINDOW == 0:
+                sys.stdout.flush()
+    if failed:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@contextmanager
+def _lines(
+    texts: list[str], source: str | None
+) -> Iterator[tuple[Iterable[str], dict[int, InvalidTextError]]]:
+    """Texts one by one, and errors of lines that are no text, by line number.
+
+    Such a line still passes the vectorizer, as an empty text, so that answers keep their places.
+    """
+    bad: dict[int, InvalidTextError] = {}
+    if source is None:
+        yield texts, bad
+    elif source == "-":
+        yield _decoded(sys.stdin.buffer, bad), bad
+    else:
+        with _opened(Path(source)) as file:
+            yield _decoded(file, bad), bad
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInputError(
+            f"{path} can't be opened: {reason}.", next_step="Name a text file, or - for standard input."
+        ) from error
+
+
+def _decoded(file: IO[bytes], bad: dict[int, InvalidTextError]) -> Iterator[str]:
+    for line in read_lines(file):
+        try:
+            text = decode_utf8(line)
+        except InvalidTextError as error:
+            bad[line.number] = error
+            text = ""
+        yield text
+
+
+def _show(number: int, result: Embedding | LusiferError, *, as_json: bool) -> None:
+    if isinstance(result, LusiferError):
+        if as_json:
+            write_json({"error": {**result.as_dict(), "line": number}})
+        else:
+            sys.stderr.write(f"Text {number}: {result.message}\n{result.next_step}\n")
+        return
+    if as_json:
+        # Seven digits are what a float32 holds for sure, and half the bytes of repr.
+        vector = ", ".join([f"{value:.7g}" for value in result.vector.tolist()])
+        truncated = "true" if result.truncated else "false"
+        sys.stdout.write(
+            f'{{"embedding": [{vector}], "tokens": {result.tokens}, "truncated": {truncated}}}\n'
+        )
+        return
+    shown = " ".join(f"{value:+.4f}" for value in result.vector[:_NUMBERS_SHOWN].tolist())
+    cut = ", cut at the token limit" if result.truncated else ""
+    more = " …" if len(result.vector) > _NUMBERS_SHOWN else ""
+    sys.stdout.write(f"{number}: {len(result.vector)} numbers, {result.tokens} tokens{cut}: {shown}{more}\n")

@@ -1,0 +1,143 @@
+"""``lusifer index``: documents into a search index."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lusifer.cli.common import (
+    DEFAULT_INDEX,
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    BundleOption,
+    IndexOption,
+    JsonOption,
+    console,
+    load_vectorizer,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lusifer.documents import DocumentSource
+    from lusifer.indexing import IndexReport
+
+__all__ = ["EXAMPLES", "index", "progress_bar"]
+
+EXAMPLES = (
+    "lusifer index articles.jsonl --text-field body --index ./articles",
+    "lusifer index ./notes",
+)
+
+_REJECTED_SHOWN = 10
+
+
+def index(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A .jsonl or .csv file (.gz too), a folder of .txt or .md files, or - for JSON lines.",
+        ),
+    ],
+    index_path: IndexOption = DEFAULT_INDEX,
+    text_field: Annotated[str, typer.Option("--text-field", help="Field or column with the text.")] = "text",
+    id_field: Annotated[
+        str, typer.Option("--id-field", help="Field or column with the id; without one, the text's sha256.")
+    ] = "id",
+    window: Annotated[
+        int, typer.Option("--window", min=1, help="Documents that are embedded and stored together.")
+    ] = 256,
+    bundle: BundleOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Embed documents and store them; what is stored already is skipped.
+
+    A record that can't be indexed is reported, the rest goes on, and the exit code is 1. After Ctrl-C the
+    same command goes on where it stopped.
+    """
+    from lusifer.documents import DocumentSource
+    from lusifer.indexing import index_documents
+    from lusifer.qdrant.embedded import EmbeddedStore
+
+    documents = DocumentSource(source, text_field=text_field, id_field=id_field)
+    with load_vectorizer(bundle) as vectorizer:
+        model = vectorizer.bundle.manifest.name
+        with EmbeddedStore.open_or_create(
+            index_path, fingerprint=vectorizer.fingerprint, dimension=vectorizer.dimension, model=model
+        ) as store:
+            with progress_bar(documents) as on_progress:
+                report = index_documents(documents, vectorizer, store, window=window, on_progress=on_progress)
+            if report.added and not report.interrupted:
+                store.optimize()
+            count = store.count()
+    if as_json:
+        write_json({**report.as_dict(), "index": str(index_path), "count": count})
+    else:
+        _show(report, count, str(index_path))
+    if report.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if report.rejected_count:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@contextmanager
+def progress_bar(
+    documents: DocumentSource | None, total: int | None = None
+) -> Iterator[Callable[[IndexReport], None]]:
+    """A function to call after each window; it draws only on a terminal.
+
+    Args:
+        documents: Tells how much of the source was read.
+        total: Number of documents, where it is known instead.
+    """
+    terminal = console(stderr=True)
+    if not terminal.is_terminal:
+        yield lambda report: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("Indexing"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[counts]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=terminal,
+    ) as progress:
+        task = progress.add_task("index", total=None, counts="")
+
+        def on_progress(report: IndexReport) -> None:
+            fraction = report.read / total if total else documents.fraction if documents else None
+            rate = report.read / max(report.seconds, 1e-9)
+            counts = f"{report.read:,} documents, {rate:.0f}/s"
+            progress.update(
+                task, total=None if fraction is None else 1.0, completed=fraction or 0.0, counts=counts
+            )
+
+        yield on_progress
+
+
+def _show(report: IndexReport, count: int, index_path: str) -> None:
+    write = sys.stdout.write
+    rate = report.added / max(report.seconds, 1e-9)
+    write(
+        f"{report.added:,} added, {report.unchanged:,} unchanged, {report.rejected_count:,} rejected "
+        f"in {report.seconds:.1f} s ({rate:.0f} documents/s, {report.tokens:,} tokens)\n"
+    )
+    write(f"{count:,} documents in {index_path}\n")
+    if report.truncated:
+        write(f"{report.truncated:,} documents were cut at the model's token limit.\n")
+    for record in report.rejected[:_REJECTED_SHOWN]:
+        sys.stderr.write(f"Rejected {record.where}: {record.reason} {record.next_step}\n")
+    hidden = report.rejected_count - _REJECTED_SHOWN
+    if hidden > 0:
+        sys.stderr.write(f"… and {hidden:,} more; --json lists up to 100.\n")
+    if report.interrupted:
+        sys.stderr.write("Interrupted. What was counted is stored; the same command goes on from here.\n")

@@ -1,0 +1,86 @@
+"""``lusifer info``: which model this is, and with which versions it runs."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from lusifer.cli.common import BundleOption, JsonOption, console, write_json
+
+__all__ = ["EXAMPLES", "info"]
+
+EXAMPLES = (
+    "lusifer info",
+    "lusifer info --json --bundle ./my-bundle",
+)
+
+_PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-openvino",
+    "tokenizers",
+    "qdrant-edge-py",
+    "pydantic",
+    "typer",
+    "torch",
+    "transformers",
+)
+
+
+def info(bundle: BundleOption = None, as_json: JsonOption = False) -> None:
+    """Show the model: dimensions, fingerprint, bundle, versions."""
+    from lusifer.bundle import Bundle
+    from lusifer.defaults import default_bundle
+
+    opened = Bundle.open(default_bundle() if bundle is None else bundle)
+    manifest = opened.manifest
+    fields: dict[str, Any] = {
+        "model": manifest.name,
+        "dimension": manifest.dimension,
+        "matryoshka_dimensions": list(manifest.matryoshka_dimensions),
+        "fingerprint": manifest.fingerprint,
+        "bundle": str(opened.path.resolve()),
+        "precision": manifest.precision,
+        "maximum_tokens": manifest.maximum_tokens,
+        "role_prompts": manifest.role_prompts.model_dump(),
+        "languages_evaluated": list(manifest.languages_evaluated),
+        "created_with": dict(manifest.created_with),
+        "versions": _versions(),
+    }
+    if as_json:
+        write_json(fields)
+    else:
+        _show(fields)
+
+
+def _versions() -> dict[str, str]:
+    from lusifer import __version__
+
+    versions = {"lusifer": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _show(fields: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in fields.items():
+        table.add_row(name.replace("_", " "), _readable(value))
+    console().print(table)
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{key} {item!r}" if item != str(item).strip() else f"{key} {item}" for key, item in value.items()
+        )
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value)
