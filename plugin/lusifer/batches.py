@@ -42,7 +42,7 @@ def run_batches(
         ``(N, D)`` checked unit vectors.
 
     Raises:
-        EngineOutputError: An answer has the wrong count or dimension, NaN or infinity, or a norm that is not 1.
+        EngineOutputError: An answer has the wrong count or dimension, holds NaN, or has a norm other than 1.
         EngineBusyError: No memory even for one row.
     """
     vectors = np.empty((len(rows), dimension), dtype=np.float32)
@@ -52,7 +52,7 @@ def run_batches(
 
 
 def _plan(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, longest first: memory trouble shows at the start, not after an hour."""
+    """Indices in batches of like length, longest first: memory trouble shows early, not after an hour."""
     order = sorted(range(len(lengths)), key=lambda index: lengths[index], reverse=True)
     start = 0
     while start < len(order):
@@ -90,7 +90,7 @@ def _check(vectors: NDArray[np.float32], rows: int, dimension: int, engine: str)
     def refuse(message: str) -> EngineOutputError:
         return EngineOutputError(
             f"The engine {engine} answered {message}; the vectors were thrown away.",
-            next_step="Check the bundle with Bundle.open(path, verify=True) and export it again if this repeats.",
+            next_step="Check the bundle with Bundle.open(path, verify=True); export again if it repeats.",
         )
 
     if vectors.ndim != 2 or len(vectors) != rows:

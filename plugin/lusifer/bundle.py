@@ -19,14 +19,17 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lusifer.errors import BundleCorruptError, BundleError, BundleNotFoundError, BundleSchemaError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -96,7 +99,7 @@ class ManifestFields(_Frozen):
     @model_validator(mode="after")
     def _dimensions_descend(self) -> ManifestFields:
         dims = self.matryoshka_dimensions
-        if not dims or dims[0] != self.dimension or any(a <= b for a, b in zip(dims, dims[1:], strict=False)):
+        if not dims or dims[0] != self.dimension or any(a <= b for a, b in pairwise(dims)):
             raise ValueError(
                 f"matryoshka_dimensions must descend from dimension {self.dimension}, got {list(dims)}"
             )
@@ -162,8 +165,8 @@ def compute_fingerprint(parts: Mapping[str, object]) -> str:
     """Identity of a model's vectors: two bundles with the same fingerprint may share an index.
 
     Args:
-        parts: JSON-ready values that decide a vector. Export passes ``weights`` (sha256 by file), ``tokenizer``
-            (sha256), ``role_prompts``, ``pooling``, ``dimension`` and ``precision``. Their order does not matter.
+        parts: JSON-ready values that decide a vector, in any order. Export passes ``weights`` (sha256
+            by file), ``tokenizer`` (sha256), ``role_prompts``, ``pooling``, ``dimension`` and ``precision``.
 
     Returns:
         ``"sha256:"`` and 64 hexadecimal digits, over the canonical JSON (sorted keys, no spaces, UTF-8).

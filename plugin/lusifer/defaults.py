@@ -30,7 +30,7 @@ def default_bundle() -> Path:
     """The folder of the default bundle, built on the first call on a machine.
 
     Returns:
-        ``LUSIFER_BUNDLE`` if set (not checked here), else the int8 bundle under ``cache_directory()/bundles``.
+        ``LUSIFER_BUNDLE`` if set (not checked here), else the int8 bundle in ``cache_directory()/bundles``.
 
     Raises:
         MissingExtraError: The bundle must be built and the packages to build it are not installed.

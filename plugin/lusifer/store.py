@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JSON", "Document", "Hit", "Store", "check_document", "content_sha256"]
 
-JSON: TypeAlias = "None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 """What JSON can hold; lists and dictionaries come back as such."""
 
 
@@ -159,7 +159,7 @@ class _Refused:
 
 def _not_json(document: Document, path: str, value: object) -> InvalidInputError:
     return InvalidInputError(
-        f"Document {document.id!r}: {path} holds {value!r} ({type(value).__name__}), which JSON or a store's 64-bit "
-        "numbers can't keep.",
+        f"Document {document.id!r}: {path} holds {value!r} ({type(value).__name__}), which JSON or "
+        "a store's 64-bit numbers can't keep.",
         next_step="Convert it to a string, a 64-bit integer or a finite number.",
     )

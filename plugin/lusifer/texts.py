@@ -41,7 +41,7 @@ def check_text(text: object) -> None:
     if nul >= 0:
         raise InvalidTextError(
             f"The text holds a NUL character at position {nul} of {len(text)}.",
-            next_step="Remove it with text.replace('\\x00', ''); binary files must be converted to text first.",
+            next_step="Remove it with text.replace('\\x00', ''); convert binary files to text first.",
         )
     try:
         text.encode("utf-8")

@@ -1,7 +1,7 @@
 """From a text and its role to rows of token ids, under one of three policies for long texts.
 
-A row is ``prefix + prompt + content + suffix`` (``<s> query: ... </s>``). The tokenizer library could cut and add
-special tokens by itself, but then nobody would know how much was cut.
+A row is ``prefix + prompt + content + suffix`` (``<s> query: ... </s>``). The tokenizer library could cut and
+add special tokens by itself, but then nobody would know how much was cut.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ class TextTokenizer:
     def _content_start(self, encoding: Encoding, text: str, role: Role) -> int:
         """Index of the first token that holds a character of the text itself.
 
-        Found by position and not by counting the prompt's tokens: prompt and text are tokenised as one string,
-        as in training, and the last token of the prompt alone may differ from the one before a text.
+        Found by position and not by counting the prompt's tokens: prompt and text are tokenised as one
+        string, as in training, and the last token of the prompt alone may differ from the one before a text.
         """
         prompt = self._prompts[role]
         if not prompt:
@@ -156,6 +156,6 @@ def _special_tokens(tokenizer: Tokenizer) -> tuple[NDArray[np.int32], NDArray[np
             before, after = full[:start], full[start + len(bare) :]
             return np.asarray(before, dtype=np.int32), np.asarray(after, dtype=np.int32)
     raise BundleCorruptError(
-        f"The tokenizer turns 'a' into {bare} alone and {full} with special tokens, so these can't be told apart.",
+        f"The tokenizer turns 'a' into {bare} and {full} with special tokens, which can't be told apart.",
         next_step="Export the bundle again with a tokenizer that puts special tokens around the text.",
     )

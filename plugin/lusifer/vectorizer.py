@@ -2,7 +2,7 @@
 
 ::
 
-    text ─ check ─ role prompt ─ tokens ─ cut or windows ─ length-sorted batches ─ engine ─ guards ─ order restored
+    text ─ check ─ prompt ─ tokens ─ cut or windows ─ batches by length ─ engine ─ guards ─ order restored
 
 A text has one vector: alone, in a batch, in any order.
 """
@@ -130,7 +130,7 @@ class Vectorizer:
         """Open a bundle and run it with ONNX Runtime.
 
         Args:
-            path: The bundle's folder; by default :func:`lusifer.defaults.default_bundle`, which builds it once.
+            path: The bundle's folder; by default that of :func:`lusifer.defaults.default_bundle`.
             long_text: See the class.
             batch_tokens: See the class.
             dimension: See the class.
@@ -279,7 +279,8 @@ class Vectorizer:
     def _finish(self, windows: NDArray[np.float32], weights: Sequence[int]) -> NDArray[np.float32]:
         """Mean ``(D,)`` of the windows ``(W, D_full)`` by their content tokens, cut to D and of unit norm."""
         if len(windows) == 1 and self._dimension == windows.shape[1]:
-            return windows[0]
+            whole: NDArray[np.float32] = windows[0]
+            return whole
         # Float64 keeps the mean of hundreds of windows as exact as one vector.
         total = np.asarray(weights, dtype=np.float64) @ windows.astype(np.float64)
         cut = total[: self._dimension]

@@ -1,7 +1,8 @@
 """An engine without weights, for tests: fast, deterministic, and broken on request.
 
-A vector is the normalised sum of one random direction for each token, so texts that share tokens are near each
-other and a search finds what it should. Faults are tied to call numbers, so a failing test fails every time::
+A vector is the normalised sum of one random direction for each token, so texts that share tokens are near
+each other and a search finds what it should. Faults are tied to call numbers, so a test
+that fails, fails every time::
 
     engine = FakeEngine(16, faults=Faults(nan_on={2}))
     engine.run(ids, mask)  # fine
@@ -37,7 +38,7 @@ class Faults:
     out_of_memory_on: AbstractSet[int] = _NEVER
     """Calls that raise EngineBusyError."""
     out_of_memory_above_rows: int | None = None
-    """Any call with more rows than this raises EngineBusyError, as a real engine that is short of memory would."""
+    """Any call with more rows than this raises EngineBusyError, as a real engine short of memory would."""
     nan_on: AbstractSet[int] = _NEVER
     """Calls whose last vector holds a NaN."""
     short_answer_on: AbstractSet[int] = _NEVER
@@ -47,8 +48,8 @@ class Faults:
     not_unit_on: AbstractSet[int] = _NEVER
     """Calls whose vectors have norm 2."""
     swapped_on: AbstractSet[int] = _NEVER
-    """Calls whose first and last vector change places. No check of one answer can see this: it is here to test
-    that *your* comparison of known texts does."""
+    """Calls whose first and last vector change places. No check of one answer can see this: it is here to
+    test that *your* comparison of known texts does."""
 
 
 class FakeEngine:
@@ -98,7 +99,7 @@ class FakeEngine:
 
     def _vector(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         total = np.zeros(self.dimension)
-        # Sorted ids: floating point sums depend on their order, and a vector must not depend on anything else.
+        # Sorted ids: floating point sums depend on their order, and a vector must depend on nothing else.
         for token in np.sort(ids).tolist():
             if token not in self._directions:
                 self._directions[token] = np.random.default_rng([self._seed, token]).normal(

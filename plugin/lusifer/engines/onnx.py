@@ -63,7 +63,7 @@ class OnnxEngine:
                 raise
             raise BundleCorruptError(
                 f"ONNX Runtime can't load {model_path}: {error}",
-                next_step="Open the bundle with verify=True to see which file is damaged, or export it again.",
+                next_step="Open the bundle with verify=True to see which file is damaged, or export again.",
             ) from error
         self._check_signature(model_path)
 
@@ -88,7 +88,7 @@ class OnnxEngine:
                 raise
             raise EngineError(
                 f"The graph failed on a batch of {rows} rows x {length} tokens: {error}",
-                next_step="Check the bundle with Bundle.open(path, verify=True); if it is whole, export it again.",
+                next_step="Check the bundle with Bundle.open(path, verify=True); if whole, export again.",
             ) from error
         result: NDArray[np.float32] = vectors
         return result

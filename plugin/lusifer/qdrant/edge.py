@@ -1,8 +1,8 @@
 """The narrow door to ``qdrant-edge-py``: its import, and its errors in our tree.
 
-Edge raises nothing but bare ``Exception`` with a sentence from the Rust engine (0.9.0), so the sentence is all
-there is to tell a lock from a full disk. What is not recognised becomes a StoreError with that sentence; nothing
-is swallowed.
+Edge raises nothing but bare ``Exception`` with a sentence from the Rust engine (0.9.0), so the sentence is
+all there is to tell a lock from a full disk. What is not recognised becomes a StoreError with that sentence;
+nothing is swallowed.
 """
 
 from __future__ import annotations
@@ -27,9 +27,16 @@ __all__ = ["edge_errors", "import_edge", "translate"]
 
 _FULL_WORDS = ("no space left", "os error 28", "storagefull", "disk quota", "exceeds available disk space")
 _LOCKED_WORDS = ("wouldblock", "resource temporarily unavailable")
+_DENIED_WORDS = (
+    "permission denied",
+    "read-only file system",
+    "too many open files",
+    "cannot allocate memory",
+)
 _CORRUPT_WORDS = (
     "failed to load segment",
     "failed to deserialize",
+    "is not readable",
     "no segments were loaded",
     "can't init wal",
     "does not exist",
@@ -53,8 +60,14 @@ def import_edge() -> Any:
     return qdrant_edge
 
 
-def translate(message: str, path: Path) -> LusiferError:
-    """The error of our tree for a sentence of the engine."""
+def translate(message: str, path: Path, *, loading: bool = False) -> LusiferError:
+    """The error of our tree for a sentence of the engine.
+
+    Args:
+        message: The sentence.
+        path: The index folder.
+        loading: Whether files were being read: then what is not recognised means damage.
+    """
     lower = message.lower()
     if any(word in lower for word in _FULL_WORDS):
         return StorageFullError(
@@ -63,7 +76,8 @@ def translate(message: str, path: Path) -> LusiferError:
         )
     if any(word in lower for word in _LOCKED_WORDS):
         return locked(path)
-    if any(word in lower for word in _CORRUPT_WORDS):
+    denied = any(word in lower for word in _DENIED_WORDS)
+    if any(word in lower for word in _CORRUPT_WORDS) or (loading and not denied):
         return IndexCorruptError(
             f"The index {path} can't be read: {message}.",
             next_step="Restore the folder from a copy, or index again into a new folder.",
@@ -83,11 +97,22 @@ def locked(path: Path) -> IndexLockedError:
 
 
 @contextmanager
-def edge_errors(path: Path) -> Iterator[None]:
-    """Run engine calls; whatever they raise leaves as an error of our tree."""
+def edge_errors(path: Path, *, loading: bool = False) -> Iterator[None]:
+    """Run engine calls; whatever they raise leaves as an error of our tree.
+
+    Raises:
+        IndexLockedError: Another process has the shard open.
+        StorageFullError: The disk is full.
+        IndexCorruptError: The files are damaged.
+        StoreError: Anything else.
+    """
     try:
         yield
     except LusiferError:
         raise
-    except Exception as error:  # bare Exception is all that Edge raises
-        raise translate(str(error), path) from error
+    except BaseException as error:
+        # Bare Exception is all that Edge raises. A Rust panic is not even that: seen on a file of no bytes.
+        panicked = type(error).__name__ == "PanicException"
+        if isinstance(error, Exception) or panicked:
+            raise translate(str(error), path, loading=loading or panicked) from error
+        raise

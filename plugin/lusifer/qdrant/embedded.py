@@ -11,9 +11,7 @@ Measured with qdrant-edge-py 0.9.0, which is why things are done as they are:
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import shutil
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,16 +25,19 @@ from lusifer.errors import (
     InvalidInputError,
     StoreError,
 )
-from lusifer.qdrant.edge import edge_errors, import_edge, translate
+from lusifer.qdrant.edge import edge_errors, import_edge
 from lusifer.qdrant.layout import (
     FolderLock,
     IndexFile,
     allocated_bytes,
     clear_leftovers,
     free_space_or_raise,
+    read_flushed,
     read_index,
+    write_flushed,
     write_index,
 )
+from lusifer.qdrant.optimize import optimize_elsewhere
 from lusifer.store import Document, Hit, check_document, content_sha256
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class EmbeddedStore:
         path = Path(path)
         edge = import_edge()
         index = IndexFile(fingerprint=fingerprint, dimension=dimension, model=model)
-        with _folder_errors(path):
+        with edge_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(path)
         try:
@@ -93,7 +94,7 @@ class EmbeddedStore:
                     f"{path} already holds an index.", next_step="Open it, or choose another folder."
                 )
             free_space_or_raise(path, 0, "A new index")
-            with _folder_errors(path), edge_errors(path):
+            with edge_errors(path):
                 clear_leftovers(path)
                 _remove_empty_shard(path, edge)
                 config = edge.EdgeConfig(
@@ -134,14 +135,15 @@ class EmbeddedStore:
         # The engine opens a shard without segments as an empty one: every document gone, and no error.
         segments = path / "shard" / "segments"
         if not segments.is_dir() or not any(segments.iterdir()):
-            raise IndexCorruptError(
-                f"The index {path} has no data in {segments}.",
-                next_step="Restore the folder from a copy, or index again into a new folder.",
-            )
+            raise _damaged(path, f"there is no data in {segments}")
         lock = FolderLock(path)
         try:
-            with edge_errors(path):
+            with edge_errors(path, loading=True):
                 shard = edge.EdgeShard.load(str(path / "shard"))
+                found = shard.count(edge.CountRequest(exact=True))
+            if found < (expected := read_flushed(path)):
+                shard.close()
+                raise _damaged(path, f"it has {found} documents, at its last flush it had {expected}")
         except BaseException:
             lock.release()
             raise
@@ -220,7 +222,7 @@ class EmbeddedStore:
             for document in documents
         ]
         sizes = [len(json.dumps(payload, ensure_ascii=False).encode()) for payload in payloads]
-        # Written twice, to the log and to the storage. The log spends up to 9 bytes on a number, the storage 4;
+        # Written twice, to log and storage. The log spends up to 9 bytes on a number, the storage 4;
         # 512 bytes a point cover ids, names and trackers.
         needed_bytes = 2 * sum(sizes) + len(documents) * (13 * self.dimension + 512)
         free_space_or_raise(self.path, needed_bytes, f"Writing {len(documents)} documents")
@@ -240,6 +242,7 @@ class EmbeddedStore:
         Raises:
             InvalidDimensionError: The vector has another dimension than the index.
             InvalidInputError: The vector holds NaN or infinity, or ``limit`` is below 1.
+            IndexCorruptError: The index holds documents and the engine finds none, or not their payload.
         """
         shard = self._open_shard()
         if limit < 1:
@@ -248,15 +251,23 @@ class EmbeddedStore:
         query = self._edge.Query.Nearest(np.asarray(vector).tolist(), self.index.vector_name)
         with edge_errors(self.path):
             found = shard.query(self._edge.QueryRequest(limit=limit, query=query, with_payload=True))
-        return [
-            Hit(point.payload["id"], float(point.score), point.payload["text"], point.payload["metadata"])
-            for point in found
-        ]
+        try:
+            hits = [
+                Hit(point.payload["id"], float(point.score), point.payload["text"], point.payload["metadata"])
+                for point in found
+            ]
+        except (KeyError, TypeError) as error:
+            raise _damaged(self.path, f"a hit lacks {error}") from error
+        if not hits and (documents := self.count()):
+            raise _damaged(self.path, f"a search finds none of its {documents} documents")
+        return hits
 
     def flush(self) -> None:
         """Write everything through to the disk, so that it survives a power cut."""
+        shard = self._open_shard()
         with edge_errors(self.path):
-            self._open_shard().flush()
+            shard.flush()
+            write_flushed(self.path, self.count())
 
     def optimize(self) -> None:
         """Build the search index, in another process; the store is closed meanwhile and open afterwards.
@@ -273,21 +284,24 @@ class EmbeddedStore:
             shard.close()
         self._shard = None
         try:
-            _optimize_elsewhere(self.path / "shard")
+            optimize_elsewhere(self.path / "shard")
         finally:
             with edge_errors(self.path):
                 self._shard = self._edge.EdgeShard.load(str(self.path / "shard"))
 
     def close(self) -> None:
         """Flush and let other processes in; calling it twice is fine."""
-        shard, self._shard = self._shard, None
         try:
-            if shard is not None:
-                with edge_errors(self.path):
-                    shard.flush()
-                    shard.close()
+            if self._shard is not None:
+                self.flush()
         finally:
-            self._lock.release()
+            shard, self._shard = self._shard, None
+            try:
+                if shard is not None:
+                    with edge_errors(self.path):
+                        shard.close()
+            finally:
+                self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -317,6 +331,13 @@ class EmbeddedStore:
             raise InvalidInputError(
                 f"Vector {bad} of {rows} is zero or holds NaN or infinity.", next_step="Embed the text again."
             )
+
+
+def _damaged(path: Path, what: str) -> IndexCorruptError:
+    return IndexCorruptError(
+        f"The index {path} is damaged: {what}.",
+        next_step="Restore the folder from a copy, or index again into a new folder.",
+    )
 
 
 def _point_id(document_id: str) -> str:
@@ -362,40 +383,4 @@ def _remove_empty_shard(path: Path, edge: Any) -> None:
             f"{path} lacks index.json, but its shard holds {documents} documents.",
             next_step="Restore index.json from a copy, or choose a new folder.",
         )
-    import shutil
-
     shutil.rmtree(shard)
-
-
-def _optimize_elsewhere(shard: Path) -> None:
-    # The other process must import this very package, installed or not.
-    source = str(Path(__file__).resolve().parents[2])
-    search_path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    finished = subprocess.run(
-        [sys.executable, "-m", "lusifer.qdrant.optimize", str(shard)],
-        env={**os.environ, "PYTHONPATH": search_path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if finished.returncode == 0:
-        return
-    try:
-        message = json.loads(finished.stdout)["error"]
-    except (ValueError, KeyError):
-        tail = finished.stderr.strip()[-300:] or "no message"
-        message = f"optimising ended with status {finished.returncode}: {tail}"
-    raise translate(message, shard.parent)
-
-
-class _folder_errors:  # noqa: N801 - used as a statement, like contextlib's own
-    """Operating system errors on the index folder leave as errors of our tree."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise translate(str(error), self._path) from error

@@ -4,6 +4,7 @@
 
     my-index/
       index.json       what lies here; written last, so a folder without it is no index
+      flushed.json     how many documents the last flush saw
       index.lock       held by the one process that has the index open
       shard/           the engine's files
       shard.partial/   only while an index is created; never holds a document
@@ -28,10 +29,10 @@ __all__ = ["MARGIN_BYTES", "FolderLock", "IndexFile", "free_space_or_raise", "re
 
 INDEX_SCHEMA_VERSION = 1
 MARGIN_BYTES = 128 * 1024**2
-"""Free space that must remain after a write. The engine maps files of 32 MiB (a payload page, a chunk of vectors,
-two log segments) and grows into them; on a filesystem without sparse files they take their full size at once."""
+"""Free space that must remain after a write. The engine maps files of 32 MiB (a payload page, a chunk of
+vectors, two log segments) and grows into them; without sparse files they take their full size at once."""
 
-_KNOWN_NAMES = {"index.json.partial", "index.lock", "shard.partial"}
+_OURS = {"flushed.json", "flushed.json.partial", "index.json.partial", "index.lock", "shard", "shard.partial"}
 
 
 class IndexFile(BaseModel):
@@ -106,7 +107,7 @@ def read_index(path: Path) -> IndexFile:
         version = fields.get("schema_version") if isinstance(fields, dict) else None
         if isinstance(version, int) and version > INDEX_SCHEMA_VERSION:
             raise StoreError(
-                f"The index {path} has schema version {version}, this LUSIFER reads up to {INDEX_SCHEMA_VERSION}.",
+                f"The index {path} has schema version {version}, this LUSIFER reads {INDEX_SCHEMA_VERSION}.",
                 next_step="Upgrade with pip install --upgrade lusifer, or index again into a new folder.",
             )
         return IndexFile.model_validate(fields)
@@ -119,13 +120,43 @@ def read_index(path: Path) -> IndexFile:
 
 
 def write_index(path: Path, index: IndexFile) -> None:
-    """Write ``index.json`` whole or not at all, and make it survive a power cut."""
-    partial = path / "index.json.partial"
+    """Write ``index.json``: from here on the folder is an index."""
+    _write(path, "index.json", index.model_dump_json(indent=2))
+
+
+def write_flushed(path: Path, documents: int) -> None:
+    """Note how many documents a flush saw."""
+    _write(path, "flushed.json", json.dumps({"documents": documents}))
+
+
+def read_flushed(path: Path) -> int:
+    """Documents that must be there at least; 0 when nothing was noted yet.
+
+    Nothing is ever deleted from an index, so a smaller count is damage. The engine itself (0.9.0) opens a
+    shard whose id tracker was cut and silently leaves out the documents it has lost.
+
+    Raises:
+        IndexCorruptError: The note is damaged.
+    """
+    try:
+        return int(json.loads((path / "flushed.json").read_bytes())["documents"])
+    except FileNotFoundError:
+        return 0
+    except (ValueError, KeyError, TypeError) as error:
+        raise IndexCorruptError(
+            f"{path / 'flushed.json'} can't be read: {error}.",
+            next_step="Restore the folder from a copy, or index again into a new folder.",
+        ) from error
+
+
+def _write(path: Path, name: str, text: str) -> None:
+    """Write a file whole or not at all, and make it survive a power cut."""
+    partial = path / f"{name}.partial"
     with partial.open("w", encoding="utf-8") as file:
-        file.write(index.model_dump_json(indent=2) + "\n")
+        file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path / "index.json")
+    partial.replace(path / name)
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -139,7 +170,7 @@ def clear_leftovers(path: Path) -> None:
     Raises:
         StoreError: The folder holds files that are not ours; they are left alone.
     """
-    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in _KNOWN_NAMES | {"shard"})
+    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in _OURS)
     if foreign:
         raise StoreError(
             f"{path} holds other files ({', '.join(foreign[:3])}) and no index.",

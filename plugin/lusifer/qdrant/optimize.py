@@ -8,13 +8,15 @@ every other thread of it, for minutes on a large index. Prints one line of JSON:
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 from lusifer.errors import LusiferError
-from lusifer.qdrant.edge import edge_errors, import_edge
+from lusifer.qdrant.edge import edge_errors, import_edge, translate
 
-__all__ = ["main", "optimize_shard"]
+__all__ = ["main", "optimize_elsewhere", "optimize_shard"]
 
 
 def optimize_shard(shard: Path) -> bool:
@@ -26,7 +28,7 @@ def optimize_shard(shard: Path) -> bool:
         StorageFullError: No room for the new segments.
     """
     edge = import_edge()
-    with edge_errors(shard):
+    with edge_errors(shard, loading=True):
         opened = edge.EdgeShard.load(str(shard))
         try:
             done = bool(opened.optimize())
@@ -34,6 +36,34 @@ def optimize_shard(shard: Path) -> bool:
         finally:
             opened.close()
     return done
+
+
+def optimize_elsewhere(shard: Path) -> None:
+    """Optimise a closed shard in another process and wait for it.
+
+    Raises:
+        IndexLockedError: The shard is open elsewhere.
+        StorageFullError: No room for the new segments.
+        StoreError: The process failed; the shard is as before.
+    """
+    # The other process must import this very package, installed or not.
+    source = str(Path(__file__).resolve().parents[2])
+    search_path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    finished = subprocess.run(
+        [sys.executable, "-m", "lusifer.qdrant.optimize", str(shard)],
+        env={**os.environ, "PYTHONPATH": search_path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode == 0:
+        return
+    try:
+        message = json.loads(finished.stdout)["error"]
+    except (ValueError, KeyError):
+        tail = finished.stderr.strip()[-300:] or "no message"
+        message = f"optimising ended with status {finished.returncode}: {tail}"
+    raise translate(message, shard.parent)
 
 
 def main(arguments: list[str]) -> int:

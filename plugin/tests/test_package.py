@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import lusifer
+
+PACKAGE = Path(lusifer.__file__).parent
+HEAVY = ["torch", "transformers", "onnxruntime", "numpy", "pydantic", "tokenizers", "qdrant_edge"]
+
+
+def test_all_is_sorted_complete_and_importable() -> None:
+    names = [name for name in lusifer.__all__ if name != "__version__"]
+    assert names == sorted(names)
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    guarded = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lusifer")
+        for alias in node.names
+    }
+    assert guarded == set(names), "what type checkers see and what is exported differ"
+    for name in lusifer.__all__:
+        assert getattr(lusifer, name) is not None
+        assert name in dir(lusifer)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    assert not hasattr(lusifer, "Vectoriser")
+
+
+def test_version_is_that_of_the_project() -> None:
+    project = PACKAGE.parents[1] / "pyproject.toml"
+    assert tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"] == lusifer.__version__
+
+
+def test_import_is_light_and_fast() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import lusifer; took = time.perf_counter() - start; "
+        f"print(took, [name for name in {HEAVY} if name in sys.modules])"
+    )
+    # The best of three: the machine may be busy with something else.
+    runs = [_python(code).split(" ", 1) for _ in range(3)]
+    assert all(loaded.strip() == "[]" for _, loaded in runs), runs
+    assert min(float(took_s) for took_s, _ in runs) < 0.3
+
+
+def test_the_core_needs_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None; import lusifer; "
+        "[getattr(lusifer, name) for name in lusifer.__all__]; print('onnxruntime' in sys.modules)"
+    )
+    assert _python(code).strip() == "False"
+
+
+def _python(code: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    ).stdout
