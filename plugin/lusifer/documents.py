@@ -53,8 +53,8 @@ class DocumentSource:
 
     Args:
         source: A file ``.jsonl``, ``.ndjson``, ``.json`` (one object a line), ``.csv`` or ``.tsv`` (with a
-            header), each also as ``.gz``; a folder, of which the ``.txt`` and ``.md`` files are read, except in hidden
-            folders; or ``-`` for JSON lines on standard input.
+            header), each also as ``.gz``; a folder, of which the ``.txt`` and ``.md`` files are read, except
+            in hidden folders; or ``-`` for JSON lines on standard input.
         text_field: Field or column that holds the text.
         id_field: Field or column that holds the id. Where a record has none, its id is the sha256 of its
             text; in a folder, the id is the file's relative path. All other fields become metadata.

@@ -125,7 +125,11 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def load_vectorizer(
-    bundle: Path | None, *, long_text: LongTextPolicy = "truncate", dimension: int | None = None
+    bundle: Path | None,
+    *,
+    long_text: LongTextPolicy = "truncate",
+    dimension: int | None = None,
+    quiet: bool = False,
 ) -> Vectorizer:
     """Open the bundle, with a notice on a terminal: building the default one takes minutes."""
     from lusifer.vectorizer import Vectorizer
@@ -134,7 +138,7 @@ def load_vectorizer(
         "Loading the model" if bundle else "Loading the default model (the first time builds it: minutes)"
     )
     terminal = console(stderr=True)
-    if not terminal.is_terminal:
+    if quiet or not terminal.is_terminal:
         return Vectorizer.load(bundle, long_text=long_text, dimension=dimension)
     with terminal.status(notice):
         return Vectorizer.load(bundle, long_text=long_text, dimension=dimension)

@@ -2,10 +2,115 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lusifer.cli.common import EXIT_INTERRUPTED, BundleOption, JsonOption, load_vectorizer, write_json
+from lusifer.cli.index import progress_bar
+
+if TYPE_CHECKING:
+    from lusifer.demo.corpus import Corpus
+    from lusifer.demo.run import Answer, DemoReport
+
 __all__ = ["EXAMPLES", "demo"]
 
-EXAMPLES = ("lusifer demo", "lusifer demo --json")
+EXAMPLES = ("lusifer demo", "lusifer demo --json", "lusifer demo --fresh")
+
+_HITS_SHOWN = 3
+_CHARACTERS_SHOWN = 76
+_STAGES = {
+    "corpus": "Choosing documents",
+    "model": "Loading the model; the first time it is built, which takes minutes",
+    "index": "Indexing",
+    "questions": "Asking",
+}
 
 
-def demo() -> None:
-    """Index English documents and ask questions in other languages."""
+def demo(
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what earlier runs kept: choose documents and index anew.")
+    ] = False,
+    bundle: BundleOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Index English documents and ask questions in other languages.
+
+    The documents are Debian's descriptions of programs, where the machine has apt and a network, and else a
+    small corpus that ships with LUSIFER. What a run builds is kept, so that the next one takes seconds; an
+    interrupted run goes on where it stopped.
+    """
+    from lusifer.defaults import cache_directory
+    from lusifer.demo.corpus import DOCUMENTS
+    from lusifer.demo.run import Interrupted, run_demo
+
+    folder = cache_directory() / "demo"
+    if fresh and folder.exists():
+        shutil.rmtree(folder)
+
+    def on_stage(stage: str, corpus: Corpus | None) -> None:
+        of = f" {len(corpus.documents):,} documents" if corpus and stage == "index" else ""
+        sys.stderr.write(f"{_STAGES[stage]}{of} …\n")
+        sys.stderr.flush()
+
+    try:
+        with progress_bar(None, total=DOCUMENTS) as on_progress:
+            report = run_demo(
+                folder,
+                lambda: load_vectorizer(bundle, quiet=True),
+                on_stage=on_stage,
+                on_progress=on_progress,
+            )
+    except Interrupted:
+        sys.stderr.write("Interrupted. What was indexed is kept; the same command goes on from here.\n")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if as_json:
+        write_json(report.as_dict())
+    else:
+        _show(report)
+
+
+def _show(report: DemoReport) -> None:
+    texts = {document.id: document.text for document in report.corpus.documents}
+    language = ""
+    for answer in report.answers:
+        if answer.question.language_name != language:
+            language = answer.question.language_name
+            _write(f"\n{language}")
+        _show_answer(answer, texts)
+    _write("\nQuestions with an expected document (*) among the first 3 and the first 10 hits")
+    rows = report.by_language()
+    for name, count, top_3, top_10 in rows:
+        _write(f"  {name:<11} {top_3}/{count}  {top_10}/{count}")
+    total = sum(row[1] for row in rows)
+    _write(f"  {'all':<11} {sum(row[2] for row in rows)}/{total}  {sum(row[3] for row in rows)}/{total}")
+    _show_times(report)
+
+
+def _show_answer(answer: Answer, texts: dict[str, str]) -> None:
+    _write(f"  {answer.question.text}   ({answer.question.intent})")
+    for hit in answer.hits[:_HITS_SHOWN]:
+        text = texts.get(hit.id, hit.text)
+        shown = text if len(text) <= _CHARACTERS_SHOWN else text[: _CHARACTERS_SHOWN - 1] + "…"
+        _write(f"    {'*' if hit.id in answer.expected else ' '} {hit.score:.3f}  {shown}")
+
+
+def _show_times(report: DemoReport) -> None:
+    corpus, index, stages = report.corpus, report.index, report.stages_s
+    kind = (
+        "Debian's package descriptions" if corpus.source == "debian" else "the corpus that ships with LUSIFER"
+    )
+    kept = ", kept by an earlier run" if corpus.reused else ""
+    _write(f"\nDocuments  {stages['corpus']:6.1f} s  {len(corpus.documents):,} of {kind}{kept}")
+    if corpus.note:
+        _write(f"                     because: {corpus.note} Try again with: lusifer demo --fresh")
+    _write(f"Model      {stages['model']:6.1f} s")
+    rate = f", {index.added / index.seconds:.0f} documents/s, {index.tokens:,} tokens" if index.added else ""
+    _write(f"Index      {stages['index']:6.1f} s  {index.added:,} added, {index.unchanged:,} kept{rate}")
+    _write(f"Questions  {stages['questions']:6.1f} s  {len(report.answers)} questions")
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(line + "\n")

@@ -1,0 +1,170 @@
+"""The demonstration's documents: descriptions of programs from Debian, or the small corpus that ships.
+
+The choice is kept on disk, so that a second run needs no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lusifer.demo.debian import DebianUnavailableError, Package, download_lists, read_packages
+from lusifer.demo.questions import load_questions
+from lusifer.store import Document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["Corpus", "choose_documents", "load_corpus"]
+
+logger = logging.getLogger(__name__)
+
+DOCUMENTS = 5_000
+"""Size of the demonstration: at about 50 tokens each, two processor cores embed them in a few minutes."""
+
+_CHARACTERS = 220
+"""Longest text, about 50 tokens."""
+
+# Packages that are not programs a person would look for.
+_PARTS = re.compile(
+    r"^(lib|python3?-|node-|ruby-|golang-|r-(cran|bioc|other)-|elpa-|php-|lua-|ocaml|fonts-|xfonts|gir1\.2|task-"
+    r"|hunspell-|aspell-|myspell-|mythes-|hyphen-|linux-|firmware-|haskell-|ghc|texlive-|gcc|g\+\+|cpp-|gnat"
+    r"|binutils|xul-|webext-|education-|science-|med-|astro-|games-|junior-|debian-|dh-|postgresql-|erlang-|rust-"
+    r"|libreoffice-|openstack|globus|resource-agents|puppet-|jupyter|sphinx|vim-|octave-|gap-|indi-|asterisk-)"
+    r"|-(dev|docs?|dbg|dbgsym|data|common|l10n|i18n|perl|java|plugins?|modules?|examples?|dkms|locales?|themes?|el)$"
+)
+_NO_CONTENT = re.compile(r"transitional|dummy|meta-?package|empty package", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents to search."""
+
+    source: Literal["debian", "shipped"]
+    documents: tuple[Document, ...]
+    reused: bool
+    """Whether an earlier run had chosen them already."""
+    note: str = ""
+    """Why the shipped corpus had to do."""
+
+    @property
+    def checksum(self) -> str:
+        """Identity of the documents."""
+        content = json.dumps([[document.id, document.text] for document in self.documents])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def load_corpus(folder: Path, *, documents: int = DOCUMENTS) -> Corpus:
+    """The corpus kept in ``folder``, or a new one: from Debian, and where that fails, the shipped one."""
+    kept = folder / "corpus.json"
+    if (corpus := _read(kept)) is not None:
+        return corpus
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="apt-", dir=folder) as lists:
+            chosen = choose_documents(read_packages(download_lists(Path(lists))), documents)
+        if len(chosen) < documents:
+            raise DebianUnavailableError(
+                f"apt's sources describe {len(chosen)} programs, the demonstration needs {documents}.",
+                next_step="Add Debian's main component to apt's sources.",
+            )
+        corpus = Corpus("debian", tuple(chosen), reused=False)
+    except DebianUnavailableError as error:
+        logger.info("%s", error)
+        corpus = Corpus("shipped", shipped_documents(), reused=False, note=error.message)
+    _write(kept, corpus)
+    return corpus
+
+
+def choose_documents(packages: Sequence[Package], count: int) -> list[Document]:
+    """Choose programs, one of each source package; the same packages give the same choice.
+
+    Args:
+        packages: All packages.
+        count: How many to choose.
+
+    Returns:
+        At most ``count`` documents sorted by id, the answers to the demonstration's questions among them.
+    """
+    answers = {name for question in load_questions() for name in question.expected["debian"]}
+    by_source: dict[str, Package] = {}
+    for package in packages:
+        if package.package in answers:
+            continue
+        if _PARTS.search(package.package) or _NO_CONTENT.search(package.short) or not package.long:
+            continue
+        best = by_source.get(package.source)
+        if best is None or _preference(package) < _preference(best):
+            by_source[package.source] = package
+    chosen = [package for package in packages if package.package in answers]
+    # By hash, so that the choice is spread over all of Debian and does not depend on what else is there.
+    spread = sorted(by_source.values(), key=lambda package: hashlib.sha256(package.package.encode()).digest())
+    taken = {package.source for package in chosen}
+    chosen += [package for package in spread if package.source not in taken][: max(0, count - len(chosen))]
+    return [_document(package) for package in sorted(chosen, key=lambda package: package.package)]
+
+
+def shipped_documents() -> tuple[Document, ...]:
+    """The small multilingual corpus that ships with the package."""
+    text = files("lusifer.demo").joinpath("corpus.jsonl").read_text(encoding="utf-8")
+    records = (json.loads(line) for line in text.splitlines())
+    return tuple(Document(r["id"], r["text"], {"language": r["language"]}) for r in records)
+
+
+def _preference(package: Package) -> tuple[bool, int, str]:
+    return (package.package != package.source, len(package.package), package.package)
+
+
+def _document(package: Package) -> Document:
+    paragraph = " ".join(package.long.split("\n\n", 1)[0].split())
+    short = package.short.rstrip(".")
+    return Document(
+        package.package, _cut(f"{package.package}: {short}. {paragraph}"), {"source": package.source}
+    )
+
+
+def _cut(text: str) -> str:
+    """Cut a text after its last sentence, or else its last word, that fits."""
+    if len(text) <= _CHARACTERS:
+        return text
+    text = text[:_CHARACTERS]
+    end = text.rfind(". ")
+    # A text of one short sentence says too little.
+    return text[: end + 1] if end > _CHARACTERS // 2 else text.rsplit(" ", 1)[0] + " …"
+
+
+def _read(path: Path) -> Corpus | None:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        documents = tuple(Document(id_, text, metadata) for id_, text, metadata in kept["documents"])
+        if kept["checksum"] != (corpus := Corpus(kept["source"], documents, True, kept["note"])).checksum:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return corpus
+
+
+def _write(path: Path, corpus: Corpus) -> None:
+    documents: Iterable[list[object]] = (
+        [document.id, document.text, dict(document.metadata)] for document in corpus.documents
+    )
+    kept = {
+        "source": corpus.source,
+        "note": corpus.note,
+        "checksum": corpus.checksum,
+        "documents": list(documents),
+    }
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
