@@ -114,7 +114,7 @@ def test_truncated_flag_and_windows_agree_with_the_tokenizer(tiny_bundle: Path, 
     assert max(map(len, windows.fed)) <= 32
     assert all((row[0], row[-1]) == (0, 2) for row in windows.fed)
     if whole.tokens > 32:
-        # The space after the prompt is a token of its own before some scripts, and then belongs to the prompt.
+        # The space after the prompt is a token of its own before some scripts, and then part of the prompt.
         least = len(reference.encode("document:").ids) - 2
         assert any(_rejoin(windows.fed, prompt) == ids[1:-1] for prompt in (least, least + 1))
 

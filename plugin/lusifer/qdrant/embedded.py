@@ -51,6 +51,10 @@ __all__ = ["EmbeddedStore"]
 _NAMESPACE = uuid.UUID("5b0b5a0e-6d0c-5d4e-9f1c-6c7573696665")
 """Point ids are uuid5(this, document id): the engine takes only numbers and UUIDs. Never change it."""
 
+_SEARCH_EF = 256
+"""Candidates an optimised index keeps while searching; no effect before ``optimize()``. Measured on 8,000
+x 384: recall@10 1.00 on clustered and 0.94 on random vectors, where 64 gives 0.99 and 0.69; 2 ms, not 1."""
+
 _POINTS_PER_OPERATION = 256
 _BYTES_PER_OPERATION = 8 * 1024**2
 """The log's segments have 32 MiB; one operation must fit into one of them."""
@@ -250,7 +254,9 @@ class EmbeddedStore:
         self._check_vectors(np.asarray(vector)[None], rows=1)
         query = self._edge.Query.Nearest(np.asarray(vector).tolist(), self.index.vector_name)
         with edge_errors(self.path):
-            found = shard.query(self._edge.QueryRequest(limit=limit, query=query, with_payload=True))
+            params = self._edge.SearchParams(hnsw_ef=max(_SEARCH_EF, 2 * limit))
+            request = self._edge.QueryRequest(limit=limit, query=query, with_payload=True, params=params)
+            found = shard.query(request)
         try:
             hits = [
                 Hit(point.payload["id"], float(point.score), point.payload["text"], point.payload["metadata"])
@@ -271,6 +277,9 @@ class EmbeddedStore:
 
     def optimize(self) -> None:
         """Build the search index, in another process; the store is closed meanwhile and open afterwards.
+
+        The engine leaves small indexes (below 10 MB of vectors, 6,500 documents of 384 numbers) as they are:
+        exact search is as fast there. It pays from some ten thousand documents on.
 
         Raises:
             StorageFullError: No room for a second copy of the data; nothing was changed.
