@@ -1,0 +1,170 @@
+"""Every error of the plugin, in one tree.
+
+::
+
+    LusiferError                      what went wrong, how to mend it, whether a retry helps
+    ├── InvalidInputError             400  a text or document that can't be embedded
+    │   ├── InvalidTextError          400  empty, NUL bytes, lone surrogates
+    │   ├── TextTooLongError          400  over the token limit under the policy ``error``
+    │   └── InvalidDimensionError     400  a dimension the model doesn't have
+    ├── BundleError                   500
+    │   ├── BundleNotFoundError       404
+    │   ├── BundleCorruptError        500  a file is missing, cut or changed
+    │   └── BundleSchemaError         500  written by a newer version
+    ├── EngineError                   500
+    │   ├── MissingExtraError         500  an optional dependency is not installed
+    │   ├── EngineOutputError         500  wrong count or dimension, NaN, not unit norm
+    │   └── EngineBusyError           503  out of memory for the moment; a retry helps
+    └── StoreError                    500
+        ├── IndexNotFoundError        404
+        ├── IndexCorruptError         500
+        ├── FingerprintMismatchError  409  vectors of two models would be mixed
+        ├── IndexLockedError          423  another process holds the index; a retry helps
+        └── StorageFullError          507
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "BundleCorruptError",
+    "BundleError",
+    "BundleNotFoundError",
+    "BundleSchemaError",
+    "EngineBusyError",
+    "EngineError",
+    "EngineOutputError",
+    "FingerprintMismatchError",
+    "IndexCorruptError",
+    "IndexLockedError",
+    "IndexNotFoundError",
+    "InvalidDimensionError",
+    "InvalidInputError",
+    "InvalidTextError",
+    "LusiferError",
+    "MissingExtraError",
+    "StorageFullError",
+    "StoreError",
+    "TextTooLongError",
+]
+
+
+class LusiferError(Exception):
+    """Root of the tree.
+
+    Args:
+        message: What went wrong, with the numbers on both sides of the broken comparison.
+        next_step: What the reader should do now, as one sentence.
+    """
+
+    status: ClassVar[int] = 500
+    """HTTP status a service answers with."""
+    retryable: ClassVar[bool] = False
+    """Whether the same request can succeed later without a change."""
+
+    def __init__(self, message: str, *, next_step: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.next_step}"
+
+    def as_dict(self) -> dict[str, str | int | bool]:
+        """The error as JSON-ready fields: ``type, message, next_step, status, retryable``."""
+        return {
+            "type": type(self).__name__,
+            "message": self.message,
+            "next_step": self.next_step,
+            "status": self.status,
+            "retryable": self.retryable,
+        }
+
+
+class InvalidInputError(LusiferError):
+    """The caller's input can't be embedded or indexed."""
+
+    status = 400
+
+
+class InvalidTextError(InvalidInputError):
+    """A text is empty, only white space, or holds NUL bytes or lone surrogates."""
+
+
+class TextTooLongError(InvalidInputError):
+    """A text is over the token limit and the policy is ``error``."""
+
+
+class InvalidDimensionError(InvalidInputError):
+    """The requested output dimension is not one the model was trained for."""
+
+
+class BundleError(LusiferError):
+    """A bundle can't be used."""
+
+
+class BundleNotFoundError(BundleError):
+    """No bundle at the path."""
+
+    status = 404
+
+
+class BundleCorruptError(BundleError):
+    """A file of the bundle is missing, cut short or changed since export."""
+
+
+class BundleSchemaError(BundleError):
+    """The bundle was written by a newer version of LUSIFER."""
+
+
+class EngineError(LusiferError):
+    """The inference engine can't run or answered nonsense."""
+
+
+class MissingExtraError(EngineError):
+    """An optional dependency is not installed; ``next_step`` holds the command."""
+
+
+class EngineOutputError(EngineError):
+    """The engine's answer failed a check: count, dimension, finite values or unit norm."""
+
+
+class EngineBusyError(EngineError):
+    """The engine ran out of memory for this batch; smaller or later requests can succeed."""
+
+    status = 503
+    retryable = True
+
+
+class StoreError(LusiferError):
+    """The vector store can't read or write."""
+
+
+class IndexNotFoundError(StoreError):
+    """No index at the path."""
+
+    status = 404
+
+
+class IndexCorruptError(StoreError):
+    """The index's files can't be read."""
+
+
+class FingerprintMismatchError(StoreError):
+    """The index holds vectors of another model, and mixing them would return nonsense."""
+
+    status = 409
+
+
+class IndexLockedError(StoreError):
+    """Another process holds the index."""
+
+    status = 423
+    retryable = True
+
+
+class StorageFullError(StoreError):
+    """No space left to write; everything acknowledged before is kept."""
+
+    status = 507

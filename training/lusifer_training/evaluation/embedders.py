@@ -1,0 +1,117 @@
+"""What can be evaluated: a checkpoint, the raw encoder, the raw LLM."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from lusifer_training.backbones.load import load_llm, load_llm_tokenizer, load_tokenizer
+from lusifer_training.checkpoint import load_checkpoint, read_config
+from lusifer_training.data.batches import pad, token_budget_batches, tokenize
+from lusifer_training.errors import ConfigError
+from lusifer_training.model.lusifer import build_model
+from lusifer_training.model.pooling import mean_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from lusifer_training.config import ModelConfig
+
+__all__ = ["Embedder", "checkpoint_embedder", "raw_encoder_embedder", "raw_llm_embedder"]
+
+Role = Literal["query", "document"]
+
+
+class Embedder(Protocol):
+    """Anything that turns texts into unit vectors."""
+
+    identity: str
+    """Changes whenever the vectors would: the key of the cache."""
+
+    def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        """Unit vectors ``(N, D)`` float32."""
+        ...
+
+
+class _TorchEmbedder:
+    def __init__(
+        self,
+        identity: str,
+        rows_of: Callable[[Sequence[str], Role], list[list[int]]],
+        forward: Callable[[Tensor, Tensor], Tensor],
+        pad_token_id: int,
+    ) -> None:
+        self.identity = identity
+        self._rows_of = rows_of
+        self._forward = forward
+        self._pad_token_id = pad_token_id
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        rows = self._rows_of(texts, role)
+        groups = token_budget_batches([len(row) for row in rows], budget_tokens=4096)
+        parts = [self._forward(*pad([rows[index] for index in group], self._pad_token_id)) for group in groups]
+        order = np.argsort([index for group in groups for index in group])
+        return torch.cat(parts).numpy()[order]
+
+
+def checkpoint_embedder(folder: Path) -> Embedder:
+    """A trained checkpoint in fp32."""
+    model = load_checkpoint(folder)
+    model.merge_lora()
+    adapter = hashlib.sha256((folder / "adapter.safetensors").read_bytes())
+    adapter.update((folder / "config.json").read_bytes())
+    return _TorchEmbedder(
+        f"checkpoint:{adapter.hexdigest()}", _encoder_rows(model.config), model, model.pad_token_id
+    )
+
+
+def raw_encoder_embedder(folder: Path) -> Embedder:
+    """The encoder of a checkpoint as it came: role prompts, mean pooling."""
+    config = read_config(folder).model_copy(update={"llm": None, "encoder_lora": None, "language_rank": 0})
+    config = config.model_copy(update={"residual": True})
+    model = build_model(config).eval()
+    return _TorchEmbedder(
+        f"raw:{config.encoder.identity}", _encoder_rows(config), model, model.pad_token_id
+    )
+
+
+def raw_llm_embedder(folder: Path, *, maximum_tokens: int = 256) -> Embedder:
+    """The whole LLM of a checkpoint as it came: its own tokens, causal, mean of the last states.
+
+    Args:
+        folder: The checkpoint.
+        maximum_tokens: An English vocabulary spells other scripts in bytes: paragraphs get long and slow.
+    """
+    source = read_config(folder).llm
+    if source is None:
+        raise ConfigError(f"{folder} has no LLM.", next_step="Name a checkpoint with one.")
+    tokenizer, model = load_llm_tokenizer(source), load_llm(source)
+    bos: int = tokenizer.bos_token_id
+
+    def rows_of(texts: Sequence[str], role: Role) -> list[list[int]]:
+        encoded = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [[bos, *each.ids[: maximum_tokens - 1]] for each in encoded]
+
+    def forward(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        states = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        return normalize(mean_pool(states, attention_mask), dim=-1)
+
+    return _TorchEmbedder(f"raw:{source.identity}:{maximum_tokens}", rows_of, forward, bos)
+
+
+def _encoder_rows(config: ModelConfig) -> Callable[[Sequence[str], Role], list[list[int]]]:
+    tokenizer = load_tokenizer(config.tokenizer)
+
+    def rows_of(texts: Sequence[str], role: Role) -> list[list[int]]:
+        prompt = config.role_prompts[role]
+        return tokenize(tokenizer, [prompt + text for text in texts], config.maximum_tokens)
+
+    return rows_of

@@ -1,0 +1,157 @@
+"""LUSIFER: a multilingual encoder read by an English LLM through a connector (arXiv 2501.00874).
+
+::
+
+    tokens ─▶ Encoder ─▶ Connector ─▶ Llm ─▶ pooling ─▶ head ─▶ (+) ─▶ language subspace out ─▶ unit vector
+                 └────────────── mean pooling, unit length ──────┘  residual
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from lusifer_training.backbones.load import load_encoder, load_llm
+from lusifer_training.errors import ConfigError
+from lusifer_training.model.connector import Connector
+from lusifer_training.model.encoder import Encoder
+from lusifer_training.model.llm import Llm
+from lusifer_training.model.pooling import last_token_pool, mean_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from transformers import PreTrainedModel
+
+    from lusifer_training.config import LoraShape, ModelConfig
+
+__all__ = ["Lusifer", "build_model"]
+
+
+class Lusifer(nn.Module):
+    """The whole model, from token ids to unit vectors.
+
+    Args:
+        config: Shapes and switches.
+        encoder: Hugging Face encoder, without pooler.
+        llm: Hugging Face LLM, without LM head; None for the encoder alone.
+        keep_token_table: Keep the LLM's token table for stage 1's teacher.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        encoder: PreTrainedModel,
+        llm: PreTrainedModel | None,
+        *,
+        keep_token_table: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.pad_token_id: int = encoder.config.pad_token_id
+        self.encoder = Encoder(encoder, layer_mix=config.encoder_layer_mix)
+        if config.residual and config.output_dimension != self.encoder.hidden_size:
+            raise ConfigError(
+                f"The residual path adds the encoder's {self.encoder.hidden_size} dimensions to an output "
+                f"of {config.output_dimension}.",
+                next_step="Set output_dimension to the encoder's hidden size, or residual to false.",
+            )
+        # Backbones never train as a whole; the LoRA layers put on them do.
+        self.encoder.backbone.requires_grad_(False)
+        self.encoder.backbone = _with_lora(self.encoder.backbone, config.encoder_lora)
+        self.llm: Llm | None = None
+        if llm is not None:
+            self.llm = Llm(llm, layers=config.llm_layers, keep_token_table=keep_token_table)
+            self.llm.requires_grad_(False)
+            self.llm.backbone = _with_lora(self.llm.backbone, config.llm_lora)
+            self.connector = Connector(
+                self.encoder.hidden_size,
+                config.connector_hidden,
+                self.llm.hidden_size,
+                embedding_rms=self.llm.embedding_rms,
+            )
+            self.head = nn.Linear(self.llm.hidden_size, config.output_dimension)
+            if config.residual:
+                # A zero head: training starts exactly at the encoder's own vectors.
+                nn.init.zeros_(self.head.weight)
+                nn.init.zeros_(self.head.bias)
+        self.register_buffer("language_basis", torch.zeros(config.output_dimension, config.language_rank))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Embed.
+
+        Args:
+            input_ids: ``(B, T)`` int64, role prompt and special tokens included.
+            attention_mask: ``(B, T)``, 1 for tokens and 0 for padding.
+
+        Returns:
+            Unit vectors ``(B, D)``.
+        """
+        states, last = self.encoder(input_ids, attention_mask)
+        vector: Tensor | float = 0.0
+        if self.llm is not None:
+            read = self.llm(self.connector(states), attention_mask)
+            pool = mean_pool if self.config.pooling == "mean" else last_token_pool
+            vector = self.head(pool(read, attention_mask))
+        if self.config.residual:
+            vector = vector + normalize(mean_pool(last, attention_mask), dim=-1)
+        if self.config.language_rank:
+            vector = vector - (vector @ self.language_basis) @ self.language_basis.T
+        return normalize(vector, dim=-1)
+
+    @contextmanager
+    def raw_encoder(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
+        """Within the block: the encoder as it came, ``(B, T), (B, T) -> (B, H)`` unit vectors, no gradients."""
+
+        def embed(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            _, last = self.encoder(input_ids, attention_mask)
+            return normalize(mean_pool(last, attention_mask), dim=-1)
+
+        backbone = self.encoder.backbone
+        disabled = backbone.disable_adapter() if isinstance(backbone, PeftModel) else nullcontext()
+        with torch.no_grad(), disabled:
+            yield embed
+
+    def merge_lora(self) -> None:
+        """Fold the LoRA layers into the weights they adapt, for export; training ends here."""
+        for part in (self.encoder, self.llm):
+            if part is not None and isinstance(part.backbone, PeftModel):
+                part.backbone = part.backbone.merge_and_unload()
+
+
+def build_model(config: ModelConfig, *, keep_token_table: bool = False) -> Lusifer:
+    """Load the backbones a configuration names and put the model together, untrained.
+
+    Raises:
+        BackboneError: A source is missing, of another hash or of an unsupported kind.
+        ConfigError: The configuration doesn't fit the backbones.
+    """
+    llm = load_llm(config.llm) if config.llm else None
+    return Lusifer(config, load_encoder(config.encoder), llm, keep_token_table=keep_token_table)
+
+
+def _with_lora(backbone: PreTrainedModel, shape: LoraShape | None) -> PreTrainedModel | PeftModel:
+    if shape is None:
+        return backbone
+    total = backbone.config.num_hidden_layers
+    first = max(0, total - (shape.last_layers or total))
+    # Full names: peft can't restrict "all-linear" to some layers.
+    layers = next(child for child in backbone.modules() if isinstance(child, nn.ModuleList))
+    prefix = next(name for name, child in backbone.named_modules() if child is layers)
+    targets = [
+        f"{prefix}.{index}.{name}"
+        for index in range(first, total)
+        for name, child in layers[index].named_modules()
+        if isinstance(child, nn.Linear)
+    ]
+    return get_peft_model(
+        backbone,
+        LoraConfig(
+            r=shape.rank, lora_alpha=shape.alpha, lora_dropout=shape.dropout, target_modules=targets
+        ),
+    )
