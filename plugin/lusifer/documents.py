@@ -177,6 +177,12 @@ class DocumentSource:
         csv.field_size_limit(MAXIMUM_LINE_BYTES)
         # Undecodable bytes become lone surrogates, which are refused below with the line they stand in.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        try:
+            yield from self._rows(text, name, separator)
+        finally:
+            text.detach()
+
+    def _rows(self, text: IO[str], name: str, separator: str) -> Iterator[tuple[str, Document] | Rejected]:
         # Strict, because otherwise a quote that is never closed swallows the rest of the file as one text.
         rows = csv.reader(text, delimiter=separator, strict=True)
         header: list[str] | None = None

@@ -6,6 +6,7 @@ same command goes on from there: documents that are already stored are not embed
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from lusifer.vectorizer import Vectorizer
 
 __all__ = ["IndexReport", "index_documents"]
+
+logger = logging.getLogger(__name__)
 
 REJECTED_KEPT = 100
 """Rejected records that a report lists; the rest is counted."""
@@ -124,6 +127,12 @@ def index_documents(
     try:
         while chunk := list(islice(items, window)):
             _index_window(chunk, vectorizer, store, tally)
+            logger.info(
+                "Stored so far: %d added, %d unchanged, %d rejected",
+                tally.added,
+                tally.unchanged,
+                tally.rejected_count,
+            )
             if on_progress is not None:
                 on_progress(report())
     except KeyboardInterrupt:

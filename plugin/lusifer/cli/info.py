@@ -71,6 +71,9 @@ def _show(fields: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column()
+    # A fingerprint cut short is of no use.
+    table.add_column(overflow="fold")
     for name, value in fields.items():
         table.add_row(name.replace("_", " "), _readable(value))
     console().print(table)

@@ -1,4 +1,4 @@
-"""The demonstration's questions: the same few wishes in many languages, and the documents that answer them."""
+"""The questions: the same few wishes in many languages, and the documents that answer them."""
 
 from __future__ import annotations
 
