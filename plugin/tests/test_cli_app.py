@@ -121,8 +121,16 @@ def training(monkeypatch: pytest.MonkeyPatch) -> None:
 
     module = ModuleType("lusifer_training.cli")
     module.train_app = group  # type: ignore[attr-defined]
+    single = typer.Typer()
+    single.command()(lambda: typer.echo("measured"))
+    module.eval_app = single  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lusifer_training", ModuleType("lusifer_training"))
     monkeypatch.setitem(sys.modules, "lusifer_training.cli", module)
+
+
+@pytest.mark.usefixtures("training")
+def test_a_single_command_of_another_component() -> None:
+    assert run("eval") == (0, "measured\n", "")
 
 
 @pytest.mark.usefixtures("training")

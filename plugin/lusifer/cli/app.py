@@ -91,8 +91,9 @@ def _lazy(name: str, module: str, attribute: str, extra: str, summary: str) -> N
         arguments: Annotated[list[str] | None, typer.Argument(metavar="COMMAND [ARGS]...")] = None,
     ) -> None:
         group = typer.main.get_command(_load(name, module, attribute, extra))
-        # Without a command of its own a group shows its help.
-        code = group.main(arguments or ["--help"], prog_name=f"lusifer {name}", standalone_mode=False)
+        # A group needs one of its commands; a single command may do without arguments.
+        default = ["--help"] if hasattr(group, "commands") else []
+        code = group.main(arguments or default, prog_name=f"lusifer {name}", standalone_mode=False)
         if isinstance(code, int) and code:
             raise typer.Exit(code)
 
