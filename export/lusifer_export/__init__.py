@@ -1,0 +1,1 @@
+"""Compiles a LUSIFER checkpoint into a bundle: one ONNX graph, behind a parity gate."""

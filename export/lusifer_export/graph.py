@@ -1,0 +1,87 @@
+"""Model to ONNX: one graph ``(input_ids, attention_mask) -> embedding`` with everything inside."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx
+    from lusifer_training.model.lusifer import Lusifer
+
+__all__ = ["INPUTS", "OUTPUT", "export_graph", "save_graph"]
+
+INPUTS = ("input_ids", "attention_mask")
+OUTPUT = "embedding"
+OPSET = 20
+
+
+def export_graph(model: Lusifer) -> onnx.ModelProto:
+    """Trace a model with merged LoRA into an fp32 graph of dynamic batch and length.
+
+    Args:
+        model: In eval mode, :meth:`Lusifer.merge_lora` done.
+
+    Returns:
+        Inputs ``(B, T)`` int64, output ``(B, D)`` float32 unit vectors.
+    """
+    ids = torch.randint(5, 100, (2, 7))
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    tokens = torch.export.Dim("tokens", min=2, max=model.config.maximum_tokens)
+    shape = {0: batch, 1: tokens}
+    # The exporter reports on optional packages (torchvision) and on its own deprecations, not on our model.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.onnx")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        program = torch.onnx.export(
+            model,
+            (ids, torch.ones_like(ids)),
+            input_names=list(INPUTS),
+            output_names=["lusifer_output"],
+            dynamic_shapes=(shape, shape),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    graph = program.model_proto
+    _rename_output(graph)
+    return graph
+
+
+def save_graph(graph: onnx.ModelProto, path: Path) -> None:
+    """Write the graph with its weights in one file beside it, ``NAME.data``: protobuf ends at 2 GB."""
+    import onnx
+
+    onnx.save(graph, path, save_as_external_data=True, location=path.name + ".data", size_threshold=1024)
+
+
+def _rename_output(model: onnx.ModelProto) -> None:
+    """Call the output ``embedding``; the exporter names the token lookup so and doesn't see the clash."""
+    graph = model.graph
+    traced = graph.output[0].name
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == OUTPUT:
+                    names[index] = _free_name("token_embedding", taken)
+                elif name == traced:
+                    names[index] = OUTPUT
+    for value in list(graph.value_info):
+        if value.name == OUTPUT:
+            graph.value_info.remove(value)
+    graph.output[0].name = OUTPUT
+
+
+def _free_name(wish: str, taken: set[str]) -> str:
+    name = wish
+    while name in taken:
+        name += "_"
+    return name
