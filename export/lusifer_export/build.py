@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lusifer.bundle import Bundle, ManifestFields, RolePrompts, compute_fingerprint, finish_bundle
 from lusifer.engines.onnx import OnnxEngine
-from lusifer_training.backbones.load import load_tokenizer
-from lusifer_training.checkpoint import load_checkpoint, read_config
-
 from lusifer_export.errors import NoSpaceError
 from lusifer_export.graph import export_graph, save_graph
 from lusifer_export.parity import check_parity, measure_parity
 from lusifer_export.quantize import quantize_weights
+from lusifer_training.backbones.load import load_tokenizer
+from lusifer_training.checkpoint import load_checkpoint, read_config
 
 if TYPE_CHECKING:
     from lusifer_training.model.lusifer import Lusifer
@@ -110,9 +109,7 @@ def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:
     )
 
 
-def _fields(
-    model: Lusifer, checkpoint: Path, precision: Precision, report: dict[str, Any]
-) -> ManifestFields:
+def _fields(model: Lusifer, checkpoint: Path, precision: Precision, report: dict[str, Any]) -> ManifestFields:
     config = model.config
     return ManifestFields(
         name=config.name,

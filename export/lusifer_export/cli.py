@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads annotations at run time
 from typing import Annotated
 
 import typer
@@ -23,7 +23,6 @@ def export(
     """Checkpoint to ONNX bundle; fails if its vectors leave those of PyTorch.
 
     Example:
-
         lusifer export runs/small/checkpoint bundles/small --precision fp32
     """
     if precision not in ("fp32", "int8"):

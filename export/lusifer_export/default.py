@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from lusifer.bundle import Bundle
 from lusifer.errors import BundleError
-from lusifer_training.checkpoint import default_checkpoint, read_config
-
 from lusifer_export.build import Precision, checkpoint_fingerprint, export_checkpoint
+from lusifer_training.checkpoint import default_checkpoint, read_config
 
 if TYPE_CHECKING:
     from pathlib import Path

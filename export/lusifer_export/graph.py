@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx
+
     from lusifer_training.model.lusifer import Lusifer
 
 __all__ = ["INPUTS", "OUTPUT", "export_graph", "save_graph"]

@@ -14,9 +14,10 @@ from lusifer_export.errors import ParityError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tokenizers import Tokenizer
+
     from lusifer.engines.base import Engine
     from lusifer_training.model.lusifer import Lusifer
-    from tokenizers import Tokenizer
 
 __all__ = ["MINIMUM_COSINE", "check_parity", "measure_parity", "parity_texts"]
 

@@ -9,8 +9,8 @@ their own tokens. The two tokenizers cut differently, so both sides are averaged
     text ─ encoder tokens ─▶ encoder ─▶ connector ─▶ LLM layers      word means ─┐
     text ─ LLM tokens ─────▶ token table ──────────▶ LLM layers      word means ─┴─ 1 - cosine
 
-Two places are compared: the LLM's input (connector against token table) and the last kept layer. English only;
-the LLM is frozen; the encoder's LoRA trains if the recipe says so.
+Two places are compared: the LLM's input (connector against token table) and the last kept layer. English
+only; the LLM is frozen; the encoder's LoRA trains if the recipe says so.
 """
 
 from __future__ import annotations

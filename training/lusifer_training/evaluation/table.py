@@ -64,7 +64,10 @@ def evaluate(embedder: Embedder, *, data_folder: Path, cache_folder: Path) -> Sc
     }
     sets, answers = load_xquad(data_folder)
     matrix = xquad_matrix(
-        {language: (vectors(questions), vectors(paragraphs)) for language, (questions, paragraphs) in sets.items()},
+        {
+            language: (vectors(questions), vectors(paragraphs))
+            for language, (questions, paragraphs) in sets.items()
+        },
         answers,
     )
     return Scores(
@@ -102,7 +105,9 @@ def markdown_table(scores: Mapping[str, Scores]) -> str:
 
 
 def _off_row(language: str) -> Callable[[Scores], float]:
-    return lambda s: float(np.mean([value for other, value in s.xquad[language].items() if other != language]))
+    return lambda s: float(
+        np.mean([value for other, value in s.xquad[language].items() if other != language])
+    )
 
 
 def _cached(embedder: Embedder, text_set: TextSet, folder: Path) -> np.ndarray:

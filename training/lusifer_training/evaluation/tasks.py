@@ -88,7 +88,9 @@ def load_xquad(folder: Path) -> tuple[dict[str, tuple[TextSet, TextSet]], np.nda
     for path in _files(folder / "eval" / "xquad"):
         language = path.name.split(".")[0]
         records = list(read_json_lines(path, ("context", "questions")))
-        questions = [(index, item["question"]) for index, rec in enumerate(records) for item in rec["questions"]]
+        questions = [
+            (index, item["question"]) for index, rec in enumerate(records) for item in rec["questions"]
+        ]
         answers = np.array([index for index, _ in questions])
         sets[language] = (
             TextSet(f"xquad.{language}.questions", "query", tuple(question for _, question in questions)),
@@ -104,9 +106,7 @@ def tatoeba_accuracy(ours: np.ndarray, english: np.ndarray) -> float:
     return float(((scores.argmax(axis=1) == rows).mean() + (scores.argmax(axis=0) == rows).mean()) / 2)
 
 
-def xquad_matrix(
-    vectors: dict[str, tuple[np.ndarray, np.ndarray]], answers: np.ndarray
-) -> XquadMatrix:
+def xquad_matrix(vectors: dict[str, tuple[np.ndarray, np.ndarray]], answers: np.ndarray) -> XquadMatrix:
     """R@1 for every pair of languages.
 
     Args:
@@ -127,6 +127,7 @@ def _files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.jsonl.gz"))
     if not files:
         raise DataError(
-            f"There is no evaluation data in {folder}.", next_step="Set LUSIFER_DATA to the folder that holds it."
+            f"There is no evaluation data in {folder}.",
+            next_step="Set LUSIFER_DATA to the folder that holds it.",
         )
     return files

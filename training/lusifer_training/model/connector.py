@@ -4,9 +4,9 @@
 
     encoder state (H_e) ─ LayerNorm ─ Linear ─ ReLU ─ Linear ─ norm matching ─▶ LLM input (H_l)
 
-The paper's connector (arXiv 2501.00874, section 3.1) is the two linear layers with a ReLU. The LLM's own token
-embeddings are small vectors of nearly equal length; an input ten or a hundred times longer saturates the first
-layers. So the output is brought to the length of the LLM's token embeddings, times a learned gain.
+The paper's connector (arXiv 2501.00874, section 3.1) is the two linear layers with a ReLU. The LLM's own
+token embeddings are small vectors of nearly equal length; an input ten or a hundred times longer saturates
+the first layers. So the output is brought to the length of the LLM's token embeddings, times a learned gain.
 """
 
 from __future__ import annotations

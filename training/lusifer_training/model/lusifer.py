@@ -106,7 +106,7 @@ class Lusifer(nn.Module):
 
     @contextmanager
     def raw_encoder(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
-        """Within the block: the encoder as it came, ``(B, T), (B, T) -> (B, H)`` unit vectors, no gradients."""
+        """Within the block: the encoder as it came, ``(B, T), (B, T) -> (B, H)`` unit vectors, no grad."""
 
         def embed(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
             _, last = self.encoder(input_ids, attention_mask)
@@ -151,7 +151,5 @@ def _with_lora(backbone: PreTrainedModel, shape: LoraShape | None) -> PreTrained
     ]
     return get_peft_model(
         backbone,
-        LoraConfig(
-            r=shape.rank, lora_alpha=shape.alpha, lora_dropout=shape.dropout, target_modules=targets
-        ),
+        LoraConfig(r=shape.rank, lora_alpha=shape.alpha, lora_dropout=shape.dropout, target_modules=targets),
     )
