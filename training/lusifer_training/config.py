@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lusifer_training.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["BackboneSource", "LoraShape", "ModelConfig", "validated"]
 
@@ -119,10 +119,27 @@ def validated(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
             key = ".".join(str(part) for part in item["loc"])
             message = item["msg"]
             if item["type"] == "extra_forbidden":
-                near = difflib.get_close_matches(str(item["loc"][-1]), list(kind.model_fields), n=1)
+                *parents, wrong = item["loc"]
+                near = difflib.get_close_matches(str(wrong), _keys_at(kind, parents), n=1)
                 message = "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
             problems.append(f"{key}: {message}")
         raise ConfigError(
             f"{where} is not a valid {kind.__name__}: {'; '.join(problems)}.",
             next_step="Correct the keys named above.",
         ) from error
+
+
+def _keys_at(kind: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
+    """The keys that are right below a path of keys, such as ``model``, ``encoder``."""
+    for parent in parents:
+        # A mapping's own keys, such as a dataset's name, are no fields.
+        if field := kind.model_fields.get(str(parent)):
+            kind = next(_models_in(field.annotation), kind)
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _models_in(each)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lusifer_training.config import Frozen, ModelConfig, validated
 from lusifer_training.errors import ConfigError
@@ -72,6 +72,12 @@ class Recipe(Frozen):
     interpolation: float = Field(1.0, gt=0, le=1)
     """Share of what training changed that is kept; the rest stays the raw encoder (WiSE-FT, 2109.01903)."""
 
+    @model_validator(mode="after")
+    def _has_teacher(self) -> Self:
+        if self.align and not self.model.llm:
+            raise ValueError("stage 1 (align) aligns with an LLM, and the model has none")
+        return self
+
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe.
@@ -81,6 +87,6 @@ def load_recipe(path: Path) -> Recipe:
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} can't be read: {error}.", next_step="Check the file.") from error
     return validated(Recipe, values or {}, where=str(path))
