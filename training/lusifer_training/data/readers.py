@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import re
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,16 +45,24 @@ def read_json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, A
             next_step="Set LUSIFER_DATA to the folder that holds it, or correct the recipe.",
         )
     opener = gzip.open if path.suffix == ".gz" else open
+    number = 0
     with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
+        while True:
+            number += 1
             try:
+                if not (line := lines.readline()):
+                    return
                 record = json.loads(line)
-                missing = [field for field in fields if field not in record]
-            except (json.JSONDecodeError, TypeError) as error:
+            # A cut or damaged archive shows only when its text is read; ValueError: not UTF-8, not JSON.
+            except (OSError, EOFError, ValueError, zlib.error) as error:
                 raise DataError(
                     f"{path}, line {number}: {error}.", next_step="Correct or remove the line."
                 ) from error
-            if missing:
+            if not isinstance(record, dict):
+                raise DataError(
+                    f"{path}, line {number} is not a JSON object.", next_step="Correct or remove the line."
+                )
+            if missing := [field for field in fields if field not in record]:
                 raise DataError(
                     f"{path}, line {number} has no {', '.join(missing)}.",
                     next_step=f"Every line needs {', '.join(fields)}.",
@@ -134,7 +143,9 @@ def _labelled(path: Path, rng: random.Random) -> Iterator[tuple[str, Pair]]:
         rng.shuffle(texts)
         others = [other for other in labels if other != label]
         for query, document in zip(texts[::2], texts[1::2], strict=False):
-            negatives = tuple(rng.choice(by_label[other]) for other in rng.sample(others, 3))
+            negatives = tuple(
+                rng.choice(by_label[other]) for other in rng.sample(others, min(3, len(others)))
+            )
             yield query, Pair(query, document, negatives)
 
 

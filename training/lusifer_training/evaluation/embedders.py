@@ -80,7 +80,10 @@ def raw_encoder_embedder(folder: Path) -> Embedder:
     config = read_config(folder).model_copy(update={"llm": None, "encoder_lora": None, "language_rank": 0})
     config = config.model_copy(update={"residual": True})
     model = build_model(config).eval()
-    return _TorchEmbedder(f"raw:{config.encoder.identity}", _encoder_rows(config), model, model.pad_token_id)
+    # Two checkpoints of one encoder may differ in what is put before a text and where it is cut.
+    reading = (config.tokenizer.identity, config.query_prompt, config.document_prompt, config.maximum_tokens)
+    identity = f"raw:{config.encoder.identity}:{reading}"
+    return _TorchEmbedder(identity, _encoder_rows(config), model, model.pad_token_id)
 
 
 def raw_llm_embedder(folder: Path, *, maximum_tokens: int = 256) -> Embedder:

@@ -85,13 +85,15 @@ def evaluate(embedder: Embedder, *, data_folder: Path, cache_folder: Path) -> Sc
 
 def markdown_table(scores: Mapping[str, Scores]) -> str:
     """Models by column; means first, then Tatoeba by language and XQuAD by paragraph language."""
-    rows: list[tuple[str, Callable[[Scores], float]]] = [
-        ("**XQuAD R@1, different languages** (mean of 132 pairs)", lambda s: s.xquad_off_diagonal),
-        ("**XQuAD R@1, English to English**", lambda s: s.xquad_english),
-        ("XQuAD R@1, same language (mean of 12)", lambda s: s.xquad_diagonal),
-        ("**Tatoeba accuracy** (mean of 24)", lambda s: s.tatoeba_mean),
-    ]
     first = next(iter(scores.values()))
+    languages = len(first.xquad)
+    pairs = languages * (languages - 1)
+    rows: list[tuple[str, Callable[[Scores], float]]] = [
+        (f"**XQuAD R@1, different languages** (mean of {pairs} pairs)", lambda s: s.xquad_off_diagonal),
+        ("**XQuAD R@1, English to English**", lambda s: s.xquad_english),
+        (f"XQuAD R@1, same language (mean of {languages})", lambda s: s.xquad_diagonal),
+        (f"**Tatoeba accuracy** (mean of {len(first.tatoeba)})", lambda s: s.tatoeba_mean),
+    ]
     for language in first.xquad:
         rows.append((f"XQuAD, question {language}, other paragraphs", _off_row(language)))
     for language in first.tatoeba:

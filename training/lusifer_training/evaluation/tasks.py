@@ -91,7 +91,13 @@ def load_xquad(folder: Path) -> tuple[dict[str, tuple[TextSet, TextSet]], np.nda
         questions = [
             (index, item["question"]) for index, rec in enumerate(records) for item in rec["questions"]
         ]
-        answers = np.array([index for index, _ in questions])
+        ours = np.array([index for index, _ in questions])
+        if sets and not np.array_equal(ours, answers):
+            raise DataError(
+                f"{path} has other questions than {next(iter(sets))}: the languages must be parallel.",
+                next_step="Fetch the evaluation data again.",
+            )
+        answers = ours
         sets[language] = (
             TextSet(f"xquad.{language}.questions", "query", tuple(question for _, question in questions)),
             TextSet(f"xquad.{language}.paragraphs", "document", tuple(rec["context"] for rec in records)),
