@@ -122,9 +122,9 @@ def _allowed(batch: PairBatch) -> Tensor:
     owners = [*range(len(pairs)), *(i for i, pair in enumerate(pairs) for _ in pair.negatives)]
     texts = [pair.document for pair in pairs] + [text for pair in pairs for text in pair.negatives]
     own = torch.tensor(owners)[None, :] == torch.arange(len(pairs))[:, None]
-    if batch.recipe.own_negatives_only:
-        return own
+    positive = torch.eye(len(pairs), len(texts), dtype=torch.bool)
     number = {text: index for index, text in enumerate(dict.fromkeys(texts))}
     ids = torch.tensor([number[text] for text in texts])
     duplicate = ids[None, :] == ids[: len(pairs), None]
-    return own | ~duplicate
+    contrasted = own if batch.recipe.own_negatives_only else torch.ones_like(own)
+    return (contrasted & ~duplicate) | positive

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import pickle
 import shutil
 import time
 from typing import TYPE_CHECKING
@@ -86,13 +87,11 @@ class TrainingLoop:
             while self.step < self.steps:
                 losses = losses_of_step(self.step)
                 loss = losses["loss"]
-                if not torch.isfinite(loss):
-                    raise DivergedError(
-                        f"The loss of step {self.step} is {loss.item()}.",
-                        next_step=f"Lower the learning rate; {self.folder / 'last'} is the last good state.",
-                    )
+                self._check_finite("loss", loss)
                 loss.backward()
                 norm = clip_grad_norm_(list(self.parameters.values()), self.CLIP_NORM)
+                # A finite loss can have infinite gradients: one step more and the weights are NaN, and saved.
+                self._check_finite("gradient", norm)
                 self.optimizer.step()
                 self.scheduler.step()
                 self.optimizer.zero_grad(set_to_none=True)
@@ -115,6 +114,13 @@ class TrainingLoop:
                 if self.step % self.checkpoint_every == 0 or self.step == self.steps:
                     self._save()
         return self.losses
+
+    def _check_finite(self, what: str, value: Tensor) -> None:
+        if not torch.isfinite(value):
+            raise DivergedError(
+                f"The {what} of step {self.step} is {value.item()}.",
+                next_step=f"Lower the learning rate; {self.folder / 'last'} is the last good state.",
+            )
 
     def _schedule(self, step: int) -> float:
         """Linear warm-up, then cosine to a tenth."""
@@ -142,8 +148,9 @@ class TrainingLoop:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        shutil.rmtree(old, ignore_errors=True)
+        # After a resume from "last.old" there is no "last": the old state must outlive the next rename too.
         if last.exists():
+            shutil.rmtree(old, ignore_errors=True)
             last.rename(old)
         aside.rename(last)
         shutil.rmtree(old, ignore_errors=True)
@@ -154,7 +161,12 @@ class TrainingLoop:
         path = next((candidate for candidate in candidates if candidate.is_file()), None)
         if path is None:
             return
-        state = torch.load(path, weights_only=True)
+        try:
+            state = torch.load(path, weights_only=True)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            raise CheckpointError(
+                f"{path} can't be read: {error}.", next_step="Delete the run folder to start again."
+            ) from error
         if state["identity"] != self.identity:
             raise CheckpointError(
                 f"{path} belongs to another recipe.",
@@ -167,4 +179,11 @@ class TrainingLoop:
         self.scheduler.load_state_dict(state["scheduler"])
         torch.set_rng_state(state["rng"])
         self.step, self.losses = state["step"], state["losses"]
+        self._drop_metrics_after(self.step)
         _log.info("resuming at step %d of %d", self.step, self.steps)
+
+    def _drop_metrics_after(self, step: int) -> None:
+        """Forget the steps that a kill undid; the last line may be half written."""
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        path.write_text("".join(lines[:step]), encoding="utf-8")

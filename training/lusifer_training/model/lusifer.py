@@ -114,8 +114,14 @@ class Lusifer(nn.Module):
 
         backbone = self.encoder.backbone
         disabled = backbone.disable_adapter() if isinstance(backbone, PeftModel) else nullcontext()
-        with torch.no_grad(), disabled:
-            yield embed
+        # Dropout off: a target that changes from one reading to the next is no target.
+        training = backbone.training
+        backbone.eval()
+        try:
+            with torch.no_grad(), disabled:
+                yield embed
+        finally:
+            backbone.train(training)
 
     def merge_lora(self) -> None:
         """Fold the LoRA layers into the weights they adapt, for export; training ends here."""
