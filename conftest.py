@@ -1,0 +1,216 @@
+"""Tiny random backbones, shared by the tests of training, export and integration.
+
+The heavy imports are inside the functions: the plugin's tests run without torch.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+# Weights come from tiny folders written here: nothing may reach for a hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ENCODERS = ("bert", "xlm-roberta")
+LLMS = ("llama", "mistral", "qwen2")
+HIDDEN, LLM_HIDDEN, LLM_LAYERS, VOCABULARY, MAXIMUM_TOKENS = 32, 48, 4, 320, 64
+SENTENCES = [
+    "query: passage: The cat sits on the mat and the dog runs in the park.",
+    "Wie packe ich ein Archiv aus? Die Katze sitzt auf der Matte.",
+    "A library that reads and writes compressed archives of many formats.",
+    "猫はマットの上に座っています。 Кошка сидит на коврике. القطة على السجادة",
+]
+
+
+class Tiny:
+    """Writes backbones of a few kilobytes once each, and configurations that name them."""
+
+    ENCODERS, LLMS = ENCODERS, LLMS
+    HIDDEN, LLM_HIDDEN, LLM_LAYERS = HIDDEN, LLM_HIDDEN, LLM_LAYERS
+    VOCABULARY, MAXIMUM_TOKENS = VOCABULARY, MAXIMUM_TOKENS
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def encoder_folder(self, kind: str) -> Path:
+        """A random BERT or XLM-R without pooler: H 32, 2 layers."""
+        from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
+
+        settings: dict[str, Any] = {
+            "vocab_size": VOCABULARY,
+            "hidden_size": HIDDEN,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 64,
+            "pad_token_id": 1,
+            # Wide weights, so that attention is sharp and a wrong mask or position shows.
+            "initializer_range": 0.3,
+        }
+        if kind == "bert":
+            config = BertConfig(**settings, max_position_embeddings=MAXIMUM_TOKENS)
+            return self._save(kind, lambda: BertModel(config, add_pooling_layer=False))
+        config = XLMRobertaConfig(**settings, max_position_embeddings=MAXIMUM_TOKENS + 2)
+        return self._save(kind, lambda: XLMRobertaModel(config, add_pooling_layer=False))
+
+    def llm_folder(self, kind: str) -> Path:
+        """A random Llama, Mistral or Qwen2 without LM head, H 48, 4 layers, 4 heads on 2; its tokenizer."""
+        from transformers import (
+            LlamaConfig,
+            LlamaModel,
+            MistralConfig,
+            MistralModel,
+            PreTrainedTokenizerFast,
+            Qwen2Config,
+            Qwen2Model,
+        )
+
+        if (self.root / kind).is_dir():
+            return self.root / kind
+        config_of, model_of = {
+            "llama": (LlamaConfig, LlamaModel),
+            "mistral": (MistralConfig, MistralModel),
+            "qwen2": (Qwen2Config, Qwen2Model),
+        }[kind]
+        config = config_of(
+            vocab_size=VOCABULARY,
+            hidden_size=LLM_HIDDEN,
+            num_hidden_layers=LLM_LAYERS,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=128,
+            initializer_range=0.3,
+            bos_token_id=0,
+            eos_token_id=2,
+            pad_token_id=1,
+        )
+        folder = self._save(kind, lambda: model_of(config))
+        # Other merges than the encoder's, so that the two cut words differently.
+        tokenizer = _bpe(["zzz the of archive archives format formats library"], 270)
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+        ).save_pretrained(folder)
+        return folder
+
+    def tokenizer_file(self) -> Path:
+        """The encoder's tokenizer: bytes with merges, <s> first and </s> last."""
+        from tokenizers import processors
+
+        path = self.root / "tokenizer" / "tokenizer.json"
+        if not path.is_file():
+            path.parent.mkdir()
+            tokenizer = _bpe(SENTENCES, VOCABULARY)
+            tokenizer.post_processor = processors.TemplateProcessing(
+                single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+            )
+            tokenizer.save(str(path))
+        return path
+
+    def config(self, encoder: str = "bert", llm: str | None = "llama", **changes: Any) -> Any:
+        """A configuration of two tiny backbones; residual, LoRA on both sides."""
+        from lusifer_training.config import BackboneSource, LoraShape, ModelConfig
+
+        def folder(path: Path) -> BackboneSource:
+            return BackboneSource(location=f"folder:{path}", format="huggingface")
+
+        values: dict[str, Any] = {
+            "name": "tiny",
+            "encoder": folder(self.encoder_folder(encoder)),
+            "llm": folder(self.llm_folder(llm)) if llm else None,
+            "tokenizer": BackboneSource(
+                location=f"folder:{self.tokenizer_file().parent}", format="tokenizer", file="tokenizer.json"
+            ),
+            "llm_layers": 2,
+            "connector_hidden": 24,
+            "output_dimension": HIDDEN,
+            "encoder_lora": LoraShape(rank=2, alpha=4, last_layers=1),
+            "llm_lora": LoraShape(rank=2, alpha=4),
+            "maximum_tokens": MAXIMUM_TOKENS,
+        }
+        return ModelConfig(**{**values, **changes})
+
+    def model(self, config: Any = None, *, trained: bool = True, **options: Any) -> Any:
+        """A model in eval mode; ``trained``: every parameter that training may change is off its start."""
+        import torch
+
+        from lusifer_training.model.lusifer import build_model
+
+        torch.manual_seed(1)
+        model = build_model(config or self.config(), **options).eval()
+        if trained:
+            disturb(model)
+        return model
+
+    def checkpoint(self, folder: Path, config: Any = None) -> Path:
+        """A saved model whose every part counts."""
+        from lusifer_training.checkpoint import save_checkpoint
+
+        return save_checkpoint(self.model(config), folder, {"steps": 0})
+
+    def _save(self, name: str, build: Callable[[], Any]) -> Path:
+        import torch
+
+        folder = self.root / name
+        if not folder.is_dir():
+            with torch.random.fork_rng():
+                torch.manual_seed(len(name))
+                build().eval().save_pretrained(folder)
+        return folder
+
+
+def disturb(model: Any, *, seed: int = 2) -> None:
+    """Move every trained parameter, as training would: at its start, much of a model does nothing."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in model.parameters():
+            if value.requires_grad:
+                value.add_(torch.randn(value.shape, generator=generator) * 0.2)
+        if model.config.language_rank:
+            model.language_basis = torch.linalg.qr(
+                torch.randn(model.config.output_dimension, model.config.language_rank, generator=generator)
+            ).Q
+
+
+def _bpe(texts: list[str], size: int) -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Maker of tiny backbones, configurations, models and checkpoints."""
+    return Tiny(tmp_path_factory.mktemp("backbones"))
+
+
+@pytest.fixture(scope="session")
+def write_lines() -> Callable[[Path, list[Any]], Path]:
+    """Writes JSON lines, packed where the name ends in ``.gz``."""
+
+    def write(path: Path, records: list[Any]) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "wt", encoding="utf-8") as file:
+            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        return path
+
+    return write

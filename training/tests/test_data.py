@@ -1,0 +1,303 @@
+"""Training data: what each schema makes of a line, which texts are held out, and batches that repeat."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lusifer_training.data.batches import PairSampler, TextSampler, pad, token_budget_batches, tokenize
+from lusifer_training.data.readers import Pair, is_held_out, load_pairs, read_json_lines
+from lusifer_training.data.udhr import LANGUAGES, main, paragraphs
+from lusifer_training.errors import DataError
+from lusifer_training.recipe import DatasetRecipe, Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Write = "Callable[[Path, list[Any]], Path]"
+LONG = "It reads archives of many formats. It writes them as well, and fast. It has no dependencies at all."
+
+
+def schema(name: str, **fields: Any) -> DatasetRecipe:
+    return DatasetRecipe(file="unused", schema=name, **fields)
+
+
+def everything(dataset: DatasetRecipe, path: Path) -> list[Pair]:
+    """Pairs of both parts, those that training sees and those that are held out."""
+    pairs = []
+    for held_out in (False, True):
+        try:
+            pairs += load_pairs(dataset, path, seed=0, held_out=held_out)
+        except DataError:
+            continue
+    return pairs
+
+
+class TestReadJsonLines:
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+    def test_plain_and_packed(self, tmp_path: Path, write_lines: Any, name: str) -> None:
+        records = [{"text": "猫", "n": 1}, {"text": "two", "n": 2}]
+        assert list(read_json_lines(write_lines(tmp_path / name, records), ("text",))) == records
+
+    def test_a_missing_file_says_where_data_comes_from(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="no data file") as caught:
+            list(read_json_lines(tmp_path / "gone.jsonl", ("text",)))
+        assert "LUSIFER_DATA" in caught.value.next_step
+
+    @pytest.mark.parametrize(
+        ("line", "problem"),
+        [
+            ("{", "line 2"),
+            ("", "line 2"),
+            ("7", "line 2 is not a JSON object"),
+            ('"text"', "line 2 is not a JSON object"),
+            ('["text"]', "line 2 is not a JSON object"),
+            ('{"other": 1}', "line 2 has no text"),
+        ],
+    )
+    def test_a_broken_line_is_named(self, tmp_path: Path, line: str, problem: str) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_text('{"text": "one"}\n' + line + '\n{"text": "three"}\n')
+        with pytest.raises(DataError, match=problem):
+            list(read_json_lines(path, ("text",)))
+
+    def test_bytes_that_are_not_utf8(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(b'{"text": "\xff\xfe"}\n')
+        with pytest.raises(DataError, match="line 1"):
+            list(read_json_lines(path, ("text",)))
+
+    @pytest.mark.parametrize("damage", ["cut", "not gzip", "bits"])
+    def test_a_damaged_archive(self, tmp_path: Path, damage: str) -> None:
+        path = tmp_path / "a.jsonl.gz"
+        whole = gzip.compress(b'{"text": "one"}\n' * 5000)
+        broken = bytearray(whole)
+        broken[20:40] = b"\xff" * 20
+        path.write_bytes({"cut": whole[:-20], "not gzip": b'{"text": "one"}', "bits": bytes(broken)}[damage])
+        with pytest.raises(DataError, match="line "):
+            list(read_json_lines(path, ("text",)))
+
+
+class TestSchemas:
+    def test_debian(self, tmp_path: Path, write_lines: Any) -> None:
+        path = write_lines(
+            tmp_path / "d.jsonl",
+            [
+                {"source": "tar", "short": "archiver", "long": LONG},
+                {"source": "tar", "short": "empty", "long": "too short"},
+            ],
+        )
+        assert everything(schema("debian"), path) == [Pair("archiver", LONG)]
+
+    @pytest.mark.parametrize("name", ["debian_sentences", "document_sentences"])
+    def test_a_sentence_to_its_neighbourhood(self, tmp_path: Path, write_lines: Any, name: str) -> None:
+        path = write_lines(tmp_path / "d.jsonl", [{"source": "tar", "long": LONG, "document": LONG}])
+        (pair,) = everything(schema(name), path)
+        assert pair.query in LONG
+        assert pair.query not in pair.document
+        sentences = [each.strip() + "." for each in LONG.rstrip(".").split(".")]
+        assert pair.document == " ".join(each for each in sentences if each != pair.query)
+
+    def test_texts_without_a_sentence_to_take_are_left_out(self, tmp_path: Path, write_lines: Any) -> None:
+        path = write_lines(tmp_path / "d.jsonl", [{"document": "One. Two."}, {"document": "A. B. C. D."}])
+        assert everything(schema("document_sentences"), path) == []
+
+    def test_query_document_with_and_without_negatives(self, tmp_path: Path, write_lines: Any) -> None:
+        path = write_lines(
+            tmp_path / "d.jsonl",
+            [
+                {"query": "q", "document": "d", "negatives": ["n", "m"]},
+                {"query": "p", "document": "e"},
+                {"query": "p", "document": "e"},
+            ],
+        )
+        pairs = everything(schema("query_document"), path)
+        assert sorted(pairs, key=lambda pair: pair.query) == [Pair("p", "e"), Pair("q", "d", ("n", "m"))]
+
+    def test_scored_pairs_keep_what_means_the_same(self, tmp_path: Path, write_lines: Any) -> None:
+        path = write_lines(
+            tmp_path / "d.jsonl",
+            [
+                {"sentence1": "a", "sentence2": "b", "score": 4.0},
+                {"sentence1": "a", "sentence2": "c", "score": 3.9},
+                {"sentence1": "same", "sentence2": "same", "score": 5.0},
+            ],
+        )
+        assert everything(schema("scored_pairs"), path) == [Pair("a", "b")]
+
+    @pytest.mark.parametrize("labels", [2, 3, 6])
+    def test_labelled_pairs_have_negatives_of_other_labels(
+        self, tmp_path: Path, write_lines: Any, labels: int
+    ) -> None:
+        records = [
+            {"text": f"{label} {number}", "label": label} for label in range(labels) for number in range(4)
+        ]
+        pairs = everything(schema("labelled"), write_lines(tmp_path / "d.jsonl", records))
+        assert len(pairs) == 2 * labels
+        for pair in pairs:
+            label = pair.query.split()[0]
+            others = [negative.split()[0] for negative in pair.negatives]
+            assert pair.document.split()[0] == label
+            assert pair.document != pair.query
+            assert len(set(others)) == len(others) == min(3, labels - 1)
+            assert label not in others
+
+    def test_a_file_without_pairs(self, tmp_path: Path, write_lines: Any) -> None:
+        path = write_lines(tmp_path / "d.jsonl", [])
+        with pytest.raises(DataError, match="has no pairs"):
+            load_pairs(schema("debian"), path, seed=0)
+
+
+class TestHeldOut:
+    @pytest.fixture
+    def path(self, tmp_path: Path, write_lines: Any) -> Path:
+        records = [
+            {"source": f"source{number // 3}", "short": f"short {number}", "long": f"{number} {LONG}"}
+            for number in range(600)
+        ]
+        return write_lines(tmp_path / "d.jsonl", records)
+
+    def test_no_source_is_on_both_sides(self, path: Path) -> None:
+        sources = [
+            {
+                int(pair.query.split()[1]) // 3
+                for pair in load_pairs(schema("debian"), path, seed=0, held_out=held_out)
+            }
+            for held_out in (False, True)
+        ]
+        assert not sources[0] & sources[1]
+        assert len(sources[0] | sources[1]) == 200
+        assert 10 <= len(sources[1]) <= 35
+
+    def test_the_split_does_not_follow_the_seed(self, path: Path) -> None:
+        ones = [
+            {pair.query for pair in load_pairs(schema("debian"), path, seed=seed, held_out=True)}
+            for seed in (0, 1)
+        ]
+        assert ones[0] == ones[1]
+
+    def test_order_follows_the_seed_and_nothing_else(self, path: Path) -> None:
+        orders = [load_pairs(schema("debian_sentences"), path, seed=seed) for seed in (0, 0, 1)]
+        assert orders[0] == orders[1] != orders[2]
+
+    def test_the_cap(self, path: Path) -> None:
+        assert len(load_pairs(schema("debian", maximum_examples=7), path, seed=0)) == 7
+
+    def test_one_key_in_ten(self) -> None:
+        share = sum(is_held_out(str(number)) for number in range(5000)) / 5000
+        assert 0.08 < share < 0.13
+
+
+class TestBatches:
+    @settings(deadline=None)
+    @given(lengths=st.lists(st.integers(1, 600), max_size=60), budget=st.integers(1, 1500))
+    def test_a_budget_holds_and_every_index_comes_once(self, lengths: list[int], budget: int) -> None:
+        groups = token_budget_batches(lengths, budget)
+        assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+        for group in groups:
+            assert len(group) == 1 or len(group) * max(lengths[index] for index in group) <= budget
+
+    @settings(deadline=None)
+    @given(rows=st.lists(st.lists(st.integers(2, 99), min_size=1, max_size=12), min_size=1, max_size=8))
+    def test_padding_adds_pads_on_the_right_and_a_mask(self, rows: list[list[int]]) -> None:
+        ids, mask = pad(rows, 1)
+        assert ids.shape == mask.shape == (len(rows), max(map(len, rows)))
+        assert (ids.dtype, mask.dtype) == (torch.int64, torch.int64)
+        for row, numbers, bits in zip(rows, ids.tolist(), mask.tolist(), strict=True):
+            assert numbers == row + [1] * (len(numbers) - len(row))
+            assert bits == [1] * len(row) + [0] * (len(numbers) - len(row))
+
+    def test_a_cut_text_keeps_its_closing_token(self, tiny: Any) -> None:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(tiny.tokenizer_file()))
+        text = "the cat sits on the mat and the dog runs"
+        whole = tokenizer.encode(text).ids
+        short, cut = tokenize(tokenizer, ["the", text], 6)
+        assert short == tokenizer.encode("the").ids
+        assert cut == [*whole[:5], whole[-1]]
+        assert (cut[0], cut[-1]) == (0, 2)
+
+
+@pytest.fixture
+def recipe(tiny: Any, tmp_path: Path, write_lines: Any) -> Callable[[int], PairSampler]:
+    """A sampler over two datasets, one of nine times the weight, by seed."""
+    for name in ("a", "b"):
+        records = [{"query": f"{name} q{number}", "document": f"{name} d{number}"} for number in range(40)]
+        write_lines(tmp_path / f"{name}.jsonl", records)
+
+    def sampler(seed: int) -> PairSampler:
+        values = {
+            "model": tiny.config(),
+            "seed": seed,
+            "datasets": {
+                "a": {"file": "a.jsonl", "schema": "query_document", "weight": 9},
+                "b": {"file": "b.jsonl", "schema": "query_document"},
+            },
+            "finetune": {"steps": 1, "batch_pairs": 4, "learning_rate": 1e-3, "new_learning_rate": 1e-3},
+        }
+        return PairSampler(Recipe.model_validate(values), tmp_path)
+
+    return sampler
+
+
+class TestSamplers:
+    def test_a_batch_follows_from_seed_and_step(self, recipe: Callable[[int], PairSampler]) -> None:
+        one, two, other = recipe(0), recipe(0), recipe(1)
+        # In another order: a resumed run starts in the middle.
+        for step in (7, 0, 3):
+            assert one.batch(step, 4) == two.batch(step, 4)
+            assert TextSampler(one).batch(step, 9) == TextSampler(two).batch(step, 9)
+        assert [one.batch(step, 4) for step in range(5)] != [other.batch(step, 4) for step in range(5)]
+        assert len({tuple(one.batch(step, 4).pairs) for step in range(5)}) == 5
+
+    def test_a_batch_is_of_one_dataset_and_has_no_pair_twice(
+        self, recipe: Callable[[int], PairSampler]
+    ) -> None:
+        sampler = recipe(0)
+        for step in range(20):
+            batch = sampler.batch(step, 16)
+            assert len(set(batch.pairs)) == 16
+            assert {pair.query[0] for pair in batch.pairs} == {batch.dataset}
+            assert batch.recipe is sampler.recipe.datasets[batch.dataset]
+
+    def test_datasets_come_by_weight(self, recipe: Callable[[int], PairSampler]) -> None:
+        sampler = recipe(0)
+        names = [sampler.batch(step, 2).dataset for step in range(400)]
+        assert 0.84 < names.count("a") / 400 < 0.96
+
+    def test_a_small_dataset_gives_small_batches(self, recipe: Callable[[int], PairSampler]) -> None:
+        sampler = recipe(0)
+        batch = sampler.batch(0, 500)
+        assert len(batch.pairs) == len(sampler.pairs[batch.dataset])
+
+    def test_texts_are_of_both_sides(self, recipe: Callable[[int], PairSampler]) -> None:
+        texts = TextSampler(recipe(0)).batch(0, 300)
+        documents = sum(text.split()[1].startswith("d") for text in texts)
+        assert len(texts) == 300
+        assert 180 < documents < 240
+
+
+class TestUdhr:
+    def test_paragraphs_of_a_page(self) -> None:
+        page = (
+            "<h3>Article 1</h3><p>All human&nbsp;beings are <b>born</b>\n free.</p>"
+            "<li>(1)</li><li>Everyone has.</li>"
+        )
+        assert list(paragraphs(page)) == ["All human beings are born free.", "Everyone has."]
+
+    def test_lines_of_all_languages(self, tmp_path: Path) -> None:
+        folder = tmp_path / "declaration"
+        folder.mkdir()
+        for language in LANGUAGES:
+            (folder / f"{language}.html").write_text(f"<p>Declaration in {language}</p>", encoding="utf-8")
+        main(tmp_path, tmp_path / "udhr.jsonl")
+        records = list(read_json_lines(tmp_path / "udhr.jsonl", ("language", "text")))
+        assert [record["language"] for record in records] == list(LANGUAGES)
+        assert len(set(LANGUAGES)) == len(LANGUAGES) > 30
