@@ -1,0 +1,142 @@
+"""What the documentation says must be so."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import lusifer
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ROOT = Path(lusifer.__file__).parents[2]
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def test_the_command_line_reference_is_current() -> None:
+    cli = ROOT / "docs" / "cli.py"
+    done = subprocess.run([sys.executable, str(cli), "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project, groups = PROJECT["project"], PROJECT["dependency-groups"]
+    lists = [
+        PROJECT["build-system"]["requires"],
+        project["dependencies"],
+        *project["optional-dependencies"].values(),
+        *groups.values(),
+    ]
+    names = {re.split(r"[\[<>=!~; ]", each, maxsplit=1)[0] for each in chain(*lists) if isinstance(each, str)}
+    explained = set(re.findall(r"^\| `([^`]+)` \|", _text("docs/decisions.md"), re.MULTILINE))
+    assert names - {"lusifer"} == explained
+
+
+def test_the_changelog_knows_this_version() -> None:
+    assert re.search(rf"^## \[{re.escape(lusifer.__version__)}\]", _text("CHANGELOG.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    broken = [each for each in targets if "://" not in each and not (page.parent / each).exists()]
+    assert broken == []
+
+
+@pytest.mark.parametrize("command", ["demo", "test", "setup", "docs", "fmt"])
+def test_jobs_that_the_pages_name_exist(command: str) -> None:
+    assert re.search(rf"^{command}:", _text("Makefile"), re.MULTILINE)
+
+
+def test_commands_and_options_that_the_pages_name_exist() -> None:
+    reference = _text("docs/reference/cli.md")
+    known = set(re.findall(r"^## (lusifer.*)$", reference, re.MULTILINE))
+    for page in PAGES:
+        blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        for line in "\n".join(blocks).splitlines():
+            if not (found := re.search(r"(?:^|[ /])(lusifer (?:train )?[a-z]+)([^|>#]*)", line)):
+                continue
+            command, rest = found.groups()
+            assert command in known, f"{page}: {line}"
+            section = reference.split(f"## {command}\n")[1].split("\n## ")[0]
+            for option in re.findall(r"(?<=\s)--[a-z-]+", re.sub(r'"[^"]*"', "", rest)):
+                assert option in section, f"{page}: {line}"
+
+
+def test_the_examples_in_python_run(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("qdrant_edge")
+    fixtures = module(ROOT / "plugin" / "tests" / "conftest.py")
+    bundle = fixtures.make_bundle(tmp_path / "staging", tmp_path / "bundle")
+    environment = {
+        **os.environ,
+        "LUSIFER_BUNDLE": str(bundle.path),
+        "PYTHONPATH": str(Path(lusifer.__file__).parents[1]),
+    }
+    (readme,) = re.findall(r"```python\n(.*?)```", _text("README.md"), re.DOTALL)
+    (tutorial,) = re.findall(r"```python\n(.*?)```", _text("docs/tutorial.md"), re.DOTALL)
+    for code in (readme, tutorial.replace('open("recipes"', 'open("programs-index"')):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "gimp" in done.stdout or "vlc" in done.stdout
+
+
+def test_the_benchmark_counts_what_the_model_computes() -> None:
+    benchmark = module(ROOT / "benchmarks" / "embed_documents.py")
+    shape = {
+        "encoder_layers": 1,
+        "encoder_hidden": 2,
+        "encoder_intermediate": 3,
+        "llm_layers": 0,
+        "output": 2,
+    }
+    # Four 2x2 and two 2x3 products for each of 5 tokens, and 5x5 scores and sums over 2 numbers.
+    assert benchmark.flops_of_text(shape, 5) == 2 * 5 * (4 * 4 + 2 * 6) + 2 * (2 * 5 * 5 * 2)
+
+
+def test_the_benchmark_writes_between_its_markers(tmp_path: Path) -> None:
+    benchmark = module(ROOT / "benchmarks" / "embed_documents.py")
+    page = tmp_path / "results.md"
+    page.write_text(_text("docs/results.md"), encoding="utf-8")
+    benchmark.write_into(page, "| a table |")
+    benchmark.write_into(page, "| another |")
+    text = page.read_text(encoding="utf-8")
+    assert text.count("| another |") == 1
+    assert "| a table |" not in text
+    assert text.count(benchmark.START) == text.count(benchmark.END) == 1
+    page.write_text("no markers", encoding="utf-8")
+    with pytest.raises(SystemExit, match="once each"):
+        benchmark.write_into(page, "| a table |")
+
+
+def _text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
