@@ -160,6 +160,7 @@ class TrainingLoop:
         candidates = [self.folder / name / "state.pt" for name in ("last", "last.old")]
         path = next((candidate for candidate in candidates if candidate.is_file()), None)
         if path is None:
+            self._drop_metrics_after(0)
             return
         try:
             state = torch.load(path, weights_only=True)

@@ -1,0 +1,279 @@
+"""The losses of both stages: against numbers worked out by hand, and where their gradients go."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from lusifer_training.align import AlignmentObjective, _shared_words, word_means
+from lusifer_training.backbones.load import load_llm_tokenizer, load_tokenizer
+from lusifer_training.checkpoint import trained_parameters
+from lusifer_training.data.batches import PairBatch
+from lusifer_training.data.readers import Pair
+from lusifer_training.finetune import (
+    FinetuneObjective,
+    _allowed,
+    contrastive_loss,
+    similarity_distillation,
+)
+from lusifer_training.recipe import DatasetRecipe, FinetuneRecipe
+
+TEXTS = [
+    "the archive formats of a library",
+    "The cat sits on the mat.",
+    "reads   and writes archives",
+    "runs in the park",
+]
+
+
+def batch_of(pairs: list[Pair], **fields: Any) -> PairBatch:
+    return PairBatch("set", DatasetRecipe(file="f", schema="query_document", **fields), pairs)
+
+
+class TestWords:
+    def test_means_by_hand(self) -> None:
+        states = torch.tensor([[[1.0], [3.0], [10.0], [100.0]], [[2.0], [4.0], [6.0], [100.0]]])
+        words = torch.tensor([[0, 0, 1, -1], [1, 1, 1, -1]])
+        assert word_means(states, words, 2).tolist() == [[[2.0], [10.0]], [[0.0], [4.0]]]
+
+    def test_words_shared_by_two_tokenisations(self) -> None:
+        text = "ab cde f"
+        ours = [([0, 5, 6, 7, 8, 2], [(0, 0), (0, 2), (3, 4), (4, 6), (7, 8), (0, 0)])]
+        # Here a token starts with the space before its word, and the text was cut after "cd".
+        theirs = [([9, 10, 11], [(0, 1), (1, 2), (2, 5)])]
+        our_words, their_words = _shared_words([text], ours, theirs)
+        assert our_words.tolist() == [[-1, 0, 1, 1, -1, -1]]
+        assert their_words.tolist() == [[0, 0, 1]]
+
+    def test_rows_are_padded_with_no_word(self) -> None:
+        tokens = [([1], [(0, 1)]), ([1, 2], [(0, 1), (2, 3)])]
+        words, _ = _shared_words(["a", "a b"], tokens, tokens)
+        assert words.tolist() == [[0, -1], [0, 1]]
+
+
+class TestAlignment:
+    @pytest.fixture(params=[False, True], ids=["frozen-encoder", "trained-encoder"])
+    def objective(self, tiny: Any, request: pytest.FixtureRequest) -> AlignmentObjective:
+        config = tiny.config()
+        model = tiny.model(config, trained=False, keep_token_table=True)
+        return AlignmentObjective(
+            model,
+            load_tokenizer(config.tokenizer),
+            load_llm_tokenizer(config.llm),
+            maximum_tokens=16,
+            train_encoder=request.param,
+        )
+
+    def test_gradients_reach_the_connector_and_what_the_recipe_says(
+        self, objective: AlignmentObjective
+    ) -> None:
+        model = objective.model
+        before = model.llm.token_table.weight.clone()
+        objective(TEXTS)["loss"].backward()
+        reached = {name for name, value in model.named_parameters() if value.grad is not None}
+        assert {name for name in trained_parameters(model) if name.startswith("connector.")} <= reached
+        assert any(name.startswith("encoder.") for name in reached) == objective.train_encoder
+        assert not any("token_table" in name or name.startswith("head") for name in reached)
+        assert torch.equal(model.llm.token_table.weight, before)
+        assert not model.llm.token_table.weight.requires_grad
+
+    def test_the_loss_falls(self, objective: AlignmentObjective) -> None:
+        parameters = [
+            value
+            for name, value in trained_parameters(objective.model).items()
+            if name.startswith("connector.")
+        ]
+        optimizer = torch.optim.AdamW(parameters, lr=1e-2)
+        losses = []
+        for _ in range(15):
+            loss = objective(TEXTS)["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert all(map(math.isfinite, losses))
+        assert losses[-1] < 0.8 * losses[0]
+
+    def test_the_loss_is_its_two_parts_and_spaces_do_not_count(self, objective: AlignmentObjective) -> None:
+        with torch.no_grad():
+            losses = objective(TEXTS)
+            spaced = objective([f"  {text}\n" for text in TEXTS])
+        torch.testing.assert_close(losses["loss"], losses["input"] + losses["state"])
+        assert torch.equal(losses["loss"], spaced["loss"])
+
+    def test_a_loss_does_not_change_with_its_neighbours_padding(self, objective: AlignmentObjective) -> None:
+        with torch.no_grad():
+            one = objective(["the cat"])["loss"]
+            # Twice the same word means: the mean over words is the same, only the padding is new.
+            words = [objective([text])["loss"] for text in ("the cat", "the archive formats")]
+            both = objective(["the cat", "the archive formats"])["loss"]
+        torch.testing.assert_close(one, words[0])
+        torch.testing.assert_close(both, (2 * words[0] + 3 * words[1]) / 5, rtol=0, atol=1e-5)
+
+    def test_texts_longer_than_the_limit(self, objective: AlignmentObjective) -> None:
+        assert objective(["archive formats of a library " * 30])["loss"].isfinite()
+
+
+class TestContrastiveLoss:
+    QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    DOCUMENTS = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+
+    def test_by_hand(self) -> None:
+        allowed = torch.tensor([[True, True, False], [True, True, True]])
+        loss = contrastive_loss(self.QUERIES, self.DOCUMENTS, allowed, temperature=0.5)
+        # Scores over temperature: query 0: 2, 1.2; query 1: 0, 1.6, 2; back: document 0: 2, 0; 1: 1.2, 1.6.
+        forward = -(
+            math.log(math.exp(2) / (math.exp(2) + math.exp(1.2)))
+            + math.log(math.exp(1.6) / (1 + math.exp(1.6) + math.exp(2)))
+        )
+        backward = -(
+            math.log(math.exp(2) / (math.exp(2) + 1))
+            + math.log(math.exp(1.6) / (math.exp(1.2) + math.exp(1.6)))
+        )
+        assert loss.item() == pytest.approx((forward + backward) / 4, abs=1e-6)
+
+    def test_a_masked_document_has_no_say(self) -> None:
+        allowed = torch.tensor([[True, True, False], [True, True, False]])
+        moved = self.DOCUMENTS.clone()
+        moved[2] = torch.tensor([-1.0, 0.0])
+        losses = [
+            contrastive_loss(self.QUERIES, documents, allowed, temperature=0.1)
+            for documents in (self.DOCUMENTS, moved)
+        ]
+        assert torch.equal(*losses)
+
+    def test_without_other_queries_only_the_forward_half_counts(self) -> None:
+        allowed = torch.tensor([[True, False, True], [False, True, False]])
+        loss = contrastive_loss(self.QUERIES, self.DOCUMENTS, allowed, temperature=1.0)
+        forward = -math.log(math.e / (math.e + 1)) / 2
+        assert loss.item() == pytest.approx(forward, abs=1e-6)
+
+    def test_a_perfect_batch_costs_nothing(self) -> None:
+        eye = torch.eye(4)
+        loss = contrastive_loss(eye, eye, torch.ones(4, 4, dtype=torch.bool), temperature=0.02)
+        assert loss.item() == pytest.approx(0.0, abs=1e-6)
+
+
+class TestAllowed:
+    def test_all_but_documents_of_equal_text(self) -> None:
+        pairs = [Pair("a", "same", ("n",)), Pair("b", "same"), Pair("c", "other", ("same", "n"))]
+        # Columns: same, same, other, n, same, n.
+        assert _allowed(batch_of(pairs)).tolist() == [
+            [True, False, True, True, False, True],
+            [False, True, True, True, False, True],
+            [True, True, True, True, True, True],
+        ]
+
+    def test_own_negatives_only(self) -> None:
+        pairs = [Pair("a", "x", ("n", "m")), Pair("b", "y", ("o",))]
+        # Columns: x, y, n, m, o.
+        assert _allowed(batch_of(pairs, own_negatives_only=True)).tolist() == [
+            [True, False, True, True, False],
+            [False, True, False, False, True],
+        ]
+
+    def test_a_negative_equal_to_the_positive_is_no_negative(self) -> None:
+        pairs = [Pair("a", "x", ("x", "n")), Pair("b", "y")]
+        for own_only, expected in ((True, [True, False, False, True]), (False, [True, True, False, True])):
+            assert _allowed(batch_of(pairs, own_negatives_only=own_only))[0].tolist() == expected
+
+
+class TestDistillation:
+    def test_zero_for_equal_geometry(self) -> None:
+        vectors = normalize(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
+        turned = vectors @ torch.linalg.qr(torch.randn(8, 8)).Q
+        wider = torch.cat([turned, torch.zeros(6, 3)], dim=1)
+        for target in (vectors, turned, wider):
+            assert similarity_distillation(vectors, target, temperature=0.1).abs() < 1e-5
+
+    def test_positive_for_another_geometry(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        ours, theirs = (normalize(torch.randn(6, 8, generator=generator), dim=-1) for _ in range(2))
+        assert similarity_distillation(ours, theirs, temperature=0.1) > 0.1
+
+    def test_two_texts_have_one_similarity(self) -> None:
+        ours, theirs = torch.eye(2), torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+        assert similarity_distillation(ours, theirs, temperature=0.1) == 0
+
+
+class TestFinetune:
+    PAIRS = (
+        Pair("what reads archives", "A library of archive formats.", ("The cat sits.",)),
+        Pair("where is the cat", "The cat sits on the mat and the dog runs in the park."),
+        Pair("runs", "in the park"),
+    )
+
+    def objective(self, tiny: Any, *, trained: bool = True, **changes: Any) -> FinetuneObjective:
+        config = tiny.config(encoder_layer_mix=True)
+        recipe = FinetuneRecipe(
+            **{"steps": 1, "batch_pairs": 3, "learning_rate": 1e-3, "new_learning_rate": 1e-3, **changes}
+        )
+        return FinetuneObjective(
+            tiny.model(config, trained=trained), load_tokenizer(config.tokenizer), recipe
+        )
+
+    def test_gradients_reach_all_that_trains_and_nothing_else(self, tiny: Any) -> None:
+        objective = self.objective(tiny)
+        objective(batch_of(list(self.PAIRS)))["loss"].backward()
+        trained = trained_parameters(objective.model)
+        assert {"head.weight", "connector.gain", "encoder.mix_logits"} <= set(trained)
+        without = [name for name, value in trained.items() if value.grad is None or not value.grad.any()]
+        assert without == []
+        assert all(
+            value.grad is None for name, value in objective.model.named_parameters() if name not in trained
+        )
+
+    def test_the_first_step_moves_the_head_from_zero(self, tiny: Any) -> None:
+        objective = self.objective(tiny, trained=False)
+        objective(batch_of(list(self.PAIRS)))["loss"].backward()
+        assert objective.model.head.weight.grad.abs().sum() > 0
+
+    def test_parts_add_up(self, tiny: Any) -> None:
+        with torch.no_grad():
+            losses = self.objective(tiny, distillation_weight=0.5)(batch_of(list(self.PAIRS)))
+        torch.testing.assert_close(losses["loss"], losses["contrastive"] + 0.5 * losses["distillation"])
+        assert losses["distillation"] > 0
+
+    def test_distillation_is_zero_at_the_start(self, tiny: Any) -> None:
+        with torch.no_grad():
+            losses = self.objective(tiny, trained=False)(batch_of(list(self.PAIRS)))
+        assert losses["distillation"].abs() < 1e-4
+
+    def test_without_distillation_the_raw_encoder_is_not_asked(self, tiny: Any) -> None:
+        objective = self.objective(tiny, distillation_weight=0.0)
+        objective.model.raw_encoder = None
+        with torch.no_grad():
+            losses = objective(batch_of(list(self.PAIRS)))
+        assert set(losses) == {"loss", "contrastive"}
+
+    def test_vectors_come_back_in_the_order_given(self, tiny: Any) -> None:
+        objective = self.objective(tiny)
+        model = objective.model
+        rows = [[0, *range(10, 10 + length), 2] for length in (30, 1, 50, 7, 60, 2)] * 20
+        with torch.no_grad():
+            together = objective._embed(rows, model)
+            alone = [
+                model(torch.tensor([row]), torch.ones(1, len(row), dtype=torch.long))[0] for row in rows[:6]
+            ]
+        torch.testing.assert_close(together[:6], torch.stack(alone), rtol=0, atol=5e-6)
+
+    @pytest.mark.parametrize(("symmetric", "prompt"), [(False, "passage: "), (True, "query: ")])
+    def test_prompts_by_role(self, tiny: Any, symmetric: bool, prompt: str) -> None:
+        objective = self.objective(tiny)
+        seen: list[str] = []
+        tokenizer = objective.tokenizer
+
+        class Recorder:
+            def encode_batch(self, texts: list[str]) -> Any:
+                seen.extend(texts)
+                return tokenizer.encode_batch(texts)
+
+        objective.tokenizer = Recorder()
+        with torch.no_grad():
+            objective(batch_of(list(self.PAIRS), symmetric=symmetric))
+        assert seen[:3] == ["query: " + pair.query for pair in self.PAIRS]
+        assert seen[3:] == [prompt + text for text in (*(p.document for p in self.PAIRS), "The cat sits.")]
