@@ -1,0 +1,137 @@
+"""A whole run on tiny data: both stages to a checkpoint, the same after a kill."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lusifer_training.checkpoint import load_checkpoint
+from lusifer_training.errors import CheckpointError, DataError
+from lusifer_training.evaluation.embedders import checkpoint_embedder
+from lusifer_training.finetune import FinetuneObjective
+from lusifer_training.recipe import Recipe
+from lusifer_training.train import train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORDS = [
+    "archive",
+    "library",
+    "cat",
+    "mat",
+    "dog",
+    "park",
+    "format",
+    "reader",
+    "writer",
+    "network",
+    "sound",
+    "image",
+    "editor",
+    "server",
+    "game",
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_lines: Any) -> Path:
+    folder = tmp_path / "data"
+    pairs = [
+        {"query": f"what is a {a} {b}", "document": f"A {a} is the {b} of the {a}."}
+        for a in WORDS
+        for b in WORDS[:4]
+    ]
+    write_lines(folder / "qa.jsonl.gz", pairs)
+    labelled = [{"text": f"{a} {b}", "label": a} for a in WORDS[:6] for b in WORDS]
+    write_lines(folder / "labels.jsonl", labelled)
+    return folder
+
+
+@pytest.fixture
+def recipe(tiny: Any) -> Any:
+    def make(model: Any = None, **changes: Any) -> Recipe:
+        values: dict[str, Any] = {
+            "model": model or tiny.config(),
+            "datasets": {
+                "qa": {"file": "qa.jsonl.gz", "schema": "query_document"},
+                "labels": {
+                    "file": "labels.jsonl",
+                    "schema": "labelled",
+                    "symmetric": True,
+                    "own_negatives_only": True,
+                },
+            },
+            "align": {"steps": 22, "batch_texts": 8, "learning_rate": 1e-2, "maximum_tokens": 16},
+            "finetune": {
+                "steps": 24,
+                "batch_pairs": 6,
+                "maximum_query_tokens": 16,
+                "maximum_document_tokens": 16,
+                "learning_rate": 1e-3,
+                "new_learning_rate": 1e-2,
+            },
+        }
+        return Recipe.model_validate({**values, **changes})
+
+    return make
+
+
+def test_both_stages_to_a_checkpoint_and_the_same_after_a_kill(
+    recipe: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = train(recipe(), data_folder=data, run_folder=tmp_path / "run")
+    report = json.loads((folder / "training_report.json").read_text())
+    assert report["stages"]["align"]["steps"] == 22
+    assert report["stages"]["align"]["last_loss"] < report["stages"]["align"]["first_loss"]
+    assert report["stages"]["finetune"]["steps"] == 24
+    # A tenth of 60 pairs is held out, by answer; of 6 labels x 7 pairs, by query.
+    assert 40 <= report["data"]["qa"] < 60
+    assert 30 <= report["data"]["labels"] <= 42
+    assert report["recipe"]["datasets"]["qa"]["schema"] == "query_document"
+    embedder = checkpoint_embedder(folder)
+    vectors = embedder(["what is a cat mat", "A cat is the mat of the cat."], "query")
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+    call, steps = FinetuneObjective.__call__, []
+
+    def killed(objective: FinetuneObjective, batch: Any) -> Any:
+        steps.append(batch)
+        if len(steps) == 22:
+            raise KeyboardInterrupt
+        return call(objective, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FinetuneObjective, "__call__", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe(), data_folder=data, run_folder=tmp_path / "killed")
+    resumed = train(recipe(), data_folder=data, run_folder=tmp_path / "killed")
+    ours, theirs = (load_file(each / "adapter.safetensors") for each in (folder, resumed))
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=0, atol=1e-6)
+
+
+def test_the_encoder_alone(tiny: Any, recipe: Any, data: Path, tmp_path: Path) -> None:
+    small = recipe(tiny.config("xlm-roberta", None), align=None)
+    folder = train(small, data_folder=data, run_folder=tmp_path / "run")
+    assert load_checkpoint(folder).llm is None
+    assert "align" not in json.loads((folder / "training_report.json").read_text())["stages"]
+
+
+def test_another_recipe_in_the_same_folder_is_refused(recipe: Any, data: Path, tmp_path: Path) -> None:
+    short = {"align": None, "finetune": {**recipe().finetune.model_dump(), "steps": 2}}
+    train(recipe(**short), data_folder=data, run_folder=tmp_path / "run")
+    with pytest.raises(CheckpointError, match="another recipe"):
+        train(recipe(**short, seed=1), data_folder=data, run_folder=tmp_path / "run")
+    # How much of the training is kept is decided after it.
+    train(recipe(**short, interpolation=0.5), data_folder=data, run_folder=tmp_path / "run")
+
+
+def test_missing_data_is_named_before_training(recipe: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no data file .*qa\.jsonl\.gz"):
+        train(recipe(), data_folder=tmp_path, run_folder=tmp_path / "run")
