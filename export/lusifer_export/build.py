@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lusifer import __version__
 from lusifer.bundle import Bundle, ManifestFields, RolePrompts, compute_fingerprint, finish_bundle
 from lusifer.engines.onnx import OnnxEngine
 from lusifer_export.errors import NoSpaceError
@@ -47,10 +48,11 @@ def export_checkpoint(checkpoint: Path, target: Path, *, precision: Precision) -
         NoSpaceError: The disk is full; nothing is left at the target.
         TrainingError: The checkpoint or its backbones can't be loaded.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # A sibling of the target: the last step is a rename, which can't cross filesystems.
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    staging: Path | None = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A sibling of the target: the last step is a rename, which can't cross filesystems.
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         _log.info("loading %s", checkpoint)
         model = load_checkpoint(checkpoint)
         model.merge_lora()
@@ -75,15 +77,16 @@ def export_checkpoint(checkpoint: Path, target: Path, *, precision: Precision) -
         report |= {"precision": precision, "versions": _versions()}
         (staging / "parity_report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         return finish_bundle(staging, target, _fields(model, checkpoint, precision, report))
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
+    except Exception as error:
+        if _is_disk_full(error):
             raise NoSpaceError(
                 f"No space left in {target.parent} while exporting.",
                 next_step="Free about 1.5 GB there, or choose another target.",
             ) from error
         raise
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if staging:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:
@@ -98,7 +101,16 @@ def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:
                 "adapter": adapter,
             },
             "architecture": config.model_dump(
-                mode="json", include={"llm_layers", "residual", "encoder_layer_mix", "language_rank"}
+                mode="json",
+                include={
+                    "llm_layers": True,
+                    "residual": True,
+                    "encoder_layer_mix": True,
+                    "language_rank": True,
+                    # The rest of a LoRA's shape shows in the adapter; its scale doesn't.
+                    "encoder_lora": {"alpha"},
+                    "llm_lora": {"alpha"},
+                },
             ),
             "tokenizer": config.tokenizer.identity,
             "role_prompts": config.role_prompts,
@@ -126,5 +138,12 @@ def _fields(model: Lusifer, checkpoint: Path, precision: Precision, report: dict
 
 
 def _versions() -> dict[str, str]:
-    names = ("lusifer", "torch", "transformers", "onnx", "onnxruntime")
-    return {name: importlib.metadata.version(name) for name in names}
+    names = ("torch", "transformers", "onnx", "onnxruntime")
+    return {"lusifer": __version__, **{name: importlib.metadata.version(name) for name in names}}
+
+
+def _is_disk_full(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOSPC
+    # The tokenizers library raises bare Exception, with the number in its text.
+    return f"os error {errno.ENOSPC}" in str(error)

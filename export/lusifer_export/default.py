@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import shutil
 from typing import TYPE_CHECKING
 
 from lusifer.bundle import Bundle
@@ -40,6 +41,9 @@ def build_default_bundle(folder: Path, precision: Precision = "int8") -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _usable(target, fingerprint):
             return target
+        # Damaged, or left by an export that was killed: the lock says that nobody is at work on it.
+        for left in (target, *folder.glob(f".{target.name}.*/")):
+            shutil.rmtree(left, ignore_errors=True)
         _log.warning("building the default bundle in %s; this is done once and takes a few minutes", target)
         return export_checkpoint(checkpoint, target, precision=precision).path
 

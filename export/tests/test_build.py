@@ -1,0 +1,372 @@
+"""Checkpoint to bundle: nothing appears at the target that isn't whole and near PyTorch."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+from safetensors.torch import load_file, save_file
+
+from lusifer.bundle import Bundle
+from lusifer.engines.onnx import OnnxEngine
+from lusifer_export import build as build_module
+from lusifer_export import default as default_module
+from lusifer_export.build import checkpoint_fingerprint, export_checkpoint
+from lusifer_export.default import build_default_bundle
+from lusifer_export.errors import NoSpaceError, ParityError
+from lusifer_export.parity import MINIMUM_COSINE, check_parity, measure_parity, parity_texts
+from lusifer_training.backbones.load import load_tokenizer
+from lusifer_training.checkpoint import load_checkpoint
+from lusifer_training.evaluation.embedders import checkpoint_embedder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FEW = {"en": ["archive", "The cat sits on the mat. " * 30], "ja": ["猫", "猫はマットの上"]}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The whole way, once, with nothing replaced."""
+    return export_checkpoint(checkpoint, tmp_path_factory.mktemp("bundles") / "tiny", precision="fp32")
+
+
+@pytest.fixture
+def quick(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports of the same checkpoint take their graph from the bundle, and compare four texts."""
+
+    def graph(model: Any) -> onnx.ModelProto:
+        return onnx.load(bundle.model_path)
+
+    monkeypatch.setattr(build_module, "export_graph", graph)
+    monkeypatch.setattr("lusifer_export.parity.parity_texts", lambda: FEW)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+class TestBundle:
+    def test_the_plugin_opens_it(self, bundle: Bundle, checkpoint: Path, tiny: Any) -> None:
+        manifest = Bundle.open(bundle.path, verify=True).manifest
+        assert manifest.fingerprint == checkpoint_fingerprint(checkpoint, "fp32")
+        assert (manifest.name, manifest.dimension, manifest.precision) == ("tiny", tiny.HIDDEN, "fp32")
+        assert manifest.matryoshka_dimensions == (tiny.HIDDEN,)
+        assert manifest.role_prompts.model_dump() == {"query": "query: ", "document": "passage: "}
+        assert manifest.maximum_tokens == tiny.MAXIMUM_TOKENS
+        assert manifest.pad_token_id == 1
+        assert manifest.languages_evaluated == tuple(sorted(parity_texts()))
+        assert {"lusifer", "torch", "transformers", "onnx", "onnxruntime"} == set(manifest.created_with)
+        assert names(bundle.path) == [
+            "manifest.json",
+            "model.onnx",
+            "model.onnx.data",
+            "parity_report.json",
+            "tokenizer.json",
+        ]
+
+    def test_nothing_is_left_beside_it(self, bundle: Bundle) -> None:
+        assert names(bundle.path.parent) == ["tiny"]
+
+    def test_the_report(self, bundle: Bundle) -> None:
+        report = json.loads((bundle.path / "parity_report.json").read_text())
+        assert report["texts"] >= 200
+        assert len(report["languages"]) >= 12
+        assert report["mean"] > 0.9999
+        assert report["worst"] <= report["percentile_1"] <= 1.000001
+        assert report["alone_against_batch"] < 1e-4
+        assert report["precision"] == "fp32"
+        assert report["tokens"]["longest"] == bundle.manifest.maximum_tokens
+
+    def test_the_plugins_vectors_are_the_training_rooms(self, bundle: Bundle, checkpoint: Path) -> None:
+        from lusifer import Vectorizer
+
+        texts = ["The cat sits on the mat.", "猫", "archive formats"]
+        expected = checkpoint_embedder(checkpoint)
+        with Vectorizer.load(bundle.path) as vectorizer:
+            documents = np.asarray([each.vector for each in vectorizer.embed_documents(texts)])
+            query = np.asarray(vectorizer.embed_query(texts[0]).vector)
+        np.testing.assert_allclose(documents, expected(texts, "document"), atol=1e-5)
+        np.testing.assert_allclose(query, expected(texts[:1], "query")[0], atol=1e-5)
+
+    @pytest.mark.usefixtures("quick")
+    def test_int8_replaces_an_older_bundle(self, checkpoint: Path, bundle: Bundle, tmp_path: Path) -> None:
+        target = tmp_path / "b"
+        shutil.copytree(bundle.path, target)
+        exported = export_checkpoint(checkpoint, target, precision="int8")
+        assert Bundle.open(target).manifest == exported.manifest
+        assert exported.manifest.precision == "int8"
+        assert exported.manifest.fingerprint != bundle.manifest.fingerprint
+        assert names(tmp_path) == ["b"]
+
+
+@pytest.mark.usefixtures("quick")
+class TestFailure:
+    @pytest.mark.parametrize("precision", ["fp32", "int8"])
+    def test_the_gate_leaves_nothing(
+        self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Any
+    ) -> None:
+        run = OnnxEngine.run
+
+        def wrong(engine: OnnxEngine, ids: Any, mask: Any) -> Any:
+            return -run(engine, ids, mask)
+
+        monkeypatch.setattr(OnnxEngine, "run", wrong)
+        with pytest.raises(ParityError, match=f"below {MINIMUM_COSINE[precision]} for {precision}"):
+            export_checkpoint(checkpoint, tmp_path / "b", precision=precision)
+        assert names(tmp_path) == []
+
+    def test_the_gate_keeps_what_was_there(
+        self, bundle: Bundle, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        target = tmp_path / "b"
+        shutil.copytree(bundle.path, target)
+        monkeypatch.setitem(MINIMUM_COSINE, "fp32", 1.1)
+        with pytest.raises(ParityError):
+            export_checkpoint(checkpoint, target, precision="fp32")
+        assert Bundle.open(target).manifest == bundle.manifest
+
+    @pytest.mark.parametrize("where", ["mkdtemp", "save_graph", "tokenizer", "finish_bundle"])
+    def test_a_full_disk(
+        self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    ) -> None:
+        def full(*args: Any, **options: Any) -> Any:
+            if where == "tokenizer":
+                # What the library really raises.
+                raise Exception("No space left on device (os error 28)")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        if where == "mkdtemp":
+            monkeypatch.setattr(build_module.tempfile, "mkdtemp", full)
+        elif where == "tokenizer":
+            monkeypatch.setattr(
+                build_module, "load_tokenizer", lambda source: type("T", (), {"save": full})()
+            )
+        else:
+            monkeypatch.setattr(build_module, where, full)
+        with pytest.raises(NoSpaceError, match="No space left in") as caught:
+            export_checkpoint(checkpoint, tmp_path / "b", precision="fp32")
+        assert "Free about" in caught.value.next_step
+        assert names(tmp_path) == []
+
+    def test_other_errors_are_not_called_full_disks(
+        self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def denied(*args: Any) -> None:
+            raise PermissionError(errno.EACCES, "denied")
+
+        monkeypatch.setattr(build_module, "save_graph", denied)
+        with pytest.raises(PermissionError):
+            export_checkpoint(checkpoint, tmp_path / "b", precision="fp32")
+        assert names(tmp_path) == []
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+import onnx
+from lusifer_export import build
+build.export_graph = lambda model: onnx.load(sys.argv[2])
+def killed(*args):
+    os.kill(os.getpid(), signal.SIGKILL)
+build.measure_parity = killed
+build.export_checkpoint(Path(sys.argv[1]), Path(sys.argv[3]), precision="fp32")
+"""
+
+
+def test_a_killed_export_leaves_no_bundle(checkpoint: Path, bundle: Bundle, tmp_path: Path) -> None:
+    # The parent's path: pytest may have found the packages without an installation.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    arguments = [str(checkpoint), str(bundle.model_path), str(tmp_path / "b")]
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, *arguments],
+        env=environment, check=False, timeout=200, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    (left,) = tmp_path.iterdir()
+    # Hidden, and without the manifest that would make it a bundle.
+    assert left.name.startswith(".b.")
+    assert "model.onnx" in names(left)
+    assert "manifest.json" not in names(left)
+
+
+class TestFingerprint:
+    @pytest.fixture
+    def copy(self, checkpoint: Path, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+
+    @staticmethod
+    def change(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+        values = json.loads((folder / "config.json").read_text())
+        edit(values)
+        (folder / "config.json").write_text(json.dumps(values))
+
+    def test_a_copy_has_the_same(self, checkpoint: Path, copy: Path) -> None:
+        (copy / "training_report.json").write_text("{}")
+        self.change(copy, lambda values: values.update(name="another name"))
+        self.change(copy, lambda values: values["encoder_lora"].update(dropout=0.1))
+        assert checkpoint_fingerprint(copy, "fp32") == checkpoint_fingerprint(checkpoint, "fp32")
+
+    def test_precisions_differ(self, checkpoint: Path) -> None:
+        assert checkpoint_fingerprint(checkpoint, "fp32") != checkpoint_fingerprint(checkpoint, "int8")
+
+    @pytest.mark.parametrize(
+        "edit",
+        [
+            lambda values: values.update(query_prompt="Query: "),
+            lambda values: values.update(document_prompt=""),
+            lambda values: values.update(pooling="last_token"),
+            lambda values: values.update(llm_layers=1),
+            lambda values: values.update(residual=False),
+            lambda values: values["encoder_lora"].update(alpha=8),
+            lambda values: values["llm_lora"].update(alpha=8),
+            lambda values: values["encoder"].update(location="folder:/elsewhere"),
+            lambda values: values["tokenizer"].update(sha256="0" * 64),
+            lambda values: values.update(llm=None, llm_lora=None),
+        ],
+        ids=range(10),
+    )
+    def test_what_changes_vectors_changes_it(
+        self, checkpoint: Path, copy: Path, edit: Callable[[dict[str, Any]], Any]
+    ) -> None:
+        self.change(copy, edit)
+        assert checkpoint_fingerprint(copy, "fp32") != checkpoint_fingerprint(checkpoint, "fp32")
+
+    def test_so_does_one_trained_number(self, checkpoint: Path, copy: Path) -> None:
+        path = copy / "adapter.safetensors"
+        tensors = load_file(path)
+        tensors["head.bias"][0] += 1e-6
+        save_file(tensors, path)
+        assert checkpoint_fingerprint(copy, "fp32") != checkpoint_fingerprint(checkpoint, "fp32")
+
+
+class TestDefaultBundle:
+    @pytest.fixture
+    def exports(self, checkpoint: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+        """Exports asked for; each copies the module's bundle."""
+        asked: list[Path] = []
+
+        def export(source: Path, target: Path, *, precision: str) -> Bundle:
+            asked.append(target)
+            shutil.copytree(bundle.path, target)
+            return Bundle.open(target)
+
+        monkeypatch.setattr(default_module, "default_checkpoint", lambda: checkpoint)
+        monkeypatch.setattr(default_module, "export_checkpoint", export)
+        return asked
+
+    def test_it_is_built_once(self, exports: list[Path], checkpoint: Path, tmp_path: Path) -> None:
+        first = build_default_bundle(tmp_path / "bundles", "fp32")
+        assert build_default_bundle(tmp_path / "bundles", "fp32") == first
+        assert exports == [first]
+        digits = checkpoint_fingerprint(checkpoint, "fp32").removeprefix("sha256:")
+        assert first.name == f"tiny-fp32-{digits[:12]}"
+
+    @pytest.mark.parametrize(
+        "damage", ["cut weights", "no manifest", "broken manifest", "another fingerprint"]
+    )
+    def test_a_damaged_one_is_built_again(self, exports: list[Path], tmp_path: Path, damage: str) -> None:
+        target = build_default_bundle(tmp_path, "fp32")
+        manifest = target / "manifest.json"
+        if damage == "cut weights":
+            with (target / "model.onnx.data").open("r+b") as file:
+                file.truncate(100)
+        elif damage == "no manifest":
+            manifest.unlink()
+        elif damage == "broken manifest":
+            manifest.write_text("{")
+        else:
+            values = json.loads(manifest.read_text())
+            manifest.write_text(json.dumps({**values, "fingerprint": "sha256:" + "0" * 64}))
+        assert build_default_bundle(tmp_path, "fp32") == target
+        assert len(exports) == 2
+        assert Bundle.open(target)
+
+    def test_what_a_killed_export_left_is_cleared(self, exports: list[Path], tmp_path: Path) -> None:
+        target = build_default_bundle(tmp_path, "fp32")
+        shutil.rmtree(target)
+        (tmp_path / f".{target.name}.k1ll3d").mkdir()
+        (tmp_path / f".{target.name}.k1ll3d" / "model.onnx.data").touch()
+        (tmp_path / ".tiny-int8-000000000000.k1ll3d").mkdir()
+        build_default_bundle(tmp_path, "fp32")
+        # Another bundle's may still be at work.
+        left = {".tiny-int8-000000000000.k1ll3d", f".{target.name}.lock", target.name}
+        assert set(names(tmp_path)) == left
+
+
+class TestParity:
+    def test_texts(self) -> None:
+        texts = parity_texts()
+        everything = [text for each in texts.values() for text in each]
+        assert len(everything) >= 200
+        assert len(texts) >= 12
+        assert all(text.strip() for text in everything)
+        assert min(map(len, everything)) < 20
+        assert max(map(len, everything)) > 1500
+        assert all(len(each) >= 10 for each in texts.values())
+
+    def test_a_graph_that_moves_vectors_in_batches_is_reported(
+        self, checkpoint: Path, bundle: Bundle
+    ) -> None:
+        model = load_checkpoint(checkpoint)
+        model.merge_lora()
+        whole = OnnxEngine(bundle.model_path, threads=1)
+
+        class Shaken:
+            def run(self, ids: Any, mask: Any) -> Any:
+                return whole.run(ids, mask) + (0.25 if len(ids) > 1 else 0.0)
+
+        report = measure_parity(model, load_tokenizer(model.config.tokenizer), Shaken())
+        assert report["mean"] > 0.9999
+        assert report["alone_against_batch"] == pytest.approx(0.25, abs=1e-3)
+
+    @pytest.mark.parametrize("mean", [0.97, float("nan")])
+    def test_the_worst_language_is_named(self, mean: float) -> None:
+        report = {"mean": mean, "languages": {"en": {"mean": 0.99}, "th": {"mean": 0.95}}}
+        with pytest.raises(ParityError, match=r"worst language is th with 0\.95") as caught:
+            check_parity(report, "int8")
+        assert "--precision fp32" in caught.value.next_step
+
+    def test_at_the_bar_it_passes(self) -> None:
+        check_parity({"mean": 0.98, "languages": {}}, "int8")
+        check_parity({"mean": 0.9999, "languages": {}}, "fp32")
+
+
+@pytest.mark.usefixtures("quick")
+class TestCommand:
+    def test_export(self, checkpoint: Path, tmp_path: Path) -> None:
+        from typer.testing import CliRunner
+
+        from lusifer_export.cli import export_app
+
+        arguments = [str(checkpoint), str(tmp_path / "b"), "--precision", "fp32"]
+        result = CliRunner().invoke(export_app, [*arguments, "--json"])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["texts"] == 4
+        result = CliRunner().invoke(export_app, arguments)
+        assert result.exit_code == 0, result.output
+        assert "  ja  mean 1.0" in result.stdout
+
+    def test_an_unknown_precision(self, checkpoint: Path, tmp_path: Path) -> None:
+        from typer.testing import CliRunner
+
+        from lusifer_export.cli import export_app
+
+        result = CliRunner().invoke(export_app, [str(checkpoint), str(tmp_path / "b"), "--precision", "fp8"])
+        assert result.exit_code == 2
+        assert names(tmp_path) == []

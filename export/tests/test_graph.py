@@ -1,0 +1,175 @@
+"""The exported graph answers what PyTorch answers, for every kind of model and every shape of batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from lusifer.engines.onnx import OnnxEngine
+from lusifer_export.graph import INPUTS, OUTPUT, export_graph, save_graph
+from lusifer_export.quantize import quantize_weights
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODELS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
+    "bert-llama": ("bert", "llama", {}),
+    "xlmr-qwen2": (
+        "xlm-roberta",
+        "qwen2",
+        {"residual": False, "pooling": "last_token", "output_dimension": 20},
+    ),
+    "bert-mistral": ("bert", "mistral", {"encoder_layer_mix": True, "language_rank": 3}),
+    "encoder-only": ("xlm-roberta", None, {}),
+}
+SHAPES = [(1, 2), (1, 1), (1, 64), (3, 5), (7, 23), (40, 9)]
+
+
+class Exported:
+    """A model, its graph, and engines on files of it."""
+
+    def __init__(self, model: Any, folder: Path) -> None:
+        self.model = model
+        self.graph = export_graph(model)
+        self.folder = folder
+        save_graph(self.graph, folder / "model.onnx")
+        self.engine = OnnxEngine(folder / "model.onnx", threads=1)
+
+    def expected(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return self.model(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def exported(request: pytest.FixtureRequest, tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    encoder, llm, changes = MODELS[request.param]
+    model = tiny.model(tiny.config(encoder, llm, **changes))
+    model.merge_lora()
+    return Exported(model, tmp_path_factory.mktemp(request.param))
+
+
+def batch(rows: int, width: int, *, left: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and mask (rows, width) of mixed lengths; the first row is full."""
+    rng = np.random.default_rng(rows * width)
+    lengths = np.concatenate([[width], rng.integers(1, width + 1, rows - 1)])
+    mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
+    mask = mask[:, ::-1].copy() if left else mask
+    return np.where(mask == 1, rng.integers(4, 320, (rows, width)), 1), mask
+
+
+def test_signature(exported: Exported) -> None:
+    graph = exported.graph.graph
+    assert tuple(each.name for each in graph.input) == INPUTS
+    assert [each.name for each in graph.output] == [OUTPUT]
+    dimension = graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+    assert dimension == exported.model.config.output_dimension
+    for each in graph.input:
+        rows, tokens = each.type.tensor_type.shape.dim
+        assert rows.dim_param
+        assert tokens.dim_param
+        assert each.type.tensor_type.elem_type == onnx.TensorProto.INT64
+
+
+def test_no_name_is_given_twice(exported: Exported) -> None:
+    graph = exported.graph.graph
+    made = [name for node in graph.node for name in node.output if name]
+    made += [each.name for each in (*graph.input, *graph.initializer)]
+    assert len(made) == len(set(made))
+    assert made.count(OUTPUT) == 1
+    assert all(OUTPUT not in node.input for node in graph.node)
+    onnx.checker.check_model(str(exported.folder / "model.onnx"))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
+def test_the_graph_equals_pytorch(exported: Exported, shape: tuple[int, int], left: bool) -> None:
+    ids, mask = batch(*shape, left=left)
+    vectors = exported.engine.run(ids, mask)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, exported.expected(ids, mask), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_weights_lie_beside_the_graph(exported: Exported, tmp_path: Path) -> None:
+    assert sorted(path.name for path in exported.folder.iterdir()) == ["model.onnx", "model.onnx.data"]
+    data = (exported.folder / "model.onnx.data").stat().st_size
+    assert data > 4 * 320 * 32
+    # The graph finds its weights by name only, wherever the folder lies.
+    whole = onnx.load(exported.folder / "model.onnx")
+    small = [each for each in whole.graph.initializer if len(each.raw_data) >= 1024]
+    assert sum(len(each.raw_data) for each in small) <= data
+    save_graph(whole, tmp_path / "model.onnx")
+    ids, mask = batch(2, 4)
+    moved = OnnxEngine(tmp_path / "model.onnx", threads=1).run(ids, mask)
+    assert np.array_equal(moved, exported.engine.run(ids, mask))
+
+
+@pytest.fixture(scope="module")
+def quantized(exported: Exported) -> tuple[Exported, OnnxEngine]:
+    graph = onnx.ModelProto()
+    graph.CopyFrom(exported.graph)
+    folder = exported.folder / "int8"
+    folder.mkdir(exist_ok=True)
+    # The graph of the fixture has its weights in a file since it was saved.
+    onnx.load_external_data_for_model(graph, str(exported.folder))
+    save_graph(quantize_weights(graph), folder / "model.onnx")
+    return exported, OnnxEngine(folder / "model.onnx", threads=1)
+
+
+class TestInt8:
+    def test_it_stays_near_pytorch(self, quantized: tuple[Exported, OnnxEngine]) -> None:
+        exported, engine = quantized
+        ids, mask = batch(40, 23)
+        vectors = engine.run(ids, mask)
+        cosines = (vectors * exported.expected(ids, mask)).sum(axis=1)
+        # The bar of the gate. These weights are wild: where attention is a near tie, a single text may jump.
+        assert cosines.mean() > 0.98
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+        # It is another graph, not the fp32 one again.
+        assert np.abs(vectors - exported.engine.run(ids, mask)).max() > 1e-5
+
+    def test_neighbours_do_not_move_a_vector(self, quantized: tuple[Exported, OnnxEngine]) -> None:
+        _, engine = quantized
+        ids, mask = batch(16, 23)
+        together = engine.run(ids, mask)
+        alone = np.concatenate(
+            [
+                engine.run(row[None, : bits.sum()], bits[None, : bits.sum()])
+                for row, bits in zip(ids, mask, strict=True)
+            ]
+        )
+        np.testing.assert_allclose(together, alone, atol=1e-5)
+
+    def test_weights_are_int8(self, quantized: tuple[Exported, OnnxEngine]) -> None:
+        exported, _ = quantized
+        whole = onnx.load(exported.folder / "int8" / "model.onnx")
+        tables = [each for each in whole.graph.initializer if list(each.dims) == [320, 32]]
+        assert [each.data_type for each in tables] == [onnx.TensorProto.INT8]
+        assert any(node.op_type == "MatMulNBits" for node in whole.graph.node)
+        sizes = [(exported.folder / part / "model.onnx.data").stat().st_size for part in (".", "int8")]
+        assert sizes[1] < 0.6 * sizes[0]
+
+
+def test_a_row_of_zeros_in_the_table_stays_zero() -> None:
+    from onnx import TensorProto, helper, numpy_helper
+
+    table = np.array([[0.0, 0.0], [1.0, -0.5]], dtype=np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "ids"], ["out"])],
+        "g",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(table, "table")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    import onnxruntime
+
+    quantized = quantize_weights(model)
+    session = onnxruntime.InferenceSession(quantized.SerializeToString(), providers=["CPUExecutionProvider"])
+    (rows,) = session.run(None, {"ids": np.array([0, 1])})
+    np.testing.assert_allclose(rows, table, atol=0.5 / 127)
+    assert not rows[0].any()
