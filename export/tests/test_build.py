@@ -35,17 +35,6 @@ if TYPE_CHECKING:
 FEW = {"en": ["archive", "The cat sits on the mat. " * 30], "ja": ["猫", "猫はマットの上"]}
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The whole way, once, with nothing replaced."""
-    return export_checkpoint(checkpoint, tmp_path_factory.mktemp("bundles") / "tiny", precision="fp32")
-
-
 @pytest.fixture
 def quick(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports of the same checkpoint take their graph from the bundle, and compare four texts."""

@@ -12,18 +12,22 @@ import torch
 from lusifer.engines.onnx import OnnxEngine
 from lusifer_export.graph import INPUTS, OUTPUT, export_graph, save_graph
 from lusifer_export.quantize import quantize_weights
+from lusifer_training.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MODELS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
-    "bert-llama": ("bert", "llama", {}),
     "xlmr-qwen2": (
         "xlm-roberta",
         "qwen2",
-        {"residual": False, "pooling": "last_token", "output_dimension": 20},
+        {"residual": False, "pooling": "last_token", "output_dimension": 20, "llm_layers": 1},
     ),
-    "bert-mistral": ("bert", "mistral", {"encoder_layer_mix": True, "language_rank": 3}),
+    "bert-mistral": (
+        "bert",
+        "mistral",
+        {"encoder_layer_mix": True, "language_rank": 3, "llm_layers": 1},
+    ),
     "encoder-only": ("xlm-roberta", None, {}),
 }
 SHAPES = [(1, 2), (1, 1), (1, 64), (3, 5), (7, 23), (40, 9)]
@@ -32,9 +36,9 @@ SHAPES = [(1, 2), (1, 1), (1, 64), (3, 5), (7, 23), (40, 9)]
 class Exported:
     """A model, its graph, and engines on files of it."""
 
-    def __init__(self, model: Any, folder: Path) -> None:
+    def __init__(self, model: Any, graph: onnx.ModelProto, folder: Path) -> None:
         self.model = model
-        self.graph = export_graph(model)
+        self.graph = graph
         self.folder = folder
         save_graph(self.graph, folder / "model.onnx")
         self.engine = OnnxEngine(folder / "model.onnx", threads=1)
@@ -44,12 +48,19 @@ class Exported:
             return self.model(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def exported(request: pytest.FixtureRequest, tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+@pytest.fixture(scope="module", params=["bert-llama", *MODELS])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "bert-llama":
+        # The bundle is of this model already.
+        model = load_checkpoint(request.getfixturevalue("checkpoint"))
+        model.merge_lora()
+        return Exported(model, onnx.load(request.getfixturevalue("bundle").model_path), folder)
     encoder, llm, changes = MODELS[request.param]
+    tiny = request.getfixturevalue("tiny")
     model = tiny.model(tiny.config(encoder, llm, **changes))
     model.merge_lora()
-    return Exported(model, tmp_path_factory.mktemp(request.param))
+    return Exported(model, export_graph(model), folder)
 
 
 def batch(rows: int, width: int, *, left: bool = False) -> tuple[np.ndarray, np.ndarray]:
