@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path  # noqa: TC003 - typer reads annotations at run time
 from typing import Annotated
 
 import typer
 
-export_app = typer.Typer(help="Compile a checkpoint into a bundle.")
+export_app = typer.Typer(add_completion=False)
 
 
-@export_app.callback(invoke_without_command=True)
+@export_app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
     target: Annotated[Path, typer.Argument(help="Bundle folder to write.")],
@@ -30,7 +29,6 @@ def export(
     from lusifer_export.build import export_checkpoint
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    os.environ.setdefault("TQDM_DISABLE", "1")
     bundle = export_checkpoint(checkpoint, target, precision=precision)
     report = json.loads((bundle.path / "parity_report.json").read_text(encoding="utf-8"))
     if as_json:

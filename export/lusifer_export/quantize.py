@@ -1,8 +1,8 @@
 """int8 weights: a quarter of the size, and still one vector per text.
 
-Dynamic int8 (one activation scale for a whole batch) was measured to move a text's vector by 0.007 with its
-neighbours in the batch. Here only weights are int8: matrix products dequantise blocks of 32, the token table
-has one scale per row. Activations stay fp32, so a vector depends on its own text only.
+Dynamic int8 has one activation scale for a whole batch, so a text's vector moves with its neighbours. Here
+only weights are int8: matrix products dequantise blocks of 32, the token table has one scale per row.
+Activations stay fp32, so a vector depends on its own text only.
 """
 
 from __future__ import annotations

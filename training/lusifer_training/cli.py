@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +11,11 @@ import platformdirs
 import typer
 
 train_app = typer.Typer(
-    no_args_is_help=True, help="Train LUSIFER on English, and measure the language subspace."
+    no_args_is_help=True,
+    add_completion=False,
+    help="Train LUSIFER on English, and measure the language subspace.",
 )
-eval_app = typer.Typer(help="Cross-lingual evaluation.")
+eval_app = typer.Typer(no_args_is_help=True, help="Cross-lingual evaluation.", add_completion=False)
 
 DataOption = Annotated[
     Path,
@@ -66,6 +67,11 @@ def subspace(
     typer.echo(with_language_basis(checkpoint, output, basis, languages=list(monolingual)))
 
 
+@eval_app.callback()
+def evaluation() -> None:
+    """Cross-lingual evaluation."""
+
+
 @eval_app.command("table")
 def table(
     checkpoint: Annotated[
@@ -111,5 +117,3 @@ def table(
 def _log_progress() -> None:
     # Progress belongs on stderr, so that stdout stays what the command was asked for.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    # A bar for each file a library opens hides our own progress.
-    os.environ.setdefault("TQDM_DISABLE", "1")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lusifer_training.model.lusifer import Lusifer
     from lusifer_training.recipe import Recipe
 
-__all__ = ["train"]
+__all__ = ["interpolate", "train"]
 
 _log = logging.getLogger(__name__)
 
@@ -50,23 +50,21 @@ def train(recipe: Recipe, *, data_folder: Path, run_folder: Path) -> Path:
     model = build_model(recipe.model, keep_token_table=recipe.align is not None).train()
     tokenizer = load_tokenizer(recipe.model.tokenizer)
     pairs = PairSampler(recipe, data_folder)
-    identity = hashlib.sha256(recipe.model_dump_json(exclude={"interpolation"}).encode()).hexdigest()
     report: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json", by_alias=True),
         "data": {name: len(each) for name, each in pairs.pairs.items()},
         "stages": {},
     }
     if recipe.align:
-        report["stages"]["align"] = _align(model, tokenizer, recipe, pairs, run_folder / "align", identity)
-    report["stages"]["finetune"] = _finetune(
-        model, tokenizer, recipe, pairs, run_folder / "finetune", identity
-    )
+        report["stages"]["align"] = _align(model, tokenizer, recipe, pairs, run_folder / "align")
+    report["stages"]["finetune"] = _finetune(model, tokenizer, recipe, pairs, run_folder / "finetune")
+    interpolate(model, recipe.interpolation)
     report["seconds"] = round(time.monotonic() - started)
     return save_checkpoint(model, run_folder / "checkpoint", report)
 
 
 def _align(
-    model: Lusifer, tokenizer: Any, recipe: Recipe, pairs: PairSampler, folder: Path, identity: str
+    model: Lusifer, tokenizer: Any, recipe: Recipe, pairs: PairSampler, folder: Path
 ) -> dict[str, Any]:
     stage = recipe.align
     if stage is None:
@@ -87,7 +85,7 @@ def _align(
         parameters,
         dict.fromkeys(parameters, stage.learning_rate),
         steps=stage.steps,
-        identity=identity,
+        identity=_identity(recipe, "finetune", "interpolation"),
     )
     losses = loop.run(lambda step: objective(texts.batch(step, stage.batch_texts)))
     # The teacher has done its work; stage 2 and inference have no use for the token table.
@@ -96,15 +94,33 @@ def _align(
 
 
 def _finetune(
-    model: Lusifer, tokenizer: Any, recipe: Recipe, pairs: PairSampler, folder: Path, identity: str
+    model: Lusifer, tokenizer: Any, recipe: Recipe, pairs: PairSampler, folder: Path
 ) -> dict[str, Any]:
     stage = recipe.finetune
     objective = FinetuneObjective(model, tokenizer, stage)
     parameters = trained_parameters(model)
     rates = {name: stage.learning_rate if "lora_" in name else stage.new_learning_rate for name in parameters}
     _log.info("stage 2, finetuning: %d trained parameters", _count(parameters))
-    loop = TrainingLoop(folder, parameters, rates, steps=stage.steps, identity=identity)
+    loop = TrainingLoop(
+        folder, parameters, rates, steps=stage.steps, identity=_identity(recipe, "interpolation")
+    )
     return _summary(loop.run(lambda step: objective(pairs.batch(step, stage.batch_pairs))))
+
+
+def interpolate(model: Lusifer, share: float) -> None:
+    """Keep a share of what training changed in the vector; the rest is the raw encoder (WiSE-FT).
+
+    The encoder's LoRA and the head are the two ways into the vector, and both start at zero.
+    """
+    with torch.no_grad():
+        for name, value in trained_parameters(model).items():
+            if name.startswith("head.") or (name.startswith("encoder.") and "lora_B" in name):
+                value.mul_(share)
+
+
+def _identity(recipe: Recipe, *without: str) -> str:
+    """What a stage's state depends on: a change of a later stage doesn't cost an earlier one."""
+    return hashlib.sha256(recipe.model_dump_json(exclude=set(without)).encode()).hexdigest()
 
 
 def _count(parameters: dict[str, nn.Parameter]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import struct
 from typing import TYPE_CHECKING
 
@@ -79,14 +81,16 @@ def load_tokenizer(source: BackboneSource) -> Tokenizer:
 
 def _from_folder(folder: Path, **options: object) -> PreTrainedModel:
     try:
-        model, loading = AutoModel.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **options,
-        )
+        # The libraries draw a progress bar per file over our own progress; their errors are exceptions.
+        with contextlib.redirect_stderr(io.StringIO()):
+            model, loading = AutoModel.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
+            )
     except (OSError, ValueError, KeyError, RuntimeError, struct.error, SafetensorError) as error:
         raise WrongLayoutError(
             f"{folder} can't be loaded as a model: {error}",

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -155,7 +156,10 @@ def _with_lora(backbone: PreTrainedModel, shape: LoraShape | None) -> PreTrained
         for name, child in layers[index].named_modules()
         if isinstance(child, nn.Linear)
     ]
-    return get_peft_model(
-        backbone,
-        LoraConfig(r=shape.rank, lora_alpha=shape.alpha, lora_dropout=shape.dropout, target_modules=targets),
+    adapter = LoraConfig(
+        r=shape.rank, lora_alpha=shape.alpha, lora_dropout=shape.dropout, target_modules=targets
     )
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 by the old name.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        return get_peft_model(backbone, adapter)

