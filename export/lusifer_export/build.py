@@ -53,6 +53,8 @@ def export_checkpoint(checkpoint: Path, target: Path, *, precision: Precision) -
         target.parent.mkdir(parents=True, exist_ok=True)
         # A sibling of the target: the last step is a rename, which can't cross filesystems.
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        # mkdtemp shuts others out; a bundle is for whoever may read the folder it lies in.
+        staging.chmod(0o755)
         _log.info("loading %s", checkpoint)
         model = load_checkpoint(checkpoint)
         model.merge_lora()

@@ -74,18 +74,27 @@ def evaluation() -> None:
 
 @eval_app.command("table")
 def table(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Row to measure, repeatable: raw-encoder, raw-llm, encoder-only, lusifer. Default: all."
+        ),
+    ] = None,
     checkpoint: Annotated[
-        list[Path] | None,
-        typer.Option(help="Checkpoints, NAME=FOLDER; default: those that ship with LUSIFER."),
+        list[Path] | None, typer.Option(help="Another checkpoint folder to measure beside them, repeatable.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=2, help="Only the first N Tatoeba pairs and XQuAD paragraphs: quick, and easier."),
     ] = None,
     data: DataOption = DEFAULT_DATA,
-    cache: Annotated[Path | None, typer.Option(help="Vectors already computed.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of vectors already computed.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All scores as JSON.")] = False,
 ) -> None:
     """Tatoeba and XQuAD for the raw encoder, the raw LLM, the encoder trained alone, and LUSIFER.
 
     Example:
-        lusifer eval table
+        lusifer eval table --limit 24
     """
     from lusifer_training.checkpoint import default_checkpoint
     from lusifer_training.evaluation.embedders import (
@@ -98,16 +107,23 @@ def table(
     _log_progress()
     default = default_checkpoint()
     makers = {
-        "raw encoder": lambda: raw_encoder_embedder(default),
-        "raw LLM": lambda: raw_llm_embedder(default),
-        "encoder-only trained": lambda: checkpoint_embedder(default.with_name("encoder-only")),
-        "LUSIFER": lambda: checkpoint_embedder(default),
+        "raw-encoder": lambda: raw_encoder_embedder(default),
+        "raw-llm": lambda: raw_llm_embedder(default),
+        "encoder-only": lambda: checkpoint_embedder(default.with_name("encoder-only")),
+        "lusifer": lambda: checkpoint_embedder(default),
     }
-    for item in checkpoint or ():
-        name, _, folder = str(item).rpartition("=")
-        makers[name or folder] = lambda at=Path(folder): checkpoint_embedder(at)
-    folder = cache or platformdirs.user_cache_path("lusifer") / "eval"
-    scores = {name: evaluate(make(), data_folder=data, cache_folder=folder) for name, make in makers.items()}
+    if unknown := set(model or ()) - set(makers):
+        raise typer.BadParameter(
+            f"{', '.join(sorted(unknown))}: choose from {', '.join(makers)}", param_hint="--model"
+        )
+    chosen = {name: makers[name] for name in model or makers}
+    for folder in checkpoint or ():
+        chosen[str(folder)] = lambda at=folder: checkpoint_embedder(at)
+    cache = cache or platformdirs.user_cache_path("lusifer") / "eval"
+    scores = {
+        name: evaluate(make(), data_folder=data, cache_folder=cache, limit=limit)
+        for name, make in chosen.items()
+    }
     if as_json:
         typer.echo(json.dumps({name: each.as_dict() for name, each in scores.items()}))
     else:

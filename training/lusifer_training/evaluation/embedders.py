@@ -13,6 +13,7 @@ from lusifer_training.backbones.load import load_llm, load_llm_tokenizer, load_t
 from lusifer_training.checkpoint import load_checkpoint, read_config
 from lusifer_training.data.batches import pad, token_budget_batches, tokenize
 from lusifer_training.errors import ConfigError
+from lusifer_training.model.llm import Llm
 from lusifer_training.model.lusifer import build_model
 from lusifer_training.model.pooling import mean_pool
 
@@ -87,16 +88,18 @@ def raw_encoder_embedder(folder: Path) -> Embedder:
 
 
 def raw_llm_embedder(folder: Path, *, maximum_tokens: int = 256) -> Embedder:
-    """The whole LLM of a checkpoint as it came: its own tokens, causal, mean of the last states.
+    """The LLM layers a checkpoint keeps, as they came: own tokens, causal, mean of the last states.
 
     Args:
         folder: The checkpoint.
         maximum_tokens: An English vocabulary spells other scripts in bytes: paragraphs get long and slow.
     """
-    source = read_config(folder).llm
+    config = read_config(folder)
+    source = config.llm
     if source is None:
         raise ConfigError(f"{folder} has no LLM.", next_step="Name a checkpoint with one.")
-    tokenizer, model = load_llm_tokenizer(source), load_llm(source)
+    tokenizer = load_llm_tokenizer(source)
+    llm = Llm(load_llm(source), layers=config.llm_layers, keep_token_table=True)
     bos: int = tokenizer.bos_token_id
 
     def rows_of(texts: Sequence[str], role: Role) -> list[list[int]]:
@@ -104,10 +107,12 @@ def raw_llm_embedder(folder: Path, *, maximum_tokens: int = 256) -> Embedder:
         return [[bos, *each.ids[: maximum_tokens - 1]] for each in encoded]
 
     def forward(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        states = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        _, states = llm.read_tokens(input_ids, attention_mask)
         return normalize(mean_pool(states, attention_mask), dim=-1)
 
-    return _TorchEmbedder(f"raw:{source.identity}:{maximum_tokens}", rows_of, forward, bos)
+    return _TorchEmbedder(
+        f"raw:{source.identity}:{config.llm_layers}:{maximum_tokens}", rows_of, forward, bos
+    )
 
 
 def _encoder_rows(config: ModelConfig) -> Callable[[Sequence[str], Role], list[list[int]]]:

@@ -48,8 +48,16 @@ class Scores:
         return asdict(self)
 
 
-def evaluate(embedder: Embedder, *, data_folder: Path, cache_folder: Path) -> Scores:
+def evaluate(
+    embedder: Embedder, *, data_folder: Path, cache_folder: Path, limit: int | None = None
+) -> Scores:
     """Embed every set and score it; vectors already in the cache are not computed again.
+
+    Args:
+        embedder: What is measured.
+        data_folder: Holds ``eval/``.
+        cache_folder: Vectors by model, role and texts.
+        limit: Only the first so many Tatoeba pairs and XQuAD paragraphs a language: quick, and easier.
 
     Raises:
         DataError: The evaluation data is missing.
@@ -60,9 +68,9 @@ def evaluate(embedder: Embedder, *, data_folder: Path, cache_folder: Path) -> Sc
 
     tatoeba = {
         language: 100 * tatoeba_accuracy(vectors(ours), vectors(english))
-        for language, (ours, english) in load_tatoeba(data_folder).items()
+        for language, (ours, english) in load_tatoeba(data_folder, limit).items()
     }
-    sets, answers = load_xquad(data_folder)
+    sets, answers = load_xquad(data_folder, limit)
     matrix = xquad_matrix(
         {
             language: (vectors(questions), vectors(paragraphs))

@@ -61,8 +61,12 @@ class XquadMatrix:
         return float(self.recall_at_1[at, at])
 
 
-def load_tatoeba(folder: Path) -> dict[str, tuple[TextSet, TextSet]]:
+def load_tatoeba(folder: Path, limit: int | None = None) -> dict[str, tuple[TextSet, TextSet]]:
     """Sentences and their English translations by language; both are questions: neither side is a passage.
+
+    Args:
+        folder: The data folder.
+        limit: Only the first so many pairs of a language.
 
     Raises:
         DataError: The folder is missing or a line is broken.
@@ -70,7 +74,7 @@ def load_tatoeba(folder: Path) -> dict[str, tuple[TextSet, TextSet]]:
     sets = {}
     for path in _files(folder / "eval" / "tatoeba"):
         language = path.name.split(".")[0]
-        records = list(read_json_lines(path, ("text", "english")))
+        records = list(read_json_lines(path, ("text", "english")))[:limit]
         sets[language] = (
             TextSet(f"tatoeba.{language}", "query", tuple(record["text"] for record in records)),
             TextSet(f"tatoeba.{language}.english", "query", tuple(record["english"] for record in records)),
@@ -78,8 +82,14 @@ def load_tatoeba(folder: Path) -> dict[str, tuple[TextSet, TextSet]]:
     return sets
 
 
-def load_xquad(folder: Path) -> tuple[dict[str, tuple[TextSet, TextSet]], np.ndarray]:
+def load_xquad(
+    folder: Path, limit: int | None = None
+) -> tuple[dict[str, tuple[TextSet, TextSet]], np.ndarray]:
     """Questions and paragraphs by language, and each question's paragraph ``(Q,)``, equal in all languages.
+
+    Args:
+        folder: The data folder.
+        limit: Only the first so many paragraphs, and their questions.
 
     Raises:
         DataError: The folder is missing or a line is broken.
@@ -87,7 +97,7 @@ def load_xquad(folder: Path) -> tuple[dict[str, tuple[TextSet, TextSet]], np.nda
     sets, answers = {}, np.zeros(0, dtype=np.int64)
     for path in _files(folder / "eval" / "xquad"):
         language = path.name.split(".")[0]
-        records = list(read_json_lines(path, ("context", "questions")))
+        records = list(read_json_lines(path, ("context", "questions")))[:limit]
         questions = [
             (index, item["question"]) for index, rec in enumerate(records) for item in rec["questions"]
         ]
