@@ -75,7 +75,7 @@ def test_commands_and_options_that_the_pages_name_exist() -> None:
     for page in PAGES:
         blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
         for line in "\n".join(blocks).splitlines():
-            if not (found := re.search(r"(?:^|[ /])(lusifer (?:train )?[a-z]+)([^|>#]*)", line)):
+            if not (found := re.search(r"(?:^|[ /])(lusifer (?:(?:train|eval) )?[a-z]+)([^|>#]*)", line)):
                 continue
             command, rest = found.groups()
             assert command in known, f"{page}: {line}"

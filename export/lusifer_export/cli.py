@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path  # noqa: TC003 - typer reads annotations at run time
 from typing import Annotated
 
@@ -28,7 +27,6 @@ def export(
         raise typer.BadParameter(f"{precision!r} is not one of: fp32, int8", param_hint="--precision")
     from lusifer_export.build import export_checkpoint
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     bundle = export_checkpoint(checkpoint, target, precision=precision)
     report = json.loads((bundle.path / "parity_report.json").read_text(encoding="utf-8"))
     if as_json:

@@ -133,7 +133,13 @@ def test_ctrl_c_in_the_middle_then_the_same_command_again(tiny_bundle: Path, tmp
     command = [*MAIN, "-v", "index", str(source), "--index", str(tmp_path / "index")]
     command += ["--bundle", str(tiny_bundle), "--json", "--window", "32"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        # A shell's background job, as CI may be, hands down SIGINT as ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         assert process.stdout is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +37,6 @@ def train_all(
     from lusifer_training.recipe import load_recipe
     from lusifer_training.train import train
 
-    _log_progress()
     typer.echo(train(load_recipe(config), data_folder=data, run_folder=run))
 
 
@@ -60,7 +58,6 @@ def subspace(
     from lusifer_training.evaluation.embedders import checkpoint_embedder
     from lusifer_training.subspace import language_basis, language_means, load_monolingual
 
-    _log_progress()
     monolingual = load_monolingual(texts)
     means = language_means(checkpoint_embedder(checkpoint), monolingual)
     basis = language_basis(means, rank)
@@ -104,7 +101,6 @@ def table(
     )
     from lusifer_training.evaluation.table import evaluate, markdown_table
 
-    _log_progress()
     default = default_checkpoint()
     makers = {
         "raw-encoder": lambda: raw_encoder_embedder(default),
@@ -128,8 +124,3 @@ def table(
         typer.echo(json.dumps({name: each.as_dict() for name, each in scores.items()}))
     else:
         typer.echo(markdown_table(scores))
-
-
-def _log_progress() -> None:
-    # Progress belongs on stderr, so that stdout stays what the command was asked for.
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -185,7 +185,7 @@ class TestRecipes:
 
     @pytest.fixture
     def values(self) -> dict[str, Any]:
-        values: dict[str, Any] = yaml.safe_load(CONFIGS[0].read_text())
+        values: dict[str, Any] = yaml.safe_load((CONFIGS[0].parent / "small.yaml").read_text())
         return values
 
     @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def load_vectorizer(
 
 
 def start_logging(verbosity: int) -> None:
-    """Log to standard error: warnings, with ``-v`` progress too, with ``-vv`` everything of ours."""
+    """Log to standard error: warnings and the progress of long work, more with ``-v`` and ``-vv``."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
     logging.basicConfig(
         level=logging.WARNING,
@@ -153,8 +153,10 @@ def start_logging(verbosity: int) -> None:
         stream=sys.stderr,
         force=True,
     )
-    for name in ("lusifer", "lusifer_training", "lusifer_export"):
-        logging.getLogger(name).setLevel(level)
+    logging.getLogger("lusifer").setLevel(level)
+    for name in ("lusifer_training", "lusifer_export"):
+        # What these two do takes minutes to hours; silence would look like a hang.
+        logging.getLogger(name).setLevel(min(level, logging.INFO))
 
 
 def _output_error(error: OSError) -> LusiferError:
