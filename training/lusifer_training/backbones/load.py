@@ -76,6 +76,8 @@ def load_tokenizer(source: BackboneSource) -> Tokenizer:
         ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    # "<s>" in a text is text, not a control token; the plugin reads it so too.
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 
