@@ -78,6 +78,12 @@ class Recipe(Frozen):
             raise ValueError("stage 1 (align) aligns with an LLM, and the model has none")
         return self
 
+    @model_validator(mode="after")
+    def _has_something_to_go_back_to(self) -> Self:
+        if self.interpolation < 1 and not self.model.residual:
+            raise ValueError("interpolation goes back to the raw encoder, which needs the residual path")
+        return self
+
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe.

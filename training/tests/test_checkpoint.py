@@ -216,6 +216,11 @@ class TestRecipes:
         with pytest.raises(ConfigError, match=r"stage 1 .align. aligns with an LLM, and the model has none"):
             validated(Recipe, values, where="here")
 
+    def test_interpolation_needs_the_raw_encoder(self, values: dict[str, Any]) -> None:
+        values["model"]["residual"] = False
+        with pytest.raises(ConfigError, match=r"interpolation goes back to the raw encoder"):
+            validated(Recipe, values, where="here")
+
     @pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe", b"- 1\n- 2\n", b""])
     def test_a_file_that_is_no_recipe(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "r.yaml"
