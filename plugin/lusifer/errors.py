@@ -6,7 +6,8 @@
     ├── InvalidInputError             400  a text or document that can't be embedded
     │   ├── InvalidTextError          400  empty, NUL bytes, lone surrogates
     │   ├── TextTooLongError          400  over the token limit under the policy ``error``
-    │   └── InvalidDimensionError     400  a dimension the model doesn't have
+    │   ├── InvalidDimensionError     400  a dimension the model doesn't have
+    │   └── MalformedRequestError     400  broken JSON, wrong types, missing fields
     ├── BundleError                   500
     │   ├── BundleNotFoundError       404
     │   ├── BundleCorruptError        500  a file is missing, cut or changed
@@ -15,6 +16,15 @@
     │   ├── MissingExtraError         500  an optional dependency is not installed
     │   ├── EngineOutputError         500  wrong count or dimension, NaN, not unit norm
     │   └── EngineBusyError           503  out of memory for the moment; a retry helps
+    ├── ServiceError                  500  the vectorizer service refuses a request
+    │   ├── SettingsError             500  a setting that can't be used
+    │   ├── UnauthorizedError         401
+    │   ├── UnknownModelError         404
+    │   ├── RequestTooLargeError      413  a body, a list or a text over a limit
+    │   └── RetryLaterError           503  a retry helps, after ``retry_after_s``
+    │       ├── OverloadedError       429  the queue is full
+    │       ├── NotReadyError         503  starting, stopping, or the canary failed
+    │       └── DeadlineExceededError 504  not computed in time
     └── StoreError                    500
         ├── IndexNotFoundError        404
         ├── IndexCorruptError         500
@@ -32,6 +42,7 @@ __all__ = [
     "BundleError",
     "BundleNotFoundError",
     "BundleSchemaError",
+    "DeadlineExceededError",
     "EngineBusyError",
     "EngineError",
     "EngineOutputError",
@@ -43,10 +54,19 @@ __all__ = [
     "InvalidInputError",
     "InvalidTextError",
     "LusiferError",
+    "MalformedRequestError",
     "MissingExtraError",
+    "NotReadyError",
+    "OverloadedError",
+    "RequestTooLargeError",
+    "RetryLaterError",
+    "ServiceError",
+    "SettingsError",
     "StorageFullError",
     "StoreError",
     "TextTooLongError",
+    "UnauthorizedError",
+    "UnknownModelError",
 ]
 
 
@@ -100,6 +120,10 @@ class InvalidDimensionError(InvalidInputError):
     """The requested output dimension is not one the model was trained for."""
 
 
+class MalformedRequestError(InvalidInputError):
+    """A request's body is not JSON, or a field is missing or of the wrong type."""
+
+
 class BundleError(LusiferError):
     """A bundle can't be used."""
 
@@ -135,6 +159,65 @@ class EngineBusyError(EngineError):
 
     status = 503
     retryable = True
+
+
+class ServiceError(LusiferError):
+    """The vectorizer service can't take this request."""
+
+
+class SettingsError(ServiceError):
+    """A setting is unknown, of the wrong type or does not fit the others."""
+
+
+class UnauthorizedError(ServiceError):
+    """The API key is missing or wrong."""
+
+    status = 401
+
+
+class UnknownModelError(ServiceError):
+    """The request names a model this service does not serve."""
+
+    status = 404
+
+
+class RequestTooLargeError(ServiceError):
+    """A body, a list of texts or a text is over a limit of the service, and would be at any time."""
+
+    status = 413
+
+
+class RetryLaterError(ServiceError):
+    """The same request can succeed later.
+
+    Args:
+        message: As in :class:`LusiferError`.
+        next_step: As in :class:`LusiferError`.
+        retry_after_s: Seconds after which a retry makes sense; sent as ``Retry-After``.
+    """
+
+    status = 503
+    retryable = True
+
+    def __init__(self, message: str, *, next_step: str, retry_after_s: float) -> None:
+        super().__init__(message, next_step=next_step)
+        self.retry_after_s = retry_after_s
+
+
+class OverloadedError(RetryLaterError):
+    """The queue holds as many tokens as it may."""
+
+    status = 429
+
+
+class NotReadyError(RetryLaterError):
+    """The service is starting or stopping, or its canary failed."""
+
+
+class DeadlineExceededError(RetryLaterError):
+    """The vectors were not computed in time."""
+
+    status = 504
 
 
 class StoreError(LusiferError):

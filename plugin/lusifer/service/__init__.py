@@ -1,0 +1,1 @@
+"""The vectorizer service: one model behind the protocols of both databases."""

@@ -1,0 +1,1 @@
+"""One file for each protocol; all embed through the same core."""
