@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lusifer.engines.base import Engine
 
-__all__ = ["UNIT_NORM_TOLERANCE", "run_batches"]
+__all__ = ["UNIT_NORM_TOLERANCE", "run_batch", "run_batches"]
 
 UNIT_NORM_TOLERANCE = 1e-3
 """How far a vector's norm may be from 1; int8 and float16 graphs stay well inside."""
@@ -64,26 +64,38 @@ def _plan(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 def _run(
     engine: Engine, rows: Sequence[NDArray[np.int32]], dimension: int, pad_token_id: int
 ) -> NDArray[np.float32]:
+    try:
+        return run_batch(engine, rows, dimension=dimension, pad_token_id=pad_token_id)
+    except EngineBusyError:
+        if len(rows) == 1:
+            raise
+        half = len(rows) // 2
+    # Outside the handler, so that the failed call's arrays can be freed before the smaller ones are made.
+    return np.concatenate(
+        [_run(engine, part, dimension, pad_token_id) for part in (rows[:half], rows[half:])]
+    )
+
+
+def run_batch(
+    engine: Engine, rows: Sequence[NDArray[np.int32]], *, dimension: int, pad_token_id: int
+) -> NDArray[np.float32]:
+    """Run B rows of token ids in one call of the engine, padded to the longest, and check the answer.
+
+    Args and Returns are those of :func:`run_batches`.
+
+    Raises:
+        EngineOutputError: The answer failed a check.
+        EngineBusyError: No memory for a batch of this size.
+    """
     longest = max(map(len, rows))
     input_ids = np.full((len(rows), longest), pad_token_id, dtype=np.int64)
     attention_mask = np.zeros((len(rows), longest), dtype=np.int64)
     for index, row in enumerate(rows):
         input_ids[index, : len(row)] = row
         attention_mask[index, : len(row)] = 1
-    try:
-        vectors = engine.run(input_ids, attention_mask)
-    except EngineBusyError:
-        if len(rows) == 1:
-            raise
-        half = len(rows) // 2
-    else:
-        _check(vectors, len(rows), dimension, engine.name)
-        return vectors
-    # Outside the handler, so that the failed call's arrays can be freed before the smaller ones are made.
-    del input_ids, attention_mask
-    return np.concatenate(
-        [_run(engine, part, dimension, pad_token_id) for part in (rows[:half], rows[half:])]
-    )
+    vectors = engine.run(input_ids, attention_mask)
+    _check(vectors, len(rows), dimension, engine.name)
+    return vectors
 
 
 def _check(vectors: NDArray[np.float32], rows: int, dimension: int, engine: str) -> None:

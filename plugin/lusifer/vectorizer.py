@@ -103,13 +103,9 @@ class Vectorizer:
                 f"batch_tokens is {batch_tokens}, at least 1 is needed.",
                 next_step="Leave it out, or use 4096.",
             )
-        if dimension is not None and dimension not in manifest.matryoshka_dimensions:
-            valid = ", ".join(map(str, manifest.matryoshka_dimensions))
-            raise InvalidDimensionError(
-                f"Dimension {dimension} is not one the model {manifest.name} was trained for: {valid}.",
-                next_step=f"Use one of {valid}.",
-            )
         self.bundle = bundle
+        if dimension is not None:
+            self.check_dimension(dimension)
         self.engine = engine
         self.long_text: LongTextPolicy = long_text
         self.batch_tokens = batch_tokens
@@ -181,6 +177,22 @@ class Vectorizer:
             EngineBusyError: Not even one text fits in memory.
             EngineError: The engine can't run.
         """
+        return self._embed_rows(self.tokenize(texts, role))
+
+    def tokenize(
+        self, texts: Sequence[str], role: Role, *, long_text: LongTextPolicy | None = None
+    ) -> list[TokenRows]:
+        """First half of :meth:`embed`: check N texts and turn each into rows of token ids.
+
+        Args:
+            texts: As the caller gave them.
+            role: Of all texts.
+            long_text: Another policy than the vectorizer's own.
+
+        Raises:
+            InvalidTextError: A text can't be embedded; the message names its index.
+            TextTooLongError: The policy is ``error`` and a text is over the limit.
+        """
         _one_of("role", role, get_args(Role))
         if isinstance(texts, str):
             raise InvalidInputError(
@@ -191,7 +203,53 @@ class Vectorizer:
                 check_text(text)
             except LusiferError as error:
                 raise _at(index, error) from error
-        return self._embed_rows(self._rows(texts, role))
+        rows: list[TokenRows] = []
+        # In slices, so that the tokenizer's own bulky records never exist for all texts at once.
+        for start in range(0, len(texts), 512):
+            outcomes = self._tokenizer.rows(texts[start : start + 512], role, long_text or self.long_text)
+            for index, outcome in enumerate(outcomes, start):
+                if isinstance(outcome, InvalidInputError):
+                    raise _at(index, outcome) from outcome
+                rows.append(outcome)
+        return rows
+
+    def assemble(
+        self, rows: Sequence[TokenRows], computed: NDArray[np.float32], *, dimension: int | None = None
+    ) -> Embeddings:
+        """Second half of :meth:`embed`: one vector for each text from the vectors of its windows.
+
+        Args:
+            rows: From :meth:`tokenize`, N texts with W windows in all.
+            computed: ``(W, D_full)`` checked unit vectors, in the order of the windows.
+            dimension: Another length than the vectorizer's own; see :meth:`check_dimension`.
+
+        Raises:
+            EngineOutputError: A mean or a cut vector has no direction.
+        """
+        dimension = dimension or self._dimension
+        vectors = np.empty((len(rows), dimension), dtype=np.float32)
+        start = 0
+        for index, text in enumerate(rows):
+            end = start + len(text.windows)
+            vectors[index] = _finish(computed[start:end], text.weights, dimension)
+            start = end
+        return Embeddings(
+            vectors, tuple(text.tokens for text in rows), tuple(text.truncated for text in rows)
+        )
+
+    def check_dimension(self, dimension: int) -> None:
+        """Refuse a length the model was not trained for.
+
+        Raises:
+            InvalidDimensionError: It is not one of the bundle's Matryoshka dimensions.
+        """
+        manifest = self.bundle.manifest
+        if dimension not in manifest.matryoshka_dimensions:
+            valid = ", ".join(map(str, manifest.matryoshka_dimensions))
+            raise InvalidDimensionError(
+                f"Dimension {dimension} is not one the model {manifest.name} was trained for: {valid}.",
+                next_step=f"Use one of {valid}.",
+            )
 
     def stream(
         self, texts: Iterable[str], role: Role, *, window: int = 512
@@ -245,53 +303,34 @@ class Vectorizer:
         for outcome in merged:
             yield next(embedded) if isinstance(outcome, TokenRows) else outcome
 
-    def _rows(self, texts: Sequence[str], role: Role) -> list[TokenRows]:
-        rows: list[TokenRows] = []
-        # In slices, so that the tokenizer's own bulky records never exist for all texts at once.
-        for start in range(0, len(texts), 512):
-            outcomes = self._tokenizer.rows(texts[start : start + 512], role, self.long_text)
-            for index, outcome in enumerate(outcomes, start):
-                if isinstance(outcome, InvalidInputError):
-                    raise _at(index, outcome) from outcome
-                rows.append(outcome)
-        return rows
-
     def _embed_rows(self, rows: Sequence[TokenRows]) -> Embeddings:
         manifest = self.bundle.manifest
-        windows = [window for text in rows for window in text.windows]
         computed = run_batches(
             self.engine,
-            windows,
+            [window for text in rows for window in text.windows],
             dimension=manifest.dimension,
             pad_token_id=manifest.pad_token_id,
             batch_tokens=self.batch_tokens,
         )
-        vectors = np.empty((len(rows), self._dimension), dtype=np.float32)
-        start = 0
-        for index, text in enumerate(rows):
-            end = start + len(text.windows)
-            vectors[index] = self._finish(computed[start:end], text.weights)
-            start = end
-        return Embeddings(
-            vectors, tuple(text.tokens for text in rows), tuple(text.truncated for text in rows)
-        )
+        return self.assemble(rows, computed)
 
-    def _finish(self, windows: NDArray[np.float32], weights: Sequence[int]) -> NDArray[np.float32]:
-        """Mean ``(D,)`` of the windows ``(W, D_full)`` by their content tokens, cut to D and of unit norm."""
-        if len(windows) == 1 and self._dimension == windows.shape[1]:
-            whole: NDArray[np.float32] = windows[0]
-            return whole
-        # Float64 keeps the mean of hundreds of windows as exact as one vector.
-        total = np.asarray(weights, dtype=np.float64) @ windows.astype(np.float64)
-        cut = total[: self._dimension]
-        norm = float(np.linalg.norm(cut))
-        if norm < 1e-6 * float(np.sum(weights)):
-            raise EngineOutputError(
-                f"The first {self._dimension} numbers of a vector have norm {norm:.1e}: it has no direction.",
-                next_step="Use the full dimension, or the policy 'truncate'.",
-            )
-        unit: NDArray[np.float32] = (cut / norm).astype(np.float32)
-        return unit
+
+def _finish(windows: NDArray[np.float32], weights: Sequence[int], dimension: int) -> NDArray[np.float32]:
+    """Mean ``(D,)`` of the windows ``(W, D_full)`` by their content tokens, cut to D and of unit norm."""
+    if len(windows) == 1 and dimension == windows.shape[1]:
+        whole: NDArray[np.float32] = windows[0]
+        return whole
+    # Float64 keeps the mean of hundreds of windows as exact as one vector.
+    total = np.asarray(weights, dtype=np.float64) @ windows.astype(np.float64)
+    cut = total[:dimension]
+    norm = float(np.linalg.norm(cut))
+    if norm < 1e-6 * float(np.sum(weights)):
+        raise EngineOutputError(
+            f"The first {dimension} numbers of a vector have norm {norm:.1e}: it has no direction.",
+            next_step="Use the full dimension, or the policy 'truncate'.",
+        )
+    unit: NDArray[np.float32] = (cut / norm).astype(np.float32)
+    return unit
 
 
 def _one_of(name: str, value: object, valid: tuple[str, ...]) -> None:

@@ -22,6 +22,7 @@ from lusifer.errors import (
     TextTooLongError,
 )
 from lusifer.texts import check_text
+from lusifer.tokens import TokenRows
 from lusifer.vectorizer import Embedding, Vectorizer
 
 if TYPE_CHECKING:
@@ -335,4 +336,4 @@ def test_windows_without_direction_are_refused(bundle: Bundle) -> None:
     opposite = np.eye(2, 16, dtype=np.float32)
     opposite[1] = -opposite[0]
     with pytest.raises(EngineOutputError, match="no direction"):
-        vectorizer._finish(opposite, (3, 3))
+        vectorizer.assemble([TokenRows((np.array([1]), np.array([2])), (3, 3), truncated=False)], opposite)
