@@ -7,10 +7,14 @@ searches: better to refuse it where it enters, with a sentence that says how to 
 from __future__ import annotations
 
 import unicodedata
+from typing import TYPE_CHECKING
 
 from lusifer.errors import InvalidTextError
 
-__all__ = ["check_text"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["check_text", "check_texts"]
 
 # Letters and symbols by category, yet they print nothing: Hangul fillers, the blank Braille pattern,
 # the combining grapheme joiner. Variation selectors are marks (Mn) that only modify a character before them.
@@ -58,6 +62,19 @@ def check_text(text: object) -> None:
             f"({len(text)} characters).",
             next_step="Leave blank texts out, or embed their title instead.",
         )
+
+
+def check_texts(texts: Sequence[object]) -> None:
+    """Refuse a list with a text that can't be embedded.
+
+    Raises:
+        InvalidTextError: As :func:`check_text`; the message names the index of the text.
+    """
+    for index, text in enumerate(texts):
+        try:
+            check_text(text)
+        except InvalidTextError as error:
+            raise InvalidTextError(f"Text {index}: {error.message}", next_step=error.next_step) from error
 
 
 def _is_visible(character: str) -> bool:

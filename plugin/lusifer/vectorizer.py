@@ -17,11 +17,11 @@ import numpy as np
 from lusifer.batches import run_batches
 from lusifer.bundle import Bundle
 from lusifer.errors import EngineOutputError, InvalidDimensionError, InvalidInputError, LusiferError
-from lusifer.texts import check_text
+from lusifer.texts import check_text, check_texts
 from lusifer.tokens import TextTokenizer, TokenRows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -180,7 +180,12 @@ class Vectorizer:
         return self._embed_rows(self.tokenize(texts, role))
 
     def tokenize(
-        self, texts: Sequence[str], role: Role, *, long_text: LongTextPolicy | None = None
+        self,
+        texts: Sequence[str],
+        role: Role,
+        *,
+        long_text: LongTextPolicy | None = None,
+        index_of: Callable[[str], int] | None = None,
     ) -> list[TokenRows]:
         """First half of :meth:`embed`: check N texts and turn each into rows of token ids.
 
@@ -188,6 +193,7 @@ class Vectorizer:
             texts: As the caller gave them.
             role: Of all texts.
             long_text: Another policy than the vectorizer's own.
+            index_of: The index that errors shall name for a text, where ``texts`` are part of a longer list.
 
         Raises:
             InvalidTextError: A text can't be embedded; the message names its index.
@@ -198,18 +204,14 @@ class Vectorizer:
             raise InvalidInputError(
                 "Got one string where a list of texts is expected.", next_step="Put the text in a list."
             )
-        for index, text in enumerate(texts):
-            try:
-                check_text(text)
-            except LusiferError as error:
-                raise _at(index, error) from error
+        check_texts(texts)
         rows: list[TokenRows] = []
         # In slices, so that the tokenizer's own bulky records never exist for all texts at once.
         for start in range(0, len(texts), 512):
             outcomes = self._tokenizer.rows(texts[start : start + 512], role, long_text or self.long_text)
             for index, outcome in enumerate(outcomes, start):
                 if isinstance(outcome, InvalidInputError):
-                    raise _at(index, outcome) from outcome
+                    raise _at(index_of(texts[index]) if index_of else index, outcome) from outcome
                 rows.append(outcome)
         return rows
 

@@ -1,0 +1,182 @@
+"""The ASGI application: loads the model, watches it, and puts every protocol on its paths."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+
+from lusifer import __version__
+from lusifer.cache import DiskCache, MemoryCache
+from lusifer.defaults import cache_directory
+from lusifer.errors import EngineOutputError, LusiferError, MalformedRequestError
+from lusifer.service.auth import ApiKeys
+from lusifer.service.canary import check as check_canary
+from lusifer.service.core import EmbeddingService
+from lusifer.service.http import Answer, Dialect, error_response, get
+from lusifer.service.metrics import Metrics
+from lusifer.service.openapi import openapi_document
+from lusifer.service.page import PAGE_ROUTES
+from lusifer.service.protocols import cohere, openai, qdrant, tei, weaviate
+from lusifer.service.tracing import Tracer
+from lusifer.vectorizer import Vectorizer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from starlette.requests import Request
+
+    from lusifer.cache import VectorCache
+    from lusifer.service.settings import Settings
+
+__all__ = ["create_app"]
+
+_LOG = logging.getLogger("lusifer.service")
+
+_CANARY_RETRY_S = 10.0
+"""How soon a failed canary is looked at again."""
+
+_SERVICE = Dialect("service", lambda error: {"error": str(error), "type": type(error).__name__})
+_PROTOCOLS = (weaviate, cohere, qdrant, openai, tei)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    vectorizer: Vectorizer | None = None,
+    on_failure: Callable[[LusiferError], None] | None = None,
+) -> Starlette:
+    """Build the application; the model is loaded in the background when it starts.
+
+    Args:
+        settings: Everything that can be set.
+        vectorizer: A loaded model to serve instead of the one the settings name.
+        on_failure: Called when the model can't be loaded; the application stays up and not ready.
+
+    Raises:
+        SettingsError: The API keys can't be read.
+    """
+    metrics = Metrics()
+    service = EmbeddingService(settings, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        watch = asyncio.create_task(_run_model(service, vectorizer, on_failure))
+        yield
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        # uvicorn has waited for the requests in flight; what is queued now belongs to nobody.
+        await asyncio.to_thread(service.stop)
+        app.state.tracer.close()
+
+    routes: list[BaseRoute] = [route for protocol in _PROTOCOLS for route in protocol.ROUTES]
+    routes += PAGE_ROUTES if settings.page else []
+    routes += [
+        get("/metrics", _SERVICE, _metrics, summary="Prometheus metrics"),
+        get("/openapi.json", _SERVICE, lambda _: Answer(document), summary="This document", public=True),
+    ]
+    document = openapi_document(routes)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_found})
+    # A redirect would be answered without the body: Weaviate does not follow it.
+    app.router.redirect_slashes = False
+    app.state.service = service
+    app.state.keys = ApiKeys.open(settings.api_keys_file) if settings.api_keys_file else None
+    app.state.tracer = Tracer.start(settings.otlp_endpoint, __version__)
+    return app
+
+
+async def _run_model(
+    service: EmbeddingService,
+    vectorizer: Vectorizer | None,
+    on_failure: Callable[[LusiferError], None] | None,
+) -> None:
+    """Load, warm up, and look at the canary now and then for as long as the service runs."""
+    try:
+        vectorizer = vectorizer or await asyncio.to_thread(_load, service.settings)
+        service.start(vectorizer, await asyncio.to_thread(_cache, service.settings))
+        _bind(service, vectorizer)
+        await _warm_up(service)
+    except LusiferError as error:
+        _LOG.error("the model can't be loaded: %s", error)
+        service.set_ready(f"The model can't be loaded: {error}")
+        if on_failure is not None:
+            on_failure(error)
+        return
+    while True:
+        reason = await _canary(service) if service.settings.canary else None
+        if reason != service.not_ready_reason():
+            _LOG.log(logging.ERROR if reason else logging.INFO, reason or "ready")
+        service.set_ready(reason)
+        await asyncio.sleep(_CANARY_RETRY_S if reason else service.settings.canary_interval_s)
+
+
+def _load(settings: Settings) -> Vectorizer:
+    if settings.engine == "onnx":
+        return Vectorizer.load(settings.bundle, long_text=settings.long_text, threads=settings.threads)
+    from lusifer.bundle import Bundle
+    from lusifer.defaults import default_bundle
+    from lusifer.engines.triton import TritonEngine
+
+    bundle = Bundle.open(settings.bundle or default_bundle())
+    engine = TritonEngine(settings.triton_url or "", settings.triton_model)
+    return Vectorizer(bundle, engine, long_text=settings.long_text)
+
+
+def _cache(settings: Settings) -> VectorCache | None:
+    if settings.cache == "off":
+        return None
+    if settings.cache == "memory":
+        return MemoryCache(settings.cache_bytes)
+    return DiskCache(settings.cache_path or cache_directory() / "vectors.sqlite", settings.cache_bytes)
+
+
+async def _warm_up(service: EmbeddingService) -> None:
+    """One full batch and one short row: first touches of memory are slow, and no user shall wait for them."""
+    texts = [f"{number} " + "word " * 48 for number in range(max(1, service.settings.batch_tokens // 64))]
+    await service.embed_uncached(texts, "document")
+    await service.embed_uncached(["warm up"], "query")
+
+
+async def _canary(service: EmbeddingService) -> str | None:
+    """Why the model can't be trusted, or None."""
+    try:
+        report = await check_canary(lambda texts: service.embed_uncached(texts, "document"))
+    except LusiferError as error:
+        return f"The canary could not be embedded: {error}"
+    return None if report.passed else report.reason
+
+
+def _bind(service: EmbeddingService, vectorizer: Vectorizer) -> None:
+    manifest, metrics = vectorizer.bundle.manifest, service.metrics
+    metrics.model(manifest.name, manifest.fingerprint, vectorizer.engine.name, __version__)
+    metrics.bind("queue_tokens", lambda: service.status().queued_tokens)
+    metrics.bind("queue_capacity_tokens", lambda: service.admission.capacity_tokens)
+    metrics.bind("engine_busy_ratio", lambda: service.status().engine_busy)
+    metrics.bind("ready", lambda: float(service.not_ready_reason() is None))
+
+
+def _metrics(service: EmbeddingService) -> Answer:
+    content, content_type = service.metrics.render()
+    return Answer(content, {"content-type": content_type})
+
+
+def _not_found(request: Request, error: Exception) -> Response:
+    """404 and 405 in the form of the protocol whose path it is."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    dialect = _SERVICE
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            dialect = getattr(route, "operation", None) and route.operation.dialect or _SERVICE  # type: ignore[attr-defined]
+    problem = MalformedRequestError(
+        f"{request.method} {request.url.path[:200]} is not served here.",
+        next_step="The paths are listed in /openapi.json.",
+    )
+    response = error_response(problem, dialect)
+    response.status_code = status
+    return response
