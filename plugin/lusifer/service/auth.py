@@ -90,7 +90,7 @@ class ApiKeys:
             what = "The API key is not valid." if presented else "An API key is needed."
             raise UnauthorizedError(
                 what,
-                next_step="Send it as 'Authorization: Bearer KEY', or in the header x-api-key or lusifer-api-key.",
+                next_step="Send 'Authorization: Bearer KEY', or the header x-api-key or lusifer-api-key.",
             )
         return found[0]
 
