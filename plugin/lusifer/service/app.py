@@ -15,11 +15,11 @@ from starlette.routing import BaseRoute, Match, Route
 from lusifer import __version__
 from lusifer.cache import DiskCache, MemoryCache
 from lusifer.defaults import cache_directory
-from lusifer.errors import EngineOutputError, LusiferError, MalformedRequestError
+from lusifer.errors import LusiferError, MalformedRequestError
 from lusifer.service.auth import ApiKeys
-from lusifer.service.canary import check as check_canary
+from lusifer.service.canary import canary_texts, judge
 from lusifer.service.core import EmbeddingService
-from lusifer.service.http import Answer, Dialect, error_response, get
+from lusifer.service.http import Answer, Dialect, dialect_of, error_response, get
 from lusifer.service.metrics import Metrics
 from lusifer.service.openapi import openapi_document
 from lusifer.service.page import PAGE_ROUTES
@@ -64,6 +64,7 @@ def create_app(
     """
     metrics = Metrics()
     service = EmbeddingService(settings, metrics)
+    _bind(service)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -100,7 +101,7 @@ async def _run_model(
     try:
         vectorizer = vectorizer or await asyncio.to_thread(_load, service.settings)
         service.start(vectorizer, await asyncio.to_thread(_cache, service.settings))
-        _bind(service, vectorizer)
+        _describe(service, vectorizer)
         await _warm_up(service)
     except LusiferError as error:
         _LOG.error("the model can't be loaded: %s", error)
@@ -146,19 +147,26 @@ async def _warm_up(service: EmbeddingService) -> None:
 async def _canary(service: EmbeddingService) -> str | None:
     """Why the model can't be trusted, or None."""
     try:
-        report = await check_canary(lambda texts: service.embed_uncached(texts, "document"))
+        report = judge(await service.embed_uncached(canary_texts(), "document"))
     except LusiferError as error:
         return f"The canary could not be embedded: {error}"
     return None if report.passed else report.reason
 
 
-def _bind(service: EmbeddingService, vectorizer: Vectorizer) -> None:
-    manifest, metrics = vectorizer.bundle.manifest, service.metrics
-    metrics.model(manifest.name, manifest.fingerprint, vectorizer.engine.name, __version__)
-    metrics.bind("queue_tokens", lambda: service.status().queued_tokens)
-    metrics.bind("queue_capacity_tokens", lambda: service.admission.capacity_tokens)
-    metrics.bind("engine_busy_ratio", lambda: service.status().engine_busy)
-    metrics.bind("ready", lambda: float(service.not_ready_reason() is None))
+def _bind(service: EmbeddingService) -> None:
+    bind = service.metrics.bind
+    bind("queue_tokens", lambda: service.admission.held_tokens, "Tokens of requests being served.")
+    bind("queue_capacity_tokens", lambda: service.admission.capacity_tokens, "Most of them.")
+    bind("engine_busy_ratio", lambda: service.status().engine_busy, "Share of the last minute.")
+    bind("engine_tokens_per_second", lambda: service.status().tokens_per_s, "Measured speed.")
+    bind("in_flight_requests", lambda: service.in_flight_requests, "Requests being served.")
+    bind("cache_bytes", service.cache_bytes, "What is cached.")
+    bind("ready", lambda: service.not_ready_reason() is None, "1 if requests are served.")
+
+
+def _describe(service: EmbeddingService, vectorizer: Vectorizer) -> None:
+    manifest = vectorizer.bundle.manifest
+    service.metrics.model(manifest.name, manifest.fingerprint, vectorizer.engine.name, __version__)
 
 
 def _metrics(service: EmbeddingService) -> Answer:
@@ -172,7 +180,7 @@ def _not_found(request: Request, error: Exception) -> Response:
     dialect = _SERVICE
     for route in request.app.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            dialect = getattr(route, "operation", None) and route.operation.dialect or _SERVICE  # type: ignore[attr-defined]
+            dialect = dialect_of(route) or dialect
     problem = MalformedRequestError(
         f"{request.method} {request.url.path[:200]} is not served here.",
         next_step="The paths are listed in /openapi.json.",

@@ -24,10 +24,12 @@ from lusifer.errors import (
     EngineOutputError,
     InvalidInputError,
     NotReadyError,
+    OverloadedError,
     RequestTooLargeError,
     UnknownModelError,
 )
 from lusifer.service.admission import Admission, estimate_tokens
+from lusifer.service.auth import TokenRate
 from lusifer.texts import check_texts
 from lusifer.vectorizer import Embedding, Embeddings, LongTextPolicy, Role
 
@@ -58,6 +60,8 @@ class Caller:
     request_id: str
     protocol: str
     maximum_texts: int | None = None
+    """The key's own limit."""
+    tokens_per_minute: int | None = None
     """The key's own limit."""
 
 
@@ -107,6 +111,7 @@ class EmbeddingService:
         self._started_s = time.monotonic()
         # More than cores: a few huge requests must leave a thread for everybody else.
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="lusifer-texts")
+        self._rate = TokenRate()
         self.admission = Admission(
             settings.queue_tokens,
             key_share=settings.key_share,
@@ -164,6 +169,10 @@ class EmbeddingService:
                 next_step=f"Use {' or '.join(map(repr, accepted))}, or add the name to model_aliases.",
             )
 
+    def cache_bytes(self) -> int:
+        """What the cache holds."""
+        return self._cache.size_bytes() if self._cache else 0
+
     def status(self) -> Status:
         """The load at this moment."""
         batcher = self._batcher
@@ -220,6 +229,7 @@ class EmbeddingService:
         long_text = long_text or vectorizer.long_text
         limit = vectorizer.bundle.manifest.maximum_tokens
         estimate = sum(estimate_tokens(size, limit, truncates=long_text == "truncate") for size in sizes)
+        self._check_rate(caller, estimate)
         with self.admission.hold(caller.key, estimate) as hold:
             try:
                 async with asyncio.timeout(self.settings.deadline_s):
@@ -273,6 +283,17 @@ class EmbeddingService:
                 next_step="Split the text into passages: the model reads a few hundred tokens at once.",
             )
         return sizes
+
+    def _check_rate(self, caller: Caller, tokens: int) -> None:
+        if caller.key is None or caller.tokens_per_minute is None:
+            return
+        wait_s = self._rate.take(caller.key, tokens, caller.tokens_per_minute)
+        if wait_s:
+            raise OverloadedError(
+                f"The key {caller.key!r} has used its {caller.tokens_per_minute} tokens a minute.",
+                next_step=f"Send the request again in {wait_s:.0f} s.",
+                retry_after_s=wait_s,
+            )
 
     async def _off_loop(
         self, stage: Stage, function: Callable[_Parameters, _Answer], *arguments: _Parameters.args
@@ -336,8 +357,7 @@ class EmbeddingService:
     def _count(
         self, role: Role, texts: Sequence[str], answer: Embeddings, found: int, caller: Caller
     ) -> None:
-        self.metrics.texts(caller.protocol, role, len(texts), sum(answer.tokens), sum(answer.truncated))
-        self.metrics.languages(texts)
+        self.metrics.texts(caller.protocol, role, texts, sum(answer.tokens), sum(answer.truncated))
         if self._cache is not None:
             self.metrics.cache(hits=found, misses=len(texts) - found)
 
@@ -347,7 +367,6 @@ class EmbeddingService:
             tokens=report.tokens,
             padded_tokens=report.padded_tokens,
             lane=report.lane,
-            duration_s=report.duration_s,
             budget_tokens=self.settings.batch_tokens,
         )
         self.metrics.stage("queue", report.waited_s)

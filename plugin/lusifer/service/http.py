@@ -1,4 +1,4 @@
-"""What every protocol shares over HTTP: limits, keys, errors in its own form, and work dropped for clients that left.
+"""What every protocol shares over HTTP: limits, keys, errors in its own form, clients that leave.
 
 A protocol file says what its bodies look like and how they map to texts and a role; everything else is here.
 """
@@ -35,9 +35,11 @@ from lusifer.service.logs import request_id_from
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from starlette.routing import BaseRoute
+
     from lusifer.service.auth import ApiKey
 
-__all__ = ["Answer", "Dialect", "Operation", "authenticated", "error_response", "get", "post"]
+__all__ = ["Answer", "Dialect", "Operation", "authenticated", "dialect_of", "error_response", "get", "post"]
 
 _LOG = logging.getLogger("lusifer.service")
 
@@ -158,6 +160,12 @@ def error_response(error: LusiferError, dialect: Dialect) -> Response:
         headers,
         "application/json",
     )
+
+
+def dialect_of(route: BaseRoute) -> Dialect | None:
+    """The protocol whose route it is, None for a plain one."""
+    operation: Operation | None = getattr(route, "operation", None)
+    return operation.dialect if operation else None
 
 
 def _route(
@@ -292,7 +300,7 @@ async def _read_body(request: Request, maximum_bytes: int) -> bytes:
 
 def _parse(body: type[_Body], raw: bytes) -> _Body:
     try:
-        # On the loop, like writing: the parser holds Python's lock (16 MiB take a few hundredths of a second).
+        # On the loop, like writing: the parser holds Python's lock too.
         return body.model_validate_json(raw)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False, include_context=False)

@@ -1,0 +1,171 @@
+"""What the service counts, as Prometheus metrics, and the last minute of it for the page.
+
+Every label comes from a closed list: a label that a request could choose would grow without bound.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Literal, get_args
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    generate_latest,
+)
+
+from lusifer.service.languages import language_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lusifer.lanes import Lane
+    from lusifer.vectorizer import Role
+
+__all__ = ["Metrics", "Rejection", "Stage"]
+
+Stage = Literal["parse", "tokenize", "queue", "engine", "finish", "serialize"]
+"""Where the time of a request goes."""
+
+Rejection = Literal[
+    "queue_full", "key_rate", "too_large", "deadline", "unauthorized", "invalid", "disconnected", "failed"
+]
+"""Why a request got no vectors."""
+
+_PROTOCOLS = frozenset({"weaviate", "cohere", "qdrant", "openai", "tei", "service", "page"})
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_MINUTE_S = 60.0
+
+
+class Metrics:
+    """The counters of one service, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        own = {"registry": self.registry}
+        self._requests = Histogram(
+            "lusifer_request_duration_seconds",
+            "From the first byte of a request to its answer.",
+            ["protocol", "status"],
+            buckets=_SECONDS,
+            **own,
+        )
+        self._stages = Histogram(
+            "lusifer_stage_duration_seconds", "Time in one stage.", ["stage"], buckets=_SECONDS, **own
+        )
+        self._texts = Counter("lusifer_texts", "Texts embedded.", ["protocol", "role"], **own)
+        self._tokens = Counter(
+            "lusifer_tokens", "Tokens of embedded texts, cached ones included.", ["role"], **own
+        )
+        self._truncated = Counter(
+            "lusifer_truncated_texts", "Texts whose end was cut off.", ["protocol"], **own
+        )
+        self._languages = Counter(
+            "lusifer_texts_by_language", "Texts by guessed language.", ["language"], **own
+        )
+        self._cache = Counter("lusifer_cache_lookups", "Texts looked up in the cache.", ["result"], **own)
+        self._rejected = Counter(
+            "lusifer_rejected_requests", "Requests without vectors, by reason.", ["reason"], **own
+        )
+        self._batches = Counter("lusifer_batches", "Calls of the engine.", ["lane"], **own)
+        self._computed = Counter("lusifer_engine_tokens", "Tokens the engine computed.", ["kind"], **own)
+        self._fill = Histogram(
+            "lusifer_batch_fill_ratio",
+            "Padded tokens of a batch over its budget.",
+            buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+            **own,
+        )
+        self._rows = Histogram(
+            "lusifer_batch_rows", "Rows of a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256), **own
+        )
+        self._model = Info("lusifer_model", "What is served.", **own)
+        for reason in get_args(Rejection):
+            self._rejected.labels(reason)
+        for result in ("hit", "miss"):
+            self._cache.labels(result)
+        self._lock = threading.Lock()
+        self._recent: deque[tuple[float, float]] = deque(maxlen=10_000)
+        self._hits = self._misses = 0
+
+    def model(self, name: str, fingerprint: str, engine: str, version: str) -> None:
+        """Say what is served."""
+        self._model.info({"name": name, "fingerprint": fingerprint, "engine": engine, "version": version})
+
+    def bind(self, name: str, value: Callable[[], float], documentation: str) -> None:
+        """A gauge ``lusifer_<name>`` that asks ``value`` whenever it is read."""
+        Gauge(f"lusifer_{name}", documentation, registry=self.registry).set_function(value)
+
+    def request(self, protocol: str, status: int, duration_s: float) -> None:
+        """One request was answered."""
+        protocol = protocol if protocol in _PROTOCOLS else "other"
+        known = str(status) if 100 <= status < 600 else "other"
+        self._requests.labels(protocol, known).observe(duration_s)
+        if protocol not in {"service", "page"}:
+            with self._lock:
+                self._recent.append((time.monotonic(), duration_s))
+
+    def stage(self, stage: Stage, duration_s: float) -> None:
+        """A stage of a request took this long."""
+        self._stages.labels(stage).observe(duration_s)
+
+    def batch(self, *, lane: Lane, rows: int, tokens: int, padded_tokens: int, budget_tokens: int) -> None:
+        """The engine computed a batch."""
+        self._batches.labels(lane).inc()
+        self._rows.observe(rows)
+        self._fill.observe(padded_tokens / budget_tokens)
+        self._computed.labels("text").inc(tokens)
+        self._computed.labels("padding").inc(padded_tokens - tokens)
+
+    def texts(self, protocol: str, role: Role, texts: Sequence[str], tokens: int, truncated: int) -> None:
+        """Texts of a request got their vectors."""
+        protocol = protocol if protocol in _PROTOCOLS else "other"
+        self._texts.labels(protocol, role).inc(len(texts))
+        self._tokens.labels(role).inc(tokens)
+        self._truncated.labels(protocol).inc(truncated)
+        # Of a long list a sample: the share of a language is what is asked for.
+        step = max(1, len(texts) // 64)
+        sample = texts[::step]
+        for text in sample:
+            self._languages.labels(language_of(text)).inc(len(texts) / len(sample))
+
+    def cache(self, *, hits: int, misses: int) -> None:
+        """Texts were looked up."""
+        self._cache.labels("hit").inc(hits)
+        self._cache.labels("miss").inc(misses)
+        with self._lock:
+            self._hits += hits
+            self._misses += misses
+
+    def rejected(self, reason: Rejection) -> None:
+        """A request got no vectors."""
+        self._rejected.labels(reason).inc()
+
+    def cache_counts(self) -> tuple[int, int]:
+        """Hits and misses since the start."""
+        return self._hits, self._misses
+
+    def last_minute(self) -> dict[str, float]:
+        """``p50_s, p95_s, requests_per_s`` of the requests of the last minute; 0 without any."""
+        since_s = time.monotonic() - _MINUTE_S
+        with self._lock:
+            recent = [entry for entry in self._recent if entry[0] >= since_s]
+        durations = sorted(duration for _, duration in recent)
+        if not durations:
+            return {"p50_s": 0.0, "p95_s": 0.0, "requests_per_s": 0.0}
+        span_s = max(1.0, time.monotonic() - recent[0][0])
+        last = len(durations) - 1
+        return {
+            "p50_s": durations[round(0.5 * last)],
+            "p95_s": durations[round(0.95 * last)],
+            "requests_per_s": len(durations) / span_s,
+        }
+
+    def render(self) -> tuple[bytes, str]:
+        """The metrics in Prometheus' text format, and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,117 @@
+"""Qdrant's server-side inference: one POST with every text of an upsert or query, the role in ``inference``.
+
+Qdrant pairs answers with inputs by position and looks at nothing else, so count and order are everything. The
+contract is undocumented but unchanged since Qdrant 1.12; it is recorded in the tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from lusifer.errors import EngineOutputError, InvalidInputError, LusiferError, UnknownModelError
+from lusifer.service.http import Answer, Dialect, post
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lusifer.service.core import Caller, EmbeddingService
+    from lusifer.vectorizer import LongTextPolicy, Role
+
+__all__ = ["DIALECT", "ROUTES"]
+
+_ROLES: dict[str, Role] = {"update": "document", "search": "query"}
+
+
+class Options(BaseModel):
+    """What may stand in ``options`` of a Document. Unknown ones are refused, or they would change nothing."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    dimensions: int | None = None
+    long_text: Literal["truncate", "mean_of_windows", "error"] | None = None
+
+
+class InferenceInput(BaseModel):
+    """One Document (``data_type`` text) of the caller's request."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    data: Any
+    data_type: str = "text"
+    model: str
+    options: Options | None = None
+
+
+class InferenceRequest(BaseModel):
+    """All Documents of one call to Qdrant; ``inference`` says whether they are stored or searched with."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    inputs: list[InferenceInput]
+    inference: Literal["update", "search"]
+    token: str | None = None
+
+
+class InferenceAnswer(BaseModel):
+    """One vector for each input, in their order."""
+
+    embeddings: list[list[float]]
+    usage: dict[str, Any]
+
+
+# Qdrant shows a 400 to its caller word for word, and hides a 404.
+DIALECT = Dialect(
+    "qdrant",
+    lambda error: {"error": str(error)},
+    {UnknownModelError: 400},
+    body_key=lambda body: body.token,
+)
+
+
+async def _infer(body: InferenceRequest, service: EmbeddingService, caller: Caller) -> Answer:
+    groups: dict[tuple[str, int | None, LongTextPolicy | None], list[int]] = {}
+    for index, item in enumerate(body.inputs):
+        if item.data_type != "text" or not isinstance(item.data, str):
+            raise InvalidInputError(
+                f"Input {index} is of type {item.data_type[:50]!r}: this model embeds text.",
+                next_step="Send models.Document with a text.",
+            )
+        service.check_model(item.model)
+        options = item.options or Options()
+        groups.setdefault((item.model, options.dimensions, options.long_text), []).append(index)
+    if not body.inputs:
+        raise InvalidInputError("The list of inputs is empty.", next_step="Send at least one Document.")
+    texts: list[str] = [item.data for item in body.inputs]
+    role = _ROLES[body.inference]
+    answers = await asyncio.gather(
+        *(
+            service.embed(
+                [texts[index] for index in indices],
+                role,
+                caller=caller,
+                dimension=dimensions,
+                long_text=long_text,
+            )
+            for (_, dimensions, long_text), indices in groups.items()
+        )
+    )
+    embeddings: list[NDArray[np.float32] | None] = [None] * len(texts)
+    tokens: dict[str, int] = {}
+    for ((model, _, _), indices), answer in zip(groups.items(), answers, strict=True):
+        tokens[model] = tokens.get(model, 0) + sum(answer.tokens)
+        for index, vector in zip(indices, answer.vectors, strict=True):
+            embeddings[index] = vector
+    if any(vector is None for vector in embeddings):
+        raise EngineOutputError("An input was left without a vector.", next_step="Send the request again.")
+    usage = {"models": {model: {"tokens": count} for model, count in tokens.items()}}
+    return Answer({"embeddings": embeddings, "usage": usage})
+
+
+ROUTES = [
+    post(path, DIALECT, InferenceRequest, _infer, summary="Embed for Qdrant", answer=InferenceAnswer)
+    for path in ("/", "/qdrant")
+]

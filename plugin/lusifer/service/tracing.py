@@ -1,0 +1,71 @@
+"""OpenTelemetry spans, where an endpoint is configured; nothing, and no package, where none is."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lusifer.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["Tracer"]
+
+
+class Tracer:
+    """Makes a span for each request; texts are never in it."""
+
+    def __init__(self, provider: Any = None) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("lusifer") if provider else None
+
+    @classmethod
+    def start(cls, endpoint: str | None, version: str) -> Tracer:
+        """Send spans by OTLP over HTTP.
+
+        Args:
+            endpoint: Of the collector, such as ``http://localhost:4318/v1/traces``; without one
+                ``OTEL_EXPORTER_OTLP_ENDPOINT`` counts, and without that nothing is sent.
+            version: Of the service.
+
+        Raises:
+            MissingExtraError: There is an endpoint and OpenTelemetry is not installed.
+        """
+        names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        if endpoint is None and not any(map(os.environ.get, names)):
+            return cls()
+        try:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        except ImportError as error:
+            raise MissingExtraError(
+                f"Traces need OpenTelemetry: {error}.", next_step="Run pip install 'lusifer[otel]'."
+            ) from error
+        resource = Resource.create({"service.name": "lusifer", "service.version": version})
+        provider = TracerProvider(resource=resource)
+        # Without an endpoint of ours the exporter reads its own variables.
+        exporter = OTLPSpanExporter(endpoint=endpoint) if endpoint else OTLPSpanExporter()
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+        return cls(provider)
+
+    @contextmanager
+    def request(self, name: str, headers: Mapping[str, str]) -> Iterator[Any]:
+        """A span for a request, a child of the caller's ``traceparent``; yields it, or None."""
+        if self._tracer is None:
+            yield None
+            return
+        from opentelemetry.trace import SpanKind
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        context = TraceContextTextMapPropagator().extract(dict(headers))
+        with self._tracer.start_as_current_span(name, context=context, kind=SpanKind.SERVER) as span:
+            yield span
+
+    def close(self) -> None:
+        """Send what is left."""
+        if self._provider is not None:
+            self._provider.shutdown()
