@@ -24,6 +24,8 @@ from lusifer.cli.info import EXAMPLES as INFO_EXAMPLES
 from lusifer.cli.info import info
 from lusifer.cli.search import EXAMPLES as SEARCH_EXAMPLES
 from lusifer.cli.search import search
+from lusifer.cli.serve import EXAMPLES as SERVE_EXAMPLES
+from lusifer.cli.serve import keys_app, serve
 from lusifer.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ for command, examples in (
     (embed, EMBED_EXAMPLES),
     (index, INDEX_EXAMPLES),
     (search, SEARCH_EXAMPLES),
+    (serve, SERVE_EXAMPLES),
     (info, INFO_EXAMPLES),
     (demo, DEMO_EXAMPLES),
 ):
@@ -59,6 +62,9 @@ for command, examples in (
     app.command(help=_flowing(command.__doc__ or ""), epilog="\n\n".join(("Examples:", *examples)))(
         guarded(command)
     )
+
+
+app.add_typer(keys_app, name="serve-keys")
 
 
 @app.callback()

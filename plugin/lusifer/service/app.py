@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from lusifer import __version__
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from lusifer.cache import VectorCache
     from lusifer.service.settings import Settings
@@ -87,19 +87,19 @@ def create_app(
     # A redirect would be answered without the body: Weaviate does not follow it.
     app.router.redirect_slashes = False
     app.state.service = service
-    app.state.keys = ApiKeys.open(settings.api_keys_file) if settings.api_keys_file else None
+    app.state.keys = ApiKeys(settings.api_keys_file) if settings.api_keys_file else None
     app.state.tracer = Tracer.start(settings.otlp_endpoint, __version__)
     return app
 
 
 async def _run_model(
     service: EmbeddingService,
-    vectorizer: Vectorizer | None,
+    given: Vectorizer | None,
     on_failure: Callable[[LusiferError], None] | None,
 ) -> None:
     """Load, warm up, and look at the canary now and then for as long as the service runs."""
     try:
-        vectorizer = vectorizer or await asyncio.to_thread(_load, service.settings)
+        vectorizer = given or await asyncio.to_thread(_load, service.settings)
         service.start(vectorizer, await asyncio.to_thread(_cache, service.settings))
         _describe(service, vectorizer)
         await _warm_up(service)

@@ -12,7 +12,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Caller", "EmbeddingService", "Status"]
 
-_Parameters = ParamSpec("_Parameters")
 _Answer = TypeVar("_Answer")
 
 _STARTING = "The model is being loaded and warmed up."
@@ -295,9 +294,7 @@ class EmbeddingService:
                 retry_after_s=wait_s,
             )
 
-    async def _off_loop(
-        self, stage: Stage, function: Callable[_Parameters, _Answer], *arguments: _Parameters.args
-    ) -> _Answer:
+    async def _off_loop(self, stage: Stage, function: Callable[..., _Answer], *arguments: Any) -> _Answer:
         start_s = time.perf_counter()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)

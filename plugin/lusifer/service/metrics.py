@@ -48,43 +48,61 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = {"registry": self.registry}
         self._requests = Histogram(
             "lusifer_request_duration_seconds",
             "From the first byte of a request to its answer.",
             ["protocol", "status"],
             buckets=_SECONDS,
-            **own,
+            registry=self.registry,
         )
         self._stages = Histogram(
-            "lusifer_stage_duration_seconds", "Time in one stage.", ["stage"], buckets=_SECONDS, **own
+            "lusifer_stage_duration_seconds",
+            "Time in one stage.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
         )
-        self._texts = Counter("lusifer_texts", "Texts embedded.", ["protocol", "role"], **own)
+        self._texts = Counter(
+            "lusifer_texts", "Texts embedded.", ["protocol", "role"], registry=self.registry
+        )
         self._tokens = Counter(
-            "lusifer_tokens", "Tokens of embedded texts, cached ones included.", ["role"], **own
+            "lusifer_tokens",
+            "Tokens of embedded texts, cached ones included.",
+            ["role"],
+            registry=self.registry,
         )
         self._truncated = Counter(
-            "lusifer_truncated_texts", "Texts whose end was cut off.", ["protocol"], **own
+            "lusifer_truncated_texts", "Texts whose end was cut off.", ["protocol"], registry=self.registry
         )
         self._languages = Counter(
-            "lusifer_texts_by_language", "Texts by guessed language.", ["language"], **own
+            "lusifer_texts_by_language", "Texts by guessed language.", ["language"], registry=self.registry
         )
-        self._cache = Counter("lusifer_cache_lookups", "Texts looked up in the cache.", ["result"], **own)
+        self._cache = Counter(
+            "lusifer_cache_lookups", "Texts looked up in the cache.", ["result"], registry=self.registry
+        )
         self._rejected = Counter(
-            "lusifer_rejected_requests", "Requests without vectors, by reason.", ["reason"], **own
+            "lusifer_rejected_requests",
+            "Requests without vectors, by reason.",
+            ["reason"],
+            registry=self.registry,
         )
-        self._batches = Counter("lusifer_batches", "Calls of the engine.", ["lane"], **own)
-        self._computed = Counter("lusifer_engine_tokens", "Tokens the engine computed.", ["kind"], **own)
+        self._batches = Counter("lusifer_batches", "Calls of the engine.", ["lane"], registry=self.registry)
+        self._computed = Counter(
+            "lusifer_engine_tokens", "Tokens the engine computed.", ["kind"], registry=self.registry
+        )
         self._fill = Histogram(
             "lusifer_batch_fill_ratio",
             "Padded tokens of a batch over its budget.",
             buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
-            **own,
+            registry=self.registry,
         )
         self._rows = Histogram(
-            "lusifer_batch_rows", "Rows of a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256), **own
+            "lusifer_batch_rows",
+            "Rows of a batch.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=self.registry,
         )
-        self._model = Info("lusifer_model", "What is served.", **own)
+        self._model = Info("lusifer_model", "What is served.", registry=self.registry)
         for reason in get_args(Rejection):
             self._rejected.labels(reason)
         for result in ("hit", "miss"):

@@ -1,7 +1,7 @@
 """Cohere's v2 embed API: what Weaviate's ``text2vec-cohere`` speaks to a ``baseURL``, up to 96 texts a call.
 
-Weaviate sends ``truncate=END`` with every call. An operator who chose to average windows would never get it if
-that counted as a wish, so END is taken as "do not fail" and leaves the operator's choice alone.
+Weaviate sends ``truncate=END`` with every call. An operator who chose to average windows would never get it
+if that counted as a wish, so END is taken as "do not fail" and leaves the operator's choice alone.
 """
 
 from __future__ import annotations

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from lusifer.errors import EngineOutputError, InvalidInputError, LusiferError, UnknownModelError
+from lusifer.errors import EngineOutputError, InvalidInputError, UnknownModelError
 from lusifer.service.http import Answer, Dialect, post
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from lusifer.service.core import Caller, EmbeddingService
@@ -87,18 +87,24 @@ async def _infer(body: InferenceRequest, service: EmbeddingService, caller: Call
         raise InvalidInputError("The list of inputs is empty.", next_step="Send at least one Document.")
     texts: list[str] = [item.data for item in body.inputs]
     role = _ROLES[body.inference]
-    answers = await asyncio.gather(
-        *(
-            service.embed(
-                [texts[index] for index in indices],
-                role,
-                caller=caller,
-                dimension=dimensions,
-                long_text=long_text,
-            )
-            for (_, dimensions, long_text), indices in groups.items()
-        )
-    )
+    try:
+        async with asyncio.TaskGroup() as together:
+            tasks = [
+                together.create_task(
+                    service.embed(
+                        [texts[index] for index in indices],
+                        role,
+                        caller=caller,
+                        dimension=dimensions,
+                        long_text=long_text,
+                    )
+                )
+                for (_, dimensions, long_text), indices in groups.items()
+            ]
+    except ExceptionGroup as failed:
+        # The first is the cause; the group has cancelled the others.
+        raise failed.exceptions[0] from None
+    answers = [task.result() for task in tasks]
     embeddings: list[NDArray[np.float32] | None] = [None] * len(texts)
     tokens: dict[str, int] = {}
     for ((model, _, _), indices), answer in zip(groups.items(), answers, strict=True):

@@ -54,7 +54,7 @@ class VectorAnswer(BaseModel):
 
 def _error_body(error: LusiferError) -> dict[str, object]:
     status = DIALECT.status(error)
-    # Weaviate puts our text into its own error; its Python client sends an object again if it finds this phrase.
+    # Weaviate puts our text into its own error; its Python client retries where it finds this phrase.
     prefix = f"failed with status: {status} error: " if error.retryable else ""
     return {"error": f"{prefix}{error}"}
 
@@ -85,7 +85,11 @@ async def _vectors(body: VectorRequest, service: EmbeddingService, caller: Calle
 
 def _meta(service: EmbeddingService) -> Answer:
     vectorizer = service.vectorizer
-    meta: dict[str, Any] = {"name": "lusifer", "version": __version__, "ready": not service.not_ready_reason()}
+    meta: dict[str, Any] = {
+        "name": "lusifer",
+        "version": __version__,
+        "ready": not service.not_ready_reason(),
+    }
     if vectorizer is not None:
         manifest = vectorizer.bundle.manifest
         meta |= {

@@ -1,0 +1,137 @@
+"""``lusifer serve`` and ``lusifer serve-keys``: the vectorizer service and its API keys."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lusifer.cli.common import BundleOption, JsonOption, guarded, write_json
+from lusifer.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from lusifer.service.settings import Settings
+
+__all__ = ["EXAMPLES", "keys_app", "serve"]
+
+EXAMPLES = (
+    "lusifer serve",
+    "lusifer serve --host 0.0.0.0 --port 8000 --api-keys-file keys.toml",
+    "TRANSFORMERS_INFERENCE_API=http://localhost:8000 weaviate ...",
+    "QDRANT__INFERENCE__ADDRESS=http://localhost:8000/qdrant qdrant",
+)
+
+_DEFAULT_KEYS = Path("lusifer-keys.toml")
+
+
+def serve(
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="TOML file with any of the settings.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: 8000]")] = None,
+    bundle: BundleOption = None,
+    engine: Annotated[str | None, typer.Option(help="onnx or triton.  [default: onnx]")] = None,
+    triton_url: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Triton's HTTP endpoint, for --engine triton.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the engine onnx.")] = None,
+    long_text: Annotated[
+        str | None, typer.Option(help="truncate, mean_of_windows or error.  [default: truncate]")
+    ] = None,
+    batch_tokens: Annotated[int | None, typer.Option(help="Tokens in one batch.  [default: 1024]")] = None,
+    queue_tokens: Annotated[
+        int | None, typer.Option(help="Tokens that may wait; more are turned away.  [default: 262144]")
+    ] = None,
+    cache: Annotated[str | None, typer.Option(help="memory, disk or off.  [default: memory]")] = None,
+    api_keys_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Ask for the keys of this file; see serve-keys.")
+    ] = None,
+    canary: Annotated[
+        bool | None,
+        typer.Option("--canary/--no-canary", help="Watch that known translations stay neighbours."),
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="json or console.  [default: json]")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Check settings, bundle and keys, and end.")] = False,
+) -> None:
+    """Embed for Weaviate, Qdrant and the clients of Cohere, OpenAI and TEI over HTTP.
+
+    Every setting can also stand in the environment (LUSIFER_SERVE_PORT=9000) or in a TOML file (port = 9000).
+    A flag comes before the environment, the environment before the file.
+
+    The page at / shows what is served, how to connect each database, the load, and a playground.
+    """
+    flags = {
+        "host": host,
+        "port": port,
+        "bundle": bundle,
+        "engine": engine,
+        "triton_url": triton_url,
+        "threads": threads,
+        "long_text": long_text,
+        "batch_tokens": batch_tokens,
+        "queue_tokens": queue_tokens,
+        "cache": cache,
+        "api_keys_file": api_keys_file,
+        "canary": canary,
+        "log_format": log_format,
+    }
+    try:
+        from lusifer.service.server import check_settings, run
+        from lusifer.service.settings import load_settings
+    except ImportError as error:
+        raise MissingExtraError(
+            f"lusifer serve can't start: {error}.", next_step="Run pip install 'lusifer[serve]'."
+        ) from error
+    settings: Settings = load_settings(flags, os.environ, config)
+    if check:
+        typer.echo(check_settings(settings))
+        return
+    run(settings)
+
+
+keys_app = typer.Typer(
+    help="Make, list and revoke API keys of the service.", no_args_is_help=True, add_completion=False
+)
+FileOption = Annotated[Path, typer.Option("--file", metavar="FILE", help="The keys file.")]
+
+
+@keys_app.command("add", epilog="Example: lusifer serve-keys add indexer --tokens-per-minute 60000")
+@guarded
+def add(
+    name: Annotated[str, typer.Argument(help="Whose key it is; seen in logs and errors.")],
+    file: FileOption = _DEFAULT_KEYS,
+    tokens_per_minute: Annotated[int | None, typer.Option(help="Tokens the key may embed a minute.")] = None,
+    maximum_texts: Annotated[int | None, typer.Option(help="Texts in one request with this key.")] = None,
+) -> None:
+    """Draw a key, print it once, and store its salted hash."""
+    from lusifer.service.auth import add_key
+
+    typer.echo(add_key(file, name, tokens_per_minute=tokens_per_minute, maximum_texts=maximum_texts))
+
+
+@keys_app.command("list", epilog="Example: lusifer serve-keys list --json")
+@guarded
+def list_keys(file: FileOption = _DEFAULT_KEYS, as_json: JsonOption = False) -> None:
+    """Show the names and limits of all keys."""
+    from lusifer.service.auth import read_keys
+
+    keys = [key.model_dump(exclude={"salt", "sha256"}) for key in read_keys(file)]
+    if as_json:
+        write_json(keys)
+        return
+    for key in keys:
+        limits = ", ".join(f"{field} {value}" for field, value in key.items() if value and field != "name")
+        typer.echo(f"{key['name']}  {limits}".rstrip())
+
+
+@keys_app.command("revoke", epilog="Example: lusifer serve-keys revoke indexer")
+@guarded
+def revoke(name: Annotated[str, typer.Argument(help="Whose key.")], file: FileOption = _DEFAULT_KEYS) -> None:
+    """Remove a key; a running service stops taking it within a second."""
+    from lusifer.service.auth import revoke_key
+
+    revoke_key(file, name)
+    typer.echo(f"{name} is revoked.")

@@ -1,0 +1,149 @@
+"""OpenAI's embeddings API, which everything speaks, with a role added to it.
+
+The API has no role. It can be given by a field (``input_type``: the clients' ``extra_body``) or by the
+model's name (``NAME:query``, ``NAME:document``); without either a text is a document, since the callers
+without a choice, such as Weaviate's ``text2vec-openai``, mostly store.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lusifer.errors import InvalidInputError, LusiferError, RequestTooLargeError, UnauthorizedError
+from lusifer.service.http import Answer, Dialect, get, post
+
+if TYPE_CHECKING:
+    from lusifer.service.core import Caller, EmbeddingService
+    from lusifer.vectorizer import Role
+
+__all__ = ["DIALECT", "ROUTES"]
+
+MAXIMUM_TEXTS = 2048
+
+_ROLES: dict[str, Role] = {
+    "query": "query",
+    "search_query": "query",
+    "document": "document",
+    "passage": "document",
+    "search_document": "document",
+}
+
+
+class EmbeddingsRequest(BaseModel):
+    """One text or a list of them. Token ids are refused: they would be those of another model's tokenizer."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    input: str | list[str]
+    model: str
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    input_type: Literal["query", "search_query", "document", "passage", "search_document"] | None = None
+
+
+class EmbeddingsAnswer(BaseModel):
+    """The vectors in the order of the texts."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    model: str
+    usage: dict[str, int]
+
+
+def _error_body(error: LusiferError) -> dict[str, object]:
+    if isinstance(error, UnauthorizedError):
+        kind = "authentication_error"
+    elif error.status == 429:
+        kind = "rate_limit_error"
+    else:
+        kind = "invalid_request_error" if error.status < 500 else "server_error"
+    body = {"message": str(error), "type": kind, "param": None, "code": type(error).__name__}
+    return {"error": body}
+
+
+DIALECT = Dialect("openai", _error_body)
+
+
+async def _embeddings(body: EmbeddingsRequest, service: EmbeddingService, caller: Caller) -> Answer:
+    name, colon, suffix = body.model.rpartition(":")
+    named_role = _ROLES.get(suffix) if colon else None
+    service.check_model(name if named_role else body.model)
+    field_role = _ROLES[body.input_type] if body.input_type else None
+    if named_role and field_role and named_role != field_role:
+        raise InvalidInputError(
+            f"The model's name says {suffix} and input_type says {body.input_type}.",
+            next_step="Give one role.",
+        )
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    if len(texts) > MAXIMUM_TEXTS:
+        raise RequestTooLargeError(
+            f"The request has {len(texts)} texts, OpenAI's API takes {MAXIMUM_TEXTS}.",
+            next_step="Split it into smaller requests.",
+        )
+    answer = await service.embed(
+        texts, field_role or named_role or "document", caller=caller, dimension=body.dimensions
+    )
+    data: list[dict[str, object]] = []
+    for index, embedding in enumerate(answer):
+        encoded: object = embedding.vector
+        if body.encoding_format == "base64":
+            encoded = base64.b64encode(embedding.vector.astype("<f4").tobytes()).decode()
+        item: dict[str, object] = {"object": "embedding", "index": index, "embedding": encoded}
+        if embedding.truncated:
+            item["truncated"] = True
+        data.append(item)
+    tokens = sum(answer.tokens)
+    content = {
+        "object": "list",
+        "data": data,
+        "model": body.model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    return Answer(content, _rate_limits(service))
+
+
+def _rate_limits(service: EmbeddingService) -> dict[str, str]:
+    """What is left of the queue, as OpenAI tells what is left of a minute.
+
+    Weaviate's ``text2vec-openai`` sends object by object until it has seen these headers once.
+    """
+    status = service.status()
+    free = max(0, status.capacity_tokens - status.queued_tokens)
+    reset_s = status.queued_tokens / status.tokens_per_s if status.tokens_per_s else 0.0
+    # A request of OpenAI's smallest kind takes a token; the queue has no bound in requests.
+    return {
+        "x-ratelimit-limit-requests": "10000",
+        "x-ratelimit-remaining-requests": "9999",
+        "x-ratelimit-reset-requests": "1s",
+        "x-ratelimit-limit-tokens": str(status.capacity_tokens),
+        "x-ratelimit-remaining-tokens": str(free),
+        "x-ratelimit-reset-tokens": f"{max(1, round(reset_s))}s",
+    }
+
+
+def _models(service: EmbeddingService) -> Answer:
+    return Answer(
+        {
+            "object": "list",
+            "data": [
+                {"id": name, "object": "model", "created": 0, "owned_by": "lusifer"}
+                for name in service.accepted_models()
+            ],
+        }
+    )
+
+
+ROUTES = [
+    post(
+        "/v1/embeddings",
+        DIALECT,
+        EmbeddingsRequest,
+        _embeddings,
+        summary="Embed up to 2048 texts",
+        answer=EmbeddingsAnswer,
+    ),
+    get("/v1/models", DIALECT, _models, summary="Names a request may give the model"),
+]

@@ -1,0 +1,105 @@
+"""The API of Hugging Face's Text Embeddings Inference: ``/embed`` and ``/info``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, RootModel
+
+from lusifer import __version__
+from lusifer.errors import InvalidInputError, LusiferError, NotReadyError
+from lusifer.service.http import Answer, Dialect, get, post
+
+if TYPE_CHECKING:
+    from lusifer.service.core import Caller, EmbeddingService
+    from lusifer.vectorizer import LongTextPolicy, Role
+
+__all__ = ["DIALECT", "ROUTES"]
+
+_ROLES: dict[str | None, Role] = {
+    None: "document",
+    "document": "document",
+    "passage": "document",
+    "query": "query",
+}
+
+
+class EmbedRequest(BaseModel):
+    """One text or a list of them; without ``truncate`` a text over the limit is refused, as TEI does."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    inputs: str | list[str]
+    normalize: bool = True
+    truncate: bool = False
+    truncation_direction: Literal["Left", "Right", "left", "right"] = "Right"
+    prompt_name: Literal["query", "document", "passage"] | None = None
+    dimensions: int | None = None
+
+
+class EmbedAnswer(RootModel[list[list[float]]]):
+    """One vector for each text."""
+
+
+def _error_body(error: LusiferError) -> dict[str, object]:
+    if error.status == 429:
+        kind = "overloaded"
+    elif isinstance(error, NotReadyError):
+        kind = "unhealthy"
+    else:
+        kind = "validation" if error.status < 500 else "backend"
+    return {"error": str(error), "error_type": kind}
+
+
+DIALECT = Dialect("tei", _error_body)
+
+
+async def _embed(body: EmbedRequest, service: EmbeddingService, caller: Caller) -> Answer:
+    if not body.normalize:
+        raise InvalidInputError(
+            "normalize is false: this model's vectors are of unit norm by themselves.",
+            next_step="Leave it out.",
+        )
+    if body.truncate and body.truncation_direction.lower() == "left":
+        raise InvalidInputError("Texts can't be cut at their beginning.", next_step="Use Right.")
+    texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
+    answer = await service.embed(
+        texts,
+        _ROLES[body.prompt_name],
+        caller=caller,
+        dimension=body.dimensions,
+        long_text=_policy(body, service),
+    )
+    return Answer(answer.vectors)
+
+
+def _policy(body: EmbedRequest, service: EmbeddingService) -> LongTextPolicy | None:
+    """The caller's wish, except that nothing is cut or refused where the operator averages windows."""
+    if service.settings.long_text == "mean_of_windows":
+        return None
+    return "truncate" if body.truncate else "error"
+
+
+def _info(service: EmbeddingService) -> Answer:
+    names = service.accepted_models()
+    manifest = service.vectorizer.bundle.manifest if service.vectorizer else None
+    return Answer(
+        {
+            "model_id": names[0] if names else None,
+            "model_sha": manifest.fingerprint if manifest else None,
+            "model_dtype": manifest.precision if manifest else None,
+            "model_type": {"embedding": {"pooling": "mean"}},
+            "max_input_length": manifest.maximum_tokens if manifest else None,
+            "max_batch_tokens": service.settings.batch_tokens,
+            "max_client_batch_size": service.settings.maximum_texts,
+            "max_concurrent_requests": service.settings.queue_tokens,
+            "auto_truncate": False,
+            "version": __version__,
+        }
+    )
+
+
+ROUTES = [
+    post("/embed", DIALECT, EmbedRequest, _embed, summary="Embed texts", answer=EmbedAnswer),
+    get("/info", DIALECT, _info, summary="What is served"),
+]

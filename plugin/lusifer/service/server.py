@@ -1,0 +1,99 @@
+"""The process around the application: uvicorn, logs, signals, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from lusifer.bundle import Bundle
+from lusifer.defaults import default_bundle
+from lusifer.errors import SettingsError
+from lusifer.service.app import create_app
+from lusifer.service.auth import read_keys
+from lusifer.service.logs import configure
+
+if TYPE_CHECKING:
+    from lusifer.errors import LusiferError
+    from lusifer.service.settings import Settings
+
+__all__ = ["check_settings", "run"]
+
+_LOG = logging.getLogger("lusifer.service")
+
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+def check_settings(settings: Settings) -> str:
+    """Open what the settings name, without loading the model; returns what was found in one line.
+
+    Raises:
+        BundleError: The bundle is missing or damaged.
+        SettingsError: The keys can't be read.
+    """
+    bundle = Bundle.open(settings.bundle or default_bundle())
+    keys = len(read_keys(settings.api_keys_file)) if settings.api_keys_file else 0
+    manifest = bundle.manifest
+    return f"{manifest.name} {manifest.fingerprint[:19]}, engine {settings.engine}, {keys} API keys"
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests in flight are finished, within ``shutdown_grace_s``.
+
+    Raises:
+        SettingsError: The address can't be listened on.
+        LusiferError: The model can't be loaded.
+    """
+    configure(settings.log_format, settings.log_level)
+    failure: list[LusiferError] = []
+
+    def fail(error: LusiferError) -> None:
+        failure.append(error)
+        server.should_exit = True
+
+    app = create_app(settings, on_failure=fail)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            loop="auto",
+            # We log requests ourselves, with their ids.
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=settings.keep_alive_s,
+            timeout_graceful_shutdown=settings.shutdown_grace_s,
+        )
+    )
+    listener = _listen(settings)
+    address = f"http://{settings.host}:{listener.getsockname()[1]}"
+    _LOG.info("listening", extra={"url": address})
+    if settings.host not in _LOOPBACK and settings.api_keys_file is None:
+        _LOG.warning("%s is open to the network and asks for no key: see lusifer serve-keys", address)
+    try:
+        asyncio.run(server.serve(sockets=[listener]))
+    except KeyboardInterrupt:  # uvicorn raises the signal again after it has stopped in order
+        _LOG.info("stopped")
+    if failure:
+        raise failure[0]
+
+
+def _listen(settings: Settings) -> socket.socket:
+    # Ours and not uvicorn's, which ends the process on a port in use.
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"{settings.host}:{settings.port} can't be listened on: {error.strerror}.",
+            next_step="Stop what listens there, or name another --port (0 takes a free one).",
+        ) from error
+    # Before the first await: Weaviate opens a connection for each of hundreds of parallel requests.
+    listener.listen(2048)
+    return listener
