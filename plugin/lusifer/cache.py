@@ -157,7 +157,7 @@ class DiskCache:
     def __init__(self, path: Path, maximum_bytes: int) -> None:
         if maximum_bytes < _MINIMUM_BYTES:
             raise SettingsError(
-                f"A vector cache of {maximum_bytes} bytes is asked for, at least {_MINIMUM_BYTES} are needed.",
+                f"A vector cache of {maximum_bytes} bytes is too small, it needs {_MINIMUM_BYTES} or more.",
                 next_step="Give it more room, or switch it off.",
             )
         log_bytes = maximum_bytes // 8
@@ -222,10 +222,10 @@ class DiskCache:
 
     def size_bytes(self) -> int:
         """See :class:`VectorCache`; what all processes stored together."""
-        size = 0
+        pages = 0
         with self._guarded("read"):
-            size = self._pages() * _PAGE_BYTES
-        return size
+            pages = self._pages()
+        return pages * _PAGE_BYTES
 
     def close(self) -> None:
         """Write down what was used, and close the file."""
@@ -266,7 +266,8 @@ class DiskCache:
         # The bound may be lower than last time.
         surplus = self._number("page_count") - self._maximum_pages
         if surplus > 0:
-            database.execute(f"PRAGMA incremental_vacuum({surplus})").fetchall()
+            # As a script: execute() would stop after the first page.
+            database.executescript(f"PRAGMA incremental_vacuum({surplus})")
         # SQLite itself refuses to grow the file further, should an estimate be wrong.
         database.execute(f"PRAGMA max_page_count = {self._maximum_pages}")
 
