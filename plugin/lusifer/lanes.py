@@ -5,7 +5,6 @@ A plain data structure without threads or clocks; :mod:`lusifer.batching` guards
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import OrderedDict, deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -26,9 +25,6 @@ Lane = Literal["query", "bulk"]
 _QUERY_BATCHES_IN_A_ROW = 4
 """After this many batches of queries one batch of bulk goes first, so that bulk never stops."""
 
-# Row lengths in tokens: 8, 11, 16, 23, 32 ... Rows of one bucket differ by less than a half.
-_BUCKETS = tuple(round(8 * 2 ** (step / 2)) for step in range(24))
-
 
 class Job:
     """The rows of one request on their way through the engine.
@@ -48,17 +44,17 @@ class Job:
         """Rows without a vector yet."""
         self.units: list[Unit] = []
         self.queues: dict[int, deque[Unit]] = {}
-        """Rows to take, by bucket; another job may have had some of them taken since."""
+        """Rows to take, by length in tokens; another job may have had some of them taken since."""
 
-    def longest_bucket(self) -> int | None:
-        """The highest bucket with a row still to take, None without any."""
-        for bucket in sorted(self.queues, reverse=True):
-            queue = self.queues[bucket]
+    def longest(self) -> int | None:
+        """Length of the longest row still to take, None without any."""
+        for length in sorted(self.queues, reverse=True):
+            queue = self.queues[length]
             while queue and not queue[0].queued:
                 queue.popleft()
             if queue:
-                return bucket
-            del self.queues[bucket]
+                return length
+            del self.queues[length]
         return None
 
 
@@ -68,7 +64,6 @@ class Unit:
 
     ids: NDArray[np.int32]
     key: bytes
-    bucket: int
     since_s: float
     waiters: list[tuple[Job, int]] = field(default_factory=list)
     """The jobs and the row's index in each."""
@@ -96,13 +91,13 @@ class Lanes:
             key = ids.tobytes()
             unit = self._units.get(key)
             if unit is None:
-                unit = self._units[key] = Unit(ids, key, bisect_left(_BUCKETS, len(ids)), now_s)
+                unit = self._units[key] = Unit(ids, key, now_s)
                 self.queued_tokens += len(ids)
             unit.waiters.append((job, index))
             job.units.append(unit)
             if unit.queued:
                 # In this job's queue too: a question may overtake the bulk job that wanted the row first.
-                job.queues.setdefault(unit.bucket, deque()).append(unit)
+                job.queues.setdefault(len(ids), deque()).append(unit)
         if job.queues:
             self._jobs[job.lane][job] = None
 
@@ -121,18 +116,14 @@ class Lanes:
         """The next batch, never empty; call it only while ``queued_tokens`` is above 0."""
         lane = self._choose()
         head = self._first(lane)
-        start = head.longest_bucket() if head else None
-        if head is None or start is None:
+        own = head.longest() if head else None
+        if head is None or own is None:
             raise AssertionError("take() was called on empty lanes")
-        units: list[Unit] = []
-        longest = 0
-        for unit in self._candidates(lane, start):
-            length = max(longest, len(unit.ids))
-            # Rows of half the length or less would be more padding than row: they make a batch of their own.
-            if units and ((len(units) + 1) * length > self._batch_tokens or 2 * len(unit.ids) <= longest):
-                break
-            longest = length
-            units.append(unit)
+        # Longer rows of others may come along, if the budget still reaches the row whose turn it is.
+        longer = (n for job in self._jobs[lane] for n, queue in job.queues.items() if queue and n < 2 * own)
+        units = self._fill(lane, max(own, *longer))
+        if not any(job is head for unit in units for job, _ in unit.waiters):
+            units = self._fill(lane, own)
         for unit in units:
             unit.queued = False
             self.queued_tokens -= len(unit.ids)
@@ -156,16 +147,27 @@ class Lanes:
         jobs = self._jobs[lane]
         while jobs:
             job = next(iter(jobs))
-            if job.longest_bucket() is not None:
+            if job.longest() is not None:
                 return job
             del jobs[job]
         return None
 
-    def _candidates(self, lane: Lane, start: int) -> Iterator[Unit]:
-        """Rows from bucket ``start`` downwards, in each bucket one from every job in turn."""
+    def _fill(self, lane: Lane, start: int) -> list[Unit]:
+        """Rows of ``start`` tokens and less, as many as the budget takes when they are padded."""
+        units: list[Unit] = []
+        for unit in self._downwards(lane, start):
+            longest = len(units[0].ids) if units else len(unit.ids)
+            # Rows of half the length or less would be more padding than row: they make a batch of their own.
+            if units and ((len(units) + 1) * longest > self._batch_tokens or 2 * len(unit.ids) <= longest):
+                break
+            units.append(unit)
+        return units
+
+    def _downwards(self, lane: Lane, longest: int) -> Iterator[Unit]:
+        """Rows by length from ``longest`` downwards, of each length one from every job in turn."""
         seen: set[int] = set()
-        for bucket in range(start, -1, -1):
-            turns = deque(iter(tuple(job.queues[bucket])) for job in self._jobs[lane] if bucket in job.queues)
+        for length in range(longest, 0, -1):
+            turns = deque(iter(tuple(job.queues[length])) for job in self._jobs[lane] if length in job.queues)
             while turns:
                 rows = turns.popleft()
                 unit = next((unit for unit in rows if unit.queued and id(unit) not in seen), None)

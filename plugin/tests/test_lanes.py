@@ -54,6 +54,16 @@ def test_a_row_of_less_than_half_the_length_is_left_for_a_batch_of_its_own() -> 
     assert [len(unit.ids) for unit in lanes.take()[1]] == [8]
 
 
+def test_a_longer_row_of_a_neighbour_comes_along_unless_it_takes_the_turn_away() -> None:
+    lanes = Lanes(1000)
+    jobs = [_job(lanes, "query", _rows(length, start=length)) for length in (12, 9, 16, 30)]
+    assert [len(unit.ids) for unit in lanes.take()[1]] == [16, 12, 9]
+    assert [len(unit.ids) for unit in lanes.take()[1]] == [30]
+    lanes = Lanes(40)
+    jobs = [_job(lanes, "query", _rows(length, start=length)) for length in (12, 18, 19)]
+    assert lanes.take()[1] == [jobs[0].units[0]]
+
+
 def test_a_removed_job_leaves_what_others_want() -> None:
     lanes = Lanes(BUDGET)
     gone = _job(lanes, "query", [*_rows(8), *_rows(9, start=50)])

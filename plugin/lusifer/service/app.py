@@ -99,7 +99,7 @@ async def _run_model(
 ) -> None:
     """Load, warm up, and look at the canary now and then for as long as the service runs."""
     try:
-        vectorizer = given or await asyncio.to_thread(_load, service.settings)
+        vectorizer = await asyncio.to_thread(_load, service.settings) if given is None else given
         service.start(vectorizer, await asyncio.to_thread(_cache, service.settings))
         _describe(service, vectorizer)
         await _warm_up(service)

@@ -57,7 +57,7 @@ class Answer:
     """What a handler answers with status 200."""
 
     content: object
-    """JSON-ready; numpy arrays of float32 are written in their shortest exact form."""
+    """JSON-ready, numpy arrays of float32 in their shortest exact form; or bytes to be sent as they are."""
     headers: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
     """Another status than 200; 204 has no content."""
@@ -226,9 +226,13 @@ def _json(answer: Answer, service: EmbeddingService) -> Response:
         return Response(status_code=204, headers=dict(answer.headers))
     start_s = time.perf_counter()
     # On the loop: orjson holds Python's lock while it writes, so a thread would only add a switch.
-    content = orjson.dumps(answer.content, option=orjson.OPT_SERIALIZE_NUMPY)
+    content = (
+        answer.content
+        if isinstance(answer.content, bytes)
+        else orjson.dumps(answer.content, option=orjson.OPT_SERIALIZE_NUMPY)
+    )
     service.metrics.stage("serialize", time.perf_counter() - start_s)
-    return Response(content, answer.status, dict(answer.headers), "application/json")
+    return Response(content, answer.status, {"content-type": "application/json", **answer.headers})
 
 
 def _reason(error: LusiferError) -> Any:
