@@ -121,7 +121,7 @@ class Lanes:
             raise AssertionError("take() was called on empty lanes")
         # Longer rows of others may come along, if the budget still reaches the row whose turn it is.
         longer = (n for job in self._jobs[lane] for n, queue in job.queues.items() if queue and n < 2 * own)
-        units = self._fill(lane, max(own, *longer))
+        units = self._fill(lane, max([own, *longer]))
         if not any(job is head for unit in units for job, _ in unit.waiters):
             units = self._fill(lane, own)
         for unit in units:
