@@ -16,7 +16,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ENCODERS = ("bert", "xlm-roberta")
@@ -214,3 +214,73 @@ def write_lines() -> Callable[[Path, list[Any]], Path]:
         return path
 
     return write
+
+
+class RunningService:
+    """The vectorizer service behind a real uvicorn, in a thread of this process."""
+
+    def __init__(self, app: Any) -> None:
+        import socket
+        import threading
+
+        import uvicorn
+
+        self.app = app
+        self.service = app.state.service
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = int(self._socket.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = uvicorn.Config(app, log_config=None, access_log=False, http="httptools", loop="asyncio")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+        self._thread.start()
+
+    def wait_until(self, condition: Callable[[], object], timeout_s: float = 60) -> None:
+        """Wait for something to become true."""
+        import time
+
+        end = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError("it did not happen")
+            time.sleep(0.005)
+
+    def ready(self) -> RunningService:
+        """Wait for the model to be loaded."""
+        self.wait_until(lambda: self.service.not_ready_reason() is None)
+        return self
+
+    def exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Send bytes on a connection of their own; returns status, headers and body of the answer."""
+        import http.client
+        import socket
+
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(request)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+
+    def stop(self) -> None:
+        """Stop as SIGTERM would."""
+        self._server.should_exit = True
+        self._thread.join()
+
+
+@pytest.fixture
+def start_service() -> Iterator[Callable[..., RunningService]]:
+    """Starts services from a vectorizer and settings; all are stopped after the test."""
+    from lusifer.service.app import create_app
+    from lusifer.service.settings import Settings
+
+    started: list[RunningService] = []
+
+    def start(vectorizer: Any, **settings: Any) -> RunningService:
+        app = create_app(Settings(**{"canary": False, **settings}), vectorizer=vectorizer)
+        started.append(RunningService(app))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.stop()

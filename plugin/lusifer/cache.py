@@ -57,10 +57,15 @@ _MOVE_TO_END = "UPDATE vectors SET id = (SELECT max(id) + 1 FROM vectors) WHERE 
 _DELETE_OLDEST = "DELETE FROM vectors WHERE id IN (SELECT id FROM vectors ORDER BY id LIMIT ?)"
 
 
-def cache_key(fingerprint: str, role: Role, dimension: int, long_text: LongTextPolicy, text: str) -> bytes:
-    """32 bytes that stand for a vector: the same for the same vector, and for no other."""
+def cache_key(
+    fingerprint: str, role: Role, dimension: int, long_text: LongTextPolicy | None, text: str
+) -> bytes:
+    """32 bytes that stand for a vector: the same for the same vector, and for no other.
+
+    ``long_text`` is None for a text within the token limit, which has the same vector under every policy.
+    """
     digest = hashlib.blake2b(digest_size=32)
-    for part in (fingerprint, role, str(dimension), long_text, text):
+    for part in (fingerprint, role, str(dimension), long_text or "", text):
         raw = part.encode("utf-8", "surrogatepass")
         # Lengths first: ("ab", "c") must not be ("a", "bc").
         digest.update(len(raw).to_bytes(8, "little"))

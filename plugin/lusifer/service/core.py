@@ -83,10 +83,11 @@ class _Prepared:
 
     order: list[int]
     """For each text of the request its place among the distinct ones."""
-    keys: list[bytes]
     found: list[Embedding | None]
+    keys: list[bytes]
+    """Under which the others are kept once they are computed."""
     rows: list[TokenRows]
-    """Of those not found, in their order."""
+    """Of the others, in their order."""
 
 
 class EmbeddingService:
@@ -310,15 +311,22 @@ class EmbeddingService:
         places: dict[str, int] = {}
         order = [places.setdefault(text, len(places)) for text in texts]
         distinct = list(places)
-        if self._cache is None:
-            keys: list[bytes] = []
-            found: list[Embedding | None] = [None] * len(distinct)
-        else:
-            keys = [cache_key(vectorizer.fingerprint, role, dimension, long_text, text) for text in distinct]
-            found = self._cache.get_many(keys)
+        found: list[Embedding | None] = [None] * len(distinct)
+        if self._cache is not None:
+            fingerprint = vectorizer.fingerprint
+            # First as texts within the limit, which most are; the others are kept for each policy.
+            for policy in (None, long_text):
+                wanted = [index for index, hit in enumerate(found) if hit is None]
+                asked = [cache_key(fingerprint, role, dimension, policy, distinct[index]) for index in wanted]
+                for index, hit in zip(wanted, self._cache.get_many(asked), strict=True):
+                    found[index] = hit
         missing = [text for text, hit in zip(distinct, found, strict=True) if hit is None]
         rows = vectorizer.tokenize(missing, role, long_text=long_text, index_of=texts.index)
-        return _Prepared(order, keys, found, rows)
+        keys = [
+            cache_key(vectorizer.fingerprint, role, dimension, None if _fits(row) else long_text, text)
+            for text, row in zip(missing, rows, strict=True)
+        ]
+        return _Prepared(order, found, keys, rows)
 
     async def _compute(self, rows: Sequence[TokenRows], role: Role) -> NDArray[np.float32]:
         if self._batcher is None:
@@ -333,8 +341,9 @@ class EmbeddingService:
 
     def _finish(self, prepared: _Prepared, computed: NDArray[np.float32], dimension: int) -> Embeddings:
         vectorizer = self._check_ready()
-        fresh = iter(vectorizer.assemble(prepared.rows, computed, dimension=dimension))
-        distinct = [hit if hit is not None else next(fresh) for hit in prepared.found]
+        fresh = vectorizer.assemble(prepared.rows, computed, dimension=dimension)
+        others = iter(fresh)
+        distinct = [hit if hit is not None else next(others) for hit in prepared.found]
         answer = Embeddings(
             np.stack([distinct[place].vector for place in prepared.order]),
             tuple(distinct[place].tokens for place in prepared.order),
@@ -342,13 +351,7 @@ class EmbeddingService:
         )
         _guard(answer, len(prepared.order), dimension)
         if self._cache is not None:
-            self._cache.put_many(
-                [
-                    (key, embedding)
-                    for key, embedding, hit in zip(prepared.keys, distinct, prepared.found, strict=True)
-                    if hit is None
-                ]
-            )
+            self._cache.put_many(list(zip(prepared.keys, fresh, strict=True)))
         return answer
 
     def _count(
@@ -368,6 +371,10 @@ class EmbeddingService:
         )
         self.metrics.stage("queue", report.waited_s)
         self.metrics.stage("engine", report.duration_s)
+
+
+def _fits(row: TokenRows) -> bool:
+    return len(row.windows) == 1 and not row.truncated
 
 
 def _guard(answer: Embeddings, count: int, dimension: int) -> None:

@@ -1,0 +1,479 @@
+"""The service behind a real uvicorn: what every protocol has in common."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import pytest
+
+from lusifer.engines.fake import FakeEngine, Faults
+from lusifer.service.auth import add_key
+from lusifer.vectorizer import Vectorizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from lusifer.bundle import Bundle
+
+D = 16
+MODEL = "lusifer-tiny-test"
+
+# Protocol -> path, a body for one text, where the error's text is.
+PROTOCOLS: dict[str, tuple[str, Callable[[str], dict[str, Any]], Callable[[Any], str]]] = {
+    "weaviate": ("/vectors", lambda text: {"text": text}, lambda body: body["error"]),
+    "cohere": (
+        "/v2/embed",
+        lambda text: {"texts": [text], "model": MODEL, "input_type": "search_document"},
+        lambda body: body["message"],
+    ),
+    "qdrant": (
+        "/qdrant",
+        lambda text: {
+            "inputs": [{"data": text, "data_type": "text", "model": MODEL, "options": None}],
+            "inference": "update",
+            "token": None,
+        },
+        lambda body: body["error"],
+    ),
+    "openai": (
+        "/v1/embeddings",
+        lambda text: {"input": text, "model": MODEL},
+        lambda body: body["error"]["message"],
+    ),
+    "tei": ("/embed", lambda text: {"inputs": text}, lambda body: body["error"]),
+}
+VECTOR_OF: dict[str, Callable[[Any], list[float]]] = {
+    "weaviate": lambda body: body["vector"],
+    "cohere": lambda body: body["embeddings"]["float"][0],
+    "qdrant": lambda body: body["embeddings"][0],
+    "openai": lambda body: body["data"][0]["embedding"],
+    "tei": lambda body: body[0],
+}
+INPUT = {"data": "a", "data_type": "text", "model": MODEL}
+every_protocol = pytest.mark.parametrize("protocol", PROTOCOLS)
+
+
+def body_of(protocol: str, text: str) -> bytes:
+    return json.dumps(PROTOCOLS[protocol][1](text)).encode()
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine(D)
+
+
+@pytest.fixture
+def service(bundle: Bundle, engine: FakeEngine, start_service: Any) -> Any:
+    return start_service(Vectorizer(bundle, engine)).ready()
+
+
+@pytest.fixture
+def http(service: Any) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=30) as client:
+        yield client
+
+
+class Gated(FakeEngine):
+    """Waits in every call until the gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__(D)
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.sizes: list[int] = []
+
+    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        self.sizes.append(len(input_ids))
+        self.entered.set()
+        assert self.gate.wait(30)
+        return super().run(input_ids, attention_mask)
+
+
+@every_protocol
+def test_all_protocols_give_the_vector_that_the_library_gives(
+    http: httpx.Client, bundle: Bundle, protocol: str
+) -> None:
+    answer = http.post(PROTOCOLS[protocol][0], content=body_of(protocol, "Die Katze sitzt"))
+    assert answer.status_code == 200, answer.text
+    expected = Vectorizer(bundle, FakeEngine(D)).embed_documents(["Die Katze sitzt"]).vectors[0]
+    assert np.abs(np.float32(VECTOR_OF[protocol](answer.json())) - expected).max() < 1e-6
+    assert answer.headers["x-request-id"]
+
+
+BAD: dict[str, bytes | Callable[[str], bytes]] = {
+    "nothing": b"",
+    "broken JSON": b'{"text": "a',
+    "not JSON": b"text=a",
+    "a list": b"[1, 2]",
+    "null": b"null",
+    "an empty object": b"{}",
+    "invalid UTF-8": b'{"text": "\xff\xfe"}',
+    "deep nesting": b'{"text": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+    "a huge number": b'{"text": 1e999999}',
+    "NUL": lambda protocol: body_of(protocol, "a\x00b"),
+    "empty text": lambda protocol: body_of(protocol, ""),
+    "blank text": lambda protocol: body_of(protocol, " \n\t "),
+    "a number for a text": lambda protocol: body_of(protocol, "TEXT").replace(b'"TEXT"', b"7"),
+    "null for a text": lambda protocol: body_of(protocol, "TEXT").replace(b'"TEXT"', b"null"),
+    "an object for a text": lambda protocol: body_of(protocol, "TEXT").replace(b'"TEXT"', b'{"a": 1}'),
+    "a lone surrogate": lambda protocol: body_of(protocol, "TEXT").replace(b"TEXT", rb"a\ud800b"),
+}
+
+
+@every_protocol
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_in_the_protocols_own_form(http: httpx.Client, protocol: str, case: str) -> None:
+    bad = BAD[case]
+    path, _, message_of = PROTOCOLS[protocol]
+    answer = http.post(path, content=bad(protocol) if callable(bad) else bad)
+    assert answer.status_code == 400, answer.text
+    assert len(message_of(answer.json())) > 20
+    # And nothing else is disturbed.
+    assert http.post(path, content=body_of(protocol, "fine")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("protocol", "path", "body", "status"),
+    [
+        ("cohere", "/v2/embed", {"texts": [], "input_type": "search_query"}, 400),
+        ("cohere", "/v2/embed", {"texts": ["a"] * 97, "input_type": "search_query"}, 413),
+        ("cohere", "/v2/embed", {"texts": ["a"], "input_type": "image"}, 400),
+        ("cohere", "/v2/embed", {"texts": ["a"]}, 400),
+        ("cohere", "/v2/embed", {"texts": ["a"], "input_type": "search_query", "truncate": "START"}, 400),
+        (
+            "cohere",
+            "/v2/embed",
+            {"texts": ["a"], "input_type": "search_query", "embedding_types": ["int8"]},
+            400,
+        ),
+        ("cohere", "/v2/embed", {"texts": ["a"], "input_type": "search_query", "model": "gpt"}, 404),
+        ("cohere", "/v2/embed", {"texts": ["a"], "input_type": "search_query", "output_dimension": 5}, 400),
+        ("openai", "/v1/embeddings", {"input": [], "model": MODEL}, 400),
+        ("openai", "/v1/embeddings", {"input": [1, 2, 3], "model": MODEL}, 400),
+        ("openai", "/v1/embeddings", {"input": ["a"] * 10_000, "model": MODEL}, 413),
+        ("openai", "/v1/embeddings", {"input": "a", "model": "text-embedding-3-small"}, 404),
+        ("openai", "/v1/embeddings", {"input": "a", "model": MODEL, "dimensions": 5}, 400),
+        ("openai", "/v1/embeddings", {"input": "a", "model": MODEL, "dimensions": 10**30}, 400),
+        ("openai", "/v1/embeddings", {"input": "a", "model": MODEL, "encoding_format": "hex"}, 400),
+        ("openai", "/v1/embeddings", {"input": "a", "model": MODEL + ":query", "input_type": "passage"}, 400),
+        ("tei", "/embed", {"inputs": []}, 400),
+        ("tei", "/embed", {"inputs": ["a"] * 10_000}, 413),
+        ("tei", "/embed", {"inputs": "a", "normalize": False}, 400),
+        ("tei", "/embed", {"inputs": "a", "truncate": True, "truncation_direction": "Left"}, 400),
+        ("weaviate", "/vectors", {"text": "a", "config": {"task_type": "clustering"}}, 400),
+        ("weaviate", "/vectors", {"text": "a", "config": {"dimensions": 5}}, 400),
+        ("weaviate", "/vectors", {"text": "a", "config": {"dimensions": -1}}, 400),
+        ("qdrant", "/", {"inputs": [], "inference": "update"}, 400),
+        ("qdrant", "/", {"inputs": [{"data": "a", "model": "x"}], "inference": "update"}, 400),
+        ("qdrant", "/", {"inputs": [INPUT | {"data_type": "image"}], "inference": "update"}, 400),
+        ("qdrant", "/", {"inputs": [INPUT]}, 400),
+        ("qdrant", "/", {"inputs": [INPUT], "inference": "x"}, 400),
+        ("qdrant", "/", {"inputs": [INPUT | {"options": {"prompt": "x"}}], "inference": "search"}, 400),
+    ],
+)
+def test_what_a_protocol_cannot_do_is_said_and_not_ignored(
+    http: httpx.Client, protocol: str, path: str, body: dict[str, Any], status: int
+) -> None:
+    answer = http.post(path, json=body)
+    assert answer.status_code == status, answer.text
+    assert len(PROTOCOLS[protocol][2](answer.json())) > 20
+
+
+@every_protocol
+def test_a_body_over_the_limit_is_refused_while_the_client_still_sends(
+    bundle: Bundle, start_service: Any, protocol: str
+) -> None:
+    service = start_service(Vectorizer(bundle, FakeEngine(D)), maximum_body_bytes=2**20).ready()
+    path, _, message_of = PROTOCOLS[protocol]
+    for size in (2 * 2**20, 30 * 2**20):
+        answer = httpx.post(service.url + path, content=body_of(protocol, "x" * size), timeout=30)
+        assert answer.status_code == 413
+        assert "1048576 bytes" in message_of(answer.json())
+
+
+@every_protocol
+def test_a_text_over_its_own_limit_and_a_list_over_its_own(
+    bundle: Bundle, start_service: Any, protocol: str
+) -> None:
+    service = start_service(Vectorizer(bundle, FakeEngine(D)), maximum_text_bytes=1000).ready()
+    answer = httpx.post(service.url + PROTOCOLS[protocol][0], content=body_of(protocol, "é" * 501))
+    assert answer.status_code == 413
+    assert "1002 bytes" in PROTOCOLS[protocol][2](answer.json())
+
+
+@every_protocol
+def test_unknown_paths_and_methods_answer_in_the_protocols_form(http: httpx.Client, protocol: str) -> None:
+    path, _, message_of = PROTOCOLS[protocol]
+    answer = http.put(path)
+    assert answer.status_code == 405
+    assert "PUT" in message_of(answer.json())
+    missing = http.get("/nothing/here")
+    assert (missing.status_code, "error" in missing.json()) == (404, True)
+
+
+@every_protocol
+def test_every_route_but_health_needs_a_key(
+    bundle: Bundle, start_service: Any, tmp_path: Path, protocol: str
+) -> None:
+    key = add_key(tmp_path / "keys.toml", "indexer")
+    service = start_service(Vectorizer(bundle, FakeEngine(D)), api_keys_file=tmp_path / "keys.toml").ready()
+    path, _, message_of = PROTOCOLS[protocol]
+    body = body_of(protocol, "a text")
+    with httpx.Client(base_url=service.url) as http:
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"x-api-key": ""}, {"api-key": key[:-1]}):
+            answer = http.post(path, content=body, headers=headers)
+            assert answer.status_code == 401
+            assert "key" in message_of(answer.json()).lower()
+            assert key not in answer.text
+        for headers in (
+            {"authorization": f"Bearer {key}"},
+            {"x-api-key": key},
+            {"lusifer-api-key": key},
+        ):
+            assert http.post(path, content=body, headers=headers).status_code == 200
+        assert http.post(path, content=body, auth=("any", key)).status_code == 200
+        if protocol == "qdrant":
+            with_token = body.replace(b'"token": null', f'"token": "{key}"'.encode())
+            assert http.post(path, content=with_token).status_code == 200
+        public = {"/.well-known/live", "/.well-known/ready", "/openapi.json", "/status", "/"}
+        for route in service.app.routes:
+            if "GET" in route.methods and not route.path.startswith("/page"):
+                expected = {200, 204} if route.path in public else {401}
+                assert http.get(route.path).status_code in expected, route.path
+
+
+def test_a_keys_own_limits(bundle: Bundle, start_service: Any, tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    few = add_key(path, "few", maximum_texts=2)
+    slow = add_key(path, "slow", tokens_per_minute=20)
+    service = start_service(Vectorizer(bundle, FakeEngine(D)), api_keys_file=path).ready()
+
+    def post(key: str, texts: list[str]) -> httpx.Response:
+        return httpx.post(f"{service.url}/embed", json={"inputs": texts}, headers={"x-api-key": key})
+
+    assert post(few, ["a", "b"]).status_code == 200
+    assert post(few, ["a", "b", "c"]).status_code == 413
+    assert post(slow, ["a", "b"]).status_code == 200
+    answer = post(slow, ["c", "d"])
+    assert answer.status_code == 429
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+@every_protocol
+def test_a_full_queue_says_when_to_come_back(bundle: Bundle, start_service: Any, protocol: str) -> None:
+    engine = Gated()
+    engine.gate.set()
+    service = start_service(Vectorizer(bundle, engine), queue_tokens=20, batch_tokens=20).ready()
+    engine.gate.clear()
+    engine.entered.clear()
+    path, _, message_of = PROTOCOLS[protocol]
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(httpx.post, service.url + path, content=body_of(protocol, "a" * 20), timeout=30)
+        assert engine.entered.wait(30)
+        answer = httpx.post(service.url + path, content=body_of(protocol, "b" * 20))
+        engine.gate.set()
+        assert first.result().status_code == 200
+    assert answer.status_code == (503 if protocol in {"weaviate", "cohere"} else 429)
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "queue" in message_of(answer.json())
+    if protocol in {"weaviate", "cohere"}:
+        # Weaviate's Python client sends an object again if its error has this phrase; Weaviate itself puts it
+        # before Cohere's message, and not before the transformers module's.
+        told = message_of(answer.json())
+        assert ("failed with status: 503 error" in told) == (protocol == "weaviate")
+    assert httpx.post(service.url + path, content=body_of(protocol, "b" * 20)).status_code == 200
+
+
+def test_a_request_that_can_never_fit_is_told_so(bundle: Bundle, start_service: Any) -> None:
+    service = start_service(Vectorizer(bundle, FakeEngine(D)), queue_tokens=1024, batch_tokens=64).ready()
+    answer = httpx.post(f"{service.url}/embed", json={"inputs": ["a text"] * 500})
+    assert answer.status_code == 413
+    assert "1024" in answer.json()["error"]
+
+
+def test_a_deadline_ends_a_request_and_frees_its_place(bundle: Bundle, start_service: Any) -> None:
+    engine = Gated()
+    engine.gate.set()
+    service = start_service(Vectorizer(bundle, engine), deadline_s=0.2).ready()
+    engine.gate.clear()
+    answer = httpx.post(f"{service.url}/embed", json={"inputs": "a text"})
+    assert answer.status_code == 504
+    assert "0.2 s" in answer.json()["error"]
+    engine.gate.set()
+    service.wait_until(lambda: service.service.status().queued_tokens == 0)
+    assert httpx.post(f"{service.url}/embed", json={"inputs": "a text"}).status_code == 200
+
+
+def test_a_client_that_leaves_takes_its_texts_out_of_the_queue(bundle: Bundle, start_service: Any) -> None:
+    engine = Gated()
+    engine.gate.set()
+    service = start_service(Vectorizer(bundle, engine), batch_tokens=64).ready()
+    engine.gate.clear()
+    engine.entered.clear()
+    before = len(engine.sizes)
+    body = json.dumps({"inputs": [f"text {n} " + "x" * 40 for n in range(50)], "truncate": True}).encode()
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.sendall(
+            b"POST /embed HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+        assert engine.entered.wait(30)
+    service.wait_until(lambda: service.service.in_flight_requests == 0)
+    assert service.service.status().queued_tokens == 0
+    engine.gate.set()
+    assert httpx.post(f"{service.url}/embed", json={"inputs": "short"}).status_code == 200
+    # One batch had begun; the other forty-odd texts were never computed.
+    assert len(engine.sizes) - before == 2
+    assert b'reason="disconnected"} 1.0' in httpx.get(f"{service.url}/metrics").content
+
+
+def test_a_client_that_stops_in_its_body_disturbs_nobody(http: httpx.Client, service: Any) -> None:
+    with socket.create_connection(("127.0.0.1", service.port)) as hanging:
+        hanging.sendall(b"POST /vectors HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        for n in range(5):
+            assert http.post("/vectors", json={"text": f"text {n}"}).status_code == 200
+    service.wait_until(lambda: service.service.in_flight_requests == 0)
+
+
+def test_equal_texts_are_computed_once_and_cached(http: httpx.Client, engine: FakeEngine) -> None:
+    before = engine.rows
+    first = http.post("/embed", json={"inputs": ["same", "same", "other"]}).json()
+    assert engine.rows - before == 2
+    second = http.post("/v1/embeddings", json={"input": ["other", "same"], "model": MODEL}).json()
+    assert engine.rows - before == 2
+    assert [item["embedding"] for item in second["data"]] == [first[2], first[0]]
+    # The role is part of what is cached.
+    http.post("/v1/embeddings", json={"input": "same", "model": f"{MODEL}:query"})
+    assert engine.rows - before == 3
+
+
+def test_a_failed_text_fails_its_own_request_only(bundle: Bundle, start_service: Any) -> None:
+    class Poisoned(FakeEngine):
+        def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+            vectors = super().run(input_ids, attention_mask)
+            vectors[attention_mask.sum(axis=1) == poisoned_length] = np.nan
+            return vectors
+
+    vectorizer = Vectorizer(bundle, Poisoned(D))
+    poisoned_length = vectorizer.tokenize(["poison" * 3], "document")[0].tokens
+    service = start_service(vectorizer).ready()
+    texts = [f"{n}" for n in range(20)] + ["poison" * 3]
+    with ThreadPoolExecutor(21) as pool:
+        answers = list(
+            pool.map(
+                lambda text: httpx.post(f"{service.url}/vectors", json={"text": text}, timeout=30), texts
+            )
+        )
+    assert [answer.status_code for answer in answers] == [200] * 20 + [500]
+    assert "NaN" in answers[-1].json()["error"]
+
+
+def test_the_same_text_gives_exactly_the_same_floats_under_load(http: httpx.Client, service: Any) -> None:
+    expected = http.post("/vectors", json={"text": "the same text"}).json()["vector"]
+
+    def ask(_: int) -> bool:
+        with httpx.Client(base_url=service.url) as client:
+            return all(
+                client.post("/vectors", json={"text": "the same text"}).json()["vector"] == expected
+                for _ in range(20)
+            )
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(8)))
+
+
+def test_it_is_alive_at_once_and_ready_after_warm_up_only(bundle: Bundle, start_service: Any) -> None:
+    engine = Gated()
+    service = start_service(Vectorizer(bundle, engine))
+    with httpx.Client(base_url=service.url) as http:
+        service.wait_until(lambda: _alive(http))
+        assert engine.entered.wait(30)
+        assert http.get("/.well-known/ready").status_code == 503
+        assert http.get("/meta").status_code == 200
+        refused = http.post("/vectors", json={"text": "a"})
+        assert (refused.status_code, "loaded" in refused.json()["error"]) == (503, True)
+        engine.gate.set()
+        service.ready()
+        ready = http.get("/.well-known/ready")
+        assert (ready.status_code, ready.content) == (204, b"")
+        assert http.post("/vectors", json={"text": "a"}).status_code == 200
+
+
+def _alive(http: httpx.Client) -> bool:
+    try:
+        return http.get("/.well-known/live").status_code == 204
+    except httpx.TransportError:
+        return False
+
+
+def test_a_failed_canary_keeps_the_service_unready_and_it_recovers(
+    bundle: Bundle, start_service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lusifer.service.app._CANARY_RETRY_S", 0.05)
+    # The fake engine knows no translations.
+    service = start_service(Vectorizer(bundle, FakeEngine(D)), canary=True, canary_interval_s=0.05)
+    service.wait_until(lambda: "canary" in (service.service.not_ready_reason() or ""))
+    answer = httpx.post(f"{service.url}/vectors", json={"text": "a"})
+    assert answer.status_code == 503
+    assert "canary" in answer.json()["error"]
+
+
+def test_stopping_finishes_what_is_in_flight(bundle: Bundle, start_service: Any) -> None:
+    engine = Gated()
+    engine.gate.set()
+    service = start_service(Vectorizer(bundle, engine)).ready()
+    engine.gate.clear()
+    engine.entered.clear()
+    with ThreadPoolExecutor(2) as pool:
+        answer = pool.submit(httpx.post, f"{service.url}/vectors", json={"text": "in flight"}, timeout=30)
+        assert engine.entered.wait(30)
+        stopping = pool.submit(service.stop)
+        time.sleep(0.1)
+        engine.gate.set()
+        assert answer.result().status_code == 200
+        stopping.result()
+
+
+def test_faults_of_the_engine_never_reach_an_answer(bundle: Bundle, start_service: Any) -> None:
+    faults = Faults(
+        nan_on={3, 9}, short_answer_on={5}, wrong_dimension_on={7, 8}, not_unit_on={11}, out_of_memory_on={13}
+    )
+    service = start_service(Vectorizer(bundle, FakeEngine(D, faults=faults)), cache="off").ready()
+    expected = Vectorizer(bundle, FakeEngine(D))
+    with httpx.Client(base_url=service.url) as http:
+        for n in range(30):
+            texts = [f"text {n}", f"another {n}"]
+            answer = http.post("/embed", json={"inputs": texts})
+            if answer.status_code == 200:
+                vectors = np.float32(answer.json())
+                assert np.abs(vectors - expected.embed_documents(texts).vectors).max() < 1e-6
+            else:
+                assert answer.status_code in {500, 503}
+
+
+def test_metrics_and_status_tell_what_happened(http: httpx.Client) -> None:
+    http.post("/embed", json={"inputs": ["Die Katze sitzt auf der Matte", "x" * 200], "truncate": True})
+    http.post("/embed", json={"inputs": ""})
+    metrics = http.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain")
+    for line in (
+        'lusifer_texts_total{protocol="tei",role="document"} 2.0',
+        'lusifer_truncated_texts_total{protocol="tei"} 1.0',
+        'lusifer_texts_by_language_total{language="de"} 1.0',
+        'lusifer_rejected_requests_total{reason="invalid"} 1.0',
+        'lusifer_cache_lookups_total{result="miss"} 2.0',
+        "lusifer_ready 1.0",
+    ):
+        assert line in metrics.text, line
+    status = http.get("/status").json()
+    assert status["model"]["name"] == MODEL
+    assert status["load"]["in_flight_requests"] == 0
