@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt types unit docs bench eval-table clean
+.PHONY: help setup browser demo test lint fmt types unit docs bench eval-table clean
 
 help: ## List the jobs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt backbones.txt
 	$(BIN)/python -m pip install -q --no-deps -r backbones.txt
 	@touch $@
 
+browser: ## Install Debian's Chromium for the tests of the service's page, where that can be done
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { apt-get update -q && apt-get install -qy --no-install-recommends chromium fonts-noto-core; } >/dev/null 2>&1; } || \
+	  echo "No Chromium, so the tests of the page will skip. On Debian: apt-get install chromium"
+
 demo: setup ## Cross-language search over Debian's packages, from nothing
 	$(BIN)/lusifer demo
 
@@ -42,7 +48,7 @@ fmt: setup ## Mend style
 types: setup ## Check types, strict on the plugin
 	$(BIN)/mypy
 
-unit: setup ## Run the tests
+unit: setup browser ## Run the tests
 	$(BIN)/python -m pytest -q --durations=10 -ra
 
 docs: setup ## Build the documentation into site/

@@ -15,7 +15,8 @@
     ├── EngineError                   500
     │   ├── MissingExtraError         500  an optional dependency is not installed
     │   ├── EngineOutputError         500  wrong count or dimension, NaN, not unit norm
-    │   └── EngineBusyError           503  out of memory for the moment; a retry helps
+    │   ├── EngineBusyError           503  out of memory for the moment; a retry helps
+    │   └── EngineUnavailableError    503  the engine's server can't be reached; a retry helps
     ├── ServiceError                  500  the vectorizer service refuses a request
     │   ├── SettingsError             500  a setting that can't be used
     │   ├── UnauthorizedError         401
@@ -46,6 +47,7 @@ __all__ = [
     "EngineBusyError",
     "EngineError",
     "EngineOutputError",
+    "EngineUnavailableError",
     "FingerprintMismatchError",
     "IndexCorruptError",
     "IndexLockedError",
@@ -156,6 +158,13 @@ class EngineOutputError(EngineError):
 
 class EngineBusyError(EngineError):
     """The engine ran out of memory for this batch; smaller or later requests can succeed."""
+
+    status = 503
+    retryable = True
+
+
+class EngineUnavailableError(EngineError):
+    """The server that computes for us can't be reached or does not answer; smaller batches would not help."""
 
     status = 503
     retryable = True
