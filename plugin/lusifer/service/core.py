@@ -12,6 +12,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
@@ -255,7 +256,8 @@ class EmbeddingService:
         """Vectors ``(N, D)`` through the engine itself, ready or not: what the canary looks at."""
         if self.vectorizer is None:
             raise NotReadyError(_STARTING, next_step="Try again in a few seconds.", retry_after_s=5)
-        rows = await self._off_loop("tokenize", self.vectorizer.tokenize, texts, role)
+        tokenize = partial(self.vectorizer.tokenize, texts, role, long_text="truncate")
+        rows = await self._off_loop("tokenize", tokenize)
         return self.vectorizer.assemble(rows, await self._compute(rows, role)).vectors
 
     def _check_ready(self) -> Vectorizer:

@@ -1,0 +1,180 @@
+"""The service over the real model: equal vectors everywhere, official clients, and schema-driven fuzzing."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import pytest
+
+from lusifer.engines.fake import FakeEngine
+from lusifer.service.canary import canary_texts
+from lusifer.vectorizer import Vectorizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+NOISE = 2e-6
+"""Alone against in a batch, the int8 graph moves a number by up to 1.5e-7 (the gate's report)."""
+
+
+class Borrowed(Vectorizer):
+    """The shared vectorizer, which a service must not close."""
+
+    def __init__(self, lender: Vectorizer) -> None:
+        super().__init__(lender.bundle, lender.engine)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def texts() -> list[str]:
+    """200 texts in twelve languages, from two words to over the token limit."""
+    sentences = canary_texts()
+    made = [*sentences, *(sentence.split(" ", 3)[0] + f" {n}" for n, sentence in enumerate(sentences))]
+    made += [f"{a} {b}" for a, b in zip(sentences, sentences[1:] + sentences[:1], strict=True)]
+    made += [" ".join(sentences[n : n + 3]) for n in range(40)]
+    made += [" ".join(sentences * (n + 1))[: 600 * (n + 1)] for n in range(16)]
+    assert len(set(made)) == 200
+    return made
+
+
+ASKED: dict[str, Callable[[Sequence[str], str], tuple[str, Any, Callable[[Any], Any]]]] = {
+    "weaviate": lambda texts, model: ("/vectors", {"text": texts[0]}, lambda body: [body["vector"]]),
+    "cohere": lambda texts, model: (
+        "/v2/embed",
+        {"texts": texts, "model": model, "input_type": "search_document"},
+        lambda body: body["embeddings"]["float"],
+    ),
+    "qdrant": lambda texts, model: (
+        "/qdrant",
+        {"inputs": [{"data": t, "data_type": "text", "model": model} for t in texts], "inference": "update"},
+        lambda body: body["embeddings"],
+    ),
+    "openai": lambda texts, model: (
+        "/v1/embeddings",
+        {"input": texts, "model": model, "encoding_format": "base64"},
+        lambda body: [np.frombuffer(base64.b64decode(d["embedding"]), "<f4") for d in body["data"]],
+    ),
+    "tei": lambda texts, model: ("/embed", {"inputs": texts, "truncate": True}, lambda body: body),
+}
+
+
+def test_a_text_has_one_vector_on_every_protocol_alone_in_batches_and_under_load(
+    vectorizer: Vectorizer, start_service: Any, texts: list[str], record_property: Any
+) -> None:
+    service = start_service(Borrowed(vectorizer), cache="off").ready()
+    expected = dict(zip(texts, vectorizer.embed_documents(texts).vectors, strict=True))
+    model = vectorizer.bundle.manifest.name
+    order = random.Random(0)
+    requests: list[tuple[str, list[str]]] = []
+    for protocol in ASKED:
+        shuffled = order.sample(texts, len(texts))
+        # The computation of 200 texts takes seconds: each protocol gets all of them, alone or in batches.
+        while shuffled:
+            size = 1 if protocol == "weaviate" else order.choice([1, 2, 7, 30])
+            requests.append((protocol, shuffled[:size]))
+            shuffled = shuffled[size:]
+    order.shuffle(requests)
+
+    async def ask() -> list[tuple[list[str], NDArray[np.float32]]]:
+        gate = asyncio.Semaphore(40)
+        async with httpx.AsyncClient(base_url=service.url, timeout=600) as http:
+
+            async def one(protocol: str, part: list[str]) -> tuple[list[str], NDArray[np.float32]]:
+                path, body, vectors_of = ASKED[protocol](part, model)
+                async with gate:
+                    answer = await http.post(path, json=body)
+                assert answer.status_code == 200, answer.text
+                return part, np.asarray(vectors_of(answer.json()), dtype=np.float32)
+
+            return await asyncio.gather(*(one(*request) for request in requests))
+
+    worst = 0.0
+    for part, vectors in asyncio.run(ask()):
+        assert vectors.shape == (len(part), vectorizer.dimension)
+        for text, vector in zip(part, vectors, strict=True):
+            worst = max(worst, float(np.abs(vector - expected[text]).max()))
+    record_property("worst_difference", worst)
+    assert worst <= NOISE, f"{len(requests)} requests, worst difference of a number {worst:.1e}"
+
+
+def test_the_canary_passes_on_the_real_model(vectorizer: Vectorizer, start_service: Any) -> None:
+    service = start_service(Borrowed(vectorizer), canary=True).ready()
+    question = {"text": "How do I unpack an archive?", "config": {"task_type": "query"}}
+    answer = httpx.post(f"{service.url}/vectors", json=question)
+    expected = vectorizer.embed_query("How do I unpack an archive?").vector
+    assert np.abs(np.float32(answer.json()["vector"]) - expected).max() <= NOISE
+
+
+def test_openais_client(vectorizer: Vectorizer, start_service: Any) -> None:
+    openai = pytest.importorskip("openai")
+    service = start_service(Borrowed(vectorizer)).ready()
+    model = vectorizer.bundle.manifest.name
+    texts = canary_texts()[:6]
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0) as client:
+        assert [entry.id for entry in client.models.list()] == [model]
+        # The client asks for base64 by itself.
+        answer = client.embeddings.create(model=model, input=texts)
+        found = np.float32([item.embedding for item in answer.data])
+        assert np.abs(found - vectorizer.embed_documents(texts).vectors).max() <= NOISE
+        assert answer.usage.total_tokens == sum(vectorizer.embed_documents(texts).tokens)
+        for asked in (
+            client.embeddings.create(model=f"{model}:query", input=texts[0], encoding_format="float"),
+            client.embeddings.create(model=model, input=texts[0], extra_body={"input_type": "query"}),
+        ):
+            assert (
+                np.abs(np.float32(asked.data[0].embedding) - vectorizer.embed_query(texts[0]).vector).max()
+                <= NOISE
+            )
+        with pytest.raises(openai.NotFoundError, match="not served here"):
+            client.embeddings.create(model="text-embedding-3-small", input="a")
+        with pytest.raises(openai.BadRequestError, match="empty"):
+            client.embeddings.create(model=model, input="")
+
+
+def test_coheres_client(vectorizer: Vectorizer, start_service: Any) -> None:
+    cohere = pytest.importorskip("cohere")
+    service = start_service(Borrowed(vectorizer)).ready()
+    client = cohere.ClientV2(api_key="none", base_url=service.url)
+    texts = canary_texts()[:6]
+    for kind, expected in (
+        ("search_document", vectorizer.embed_documents(texts)),
+        ("search_query", vectorizer.embed_queries(texts)),
+    ):
+        answer = client.embed(
+            texts=texts, model=vectorizer.bundle.manifest.name, input_type=kind, embedding_types=["float"]
+        )
+        assert np.abs(np.float32(answer.embeddings.float_) - expected.vectors).max() <= NOISE
+        assert answer.meta.billed_units.input_tokens == sum(expected.tokens)
+    with pytest.raises(cohere.errors.BadRequestError, match="empty"):
+        client.embed(texts=[""], model="lusifer-small", input_type="search_query", embedding_types=["float"])
+    with pytest.raises(cohere.errors.NotFoundError, match="not served here"):
+        client.embed(texts=["a"], model="embed-v4", input_type="search_query", embedding_types=["float"])
+
+
+def test_whatever_the_schema_allows_or_forbids_is_never_a_server_error(
+    vectorizer: Vectorizer, start_service: Any
+) -> None:
+    """Schemathesis on a real uvicorn, negative data and NUL bytes on; the engine is the fake one."""
+    pytest.importorskip("schemathesis")
+    service = start_service(Vectorizer(vectorizer.bundle, FakeEngine(vectorizer.dimension))).ready()
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json"),
+        *("--mode", "all", "--generation-allow-x00", "true", "--max-examples", "60"),
+        *("--checks", "not_a_server_error,content_type_conformance,response_schema_conformance"),
+        *("--seed", "1", "--generation-database", "none", "--no-color", "--suppress-health-check", "all"),
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    answer = httpx.post(f"{service.url}/vectors", json={"text": "still there"})
+    assert answer.status_code == 200
