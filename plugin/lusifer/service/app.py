@@ -79,7 +79,7 @@ def create_app(
     routes: list[BaseRoute] = [route for protocol in _PROTOCOLS for route in protocol.ROUTES]
     routes += PAGE_ROUTES if settings.page else []
     routes += [
-        get("/metrics", _SERVICE, _metrics, summary="Prometheus metrics"),
+        get("/metrics", _SERVICE, _metrics, summary="Prometheus metrics", media_type="text/plain"),
         get("/openapi.json", _SERVICE, lambda _: Answer(document), summary="This document", public=True),
     ]
     document = openapi_document(routes)

@@ -91,6 +91,7 @@ class Operation:
     body: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
     public: bool = False
+    media_type: str = "application/json"
 
 
 def post(
@@ -126,6 +127,7 @@ def get(
     summary: str,
     answer: type[BaseModel] | None = None,
     public: bool = False,
+    media_type: str = "application/json",
 ) -> Route:
     """A route without a body, answered at once; ``public`` ones need no key."""
 
@@ -134,7 +136,7 @@ def get(
             _identify(request, None)
         return handle(request.app.state.service)
 
-    return _route(path, "GET", Operation(dialect, summary, None, answer, public), work)
+    return _route(path, "GET", Operation(dialect, summary, None, answer, public, media_type), work)
 
 
 def authenticated(request: Request) -> bool:

@@ -68,12 +68,15 @@ def _described(operation: Operation, names: Any) -> dict[str, Any]:
         schema = names[model, "validation"] if model else {"type": "object"}
         return {"application/json": {"schema": schema}}
 
+    answer = content(operation.answer)
+    if operation.media_type != "application/json":
+        answer = {operation.media_type: {"schema": {"type": "string"}}}
     described: dict[str, Any] = {
         "summary": operation.summary,
         "tags": [operation.dialect.name],
         "security": [] if operation.public else [{"key": []}, {}],
         "responses": {
-            "200": {"description": "The answer.", "content": content(operation.answer)},
+            "200": {"description": "The answer.", "content": answer},
             **{status: {"description": text, "content": content(None)} for status, text in _ERRORS.items()},
         },
     }
