@@ -6,9 +6,9 @@ One run on one machine, load generator included:
 
 * ``engine``: the same texts through the engine alone in its best batch, no server.
 * ``alone``: a server that embeds each request by itself in a thread pool, as text2vec-transformers' does.
-* ``single``: our service under many clients that each send one short text (Weaviate's protocol).
+* ``single``: our service, many clients that each send one short text (Weaviate's protocol).
 * ``bulk``: our service under requests of 96 documents of real length (Cohere's protocol).
-* ``query under bulk``: one client with questions while bulk requests saturate the service, against the time of a
+* ``query under bulk``: one client with questions while bulk requests saturate the service, against a
   full batch alone.
 
 Texts are sentences and package descriptions; no text is sent twice, so the cache never helps.
@@ -156,7 +156,7 @@ def is_ready(address: str) -> bool:
 
 
 def serve_alone(port: int) -> None:
-    """The baseline: the same protocol and web server, and each request embedded by itself in a thread pool."""
+    """The baseline: same protocol, same web server, each request embedded by itself in a thread pool."""
     import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -182,7 +182,7 @@ def serve_alone(port: int) -> None:
 class Connection:
     """A keep-alive connection that sends what Weaviate's client sends.
 
-    Not httpx: at 2 ms of processor time for a request the load generator would be a good part of what is measured.
+    Not httpx: at 2 ms of processor time for a request the generator would be much of what is measured.
     """
 
     def __init__(self, address: str) -> None:
@@ -328,17 +328,19 @@ def table(result: dict) -> str:  # type: ignore[type-arg]
     short, long = result["engine short"]["tokens_per_s"], result["engine long"]["tokens_per_s"]
     alone, single, bulk = result["alone"], result["single"], result["bulk"]
     query, step = result["query under bulk"], result["full batch p95_s"]
+    of_short, of_alone = single["tokens_per_s"] / short, single["tokens_per_s"] / alone["tokens_per_s"]
+    clients = result["clients"]
     rows = [
         ("engine alone, short texts", f"{short:,.0f} tokens/s", "100%"),
         (
-            f"each request alone, {result['clients']} clients",
+            f"each request alone, {clients} clients",
             f"{alone['tokens_per_s']:,.0f} tokens/s, p95 {1000 * alone['p95_s']:,.0f} ms",
             f"{alone['tokens_per_s'] / short:.0%}",
         ),
         (
-            f"**service, {result['clients']} clients of single short texts**",
-            f"{single['tokens_per_s']:,.0f} tokens/s, {single['requests_per_s']:,.0f} requests/s, p95 {1000 * single['p95_s']:,.0f} ms",
-            f"{single['tokens_per_s'] / short:.0%}, {single['tokens_per_s'] / alone['tokens_per_s']:.1f} times the row above; engine busy {single['engine_busy']:.0%}",
+            f"**service, {clients} clients of single short texts**",
+            f"{single['tokens_per_s']:,.0f} tokens/s, p95 {1000 * single['p95_s']:,.0f} ms",
+            f"{of_short:.0%}, {of_alone:.1f} times the row above; engine busy {single['engine_busy']:.0%}",
         ),
         ("engine alone, documents", f"{long:,.0f} tokens/s", "100%"),
         (
@@ -358,7 +360,8 @@ def table(result: dict) -> str:  # type: ignore[type-arg]
     name, precision = result["model"]
     lines += [
         "",
-        f"{name} ({precision}), {os.cpu_count()} cores with the load generator on them, {result['seconds']:.0f} s each, {date.today()}. Command: `python benchmarks/service.py`.",
+        f"{name} ({precision}), {os.cpu_count()} cores with the load generator on them, "
+        f"{result['seconds']:.0f} s each, {date.today()}. Command: `python benchmarks/service.py`.",
     ]
     return "\n".join(lines)
 

@@ -16,7 +16,7 @@ from lusifer.cache import DiskCache, MemoryCache
 from lusifer.defaults import cache_directory
 from lusifer.errors import LusiferError, MalformedRequestError
 from lusifer.service.auth import ApiKeys
-from lusifer.service.canary import canary_texts, judge
+from lusifer.service.canary import check
 from lusifer.service.core import EmbeddingService
 from lusifer.service.http import Answer, Dialect, dialect_of, error_response, get
 from lusifer.service.metrics import Metrics
@@ -147,7 +147,7 @@ async def _warm_up(service: EmbeddingService) -> None:
 async def _canary(service: EmbeddingService) -> str | None:
     """Why the model can't be trusted, or None."""
     try:
-        report = judge(await service.embed_uncached(canary_texts(), "document"))
+        report = await check(lambda texts: service.embed_uncached(texts, "document"))
     except LusiferError as error:
         return f"The canary could not be embedded: {error}"
     return None if report.passed else report.reason

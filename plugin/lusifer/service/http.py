@@ -173,10 +173,17 @@ def dialect_of(route: BaseRoute) -> Dialect | None:
 def _route(
     path: str, method: str, operation: Operation, work: Callable[[Request], Awaitable[Answer]]
 ) -> Route:
-    async def endpoint(request: Request) -> Response:
-        return await _answer(request, operation.dialect, work)
+    name = f"{operation.dialect.name} {method} {path}"
 
-    route = Route(path, endpoint, methods=[method], name=f"{operation.dialect.name} {method} {path}")
+    async def endpoint(request: Request) -> Response:
+        with request.app.state.tracer.request(name, request.headers) as span:
+            response = await _answer(request, operation.dialect, work)
+            if span is not None:
+                span.set_attribute("http.response.status_code", response.status_code)
+                span.set_attribute("lusifer.request_id", request.state.request_id)
+            return response
+
+    route = Route(path, endpoint, methods=[method], name=name)
     route.operation = operation  # type: ignore[attr-defined]
     return route
 
