@@ -1,4 +1,4 @@
-"""Writes ``docs/reference/cli.md`` from the commands themselves, so that the page can't say anything else.
+"""Writes the reference of commands and settings from the code, so that the pages can't say anything else.
 
 ::
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "reference" / "cli.md"
+COMMANDS = ROOT / "docs" / "reference" / "cli.md"
+SETTINGS = ROOT / "docs" / "reference" / "settings.md"
 HEAD = """\
 # Command line
 
@@ -31,9 +32,33 @@ for a wrong option; 130 after Ctrl-C.
 """
 
 
-def page() -> str:
-    """The whole page."""
-    sys.path[:0] = [str(ROOT / folder) for folder in ("plugin", "training", "export")]
+SETTINGS_HEAD = """\
+# Settings of the service
+
+<!-- Written by docs/cli.py from the class Settings. Change the class, then run the script. -->
+
+Each can be given in the environment (`LUSIFER_SERVE_PORT=9000`) or in a TOML file (`port = 9000`, named by
+`--config` or `LUSIFER_SERVE_CONFIG`), and the common ones as options of `lusifer serve`. A flag comes before the
+environment, the environment before the file. An unknown name is refused, with the nearest right one.
+
+| setting | default | meaning |
+|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """The page of the service's settings."""
+    from lusifer.service.settings import Settings
+
+    rows = [
+        f"| `{name}` | {'' if field.default in (None, ()) else f'`{field.default}`'} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return SETTINGS_HEAD + "\n".join(rows) + "\n"
+
+
+def commands_page() -> str:
+    """The page of the commands."""
     from lusifer.cli.app import app
     from lusifer_export.cli import export_app
     from lusifer_training.cli import eval_app, train_app
@@ -101,16 +126,16 @@ def _row(parameter: Any, context: Any) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or compare it; the return value is the exit status."""
-    expected = page()
-    if "--check" in arguments:
-        current = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-        if current == expected:
-            return 0
-        sys.stderr.write(f"{PAGE.relative_to(ROOT)} is not current. Run: python docs/cli.py\n")
-        return 1
-    PAGE.write_text(expected, encoding="utf-8")
-    return 0
+    """Write the pages, or compare them; the return value is the exit status."""
+    sys.path[:0] = [str(ROOT / folder) for folder in ("plugin", "training", "export")]
+    status = 0
+    for path, expected in ((COMMANDS, commands_page()), (SETTINGS, settings_page())):
+        if "--check" not in arguments:
+            path.write_text(expected, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != expected:
+            sys.stderr.write(f"{path.relative_to(ROOT)} is not current. Run: python docs/cli.py\n")
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ for command, examples in (
     )
 
 
-app.add_typer(keys_app, name="serve-keys")
+app.add_typer(keys_app, name="keys")
 
 
 @app.callback()

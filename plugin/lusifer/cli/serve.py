@@ -1,4 +1,4 @@
-"""``lusifer serve`` and ``lusifer serve-keys``: the vectorizer service and its API keys."""
+"""``lusifer serve`` and ``lusifer keys``: the vectorizer service and its API keys."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def serve(
     ] = None,
     cache: Annotated[str | None, typer.Option(help="memory, disk or off.  [default: memory]")] = None,
     api_keys_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Ask for the keys of this file; see serve-keys.")
+        Path | None, typer.Option(metavar="FILE", help="Ask for the keys of this file; see keys.")
     ] = None,
     canary: Annotated[
         bool | None,
@@ -98,7 +98,7 @@ keys_app = typer.Typer(
 FileOption = Annotated[Path, typer.Option("--file", metavar="FILE", help="The keys file.")]
 
 
-@keys_app.command("add", epilog="Example: lusifer serve-keys add indexer --tokens-per-minute 60000")
+@keys_app.command("add", epilog="Example: lusifer keys add indexer --tokens-per-minute 60000")
 @guarded
 def add(
     name: Annotated[str, typer.Argument(help="Whose key it is; seen in logs and errors.")],
@@ -112,7 +112,7 @@ def add(
     typer.echo(add_key(file, name, tokens_per_minute=tokens_per_minute, maximum_texts=maximum_texts))
 
 
-@keys_app.command("list", epilog="Example: lusifer serve-keys list --json")
+@keys_app.command("list", epilog="Example: lusifer keys list --json")
 @guarded
 def list_keys(file: FileOption = _DEFAULT_KEYS, as_json: JsonOption = False) -> None:
     """Show the names and limits of all keys."""
@@ -127,7 +127,7 @@ def list_keys(file: FileOption = _DEFAULT_KEYS, as_json: JsonOption = False) -> 
         typer.echo(f"{key['name']}  {limits}".rstrip())
 
 
-@keys_app.command("revoke", epilog="Example: lusifer serve-keys revoke indexer")
+@keys_app.command("revoke", epilog="Example: lusifer keys revoke indexer")
 @guarded
 def revoke(name: Annotated[str, typer.Argument(help="Whose key.")], file: FileOption = _DEFAULT_KEYS) -> None:
     """Remove a key; a running service stops taking it within a second."""

@@ -203,9 +203,7 @@ def revoke_key(path: Path, name: str) -> None:
     keys = read_keys(path)
     kept = [key for key in keys if key.name != name]
     if len(kept) == len(keys):
-        raise SettingsError(
-            f"{path} has no key {name!r}.", next_step="See the names with: lusifer serve-keys list"
-        )
+        raise SettingsError(f"{path} has no key {name!r}.", next_step="See the names with: lusifer keys list")
     _write_keys(path, kept)
 
 
@@ -220,17 +218,17 @@ def read_keys(path: Path) -> list[ApiKey]:
         return [ApiKey(name=name, **fields) for name, fields in tables.items()]
     except FileNotFoundError as error:
         raise SettingsError(
-            f"There is no keys file {path}.", next_step="Make one with: lusifer serve-keys add NAME"
+            f"There is no keys file {path}.", next_step="Make one with: lusifer keys add NAME"
         ) from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"The keys file {path} can't be used: {error}.",
-            next_step="Mend it, or write a new one with: lusifer serve-keys add NAME",
+            next_step="Mend it, or write a new one with: lusifer keys add NAME",
         ) from error
 
 
 def _write_keys(path: Path, keys: list[ApiKey]) -> None:
-    lines = ["# Written by lusifer serve-keys. Only salted hashes: a lost key can't be read back."]
+    lines = ["# Written by lusifer keys. Only salted hashes: a lost key can't be read back."]
     for key in keys:
         lines += ["", f'[keys."{key.name}"]']
         for field, value in key.model_dump(exclude={"name"}, exclude_defaults=True).items():

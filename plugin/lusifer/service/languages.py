@@ -53,7 +53,7 @@ _WORDS = {
         "ro": "de și nu este în a un o pe care cu la să mai ce sunt din pentru am eu ai lui fost",
         "pl": "nie się jest i w na że to co jak do z mam czy tym był dla po tak jego są za",
         "cs": "je se v na to že co jak do jsem s z pro ale byl jsou by tom když po už mi ho si",
-        "fi": "on ja ei se että hän en minä olen mitä oli tämä ovat kun mutta niin voi kuin hyvin joka tai jos vain nyt",
+        "fi": "on ja ei se että hän en minä olen mitä oli tämä ovat kun mutta niin voi kuin hyvin joka tai",
         "tr": "bir ve bu ne için da de çok o ben var değil mi ile nasıl daha kadar gibi onun her",
         "vi": "là của và có không tôi một những được cho anh này với người đã trong bạn nó ở như rất",
         "id": "yang dan di itu tidak ini dengan untuk saya dari adalah apa ada ke dia akan pada kamu bisa",

@@ -72,7 +72,7 @@ def run(settings: Settings) -> None:
     address = f"http://{settings.host}:{listener.getsockname()[1]}"
     _LOG.info("listening", extra={"url": address})
     if settings.host not in _LOOPBACK and settings.api_keys_file is None:
-        _LOG.warning("%s is open to the network and asks for no key: see lusifer serve-keys", address)
+        _LOG.warning("%s is open to the network and asks for no key: see lusifer keys", address)
     try:
         asyncio.run(server.serve(sockets=[listener]))
     except KeyboardInterrupt:  # uvicorn raises the signal again after it has stopped in order

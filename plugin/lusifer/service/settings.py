@@ -77,7 +77,7 @@ class Settings(BaseModel):
     """File of the cache on disk; by default in the user's cache folder."""
 
     api_keys_file: Path | None = None
-    """File of API keys, written by `lusifer serve-keys`; without it no key is asked for."""
+    """File of API keys, written by `lusifer keys`; without it no key is asked for."""
     canary: bool = True
     """Whether known translations must be neighbours at the start and from then on."""
     canary_interval_s: Seconds = 300.0
