@@ -14,6 +14,7 @@ once. A batch that fails is cut in halves until only the row at fault fails.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from lusifer.engines.base import Engine
 
 __all__ = ["BatchReport", "MicroBatcher"]
+
+_LOG = logging.getLogger(__name__)
 
 _SPEED_DECAY = 0.95
 """What a batch counts in the measured speed once the next one is done."""
@@ -68,7 +71,7 @@ class MicroBatcher:
         batch_tokens: Most padded tokens in one batch (a longer single row still goes alone). It bounds how
             long a question waits behind documents.
         maximum_wait_s: Longest time an idle engine waits for company before a batch that is not full.
-        on_batch: Called in the batcher's thread after each batch; must be quick and must not raise.
+        on_batch: Called in the batcher's thread after each batch; must be quick.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class MicroBatcher:
         pad_token_id: int,
         batch_tokens: int,
         maximum_wait_s: float = 0.005,
-        on_batch: Callable[[BatchReport], None] | None = None,
+        on_batch: Callable[[BatchReport], None] = lambda report: None,
     ) -> None:
         self._engine = engine
         self._dimension = dimension
@@ -203,8 +206,10 @@ class MicroBatcher:
                     job.future.set_result(job.vectors)
                 else:
                     job.future.set_exception(error)
-            if self._on_batch is not None:
+            try:
                 self._on_batch(report)
+            except Exception:  # this thread must outlive whatever counts its batches
+                _LOG.exception("the report of a batch failed")
 
     def _compute(self, units: Sequence[Unit]) -> list[NDArray[np.float32] | LusiferError]:
         # An engine that always answers nonsense would otherwise be asked twice for every row of every batch.
