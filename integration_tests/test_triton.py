@@ -1,7 +1,7 @@
 """The engine triton against NVIDIA's own server, as its Python package carries it.
 
-That package has no ONNX backend, so a Python backend of a few lines stands in for it, under the real one's name:
-the repository, the protocol, the scheduling and the errors are the real server's.
+That package has no ONNX backend, so a Python backend of a few lines stands in for it under the real one's
+name. The repository, the protocol, the scheduling and the errors are the real server's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,11 +26,14 @@ from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PACKAGE = "nvidia-pytriton==0.7.0"
 BACKEND = """
-import json, os
-import numpy as np
+import os, sys
+
+# The server starts Python without this environment's packages, and is older than numpy 2.
+sys.path[:0] = {packages}
 import onnxruntime
 import triton_python_backend_utils as pb
 
@@ -69,21 +71,14 @@ instance_group [ {{ kind: KIND_CPU }} ]
 def tritonserver() -> Path:
     """Folder of the unpacked package; downloaded once for a machine."""
     folder = cache_directory() / "tritonserver" / PACKAGE.replace("==", "-")
-    if not (folder / "pytriton").is_dir():
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--target",
-            str(folder),
-            PACKAGE,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # The second for its Python backend, which reads arrays of numpy 2 as empty.
+    for part, package in ((folder, PACKAGE), (folder / "numpy1", "numpy==1.26.4")):
+        if (part / package.partition("==")[0].removeprefix("nvidia-")).is_dir():
+            continue
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(part)]
+        done = subprocess.run([*pip, package], capture_output=True, text=True, check=False)
         if done.returncode:
-            pytest.skip(f"{PACKAGE} can't be installed: {done.stderr.strip()[-300:]}")
+            pytest.skip(f"{package} can't be installed: {done.stderr.strip()[-300:]}")
     return folder
 
 
@@ -102,7 +97,9 @@ def url(
     shutil.copy(stub / "triton_python_backend_stub", backends / "python")
     (backends / "python" / "triton_python_backend_stub").chmod(0o755)
     (backends / "onnxruntime").mkdir()
-    (backends / "onnxruntime" / "model.py").write_text(BACKEND)
+    packages = [str(tritonserver / "numpy1"), *(p for p in sys.path if p.endswith("site-packages"))]
+    backend = BACKEND.replace("{packages}", repr(packages))
+    (backends / "onnxruntime" / "model.py").write_text(backend)
     for name, rows in (("lusifer", 16), ("other", 0)):
         model = root / "models" / name / "1"
         model.mkdir(parents=True)
@@ -116,7 +113,6 @@ def url(
     binary.chmod(0o755)
     ports = [_free_port() for _ in range(3)]
     libraries = [str(tritonserver / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR") or ""]
-    packages = [path for path in sys.path if path.endswith("site-packages")]
     with (root / "log").open("w") as log:
         process = subprocess.Popen(
             [
@@ -128,7 +124,7 @@ def url(
                     for kind, port in zip(("http", "grpc", "metrics"), ports, strict=True)
                 ),
             ],
-            env={**os.environ, "LD_LIBRARY_PATH": ":".join(libraries), "PYTHONPATH": ":".join(packages)},
+            env={**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
@@ -151,7 +147,9 @@ def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     end = time.monotonic() + 120
     while time.monotonic() < end:
         if process.poll() is not None:
-            pytest.skip(f"tritonserver can't run here: {log.read_text()[-800:]}")
+            if "failed to load" in log.read_text():
+                pytest.fail(log.read_text()[-4000:])
+            pytest.skip(f"tritonserver can't run here: {log.read_text()[:8000]}")
         try:
             TritonEngine(address).close()
         except EngineUnavailableError:
