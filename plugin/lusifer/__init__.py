@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lusifer.bundle import Bundle, Manifest
+    from lusifer.choices import LongTextPolicy, Role
     from lusifer.defaults import default_bundle
     from lusifer.engines.base import Engine
     from lusifer.engines.fake import FakeEngine, Faults
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         BundleError,
         BundleNotFoundError,
         BundleSchemaError,
+        CollectionMismatchError,
         DeadlineExceededError,
         EngineBusyError,
         EngineError,
@@ -50,15 +52,17 @@ if TYPE_CHECKING:
         ServiceError,
         SettingsError,
         StorageFullError,
+        StoreBusyError,
         StoreError,
+        StoreUnavailableError,
         TextTooLongError,
         UnauthorizedError,
         UnknownModelError,
     )
     from lusifer.qdrant.embedded import EmbeddedStore
-    from lusifer.store import Document, Hit, Store
+    from lusifer.store import Document, Hit, SearchOptions, Store
     from lusifer.texts import check_text
-    from lusifer.vectorizer import Embedding, Embeddings, LongTextPolicy, Role, Vectorizer
+    from lusifer.vectorizer import Embedding, Embeddings, Vectorizer
 
 __version__ = "0.1.0"
 
@@ -68,6 +72,7 @@ __all__ = [
     "BundleError",
     "BundleNotFoundError",
     "BundleSchemaError",
+    "CollectionMismatchError",
     "DeadlineExceededError",
     "Document",
     "EmbeddedStore",
@@ -99,11 +104,14 @@ __all__ = [
     "RequestTooLargeError",
     "RetryLaterError",
     "Role",
+    "SearchOptions",
     "ServiceError",
     "SettingsError",
     "StorageFullError",
     "Store",
+    "StoreBusyError",
     "StoreError",
+    "StoreUnavailableError",
     "TextTooLongError",
     "UnauthorizedError",
     "UnknownModelError",
@@ -123,10 +131,11 @@ _MODULE_OF = {
     "FakeEngine": "lusifer.engines.fake",
     "Faults": "lusifer.engines.fake",
     "Hit": "lusifer.store",
-    "LongTextPolicy": "lusifer.vectorizer",
+    "LongTextPolicy": "lusifer.choices",
     "Manifest": "lusifer.bundle",
     "OnnxEngine": "lusifer.engines.onnx",
-    "Role": "lusifer.vectorizer",
+    "Role": "lusifer.choices",
+    "SearchOptions": "lusifer.store",
     "Store": "lusifer.store",
     "Vectorizer": "lusifer.vectorizer",
     "check_text": "lusifer.texts",

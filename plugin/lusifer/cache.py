@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from lusifer.vectorizer import LongTextPolicy, Role
+    from lusifer.choices import LongTextPolicy, Role
 
 __all__ = ["DiskCache", "MemoryCache", "VectorCache", "cache_key"]
 

@@ -1,8 +1,8 @@
-"""Documents from JSON lines, CSV, a folder of text files or standard input.
+"""Documents from JSON lines, CSV, Parquet, a folder of text files or standard input.
 
 A record that can't be indexed comes out as a :class:`Rejected` value in its place: the rest goes on, and
-nothing is dropped in silence. Texts are streamed; what stays in memory is a checksum for each document, about
-150 bytes, to notice one id that is used for two texts.
+nothing is dropped in silence. Everything is streamed: memory does not grow with the source. What must be
+remembered, a checksum for each id to notice one that is used for two texts, goes to a temporary file.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ import os
 import sys
 import zlib
 from dataclasses import dataclass
+from datetime import date
+from datetime import time as dt_time
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
 
-from lusifer.errors import InvalidInputError, InvalidTextError
+from lusifer.errors import InvalidInputError, InvalidTextError, MissingExtraError
 from lusifer.lines import MAXIMUM_LINE_BYTES, Line, decode_utf8, read_lines
+from lusifer.seen import SeenIds
 from lusifer.store import Document, check_document
 from lusifer.texts import check_text
 
@@ -31,6 +36,7 @@ __all__ = ["DocumentSource", "Rejected"]
 
 TEXT_SUFFIXES = frozenset({".txt", ".md"})
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_PARQUET_ROWS = 512
 _UNREADABLE = (EOFError, gzip.BadGzipFile, zlib.error, OSError)
 
 
@@ -53,8 +59,8 @@ class DocumentSource:
 
     Args:
         source: A file ``.jsonl``, ``.ndjson``, ``.json`` (one object a line), ``.csv`` or ``.tsv`` (with a
-            header), each also as ``.gz``; a folder, of which the ``.txt`` and ``.md`` files are read, except
-            in hidden folders; or ``-`` for JSON lines on standard input.
+            header), each also as ``.gz``; a file ``.parquet``; a folder, of which the ``.txt`` and ``.md``
+            files are read, except in hidden folders; or ``-`` for JSON lines on standard input.
         text_field: Field or column that holds the text.
         id_field: Field or column that holds the id. Where a record has none, its id is the sha256 of its
             text; in a folder, the id is the file's relative path. All other fields become metadata.
@@ -68,7 +74,7 @@ class DocumentSource:
         self.text_field = text_field
         self.id_field = id_field
         self._position: Callable[[], float | None] = lambda: None
-        self._seen: dict[bytes, bytes] = {}
+        self._seen = SeenIds()
         self._read = self._reader()
 
     @property
@@ -82,7 +88,7 @@ class DocumentSource:
         Raises:
             InvalidInputError: The source as a whole can't be read: wrong columns, no text files.
         """
-        self._seen = {}
+        self._seen.forget()
         for item in self._read():
             yield self._refuse_other_use_of_id(*item) if isinstance(item, tuple) else item
 
@@ -111,10 +117,12 @@ class DocumentSource:
             return lambda: self._file(path, self._json_lines)
         if kind in _SEPARATORS:
             return lambda: self._file(path, lambda file, name: self._csv(file, name, _SEPARATORS[kind]))
+        if kind == ".parquet" and path.suffix.lower() == ".parquet":
+            return lambda: self._file(path, self._parquet)
         raise InvalidInputError(
             f"{path} is of no kind that can be indexed.",
-            next_step="Name a .jsonl or .csv file (.gz too), a folder of .txt or .md files, or - for "
-            "JSON lines on standard input.",
+            next_step="Name a .jsonl or .csv file (.gz too), a .parquet file, a folder of .txt or .md "
+            "files, or - for JSON lines on standard input.",
         )
 
     def _file(
@@ -232,6 +240,34 @@ class DocumentSource:
             )
         return row
 
+    def _parquet(self, file: IO[bytes], name: str) -> Iterator[tuple[str, Document] | Rejected]:
+        try:
+            from pyarrow import ArrowException
+            from pyarrow.parquet import ParquetFile
+        except ImportError as error:
+            raise MissingExtraError(
+                f"Parquet files need pyarrow: {error}.", next_step="Run pip install 'lusifer[parquet]'."
+            ) from error
+        row = 0
+        try:
+            # Without pre-buffering, which would hold a whole row group of every column.
+            table = ParquetFile(file, pre_buffer=False)
+            columns = table.schema_arrow.names
+            if self.text_field not in columns:
+                raise InvalidInputError(
+                    f"{name} has no column {self.text_field!r}; its columns are {', '.join(columns)}.",
+                    next_step="Name the column with the text: --text-field NAME.",
+                )
+            total = max(1, table.metadata.num_rows)
+            self._position = lambda: min(1.0, row / total)
+            for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
+                for fields in batch.to_pylist():
+                    row += 1
+                    plain = {key: _plain(value) for key, value in fields.items() if value is not None}
+                    yield self._document(plain, f"{name} row {row}")
+        except (ArrowException, OSError) as error:
+            yield _unreadable(f"{name} after row {row}", error)
+
     def _folder(self, folder: Path) -> Iterator[tuple[str, Document] | Rejected]:
         total = sum(1 for _ in _text_files(folder))
         if total == 0:
@@ -301,16 +337,25 @@ class DocumentSource:
         return where, document
 
     def _refuse_other_use_of_id(self, where: str, document: Document) -> Document | Rejected:
-        key = hashlib.blake2b(document.id.encode(), digest_size=16).digest()
         content = json.dumps([document.text, document.metadata], ensure_ascii=False, sort_keys=True)
-        checksum = hashlib.blake2b(content.encode(), digest_size=16).digest()
-        if self._seen.setdefault(key, checksum) == checksum:
+        if self._seen.same(document.id, content):
             return document
         return Rejected(
             where,
             f"The id {document.id!r} was used before in this source, with another text or other fields.",
             f"Give each document its own id, or name another field with --id-field (now {self.id_field!r}).",
         )
+
+
+def _plain(value: Any) -> Any:
+    """A Parquet value as JSON has it: dates as ISO 8601, decimals as text, bytes refused later on."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, date | dt_time):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal | UUID) else value
 
 
 def _text_files(folder: Path) -> Iterator[Path]:

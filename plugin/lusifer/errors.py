@@ -30,7 +30,10 @@
         ├── IndexNotFoundError        404
         ├── IndexCorruptError         500
         ├── FingerprintMismatchError  409  vectors of two models would be mixed
+        ├── CollectionMismatchError   409  a collection whose schema can't take our vectors
         ├── IndexLockedError          423  another process holds the index; a retry helps
+        ├── StoreBusyError            429  the database asks to slow down; a retry helps
+        ├── StoreUnavailableError     503  the database does not answer; a retry helps
         └── StorageFullError          507
 """
 
@@ -43,6 +46,7 @@ __all__ = [
     "BundleError",
     "BundleNotFoundError",
     "BundleSchemaError",
+    "CollectionMismatchError",
     "DeadlineExceededError",
     "EngineBusyError",
     "EngineError",
@@ -65,7 +69,9 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "StorageFullError",
+    "StoreBusyError",
     "StoreError",
+    "StoreUnavailableError",
     "TextTooLongError",
     "UnauthorizedError",
     "UnknownModelError",
@@ -249,10 +255,40 @@ class FingerprintMismatchError(StoreError):
     status = 409
 
 
+class CollectionMismatchError(StoreError):
+    """The collection's schema does not fit: another dimension or distance, no named vectors, no module."""
+
+    status = 409
+
+
 class IndexLockedError(StoreError):
     """Another process holds the index."""
 
     status = 423
+    retryable = True
+
+
+class StoreBusyError(StoreError):
+    """The database, or the vectorizer behind it, asks to slow down, and went on asking.
+
+    Args:
+        message: As in :class:`LusiferError`.
+        next_step: As in :class:`LusiferError`.
+        retry_after_s: Seconds after which a retry makes sense.
+    """
+
+    status = 429
+    retryable = True
+
+    def __init__(self, message: str, *, next_step: str, retry_after_s: float) -> None:
+        super().__init__(message, next_step=next_step)
+        self.retry_after_s = retry_after_s
+
+
+class StoreUnavailableError(StoreError):
+    """The database can't be reached, or broke off; what it acknowledged before is kept."""
+
+    status = 503
     retryable = True
 
 

@@ -1,7 +1,9 @@
 """From documents to a filled store, window by window.
 
-After each window everything is on disk, so that an interrupted run loses at most one window of work, and the
-same command goes on from there: documents that are already stored are not embedded again.
+Once a window is written the store keeps it, so that an interrupted run loses at most two windows of work,
+the one being written and the one being embedded. The same command then goes on: the store itself is the
+checkpoint, asked window by window what it already holds, so that no file beside it can be lost, stale or of
+another collection.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import logging
 import signal
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -23,8 +26,10 @@ from lusifer.errors import InvalidInputError, LusiferError, StorageFullError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from numpy.typing import NDArray
+
+    from lusifer.embedder import Embedder
     from lusifer.store import Document, Store
-    from lusifer.vectorizer import Vectorizer
 
 __all__ = ["IndexReport", "index_documents"]
 
@@ -85,21 +90,38 @@ class _Tally:
         if len(self.rejected) < REJECTED_KEPT:
             self.rejected.append(record)
 
+    def add(self, window: _Tally) -> None:
+        self.added += window.added
+        self.unchanged += window.unchanged
+        self.truncated += window.truncated
+        self.tokens += window.tokens
+        self.rejected_count += window.rejected_count
+        self.rejected += window.rejected[: REJECTED_KEPT - len(self.rejected)]
+
+
+@dataclass
+class _Window:
+    """Documents that were embedded and are to be stored together."""
+
+    tally: _Tally = field(default_factory=_Tally)
+    documents: list[Document] = field(default_factory=list)
+    vectors: list[NDArray[np.float32]] = field(default_factory=list)
+
 
 def index_documents(
     documents: Iterable[Document | Rejected],
-    vectorizer: Vectorizer,
+    vectorizer: Embedder,
     store: Store,
     *,
     window: int = 256,
     on_progress: Callable[[IndexReport], None] | None = None,
 ) -> IndexReport:
-    """Embed what the store doesn't hold yet and store it.
+    """Embed what the store doesn't hold yet and store it; one window is written while the next is embedded.
 
     Args:
         documents: Read one window ahead, no further.
         vectorizer: Its model must be the one the store was made for.
-        store: Stays open.
+        store: Stays open; it is written from another thread.
         window: Documents that are embedded and stored together.
         on_progress: Called after each window.
 
@@ -109,7 +131,7 @@ def index_documents(
     Raises:
         StorageFullError: No room; the message says how many documents of this run are safe.
         InvalidInputError: ``window`` is below 1, or the source as a whole can't be read.
-        EngineError: The engine can't run.
+        EngineError: The engine can't run; windows embedded before are stored.
         StoreError: The store can't write.
     """
     if window < 1:
@@ -119,75 +141,95 @@ def index_documents(
     started_s = time.monotonic()
     tally = _Tally()
     items = iter(documents)
+    writing: tuple[Future[None], _Window] | None = None
 
     def report() -> IndexReport:
         fields = {**vars(tally), "rejected": tuple(tally.rejected)}
         return IndexReport(**fields, seconds=time.monotonic() - started_s)
 
-    try:
-        while chunk := list(islice(items, window)):
-            _index_window(chunk, vectorizer, store, tally)
-            logger.info(
-                "Stored so far: %d added, %d unchanged, %d rejected",
-                tally.added,
-                tally.unchanged,
-                tally.rejected_count,
-            )
-            if on_progress is not None:
-                on_progress(report())
-    except KeyboardInterrupt:
-        with _interrupt_held_back():
-            store.flush()
-        return replace(report(), interrupted=True)
-    except StorageFullError as error:
-        raise StorageFullError(
-            f"{error.message} {tally.added} documents of this run are safe in the index.",
-            next_step="Free some space, then run the same command again: it goes on where it stopped.",
-        ) from error
+    def wait() -> None:
+        """Count a window once it is stored, so that no report promises more than the store holds."""
+        nonlocal writing
+        if writing is None:
+            return
+        (future, written), writing = writing, None
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            # Pressed while waiting: the writer's thread knows nothing of it and finishes the window.
+            with _interrupt_held_back():
+                future.result()
+                tally.add(written.tally)
+            raise
+        tally.add(written.tally)
+        logger.info(
+            "Stored so far: %d added, %d unchanged, %d rejected",
+            tally.added,
+            tally.unchanged,
+            tally.rejected_count,
+        )
+        if on_progress is not None:
+            on_progress(report())
+
+    with ThreadPoolExecutor(1, thread_name_prefix="lusifer-writer") as writer:
+        try:
+            try:
+                while chunk := list(islice(items, window)):
+                    # What is being written can't be told from what the store still holds from before.
+                    unsettled = {document.id for document in writing[1].documents} if writing else set()
+                    embedded = _embed_window(chunk, vectorizer, store, unsettled)
+                    wait()
+                    writing = (writer.submit(_write_window, store, embedded), embedded)
+            finally:
+                wait()
+        except KeyboardInterrupt:
+            with _interrupt_held_back():
+                store.flush()
+            return replace(report(), interrupted=True)
+        except StorageFullError as error:
+            raise StorageFullError(
+                f"{error.message} {tally.added} documents of this run are safe in the index.",
+                next_step="Free some space, then run the same command again: it goes on where it stopped.",
+            ) from error
     return report()
 
 
-def _index_window(
-    chunk: list[Document | Rejected], vectorizer: Vectorizer, store: Store, tally: _Tally
-) -> None:
-    # Counted only once the window is stored, so that a report never promises more than the disk holds.
-    window = _Tally()
+def _embed_window(
+    chunk: list[Document | Rejected], vectorizer: Embedder, store: Store, unsettled: set[str]
+) -> _Window:
+    window = _Window()
     fresh: dict[str, Document] = {}
     repeated = 0
     for item in chunk:
         if isinstance(item, Rejected):
-            window.reject(item)
+            window.tally.reject(item)
         else:
             repeated += item.id in fresh
             fresh[item.id] = item
-    stored = store.unchanged(fresh.values())
-    window.unchanged = repeated + len(stored)
+    stored = store.unchanged(document for document in fresh.values() if document.id not in unsettled)
+    window.tally.unchanged = repeated + len(stored)
     wanted = [document for document in fresh.values() if document.id not in stored]
-    kept: list[Document] = []
-    vectors = []
-    texts = (document.text for document in wanted)
+    texts = (store.text_of(document) for document in wanted)
     results = vectorizer.stream(texts, "document", window=max(1, len(wanted)))
     for document, result in zip(wanted, results, strict=True):
         if isinstance(result, InvalidInputError):
-            window.reject(Rejected(f"document {document.id!r}", result.message, result.next_step))
+            where = f"document {document.id!r}"
+            window.tally.reject(Rejected(where, result.message, result.next_step))
         elif isinstance(result, LusiferError):
             raise result
         else:
-            kept.append(document)
-            vectors.append(result.vector)
-            window.tokens += result.tokens
-            window.truncated += result.truncated
-    window.added = len(kept)
-    with _interrupt_held_back():
-        if kept:
-            store.upsert(kept, np.stack(vectors))
-            store.flush()
-        tally.added += window.added
-        tally.unchanged += window.unchanged
-        tally.truncated += window.truncated
-        tally.tokens += window.tokens
-        tally.rejected_count += window.rejected_count
-        tally.rejected += window.rejected[: REJECTED_KEPT - len(tally.rejected)]
+            window.documents.append(document)
+            window.vectors.append(result.vector)
+            window.tally.tokens += result.tokens
+            window.tally.truncated += result.truncated
+    window.tally.added = len(window.documents)
+    return window
+
+
+def _write_window(store: Store, window: _Window) -> None:
+    if window.documents:
+        store.upsert(window.documents, np.stack(window.vectors))
+        store.flush()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["JSON", "Document", "Hit", "Store", "check_document", "content_sha256"]
+__all__ = ["JSON", "Document", "Hit", "SearchOptions", "Store", "check_document", "content_sha256"]
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 """What JSON can hold; lists and dictionaries come back as such."""
@@ -41,9 +41,47 @@ class Hit:
 
     id: str
     score: float
-    """Cosine similarity, -1 to 1, higher is nearer."""
+    """Higher is nearer: cosine similarity, -1 to 1, plus a boost; of a hybrid search, the fused ranks."""
     text: str
     metadata: Mapping[str, JSON]
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What a search does beyond finding the nearest vectors; every store understands all of it or refuses.
+
+    Raises:
+        InvalidInputError: Numbers out of range, or options that contradict each other.
+    """
+
+    where: Mapping[str, JSON] = field(default_factory=dict)
+    """Metadata field (nested ones with dots) to the value it must have, or a list of values it may have.
+    All fields must match."""
+    keywords: str | None = None
+    """Words for a keyword search (BM25) whose ranking is fused with that of the vectors: a hybrid search."""
+    languages: tuple[str, ...] = ()
+    """Languages preferred, or demanded where ``language_boost`` is 0, as they stand in ``language_field``."""
+    language_field: str = "lang"
+    """Metadata field that holds a document's language."""
+    language_boost: float = 0.0
+    """Added to the score of documents in ``languages``; 0 leaves out all others."""
+    group_by: str | None = None
+    """Metadata field of which each value may come at most ``group_size`` times, such as the document that
+    passages belong to."""
+    group_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.group_size < 1:
+            raise InvalidInputError(f"group_size is {self.group_size}.", next_step="Use at least 1.")
+        if not 0 <= self.language_boost <= 1:
+            raise InvalidInputError(
+                f"The language boost is {self.language_boost}, scores lie between -1 and 1.",
+                next_step="Use a number from 0 to 1; 0.05 breaks near ties.",
+            )
+        if self.language_boost and not self.languages:
+            raise InvalidInputError(
+                "A language boost without a language.", next_step="Name the languages to prefer."
+            )
 
 
 @runtime_checkable
@@ -67,6 +105,14 @@ class Store(Protocol):
         """Number of documents."""
         ...
 
+    def count_without_vector(self) -> int:
+        """Number of documents that no search finds because they lack a vector: 0 unless others write too."""
+        ...
+
+    def text_of(self, document: Document) -> str:
+        """The text to embed for a document; a database may join several of its fields."""
+        ...
+
     def unchanged(self, documents: Iterable[Document]) -> set[str]:
         """Ids whose stored text and metadata equal the given ones: embedding them again adds nothing."""
         ...
@@ -80,8 +126,14 @@ class Store(Protocol):
         """
         ...
 
-    def search(self, vector: NDArray[np.float32], limit: int) -> list[Hit]:
-        """The ``limit`` nearest documents to a unit vector ``(D,)``, best first."""
+    def search(
+        self, vector: NDArray[np.float32], limit: int, options: SearchOptions | None = None
+    ) -> list[Hit]:
+        """The ``limit`` nearest documents to a unit vector ``(D,)``, best first.
+
+        Raises:
+            InvalidInputError: The vector or the limit can't be used, or the store can't do what is asked.
+        """
         ...
 
     def flush(self) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
     from lusifer.bundle import Bundle
-    from lusifer.vectorizer import LongTextPolicy, Role
+    from lusifer.choices import LongTextPolicy, Role
 
 __all__ = ["TextTokenizer", "TokenRows"]
 

@@ -10,12 +10,13 @@ A text has one vector: alone, in a batch, in any order.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from lusifer.batches import run_batches
 from lusifer.bundle import Bundle
+from lusifer.choices import LongTextPolicy, Role
 from lusifer.errors import EngineOutputError, InvalidDimensionError, InvalidInputError, LusiferError
 from lusifer.texts import check_text, check_texts
 from lusifer.tokens import TextTokenizer, TokenRows
@@ -28,13 +29,7 @@ if TYPE_CHECKING:
 
     from lusifer.engines.base import Engine
 
-__all__ = ["Embedding", "Embeddings", "LongTextPolicy", "Role", "Vectorizer"]
-
-LongTextPolicy = Literal["truncate", "mean_of_windows", "error"]
-"""What happens to a text over the token limit: cut it and say so, average its windows, or refuse it."""
-
-Role = Literal["query", "document"]
-"""A question, or a text that may answer one. The prompts differ, so the role must never be lost."""
+__all__ = ["Embedding", "Embeddings", "Vectorizer"]
 
 _CHUNK_CHARACTERS = 1_000_000
 """Characters that :meth:`Vectorizer.stream` holds at most before it embeds, whatever the window."""
@@ -144,6 +139,16 @@ class Vectorizer:
         bundle = Bundle.open(default_bundle() if path is None else path, verify=verify)
         engine = OnnxEngine(bundle.model_path, threads=threads)
         return cls(bundle, engine, long_text=long_text, batch_tokens=batch_tokens, dimension=dimension)
+
+    @property
+    def model_name(self) -> str:
+        """The model's name for people."""
+        return self.bundle.manifest.name
+
+    @property
+    def role_prompts(self) -> dict[str, str]:
+        """What is put before a text of each role."""
+        return self.bundle.manifest.role_prompts.model_dump()
 
     @property
     def dimension(self) -> int:

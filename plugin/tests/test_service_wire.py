@@ -17,7 +17,7 @@ from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
     from lusifer.bundle import Bundle
-    from lusifer.vectorizer import Role
+    from lusifer.choices import Role
 
 D = 16
 MODEL = "lusifer-tiny-test"

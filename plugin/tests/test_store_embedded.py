@@ -28,8 +28,9 @@ from lusifer.errors import (
 )
 from lusifer.qdrant import layout
 from lusifer.qdrant.edge import edge_errors, translate
-from lusifer.qdrant.embedded import EmbeddedStore, _operations
+from lusifer.qdrant.embedded import EmbeddedStore
 from lusifer.qdrant.optimize import main, optimize_elsewhere
+from lusifer.qdrant.points import split
 from lusifer.store import Document
 
 if TYPE_CHECKING:
@@ -346,6 +347,7 @@ def test_ctrl_c_goes_through() -> None:
 
 
 def test_operations_are_bounded_by_count_and_bytes() -> None:
-    assert [len(part) for part in _operations([10] * 600)] == [256, 256, 88]
-    assert list(_operations([5_000_000, 5_000_000, 20_000_000, 1])) == [[0], [1], [2], [3]]
-    assert list(_operations([])) == []
+    bounds = {"points": 256, "size_bytes": 8 * 1024**2}
+    assert [len(part) for part in split([10] * 600, **bounds)] == [256, 256, 88]
+    assert list(split([5_000_000, 5_000_000, 20_000_000, 1], **bounds)) == [[0], [1], [2], [3]]
+    assert list(split([], **bounds)) == []

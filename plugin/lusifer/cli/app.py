@@ -16,12 +16,14 @@ import typer
 from lusifer.cli.common import guarded, start_logging
 from lusifer.cli.demo import EXAMPLES as DEMO_EXAMPLES
 from lusifer.cli.demo import demo
+from lusifer.cli.doctor import doctor_app
 from lusifer.cli.embed import EXAMPLES as EMBED_EXAMPLES
 from lusifer.cli.embed import embed
 from lusifer.cli.index import EXAMPLES as INDEX_EXAMPLES
 from lusifer.cli.index import index
 from lusifer.cli.info import EXAMPLES as INFO_EXAMPLES
 from lusifer.cli.info import info
+from lusifer.cli.qdrant import qdrant_app
 from lusifer.cli.search import EXAMPLES as SEARCH_EXAMPLES
 from lusifer.cli.search import search
 from lusifer.cli.serve import EXAMPLES as SERVE_EXAMPLES
@@ -65,6 +67,8 @@ for command, examples in (
 
 
 app.add_typer(keys_app, name="keys")
+app.add_typer(qdrant_app, name="qdrant")
+app.add_typer(doctor_app, name="doctor")
 
 
 @app.callback()

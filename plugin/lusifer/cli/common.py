@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from lusifer.vectorizer import LongTextPolicy, Vectorizer
+    from lusifer.choices import LongTextPolicy
+    from lusifer.vectorizer import Vectorizer
 
 __all__ = [
     "DEFAULT_INDEX",

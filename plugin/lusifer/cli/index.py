@@ -1,4 +1,4 @@
-"""``lusifer index``: documents into a search index."""
+"""``lusifer index``: documents into an index folder, or a collection of Qdrant or Weaviate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lusifer.choices import LongTextPolicy, Ordering
 from lusifer.cli.common import (
     DEFAULT_INDEX,
     EXIT_ERROR,
@@ -16,8 +17,17 @@ from lusifer.cli.common import (
     IndexOption,
     JsonOption,
     console,
-    load_vectorizer,
     write_json,
+)
+from lusifer.cli.targets import (
+    CollectionOption,
+    GrpcOption,
+    QdrantOption,
+    ServiceOption,
+    Target,
+    TenantOption,
+    WeaviateOption,
+    open_embedder,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +40,9 @@ __all__ = ["EXAMPLES", "index", "progress_bar"]
 
 EXAMPLES = (
     "lusifer index articles.jsonl --text-field body --index ./articles",
-    "lusifer index ./notes",
+    "lusifer index ./notes --keywords",
+    "lusifer index articles.parquet --qdrant http://localhost:6333 --collection articles",
+    "lusifer index articles.jsonl --weaviate http://localhost:8080 --collection Articles",
 )
 
 _REJECTED_SHOWN = 10
@@ -41,10 +53,15 @@ def index(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A .jsonl or .csv file (.gz too), a folder of .txt or .md files, or - for JSON lines.",
+            help="A .jsonl or .csv file (.gz too), a .parquet file, a folder of .txt or .md files, or - for "
+            "JSON lines.",
         ),
     ],
     index_path: IndexOption = DEFAULT_INDEX,
+    qdrant: QdrantOption = None,
+    weaviate: WeaviateOption = None,
+    collection: CollectionOption = None,
+    tenant: TenantOption = None,
     text_field: Annotated[str, typer.Option("--text-field", help="Field or column with the text.")] = "text",
     id_field: Annotated[
         str, typer.Option("--id-field", help="Field or column with the id; without one, the text's sha256.")
@@ -52,36 +69,81 @@ def index(
     window: Annotated[
         int, typer.Option("--window", min=1, help="Documents that are embedded and stored together.")
     ] = 256,
+    keywords: Annotated[
+        bool, typer.Option("--keywords", help="Store keywords (BM25) too, for hybrid searches of --index.")
+    ] = False,
+    keyword_language: Annotated[
+        str | None,
+        typer.Option(
+            "--keyword-language",
+            metavar="CODE",
+            help="Stem keywords as in this one language (de, en, …); by default words are kept as they are.",
+        ),
+    ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--no-wait",
+            help="Let Qdrant apply each write before the next; otherwise only the last one of a window.",
+        ),
+    ] = True,
+    ordering: Annotated[
+        Ordering, typer.Option("--ordering", help="Write ordering of a replicated Qdrant collection.")
+    ] = "weak",
+    grpc: GrpcOption = False,
+    dimension: Annotated[
+        int | None,
+        typer.Option("--dimension", min=1, help="Length of the vectors (default: the model's)."),
+    ] = None,
+    long_text: Annotated[
+        LongTextPolicy, typer.Option("--long-text", help="What happens to a text over the token limit.")
+    ] = "truncate",
     bundle: BundleOption = None,
+    service: ServiceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Embed documents and store them; what is stored already is skipped.
 
-    A record that can't be indexed is reported, the rest goes on, and the exit code is 1. After Ctrl-C the
-    same command goes on where it stopped.
+    A record that can't be indexed is reported, the rest goes on, and the exit code is 1. After Ctrl-C, or
+    a crash, the same command goes on where it stopped.
     """
     from lusifer.documents import DocumentSource
     from lusifer.indexing import index_documents
-    from lusifer.qdrant.embedded import EmbeddedStore
+    from lusifer.qdrant.keywords import keyword_options
 
+    target = Target(
+        index_path,
+        qdrant=qdrant,
+        weaviate=weaviate,
+        collection=collection,
+        tenant=tenant,
+        grpc=grpc,
+        wait=wait,
+        ordering=ordering,
+    )
+    chosen = keyword_options(keyword_language) if keywords or keyword_language else None
     documents = DocumentSource(source, text_field=text_field, id_field=id_field)
-    with load_vectorizer(bundle) as vectorizer:
-        model = vectorizer.bundle.manifest.name
-        with EmbeddedStore.open_or_create(
-            index_path, fingerprint=vectorizer.fingerprint, dimension=vectorizer.dimension, model=model
-        ) as store:
-            with progress_bar(documents) as on_progress:
-                report = index_documents(documents, vectorizer, store, window=window, on_progress=on_progress)
-            if report.added and not report.interrupted:
-                store.optimize()
-            count = store.count()
+    with (
+        open_embedder(bundle, service, dimension=dimension, long_text=long_text) as embedder,
+        target.open_or_create(embedder, chosen) as store,
+    ):
+        with progress_bar(documents) as on_progress:
+            report = index_documents(documents, embedder, store, window=window, on_progress=on_progress)
+        if report.added and not report.interrupted:
+            store.optimize()
+        count, lacking = store.count(), store.count_without_vector()
     if as_json:
-        write_json({**report.as_dict(), "index": str(index_path), "count": count})
+        counts = {"count": count, "without_vector": lacking}
+        write_json({**report.as_dict(), "index": target.name, **counts})
     else:
-        _show(report, count, str(index_path))
+        _show(report, count, target.name)
+    if lacking:
+        sys.stderr.write(
+            f"{lacking:,} of {count:,} documents lack a vector, so no search finds them: written by others?\n"
+        )
     if report.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
-    if report.rejected_count:
+    if report.rejected_count or lacking:
         raise typer.Exit(EXIT_ERROR)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,18 +13,31 @@ from lusifer.cli.common import (
     BundleOption,
     IndexOption,
     JsonOption,
-    load_vectorizer,
     write_json,
 )
+from lusifer.cli.targets import (
+    CollectionOption,
+    GrpcOption,
+    QdrantOption,
+    ServiceOption,
+    Target,
+    TenantOption,
+    WeaviateOption,
+    open_embedder,
+)
+from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from lusifer.store import Hit
+    from pathlib import Path
+
+    from lusifer.store import JSON, Hit
 
 __all__ = ["EXAMPLES", "search"]
 
 EXAMPLES = (
     'lusifer search "Wo kann ich Fotos bearbeiten?" --index ./articles',
     'lusifer search --json --limit 3 "写真を編集する"',
+    'lusifer search "Bildbearbeitung" --qdrant http://localhost:6333 --collection articles --where lang=en',
 )
 
 _CHARACTERS_SHOWN = 160
@@ -32,32 +46,101 @@ _CHARACTERS_SHOWN = 160
 def search(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to look for, in any language.")],
     index_path: IndexOption = DEFAULT_INDEX,
+    qdrant: QdrantOption = None,
+    weaviate: WeaviateOption = None,
+    collection: CollectionOption = None,
+    tenant: TenantOption = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Number of hits.")] = 10,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="FIELD=VALUE",
+            help="Only documents whose metadata field has this value; FIELD:=JSON compares with a number, "
+            "true or a list. May be given several times.",
+        ),
+    ] = None,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Search the question's words too, and fuse both rankings.")
+    ] = False,
+    language: Annotated[
+        list[str] | None,
+        typer.Option("--language", metavar="CODE", help="Only documents in this language, or see --boost."),
+    ] = None,
+    boost: Annotated[
+        float,
+        typer.Option("--boost", min=0, max=1, help="Prefer the languages by this much, don't demand them."),
+    ] = 0.0,
+    language_field: Annotated[
+        str, typer.Option("--language-field", help="Metadata field with the document's language.")
+    ] = "lang",
+    group_by: Annotated[
+        str | None,
+        typer.Option("--group-by", metavar="FIELD", help="At most --group-size hits for each value."),
+    ] = None,
+    group_size: Annotated[int, typer.Option("--group-size", min=1, help="Hits of a group.")] = 1,
+    grpc: GrpcOption = False,
     bundle: BundleOption = None,
+    service: ServiceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the documents that answer a question, best first.
 
     With --json every hit is one line: rank, id, score (cosine similarity), text, metadata.
     """
-    from lusifer.bundle import Bundle
-    from lusifer.defaults import default_bundle
-    from lusifer.qdrant.embedded import EmbeddedStore
-    from lusifer.qdrant.layout import read_index
+    from lusifer.store import SearchOptions
 
-    # Both are looked at before the model is loaded: a wrong path should not take seconds to be told.
-    read_index(index_path)
-    path = default_bundle() if bundle is None else bundle
-    fingerprint = Bundle.open(path, verify=False).manifest.fingerprint
-    with (
-        EmbeddedStore.open(index_path, fingerprint) as store,
-        load_vectorizer(path, dimension=store.dimension) as vectorizer,
-    ):
-        hits = store.search(vectorizer.embed_query(question).vector, limit)
+    target = Target(
+        index_path, qdrant=qdrant, weaviate=weaviate, collection=collection, tenant=tenant, grpc=grpc
+    )
+    options = SearchOptions(
+        where=dict(map(_parse_where, where or [])),
+        keywords=question if hybrid else None,
+        languages=tuple(language or ()),
+        language_field=language_field,
+        language_boost=boost,
+        group_by=group_by,
+        group_size=group_size,
+    )
+    dimension = _local_dimension(target, bundle) if service is None else None
+    with open_embedder(bundle, service, dimension=dimension) as embedder, target.open(embedder) as store:
+        hits = store.search(embedder.embed_query(question).vector, limit, options)
     for rank, hit in enumerate(hits, start=1):
         _show(rank, hit, as_json=as_json)
     if not hits and not as_json:
-        sys.stderr.write(f"The index {index_path} is empty.\n")
+        sys.stderr.write(f"Nothing found in {target.name}.\n")
+
+
+def _local_dimension(target: Target, bundle: Path | None) -> int | None:
+    """Look at an index folder before the model is loaded: a wrong path should not take seconds to be told."""
+    if target.folder is None:
+        return None
+    from lusifer.bundle import Bundle
+    from lusifer.defaults import default_bundle
+    from lusifer.qdrant.layout import check_fingerprint, read_index
+
+    index = read_index(target.folder)
+    path = default_bundle() if bundle is None else bundle
+    check_fingerprint(target.folder, index, Bundle.open(path, verify=False).manifest.fingerprint)
+    return index.dimension
+
+
+def _parse_where(condition: str) -> tuple[str, JSON]:
+    field, separator, value = condition.partition("=")
+    if not separator or not field.rstrip(":"):
+        raise InvalidInputError(
+            f"--where {condition!r} is no condition.", next_step="Write FIELD=VALUE or FIELD:=JSON."
+        )
+    if not field.endswith(":"):
+        return field, value
+    try:
+        parsed: JSON = json.loads(value)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"--where {condition!r}: {value!r} is not JSON: {error}.",
+            next_step='Write a number, true, or a list such as ["de","fr"].',
+        ) from error
+    return field[:-1], parsed
 
 
 def _show(rank: int, hit: Hit, *, as_json: bool) -> None:

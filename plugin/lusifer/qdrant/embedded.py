@@ -12,24 +12,24 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lusifer.errors import (
-    FingerprintMismatchError,
     IndexCorruptError,
     InvalidDimensionError,
-    InvalidInputError,
     StoreError,
 )
 from lusifer.qdrant.edge import edge_errors, import_edge
+from lusifer.qdrant.filters import build_filter, language_condition
 from lusifer.qdrant.layout import (
     FolderLock,
     IndexFile,
     allocated_bytes,
+    check_fingerprint,
     clear_leftovers,
     free_space_or_raise,
     read_flushed,
@@ -38,18 +38,28 @@ from lusifer.qdrant.layout import (
     write_index,
 )
 from lusifer.qdrant.optimize import optimize_elsewhere
-from lusifer.store import Document, Hit, check_document, content_sha256
+from lusifer.qdrant.points import (
+    KEYWORD_VECTOR,
+    check_rows,
+    hit_of,
+    payload_bytes,
+    payload_of,
+    point_id,
+    split,
+)
+from lusifer.qdrant.queries import RRF_K, candidates, check_search
+from lusifer.store import SearchOptions, content_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
 
-__all__ = ["EmbeddedStore"]
+    from lusifer.qdrant.keywords import KeywordOptions
+    from lusifer.store import Document, Hit
 
-_NAMESPACE = uuid.UUID("5b0b5a0e-6d0c-5d4e-9f1c-6c7573696665")
-"""Point ids are uuid5(this, document id): the engine takes only numbers and UUIDs. Never change it."""
+__all__ = ["EmbeddedStore"]
 
 _SEARCH_EF = 256
 """Candidates an optimised index keeps while searching; no effect before ``optimize()``. Measured on 8,000
@@ -69,9 +79,18 @@ class EmbeddedStore:
         self._lock = lock
         self._shard: Any = shard
         self._edge = import_edge()
+        self._bm25 = _bm25(self._edge, index.keywords) if index.keywords else None
 
     @classmethod
-    def create(cls, path: Path | str, *, fingerprint: str, dimension: int, model: str) -> EmbeddedStore:
+    def create(
+        cls,
+        path: Path | str,
+        *,
+        fingerprint: str,
+        dimension: int,
+        model: str,
+        keywords: KeywordOptions | None = None,
+    ) -> EmbeddedStore:
         """Make an empty index; a creation that was killed half-way is begun anew.
 
         Args:
@@ -79,6 +98,7 @@ class EmbeddedStore:
             fingerprint: Identity of the model, from its bundle.
             dimension: Length D of the vectors.
             model: The model's name for people.
+            keywords: Store a BM25 vector too, for hybrid searches.
 
         Raises:
             StoreError: The folder already holds an index or other files.
@@ -88,7 +108,7 @@ class EmbeddedStore:
         """
         path = Path(path)
         edge = import_edge()
-        index = IndexFile(fingerprint=fingerprint, dimension=dimension, model=model)
+        index = IndexFile(fingerprint=fingerprint, dimension=dimension, model=model, keywords=keywords)
         with edge_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(path)
@@ -101,12 +121,14 @@ class EmbeddedStore:
             with edge_errors(path):
                 clear_leftovers(path)
                 _remove_empty_shard(path, edge)
+                sparse = edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)
                 config = edge.EdgeConfig(
                     vectors={
                         index.vector_name: edge.EdgeVectorParams(
                             size=dimension, distance=edge.Distance.Cosine
                         )
-                    }
+                    },
+                    sparse_vectors={KEYWORD_VECTOR: sparse} if keywords else None,
                 )
                 edge.EdgeShard.create(str(path / "shard.partial"), config).close()
                 (path / "shard.partial").rename(path / "shard")
@@ -135,7 +157,7 @@ class EmbeddedStore:
         path = Path(path)
         edge = import_edge()
         index = read_index(path)
-        _check_fingerprint(path, index, fingerprint)
+        check_fingerprint(path, index, fingerprint)
         # The engine opens a shard without segments as an empty one: every document gone, and no error.
         segments = path / "shard" / "segments"
         if not segments.is_dir() or not any(segments.iterdir()):
@@ -155,18 +177,28 @@ class EmbeddedStore:
 
     @classmethod
     def open_or_create(
-        cls, path: Path | str, *, fingerprint: str, dimension: int, model: str
+        cls,
+        path: Path | str,
+        *,
+        fingerprint: str,
+        dimension: int,
+        model: str,
+        keywords: KeywordOptions | None = None,
     ) -> EmbeddedStore:
         """Open the index at ``path``, or make it; raises as the two do.
+
+        Where there is an index, its own ``keywords`` stay as they are.
 
         Raises:
             InvalidDimensionError: The index is of the same model but of another Matryoshka dimension.
         """
         path = Path(path)
         if not (path / "index.json").exists():
-            return cls.create(path, fingerprint=fingerprint, dimension=dimension, model=model)
+            return cls.create(
+                path, fingerprint=fingerprint, dimension=dimension, model=model, keywords=keywords
+            )
         index = read_index(path)
-        _check_fingerprint(path, index, fingerprint)
+        check_fingerprint(path, index, fingerprint)
         if index.dimension != dimension:
             raise InvalidDimensionError(
                 f"The index {path} has dimension {index.dimension}, {dimension} was asked for.",
@@ -189,12 +221,23 @@ class EmbeddedStore:
         with edge_errors(self.path):
             return int(self._open_shard().count(self._edge.CountRequest(exact=True)))
 
+    def count_without_vector(self) -> int:
+        """Number of documents that lack a vector; always 0 unless the shard was written by others."""
+        edge = self._edge
+        lacking = edge.Filter(must_not=[edge.HasVectorCondition(self.index.vector_name)])
+        with edge_errors(self.path):
+            return int(self._open_shard().count(edge.CountRequest(exact=True, filter=lacking)))
+
+    def text_of(self, document: Document) -> str:
+        """The document's text as it is."""
+        return document.text
+
     def unchanged(self, documents: Iterable[Document]) -> set[str]:
         """Ids whose stored text and metadata equal the given ones."""
         shard, known = self._open_shard(), list(documents)
         same: set[str] = set()
         for start in range(0, len(known), 1024):
-            by_point = {_point_id(document.id): document for document in known[start : start + 1024]}
+            by_point = {point_id(document.id): document for document in known[start : start + 1024]}
             with edge_errors(self.path):
                 records = shard.retrieve(list(by_point), ["sha256"], False)
             for record in records:
@@ -213,58 +256,52 @@ class EmbeddedStore:
             StoreError: The engine failed.
         """
         shard = self._open_shard()
-        self._check_vectors(vectors, rows=len(documents))
-        for document in documents:
-            check_document(document)
-        payloads = [
-            {
-                "id": document.id,
-                "text": document.text,
-                "metadata": document.metadata,
-                "sha256": content_sha256(document),
-            }
-            for document in documents
-        ]
-        sizes = [len(json.dumps(payload, ensure_ascii=False).encode()) for payload in payloads]
-        # Written twice, to log and storage. The log spends up to 9 bytes on a number, the storage 4;
+        check_rows(len(documents), vectors, self.dimension, f"the index {self.path}")
+        payloads = [payload_of(document) for document in documents]
+        sizes = [payload_bytes(payload) for payload in payloads]
+        # Written twice, to log and storage; keywords take as much as the text
+        # again. The log spends up to 9 bytes on a number, the storage 4;
         # 512 bytes a point cover ids, names and trackers.
-        needed_bytes = 2 * sum(sizes) + len(documents) * (13 * self.dimension + 512)
+        copies = 3 if self.index.keywords else 2
+        needed_bytes = copies * sum(sizes) + len(documents) * (13 * self.dimension + 512)
         free_space_or_raise(self.path, needed_bytes, f"Writing {len(documents)} documents")
-        for part in _operations(sizes):
+        for part in split(sizes, points=_POINTS_PER_OPERATION, size_bytes=_BYTES_PER_OPERATION):
             points = [
                 self._edge.Point(
-                    _point_id(documents[i].id), {self.index.vector_name: vectors[i].tolist()}, payloads[i]
+                    point_id(documents[i].id), self._vectors(documents[i], vectors[i]), payloads[i]
                 )
                 for i in part
             ]
             with edge_errors(self.path):
                 shard.update(self._edge.UpdateOperation.upsert_points(points))
 
-    def search(self, vector: NDArray[np.float32], limit: int) -> list[Hit]:
-        """The ``limit`` nearest documents to a vector ``(D,)``, best first.
+    def search(
+        self, vector: NDArray[np.float32], limit: int, options: SearchOptions | None = None
+    ) -> list[Hit]:
+        """The ``limit`` nearest documents to a vector ``(D,)``, best first; see :class:`SearchOptions`.
 
         Raises:
             InvalidDimensionError: The vector has another dimension than the index.
-            InvalidInputError: The vector holds NaN or infinity, or ``limit`` is below 1.
+            InvalidInputError: The vector holds NaN or infinity, ``limit`` is below 1, or an option can't be
+                used.
             IndexCorruptError: The index holds documents and the engine finds none, or not their payload.
         """
         shard = self._open_shard()
-        if limit < 1:
-            raise InvalidInputError(f"The limit is {limit}.", next_step="Ask for at least 1 hit.")
-        self._check_vectors(np.asarray(vector)[None], rows=1)
-        query = self._edge.Query.Nearest(np.asarray(vector).tolist(), self.index.vector_name)
+        options = options or SearchOptions()
+        check_search(
+            vector,
+            limit,
+            options,
+            dimension=self.dimension,
+            keywords=self.index.keywords,
+            where=f"The index {self.path}",
+        )
+        if options.group_by is not None:
+            return self._search_groups(vector, limit, options)
         with edge_errors(self.path):
-            params = self._edge.SearchParams(hnsw_ef=max(_SEARCH_EF, 2 * limit))
-            request = self._edge.QueryRequest(limit=limit, query=query, with_payload=True, params=params)
-            found = shard.query(request)
-        try:
-            hits = [
-                Hit(point.payload["id"], float(point.score), point.payload["text"], point.payload["metadata"])
-                for point in found
-            ]
-        except (KeyError, TypeError) as error:
-            raise _damaged(self.path, f"a hit lacks {error}") from error
-        if not hits and (documents := self.count()):
+            found = shard.query(self._request(vector, limit, options))
+        hits = [hit_of(point.payload, float(point.score), f"the index {self.path}") for point in found]
+        if not hits and not options.where and not options.languages and (documents := self.count()):
             raise _damaged(self.path, f"a search finds none of its {documents} documents")
         return hits
 
@@ -323,23 +360,73 @@ class EmbeddedStore:
             raise StoreError(f"The index {self.path} is closed.", next_step="Open it again.")
         return self._shard
 
-    def _check_vectors(self, vectors: NDArray[np.float32], *, rows: int) -> None:
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
-            raise InvalidDimensionError(
-                f"Vectors have shape {vectors.shape}, the index {self.path} takes (N, {self.dimension}).",
-                next_step=f"Embed with dimension {self.dimension}, or index into a new folder.",
+    def _vectors(self, document: Document, vector: NDArray[np.float32]) -> dict[str, Any]:
+        vectors: dict[str, Any] = {self.index.vector_name: vector.tolist()}
+        if self._bm25 is not None:
+            vectors[KEYWORD_VECTOR] = self._bm25.embed_document(document.text)
+        return vectors
+
+    def _request(self, vector: NDArray[np.float32], limit: int, options: SearchOptions) -> Any:
+        """The same search as :func:`lusifer.qdrant.queries.query_arguments`, in the engine's words."""
+        edge = self._edge
+        wanted = build_filter(edge, options)
+        nearest = edge.Query.Nearest(np.asarray(vector).tolist(), self.index.vector_name)
+        params = edge.SearchParams(hnsw_ef=max(_SEARCH_EF, 2 * limit))
+        depth = candidates(limit)
+        near = edge.Prefetch(limit=depth, query=nearest, filter=wanted, params=params)
+        if options.keywords is not None and self._bm25 is not None:
+            words = edge.Query.Nearest(self._bm25.embed_query(options.keywords), KEYWORD_VECTOR)
+            return edge.QueryRequest(
+                limit=limit,
+                prefetches=[near, edge.Prefetch(limit=depth, query=words, filter=wanted)],
+                query=edge.Fusion.Rrf(k=RRF_K),
+                with_payload=True,
             )
-        if len(vectors) != rows:
-            raise InvalidInputError(
-                f"Got {rows} documents and {len(vectors)} vectors.",
-                next_step="Give one vector for each document.",
+        if options.language_boost:
+            expression = edge.Expression
+            bonus = expression.Mult(
+                [
+                    expression.Constant(options.language_boost),
+                    expression.Condition(language_condition(edge, options)),
+                ]
             )
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        if not np.isfinite(norms).all() or (norms == 0).any():
-            bad = int(np.flatnonzero(~np.isfinite(norms) | (norms == 0))[0])
-            raise InvalidInputError(
-                f"Vector {bad} of {rows} is zero or holds NaN or infinity.", next_step="Embed the text again."
-            )
+            formula = edge.Formula(expression.Sum([expression.Variable("$score"), bonus]))
+            return edge.QueryRequest(limit=limit, prefetches=[near], query=formula, with_payload=True)
+        return edge.QueryRequest(limit=limit, query=nearest, filter=wanted, with_payload=True, params=params)
+
+    def _search_groups(self, vector: NDArray[np.float32], limit: int, options: SearchOptions) -> list[Hit]:
+        """The engine has no groups: look deeper until there are enough, or nothing more is found."""
+        field, ungrouped = str(options.group_by), replace(options, group_by=None)
+        total = self.count()
+        depth = limit * options.group_size * 4
+        while True:
+            hits = self.search(vector, min(depth, max(1, total)), ungrouped)
+            groups: dict[str, list[Hit]] = {}
+            for hit in hits:
+                value = hit.metadata.get(field)
+                # As a server does: a document without the field belongs to no group.
+                if isinstance(value, str | int):
+                    group = groups.setdefault(json.dumps(value), [])
+                    if len(group) < options.group_size:
+                        group.append(hit)
+            best = list(groups.values())[:limit]
+            full = len(best) == limit and all(len(group) == options.group_size for group in best)
+            if full or len(hits) < depth:
+                return [hit for group in best for hit in group]
+            depth *= 4
+
+
+def _bm25(edge: Any, keywords: KeywordOptions) -> Any:
+    """The engine's own BM25, with the options that a server gets from :meth:`KeywordOptions.bm25`."""
+    if keywords.language is not None:
+        return edge.Bm25(edge.Bm25Config(language=keywords.language))
+    return edge.Bm25(
+        edge.Bm25Config(
+            tokenizer=edge.TokenizerType.Multilingual,
+            stemmer=edge.DisabledStemmer(),
+            stopwords=edge.StopwordsSet(),
+        )
+    )
 
 
 def _damaged(path: Path, what: str) -> IndexCorruptError:
@@ -347,34 +434,6 @@ def _damaged(path: Path, what: str) -> IndexCorruptError:
         f"The index {path} is damaged: {what}.",
         next_step="Restore the folder from a copy, or index again into a new folder.",
     )
-
-
-def _point_id(document_id: str) -> str:
-    return str(uuid.uuid5(_NAMESPACE, document_id))
-
-
-def _operations(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Indices of documents in operations that fit the log, in order."""
-    part: list[int] = []
-    part_bytes = 0
-    for index, size_bytes in enumerate(sizes):
-        if part and (len(part) == _POINTS_PER_OPERATION or part_bytes + size_bytes > _BYTES_PER_OPERATION):
-            yield part
-            part, part_bytes = [], 0
-        part.append(index)
-        part_bytes += size_bytes
-    if part:
-        yield part
-
-
-def _check_fingerprint(path: Path, index: IndexFile, fingerprint: str | None) -> None:
-    if fingerprint is not None and fingerprint != index.fingerprint:
-        raise FingerprintMismatchError(
-            f"The index {path} holds vectors of {index.model} ({index.fingerprint}), the bundle in use is "
-            f"{fingerprint}.",
-            next_step="Use the bundle it was made with, or re-index into a new folder: "
-            "lusifer index FILE --index NEW_FOLDER",
-        )
 
 
 def _remove_empty_shard(path: Path, edge: Any) -> None:

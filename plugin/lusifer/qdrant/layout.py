@@ -19,13 +19,30 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lusifer.errors import IndexCorruptError, IndexNotFoundError, StorageFullError, StoreError
+from lusifer.errors import (
+    FingerprintMismatchError,
+    IndexCorruptError,
+    IndexNotFoundError,
+    StorageFullError,
+    StoreError,
+)
 from lusifer.qdrant.edge import locked
+from lusifer.qdrant.keywords import KeywordOptions  # noqa: TC001  (pydantic needs it at run time)
+from lusifer.qdrant.points import VECTOR_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["MARGIN_BYTES", "FolderLock", "IndexFile", "free_space_or_raise", "read_index", "write_index"]
+__all__ = [
+    "MARGIN_BYTES",
+    "FolderLock",
+    "IndexFile",
+    "check_fingerprint",
+    "free_space_or_raise",
+    "read_index",
+    "write_file",
+    "write_index",
+]
 
 INDEX_SCHEMA_VERSION = 1
 MARGIN_BYTES = 128 * 1024**2
@@ -46,7 +63,9 @@ class IndexFile(BaseModel):
     dimension: Annotated[int, Field(gt=0)]
     model: str
     """The model's name for people."""
-    vector_name: Annotated[str, Field(min_length=1)] = "lusifer"
+    vector_name: Annotated[str, Field(min_length=1)] = VECTOR_NAME
+    keywords: KeywordOptions | None = None
+    """Set where documents carry a BM25 vector too."""
 
 
 class FolderLock:
@@ -119,14 +138,29 @@ def read_index(path: Path) -> IndexFile:
         ) from error
 
 
+def check_fingerprint(path: Path, index: IndexFile, fingerprint: str | None) -> None:
+    """Refuse an index of another model; None skips the comparison.
+
+    Raises:
+        FingerprintMismatchError: It is of another one.
+    """
+    if fingerprint is not None and fingerprint != index.fingerprint:
+        raise FingerprintMismatchError(
+            f"The index {path} holds vectors of {index.model} ({index.fingerprint}), the bundle in use is "
+            f"{fingerprint}.",
+            next_step="Use the bundle it was made with, or re-index into a new folder: "
+            "lusifer index FILE --index NEW_FOLDER",
+        )
+
+
 def write_index(path: Path, index: IndexFile) -> None:
     """Write ``index.json``: from here on the folder is an index."""
-    _write(path, "index.json", index.model_dump_json(indent=2))
+    write_file(path, "index.json", index.model_dump_json(indent=2))
 
 
 def write_flushed(path: Path, documents: int) -> None:
     """Note how many documents a flush saw."""
-    _write(path, "flushed.json", json.dumps({"documents": documents}))
+    write_file(path, "flushed.json", json.dumps({"documents": documents}))
 
 
 def read_flushed(path: Path) -> int:
@@ -149,7 +183,7 @@ def read_flushed(path: Path) -> int:
         ) from error
 
 
-def _write(path: Path, name: str, text: str) -> None:
+def write_file(path: Path, name: str, text: str) -> None:
     """Write a file whole or not at all, and make it survive a power cut."""
     partial = path / f"{name}.partial"
     with partial.open("w", encoding="utf-8") as file:

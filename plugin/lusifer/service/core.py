@@ -20,6 +20,7 @@ import numpy as np
 from lusifer.batches import UNIT_NORM_TOLERANCE
 from lusifer.batching import BatchReport, MicroBatcher
 from lusifer.cache import VectorCache, cache_key
+from lusifer.choices import LongTextPolicy, Role
 from lusifer.errors import (
     DeadlineExceededError,
     EngineOutputError,
@@ -32,7 +33,7 @@ from lusifer.errors import (
 from lusifer.service.admission import Admission, estimate_tokens
 from lusifer.service.auth import TokenRate
 from lusifer.texts import check_texts
-from lusifer.vectorizer import Embedding, Embeddings, LongTextPolicy, Role
+from lusifer.vectorizer import Embedding, Embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -152,9 +153,11 @@ class EmbeddingService:
             self.vectorizer.close()
 
     def accepted_models(self) -> tuple[str, ...]:
-        """Names a request may give: the manifest's first, then the operator's aliases."""
-        name = (self.vectorizer.bundle.manifest.name,) if self.vectorizer else ()
-        return (*name, *self.settings.model_aliases)
+        """Names a request may give: the manifest's, ``lusifer/`` and that name, the operator's aliases."""
+        if self.vectorizer is None:
+            return self.settings.model_aliases
+        name = self.vectorizer.model_name
+        return (name, f"lusifer/{name}", *self.settings.model_aliases)
 
     def check_model(self, model: str | None) -> None:
         """Refuse a model that is not served; no name means ours.

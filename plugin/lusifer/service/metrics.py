@@ -25,8 +25,8 @@ from lusifer.service.languages import language_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lusifer.choices import Role
     from lusifer.lanes import Lane
-    from lusifer.vectorizer import Role
 
 __all__ = ["Metrics", "Rejection", "Stage"]
 

@@ -17,8 +17,8 @@ from lusifer.errors import InvalidInputError, LusiferError, OverloadedError, Req
 from lusifer.service.http import Answer, Dialect, post
 
 if TYPE_CHECKING:
+    from lusifer.choices import LongTextPolicy, Role
     from lusifer.service.core import Caller, EmbeddingService
-    from lusifer.vectorizer import LongTextPolicy, Role
 
 __all__ = ["DIALECT", "ROUTES"]
 

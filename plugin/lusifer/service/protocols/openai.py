@@ -16,8 +16,8 @@ from lusifer.errors import InvalidInputError, LusiferError, RequestTooLargeError
 from lusifer.service.http import Answer, Dialect, get, post
 
 if TYPE_CHECKING:
+    from lusifer.choices import Role
     from lusifer.service.core import Caller, EmbeddingService
-    from lusifer.vectorizer import Role
 
 __all__ = ["DIALECT", "ROUTES"]
 

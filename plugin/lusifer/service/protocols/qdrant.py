@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lusifer.choices import LongTextPolicy, Role
     from lusifer.service.core import Caller, EmbeddingService
-    from lusifer.vectorizer import LongTextPolicy, Role
 
 __all__ = ["DIALECT", "ROUTES"]
 

@@ -11,8 +11,8 @@ from lusifer.errors import InvalidInputError, LusiferError, NotReadyError
 from lusifer.service.http import Answer, Dialect, get, post
 
 if TYPE_CHECKING:
+    from lusifer.choices import LongTextPolicy, Role
     from lusifer.service.core import Caller, EmbeddingService
-    from lusifer.vectorizer import LongTextPolicy, Role
 
 __all__ = ["DIALECT", "ROUTES"]
 

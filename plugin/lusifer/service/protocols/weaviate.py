@@ -15,8 +15,8 @@ from lusifer.errors import LusiferError, MalformedRequestError, NotReadyError, O
 from lusifer.service.http import Answer, Dialect, get, post
 
 if TYPE_CHECKING:
+    from lusifer.choices import Role
     from lusifer.service.core import Caller, EmbeddingService
-    from lusifer.vectorizer import Role
 
 __all__ = ["DIALECT", "ROUTES"]
 
@@ -97,6 +97,7 @@ def _meta(service: EmbeddingService) -> Answer:
             "fingerprint": manifest.fingerprint,
             "dimension": manifest.dimension,
             "dimensions": list(manifest.matryoshka_dimensions),
+            "role_prompts": manifest.role_prompts.model_dump(),
             "maximum_tokens": manifest.maximum_tokens,
             "long_text": vectorizer.long_text,
             "engine": vectorizer.engine.name,

@@ -1,0 +1,98 @@
+"""``lusifer doctor``: what is wrong with a database's setup, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lusifer.cli.common import EXIT_ERROR, BundleOption, JsonOption, guarded, write_json
+from lusifer.cli.targets import CollectionOption, GrpcOption, ServiceOption, TenantOption
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lusifer.findings import Finding
+
+__all__ = ["doctor_app", "show_findings"]
+
+doctor_app = typer.Typer(help="Find out why a database does not embed or find.", no_args_is_help=True)
+
+_MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "error": "ERROR  "}
+_QDRANT_EXAMPLES = (
+    "lusifer doctor qdrant http://localhost:6333",
+    "lusifer doctor qdrant http://localhost:6333 --collection articles --service http://localhost:8000",
+)
+_WEAVIATE_EXAMPLES = ("lusifer doctor weaviate http://localhost:8080 --collection Articles",)
+
+
+@doctor_app.command("qdrant", epilog="\n\n".join(("Examples:", *_QDRANT_EXAMPLES)))
+@guarded
+def qdrant(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The server (key: QDRANT_API_KEY).")],
+    collection: CollectionOption = None,
+    service: ServiceOption = None,
+    bundle: BundleOption = None,
+    grpc: GrpcOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at a Qdrant server, its inference and a collection; exit code 1 if something does not work."""
+    from lusifer.cli.targets import open_embedder
+    from lusifer.qdrant.connection import connect
+    from lusifer.qdrant.doctor import examine
+
+    client = connect(url, api_key=os.environ.get("QDRANT_API_KEY"), grpc=grpc, timeout_s=30)
+    try:
+        with open_embedder(bundle, service if bundle is None else None) as embedder:
+            findings = examine(
+                client,
+                collection=collection,
+                embedder=embedder,
+                service_url=service,
+                model=f"lusifer/{embedder.model_name}",
+            )
+            failed = show_findings(findings, as_json=as_json)
+    finally:
+        client.close()
+    if failed:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@doctor_app.command("weaviate", epilog="\n\n".join(("Examples:", *_WEAVIATE_EXAMPLES)))
+@guarded
+def weaviate(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The server (key: WEAVIATE_API_KEY).")],
+    collection: CollectionOption = None,
+    tenant: TenantOption = None,
+    service: ServiceOption = None,
+    bundle: BundleOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at a Weaviate server, its module and a collection; exit code 1 if something does not work."""
+    from lusifer.cli.targets import open_embedder
+    from lusifer.cli.weaviate import examine_url
+
+    with open_embedder(bundle, service if bundle is None else None) as embedder:
+        findings = examine_url(
+            url, collection=collection, tenant=tenant, embedder=embedder, service_url=service
+        )
+        failed = show_findings(findings, as_json=as_json)
+    if failed:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def show_findings(findings: Iterable[Finding], *, as_json: bool) -> bool:
+    """Print findings as they come; True if one is an error."""
+    failed = False
+    for finding in findings:
+        failed = failed or finding.severity == "error"
+        if as_json:
+            write_json(finding.as_dict())
+            continue
+        sys.stdout.write(f"{_MARKS[finding.severity]}  {finding.subject}: {finding.message}\n")
+        if finding.fix:
+            sys.stdout.write(f"         → {finding.fix}\n")
+        sys.stdout.flush()
+    return failed

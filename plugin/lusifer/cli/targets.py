@@ -1,0 +1,195 @@
+"""Where documents lie and what embeds, for the commands that index and search."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lusifer.cli.common import load_vectorizer
+from lusifer.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lusifer.choices import LongTextPolicy, Ordering
+    from lusifer.embedder import Embedder
+    from lusifer.qdrant.keywords import KeywordOptions
+    from lusifer.store import Store
+
+__all__ = [
+    "CollectionOption",
+    "GrpcOption",
+    "QdrantOption",
+    "ServiceOption",
+    "Target",
+    "TenantOption",
+    "WeaviateOption",
+    "open_embedder",
+]
+
+QdrantOption = Annotated[
+    str | None,
+    typer.Option(
+        "--qdrant",
+        metavar="URL",
+        help="A Qdrant server, such as http://localhost:6333 (key: QDRANT_API_KEY).",
+    ),
+]
+WeaviateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weaviate",
+        metavar="URL",
+        help="A Weaviate server, such as http://localhost:8080 (key: WEAVIATE_API_KEY).",
+    ),
+]
+CollectionOption = Annotated[
+    str | None,
+    typer.Option("--collection", metavar="NAME", help="Collection or alias, of a server or within --index."),
+]
+TenantOption = Annotated[str | None, typer.Option("--tenant", help="Tenant of a Weaviate collection.")]
+GrpcOption = Annotated[bool, typer.Option("--grpc", help="Talk gRPC to Qdrant (port 6334).")]
+ServiceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--service",
+        metavar="URL",
+        help="A running lusifer serve that embeds instead of this process (key: LUSIFER_API_KEY).",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A collection on a server, or an index folder of our own."""
+
+    index_path: Path
+    qdrant: str | None = None
+    weaviate: str | None = None
+    collection: str | None = None
+    tenant: str | None = None
+    grpc: bool = False
+    wait: bool = True
+    ordering: Ordering = "weak"
+
+    def __post_init__(self) -> None:
+        if self.qdrant and self.weaviate:
+            raise InvalidInputError("Both --qdrant and --weaviate are given.", next_step="Name one of them.")
+        if (self.qdrant or self.weaviate) and not self.collection:
+            raise InvalidInputError(
+                "A server is named, and no collection of it.", next_step="Add --collection NAME."
+            )
+        if self.tenant and not self.weaviate:
+            raise InvalidInputError("A tenant without Weaviate.", next_step="Leave out --tenant.")
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        if server := self.qdrant or self.weaviate:
+            return f"{self.collection} on {server}"
+        return str(self.index_path / self.collection) if self.collection else str(self.index_path)
+
+    @property
+    def folder(self) -> Path | None:
+        """The index folder, or None where the documents lie on a server."""
+        if self.qdrant or self.weaviate:
+            return None
+        if self.collection is None:
+            return self.index_path
+        from lusifer.qdrant.collections import EmbeddedCollections
+
+        return EmbeddedCollections(self.index_path).path(self.collection)
+
+    def open(self, embedder: Embedder) -> Store:
+        """The store, which must be there and of this model.
+
+        Raises:
+            IndexNotFoundError: There is none.
+            FingerprintMismatchError: It holds vectors of another model.
+            StoreError: It can't be opened.
+        """
+        if folder := self.folder:
+            from lusifer.qdrant.embedded import EmbeddedStore
+
+            return EmbeddedStore.open(folder, embedder.fingerprint)
+        return self._open_remote(embedder)
+
+    def open_or_create(self, embedder: Embedder, keywords: KeywordOptions | None) -> Store:
+        """As :meth:`open`, but a folder that holds no index yet becomes one."""
+        if folder := self.folder:
+            from lusifer.qdrant.embedded import EmbeddedStore
+
+            return EmbeddedStore.open_or_create(
+                folder,
+                fingerprint=embedder.fingerprint,
+                dimension=embedder.dimension,
+                model=embedder.model_name,
+                keywords=keywords,
+            )
+        if keywords is not None:
+            raise InvalidInputError(
+                "Whether a collection on a server has keywords is decided when it is made.",
+                next_step="Leave out --keywords here and give it to: lusifer qdrant setup",
+            )
+        return self._open_remote(embedder)
+
+    def _open_remote(self, embedder: Embedder) -> Store:
+        collection = self.collection or ""
+        if self.weaviate:
+            from lusifer.cli.weaviate import open_weaviate
+
+            return open_weaviate(
+                self.weaviate,
+                collection,
+                fingerprint=embedder.fingerprint,
+                model=embedder.model_name,
+                tenant=self.tenant,
+            )
+        from lusifer.qdrant.connection import connect
+        from lusifer.qdrant.store import QdrantStore
+
+        client = connect(self.qdrant or "", api_key=os.environ.get("QDRANT_API_KEY"), grpc=self.grpc)
+        try:
+            return QdrantStore.open(
+                client,
+                collection,
+                fingerprint=embedder.fingerprint,
+                model=embedder.model_name,
+                wait=self.wait,
+                ordering=self.ordering,
+            )
+        except BaseException:
+            client.close()
+            raise
+
+
+@contextmanager
+def open_embedder(
+    bundle: Path | None,
+    service: str | None,
+    *,
+    dimension: int | None = None,
+    long_text: LongTextPolicy = "truncate",
+) -> Iterator[Embedder]:
+    """A bundle in this process, or a running service.
+
+    Raises:
+        InvalidInputError: Both are named.
+        LusiferError: It can't be used.
+    """
+    if service is None:
+        with load_vectorizer(bundle, dimension=dimension, long_text=long_text) as vectorizer:
+            yield vectorizer
+        return
+    if bundle is not None:
+        raise InvalidInputError("Both --bundle and --service are given.", next_step="Name one of them.")
+    from lusifer.embedder import RemoteVectorizer
+
+    key = os.environ.get("LUSIFER_API_KEY")
+    with RemoteVectorizer(service, api_key=key, dimension=dimension) as remote:
+        yield remote

@@ -1,0 +1,61 @@
+"""The keyword half of a hybrid search: Qdrant's BM25, with options that do not take all text for English.
+
+Qdrant's own default stems and drops stop words as if everything were English. Here a collection is neutral
+unless a language is named: words are cut by a tokenizer that knows scripts without spaces, and kept as they
+are, so that names and numbers match in any language.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from lusifer.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["BM25_MODEL", "LANGUAGES", "KeywordOptions", "keyword_options"]
+
+BM25_MODEL = "qdrant/bm25"
+"""Computed inside Qdrant (1.15.2 or newer) and inside the embedded engine, never by a service."""
+
+LANGUAGES: Mapping[str, str] = {
+    "ar": "arabic", "da": "danish", "de": "german", "el": "greek", "en": "english", "es": "spanish",
+    "fi": "finnish", "fr": "french", "hu": "hungarian", "it": "italian", "nl": "dutch", "no": "norwegian",
+    "pt": "portuguese", "ro": "romanian", "ru": "russian", "sv": "swedish", "tr": "turkish",
+}  # fmt: skip
+"""ISO 639-1 code to the name of a language for which Qdrant has both a stemmer and stop words."""
+
+
+class KeywordOptions(BaseModel):
+    """How words are cut and compared; documents and questions of a collection must agree on it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    language: str | None = None
+    """Qdrant's name of the one language whose stemmer and stop words are used; None is neutral."""
+
+    def bm25(self) -> dict[str, Any]:
+        """Options of Qdrant's BM25 model (the neutral ones since Qdrant 1.19)."""
+        if self.language is not None:
+            return {"language": self.language}
+        return {"tokenizer": "multilingual", "stemmer": {"type": "none"}, "stopwords": {}}
+
+
+def keyword_options(language: str | None) -> KeywordOptions:
+    """Options for a language given as ISO 639-1 code, or neutral ones for None.
+
+    Raises:
+        InvalidInputError: Qdrant has no stemmer for it.
+    """
+    if language is None:
+        return KeywordOptions()
+    if language not in LANGUAGES:
+        raise InvalidInputError(
+            f"Qdrant has no stemmer and stop words for the language {language!r}.",
+            next_step="Leave it out (words are then compared as they stand), or use one of "
+            f"{', '.join(LANGUAGES)}.",
+        )
+    return KeywordOptions(language=LANGUAGES[language])

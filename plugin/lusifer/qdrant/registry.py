@@ -1,0 +1,163 @@
+"""Makes ``models.Document(text, model="lusifer/...")`` work in ``qdrant-client`` by itself.
+
+::
+
+    import lusifer.qdrant.registry  # registers the model
+
+    client.upsert("docs", [models.PointStruct(id=1, vector={"lusifer": models.Document(
+        text="tar packs files", model="lusifer/lusifer-small")})])
+
+The client looks models up in fastembed's registry by name and loads what it finds there. Registration happens
+on import, so that the worker processes of ``upload_points(parallel=2)``, which import the main module anew,
+know the model too. What a document's ``options`` say goes to the constructor below: each distinct set of
+options is another loaded model.
+
+* ``bundle``: folder of another bundle than the default one;
+* ``url``: of a running ``lusifer serve``, which then computes instead (``LUSIFER_URL`` for all documents,
+  ``LUSIFER_API_KEY`` for its key);
+* ``dimension``: one of the model's Matryoshka dimensions.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from lusifer.embedder import RemoteVectorizer
+from lusifer.errors import MissingExtraError, UnknownModelError
+from lusifer.vectorizer import Vectorizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lusifer.choices import Role
+    from lusifer.embedder import Embedder
+
+try:
+    from fastembed import TextEmbedding
+    from fastembed.common.model_description import DenseModelDescription, ModelSource
+    from fastembed.text.text_embedding_base import TextEmbeddingBase
+except ImportError as error:
+    raise MissingExtraError(
+        f"models.Document without a server needs fastembed: {error}.",
+        next_step="Run pip install 'lusifer[qdrant]'.",
+    ) from error
+
+__all__ = ["MODEL", "LusiferEmbedding"]
+
+MODEL = "lusifer/lusifer-small"
+"""Name of the default model."""
+
+_DIMENSION = 384
+_WINDOW = 256
+
+
+class LusiferEmbedding(TextEmbeddingBase):
+    """A LUSIFER model for fastembed's registry; query and document keep their own prompts.
+
+    Args:
+        model_name: As in a document; checked against the model that is loaded.
+        cache_dir: Not used: bundles have a place of their own.
+        threads: Of the engine.
+        bundle: Folder of a bundle.
+        url: Of a service that computes instead.
+        dimension: Length of the vectors.
+        options: What fastembed gives every model (devices, providers); not used.
+
+    Raises:
+        UnknownModelError: The bundle or service has a model of another name.
+        BundleError: The bundle can't be used.
+        EngineUnavailableError: The service does not answer.
+    """
+
+    def __init__(
+        self,
+        model_name: str = MODEL,
+        cache_dir: str | None = None,
+        threads: int | None = None,
+        *,
+        bundle: str | None = None,
+        url: str | None = None,
+        dimension: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(model_name, cache_dir, threads, **options)
+        url = url or (None if bundle else os.environ.get("LUSIFER_URL"))
+        self._embedder: Embedder
+        if url:
+            key = os.environ.get("LUSIFER_API_KEY")
+            self._embedder = RemoteVectorizer(url, api_key=key, dimension=dimension)
+        else:
+            self._embedder = Vectorizer.load(bundle, threads=threads, dimension=dimension)
+        found = f"lusifer/{self._embedder.model_name}"
+        # Another bundle may bear any name where it is named expressly.
+        if found != model_name and not bundle:
+            self._embedder.close()
+            raise UnknownModelError(
+                f"The model {model_name!r} was asked for, and {found!r} is what is there.",
+                next_step=f"Write model={found!r}, or give options={{'bundle': FOLDER}}.",
+            )
+
+    def embed(
+        self,
+        documents: str | Iterable[str],
+        batch_size: int = _WINDOW,
+        parallel: int | None = None,
+        **options: Any,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Vectors ``(D,)`` of documents, in their order; one engine uses all cores, so ``parallel`` is moot.
+
+        Raises:
+            LusiferError: A text can't be embedded, or the engine can't run.
+        """
+        return self._stream(documents, "document")
+
+    def query_embed(self, query: str | Iterable[str], **options: Any) -> Iterator[NDArray[np.float32]]:
+        """Vectors ``(D,)`` of questions; raises as :meth:`embed`."""
+        return self._stream(query, "query")
+
+    def token_count(self, texts: str | Iterable[str], **options: Any) -> int:
+        """Tokens the model reads for these documents, prompts included."""
+        given = [texts] if isinstance(texts, str) else list(texts)
+        return sum(self._embedder.embed_documents(given).tokens)
+
+    @property
+    def embedding_size(self) -> int:
+        """Length D of the vectors."""
+        return self._embedder.dimension
+
+    @classmethod
+    def get_embedding_size(cls, model_name: str) -> int:
+        """Length D of the default model's vectors."""
+        return _DIMENSION
+
+    @classmethod
+    def _list_supported_models(cls) -> list[DenseModelDescription]:
+        return [
+            DenseModelDescription(
+                model=MODEL,
+                # fastembed wants one of the two; nothing is ever fetched from it.
+                sources=ModelSource(url="none"),
+                model_file="model.onnx",
+                description="Text embeddings of about 100 languages, 512 input tokens, prompts for query and "
+                "document are put on",
+                license="apache-2.0",
+                size_in_GB=0.25,
+                dim=_DIMENSION,
+            )
+        ]
+
+    def _stream(self, texts: str | Iterable[str], role: Role) -> Iterator[NDArray[np.float32]]:
+        given = [texts] if isinstance(texts, str) else texts
+        for result in self._embedder.stream(given, role, window=_WINDOW):
+            # One vector for each text, or none at all: there is no place for an error in an answer.
+            if isinstance(result, Exception):
+                raise result
+            yield result.vector
+
+
+if LusiferEmbedding not in TextEmbedding.EMBEDDINGS_REGISTRY:
+    TextEmbedding.EMBEDDINGS_REGISTRY.append(LusiferEmbedding)
