@@ -601,7 +601,7 @@ class LoopbackQdrant(LoopbackServer):
         self._require(call.name)
         schema = body.field_schema
         if isinstance(schema, BaseModel):
-            described = {"data_type": schema.type.value, "params": _plain(schema)}  # type: ignore[attr-defined]
+            described = {"data_type": schema.type.value, "params": _plain(schema)}
         else:
             described = {"data_type": schema.value if schema is not None else "keyword"}
         # Local mode has no payload indexes, and warns at the attempt.
@@ -698,7 +698,8 @@ class LoopbackQdrant(LoopbackServer):
         for point in points:
             named = point.vector if isinstance(point.vector, dict) else {}
             for key, vector in named.items():
-                if key in sizes and isinstance(vector[0], float) and len(vector) != sizes[key]:
+                dense = isinstance(vector, list) and bool(vector) and isinstance(vector[0], float)
+                if dense and key in sizes and len(vector) != sizes[key]:
                     raise _bad_input(f"Vector dimension error: expected dim: {sizes[key]}, got {len(vector)}")
 
     def _done(self, call: _Call) -> dict[str, Any]:
@@ -956,18 +957,19 @@ def _retry_after_s(value: str | None) -> float | None:
 
 
 def _kind_of(document: Any) -> str:
-    return {"text": "document"}.get(_DATA_TYPES[type(document)], _DATA_TYPES[type(document)])
+    """What Qdrant's messages call it."""
+    kind = _DATA_TYPES[type(document)]
+    return "document" if kind == "text" else kind
 
 
 def _input(document: Any) -> dict[str, Any]:
     """One of ``inputs``, as Qdrant writes it."""
     kind = _DATA_TYPES[type(document)]
-    data = {"text": "text", "image": "image", "object": "object"}[kind]
     options = document.options
     if isinstance(options, BaseModel):
         options = _plain(options)
     return {
-        "data": getattr(document, data),
+        "data": getattr(document, kind),  # the field is named as the type is
         "data_type": kind,
         "model": document.model,
         "options": options,

@@ -71,6 +71,11 @@ def connect(url: str, *, api_key: str | None = None, grpc: bool = False, timeout
         MissingExtraError: ``qdrant-client`` is not installed.
     """
     client = import_client()
+    unusable = InvalidInputError(
+        f"Qdrant's address {url!r} can't be used.", next_step="Write it as http://HOST:6333."
+    )
+    if not url.startswith(("http://", "https://")):
+        raise unusable
     try:
         # cloud_inference only means: send documents as they are, to whatever the server has behind it.
         return client.QdrantClient(
@@ -82,9 +87,7 @@ def connect(url: str, *, api_key: str | None = None, grpc: bool = False, timeout
             check_compatibility=False,
         )
     except ValueError as error:
-        raise InvalidInputError(
-            f"Qdrant's address {url!r} can't be used: {error}.", next_step="Write it as http://HOST:6333."
-        ) from error
+        raise unusable from error
 
 
 @contextmanager

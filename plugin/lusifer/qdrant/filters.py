@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ def language_condition(kit: Any, options: SearchOptions) -> Any:
 
 def _condition(kit: Any, key: str, value: JSON) -> Any:
     path = f"metadata.{key}"
+    if isinstance(value, bool) and hasattr(kit, "EdgeShard"):
+        # The engine's binding (0.9.0) takes Python's True for the number 1; numpy's is a truth value to it.
+        return kit.FieldCondition(key=path, match=kit.MatchValue(value=np.bool_(value)))
     if isinstance(value, bool | int | str):
         return kit.FieldCondition(key=path, match=kit.MatchValue(value=value))
     if isinstance(value, list | tuple) and {type(item) for item in value} in ({str}, {int}):

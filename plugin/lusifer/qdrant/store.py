@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lusifer.errors import InvalidInputError
+from lusifer.errors import InvalidInputError, StoreError
 from lusifer.qdrant.connection import PATIENCE_S, import_client, persistently, qdrant_errors
 from lusifer.qdrant.keywords import BM25_MODEL
 from lusifer.qdrant.points import (
@@ -61,6 +61,7 @@ class QdrantStore:
         self.wait = wait
         self.ordering = ordering
         self.patience_s = patience_s
+        self._closed = False
 
     @classmethod
     def open(
@@ -215,7 +216,8 @@ class QdrantStore:
         """Nothing to do: the server builds its index by itself."""
 
     def close(self) -> None:
-        """Close the client."""
+        """Close the client; calling it twice is fine."""
+        self._closed = True
         self.client.close()
 
     def __enter__(self) -> Self:
@@ -237,4 +239,6 @@ class QdrantStore:
         return int(answer.count)
 
     def _ask(self, call: Any) -> Any:
+        if self._closed:
+            raise StoreError(f"The collection {self.collection} is closed.", next_step="Open it again.")
         return persistently(call, self.collection, patience_s=self.patience_s)

@@ -1,0 +1,439 @@
+"""A collection as a store: the common contract, schemas that do not fit, faults on the wire, kills."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from integration_tests.qdrant_server import QdrantUnderTest, inference_gate, qdrant_under_test  # noqa: F401
+from plugin.tests.conftest import make_bundle
+from plugin.tests.store_contract import (
+    COSINES,
+    DIMENSION,
+    FINGERPRINT,
+    LIBRARY,
+    SearchContract,
+    StoreContract,
+    documents,
+    near,
+    unit,
+)
+from qdrant_client import AsyncQdrantClient, QdrantClient, models
+
+import lusifer
+from lusifer.bundle import Bundle
+from lusifer.engines.fake import FakeEngine, Faults
+from lusifer.errors import (
+    CollectionMismatchError,
+    FingerprintMismatchError,
+    IndexCorruptError,
+    IndexNotFoundError,
+    InvalidInputError,
+    StoreBusyError,
+    StoreError,
+    StoreUnavailableError,
+)
+from lusifer.indexing import index_documents
+from lusifer.qdrant.connection import connect
+from lusifer.qdrant.keywords import KeywordOptions
+from lusifer.qdrant.points import point_id
+from lusifer.qdrant.schema import CollectionCard, create_collection
+from lusifer.qdrant.search import points, points_async, search, search_async
+from lusifer.qdrant.store import QdrantStore
+from lusifer.store import Document, SearchOptions
+from lusifer.vectorizer import Vectorizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from integration_tests.qdrant_server import LoopbackQdrant
+
+
+def card(name: str, **changes: Any) -> CollectionCard:
+    return CollectionCard(
+        **{"collection": name, "fingerprint": FINGERPRINT, "model": "tiny", "dimension": DIMENSION, **changes}
+    )
+
+
+@pytest.fixture
+def name() -> str:
+    return f"lusifer-test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def client(qdrant: QdrantUnderTest, name: str) -> Iterator[QdrantClient]:
+    made = connect(qdrant.url)
+    yield made
+    if qdrant.server is not None:
+        qdrant.server.clear_faults()
+    made.delete_collection(name)
+    made.close()
+
+
+@pytest.fixture
+def fake(qdrant: QdrantUnderTest) -> LoopbackQdrant:
+    if qdrant.server is None:
+        pytest.skip("faults can't be injected into a real server")
+    return qdrant.server
+
+
+def open_store(client: QdrantClient, name: str, **options: Any) -> QdrantStore:
+    return QdrantStore.open(client, name, fingerprint=FINGERPRINT, model="tiny", **options)
+
+
+class TestQdrantStore(StoreContract, SearchContract):
+    @pytest.fixture
+    def store(self, client: QdrantClient, qdrant: QdrantUnderTest, name: str) -> Iterator[QdrantStore]:
+        create_collection(client, card(name))
+        # A client of its own: the contract closes the store.
+        with open_store(connect(qdrant.url), name) as store:
+            yield store
+
+    @pytest.fixture
+    def library(self, client: QdrantClient, name: str) -> QdrantStore:
+        create_collection(client, card(name, keywords=KeywordOptions()), index_fields=("lang", "book"))
+        store = open_store(client, name)
+        store.upsert(LIBRARY, near(*COSINES))
+        return store
+
+    def test_a_large_upsert_goes_in_requests_below_the_servers_limit(self, store: QdrantStore) -> None:
+        large = [Document(str(i), f"{i} " + "x" * 5_000_000) for i in range(8)]
+        store.upsert(large, unit(8))
+        assert store.unchanged(large) == set("01234567")
+
+    def test_a_document_over_the_limit_is_named(self, store: QdrantStore) -> None:
+        with pytest.raises(InvalidInputError, match="Document 'large' takes"):
+            store.upsert([Document("large", "x" * 33_600_000)], unit(1))
+        assert store.count() == 0
+
+    def test_without_waiting_the_last_write_still_waits(self, store: QdrantStore) -> None:
+        store.wait, store.ordering = False, "strong"
+        store.upsert(documents(600), unit(600))
+        assert store.count() == 600
+
+
+@pytest.mark.parametrize("quantization", ["none", "turbo4", "turbo2", "scalar", "binary"])
+def test_a_collection_is_made_the_right_way(client: QdrantClient, name: str, quantization: Any) -> None:
+    made = card(name, role_prompts={"query": "q: ", "document": "d: "}, keywords=KeywordOptions())
+    create_collection(client, made, quantization=quantization, index_fields=("lang", "book.title"))
+    info = client.get_collection(name)
+    vectors = info.config.params.vectors
+    assert isinstance(vectors, dict)
+    assert (vectors["lusifer"].size, vectors["lusifer"].distance) == (DIMENSION, models.Distance.COSINE)
+    assert info.config.params.sparse_vectors["bm25"].modifier == models.Modifier.IDF
+    assert CollectionCard.model_validate(info.config.metadata["lusifer"]) == made
+    assert (info.config.quantization_config is None) == (quantization == "none")
+    assert set(info.payload_schema) >= {"metadata.lang", "metadata.book.title"}
+    with pytest.raises(StoreError, match="exists already"):
+        create_collection(client, made)
+
+
+def test_collections_that_do_not_fit_are_refused(client: QdrantClient, name: str) -> None:
+    with pytest.raises(IndexNotFoundError, match="lusifer qdrant setup"):
+        open_store(client, name)
+    params = models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE)
+    client.create_collection(name, params)
+    with pytest.raises(CollectionMismatchError, match="one unnamed vector"):
+        open_store(client, name)
+    for vectors, said in (
+        ({"other": params}, "no vector named 'lusifer'"),
+        (
+            {"lusifer": models.VectorParams(size=8, distance=models.Distance.COSINE)},
+            "dimension 8 and distance",
+        ),
+        ({"lusifer": models.VectorParams(size=16, distance=models.Distance.DOT)}, "distance Dot"),
+    ):
+        client.delete_collection(name)
+        client.create_collection(name, vectors, metadata={"lusifer": card(name).model_dump(mode="json")})
+        with pytest.raises(CollectionMismatchError, match=said):
+            open_store(client, name)
+    client.delete_collection(name)
+    client.create_collection(name, {"lusifer": params}, metadata={"lusifer": {"schema_version": 7}})
+    with pytest.raises(CollectionMismatchError, match="can't be read"):
+        open_store(client, name)
+
+
+def test_another_model_is_refused_before_anything_is_asked(client: QdrantClient, name: str) -> None:
+    create_collection(client, card(name))
+    with pytest.raises(FingerprintMismatchError, match="the model in use is other") as caught:
+        QdrantStore.open(client, name, fingerprint="sha256:" + "b" * 64, model="other")
+    assert caught.value.status == 409
+
+
+def test_a_point_that_is_no_document(client: QdrantClient, name: str) -> None:
+    create_collection(client, card(name))
+    store = open_store(client, name)
+    store.upsert(documents(1), unit(1))
+    far = (-unit(1)[0]).tolist()
+    for payload in ({}, {"id": "x", "text": 7}, {"text": "no id"}):
+        client.upsert(name, [models.PointStruct(id=7, vector={"lusifer": far}, payload=payload)])
+        with pytest.raises(IndexCorruptError, match="lacks the fields"):
+            store.search(-unit(1)[0], 1)
+
+
+def test_points_without_the_vector_are_counted_and_not_taken_for_done(
+    client: QdrantClient, name: str
+) -> None:
+    create_collection(client, card(name))
+    store = open_store(client, name)
+    store.upsert(documents(3), unit(3))
+    client.delete_vectors(name, ["lusifer"], [point_id("doc/1")])
+    assert (store.count(), store.count_without_vector()) == (3, 1)
+    assert store.unchanged(documents(3)) == {"doc/0", "doc/2"}
+    store.upsert(documents(3), unit(3))
+    assert store.count_without_vector() == 0
+
+
+def test_a_busy_server_is_waited_for_as_long_as_it_asks(
+    client: QdrantClient, fake: LoopbackQdrant, name: str
+) -> None:
+    create_collection(client, card(name))
+    store = open_store(client, name)
+    fake.fail_next(3, status=429, headers={"retry-after": "0"}, method="PUT", error="Too many requests")
+    fake.fail_next(2, status=503, method="PUT")
+    store.upsert(documents(5), unit(5))
+    assert store.count() == 5
+    fake.fail_next(100, status=429, headers={"retry-after": "3600"}, error="Too many requests")
+    with pytest.raises(StoreBusyError, match=r"slow down: .*Too many requests") as caught:
+        store.upsert(documents(5), unit(5))
+    assert (caught.value.retry_after_s, caught.value.status, caught.value.retryable) == (3600, 429, True)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
+def test_a_connection_that_breaks_in_the_middle_loses_and_doubles_nothing(
+    client: QdrantClient, fake: LoopbackQdrant, name: str, after: bool
+) -> None:
+    create_collection(client, card(name))
+    store = open_store(client, name)
+    fake.fail_next(2, drop=True, after=after, method="PUT")
+    store.upsert(documents(600), unit(600))
+    assert (store.count(), len(store.unchanged(documents(600)))) == (600, 600)
+
+
+def test_a_server_that_stays_away(qdrant: QdrantUnderTest, client: QdrantClient, name: str) -> None:
+    create_collection(client, card(name))
+    store = open_store(client, name, patience_s=0.5)
+    store.client = connect("http://127.0.0.1:9")
+    with store, pytest.raises(StoreUnavailableError, match="refused") as caught:
+        store.upsert(documents(1), unit(1))
+    assert caught.value.retryable
+
+
+def test_a_wrong_address_or_a_wrong_key_says_so(
+    fake: LoopbackQdrant, client: QdrantClient, name: str
+) -> None:
+    with pytest.raises(InvalidInputError, match="can't be used"):
+        connect("localhost")
+    fake.fail_next(1, status=401, error="Must provide an API key")
+    with pytest.raises(lusifer.UnauthorizedError, match="API key"):
+        open_store(client, name)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vectorizer]:
+    base = tmp_path_factory.mktemp("tiny")
+    make_bundle(base / "staging", base / "bundle")
+    bundle = Bundle.open(base / "bundle")
+    with Vectorizer(bundle, FakeEngine(bundle.manifest.dimension)) as vectorizer:
+        yield vectorizer
+
+
+def fill(client: QdrantClient, name: str, embedder: Vectorizer) -> None:
+    made = card(name, fingerprint=embedder.fingerprint, model=embedder.model_name)
+    create_collection(client, made.model_copy(update={"keywords": KeywordOptions()}))
+    client.upsert(name, points(LIBRARY, embedder, keywords=KeywordOptions()))
+
+
+def test_helpers_beside_a_client_of_the_teams_own(client: QdrantClient, name: str, tiny: Vectorizer) -> None:
+    fill(client, name, tiny)
+    vector = tiny.embed_query("a red house").vector
+    scores = tiny.embed_documents([each.text for each in LIBRARY]).vectors @ vector
+    hits = search(client, name, "a red house", tiny, limit=3)
+    assert [hit.id for hit in hits] == [LIBRARY[i].id for i in np.argsort(-scores)[:3]]
+    hybrid = search(client, name, "a", tiny, limit=1, options=SearchOptions(keywords="voiture"))
+    assert len(hybrid) == 1
+    assert [
+        hit.metadata["lang"]
+        for hit in search(client, name, "a", tiny, options=SearchOptions(languages=("en",)))
+    ]
+    grouped = search(client, name, "a", tiny, options=SearchOptions(group_by="book"))
+    assert len(grouped) == 3
+
+
+def test_an_alias_switched_to_another_model_is_noticed(
+    client: QdrantClient, name: str, tiny: Vectorizer
+) -> None:
+    fill(client, name, tiny)
+    other = f"{name}-2"
+    create_collection(client, card(other))
+
+    def mean(collection: str) -> None:
+        made = models.CreateAlias(collection_name=collection, alias_name=f"{name}-alias")
+        client.update_collection_aliases([models.CreateAliasOperation(create_alias=made)])
+
+    try:
+        mean(name)
+        assert search(client, f"{name}-alias", "house", tiny)
+        store = QdrantStore.open(client, f"{name}-alias", fingerprint=tiny.fingerprint, model=tiny.model_name)
+        assert store.collection == name
+        mean(other)
+        with pytest.raises(FingerprintMismatchError):
+            search(client, f"{name}-alias", "house", tiny)
+        assert store.search(unit(1)[0], 1), "an open store stays with the collection it has checked"
+    finally:
+        client.delete_collection(other)
+
+
+def test_the_async_path_never_blocks_the_event_loop(
+    qdrant: QdrantUnderTest, client: QdrantClient, name: str, tiny: Vectorizer
+) -> None:
+    fill(client, name, tiny)
+    slow = Vectorizer(tiny.bundle, FakeEngine(DIMENSION, faults=Faults(slow_s=0.5)))
+
+    async def main() -> tuple[int, list[Any], list[Any]]:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        async_client = AsyncQdrantClient(url=qdrant.url, check_compatibility=False, timeout=30)
+        hits = await search_async(async_client, name, "a red house", slow, limit=3)
+        made = await points_async(LIBRARY[:1], slow)
+        ticking.cancel()
+        await async_client.close()
+        return ticks, hits, made
+
+    ticks, hits, made = asyncio.run(main())
+    assert [hit.id for hit in hits] == [hit.id for hit in search(client, name, "a red house", tiny, limit=3)]
+    assert made[0].id == point_id("en-1")
+    # A second of engine time: a loop that was blocked would have ticked a few times only.
+    assert ticks > 30
+
+
+def corpus(folder: Path, count: int) -> Path:
+    path = folder / "documents.jsonl"
+    with path.open("w") as lines:
+        for n in range(count):
+            lines.write(
+                json.dumps({"id": f"d{n}", "text": f"document number {n} " + "word " * (n % 7), "n": n})
+                + "\n"
+            )
+    return path
+
+
+def test_an_ingest_killed_at_ten_points_resumes_to_exactly_every_document(
+    qdrant: QdrantUnderTest, client: QdrantClient, name: str, tiny: Vectorizer, tmp_path: Path
+) -> None:
+    """SIGKILL of the real command at ten seeded moments of its progress, then the same command to its end."""
+    with Vectorizer.load(tiny.bundle.path) as onnx:
+        create_collection(client, card(name, fingerprint=onnx.fingerprint, model=onnx.model_name))
+        count = 1_500
+        source = corpus(tmp_path, count)
+        command = [
+            sys.executable,
+            "-c",
+            "from lusifer.cli.app import main; main()",
+            "-v",
+            "index",
+            str(source),
+        ]
+        command += ["--qdrant", qdrant.url, "--collection", name, "--bundle", str(tiny.bundle.path)]
+        command += ["--json", "--window", "16"]
+        environment = {**os.environ, "PYTHONPATH": str(Path(lusifer.__file__).parents[1])}
+        rng = random.Random(7)
+        killed = 0
+        for target in sorted(rng.sample(range(30, count - 60), 10)):
+            with subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+            ) as run:
+                # Somewhere inside a window, a little after the moment that was drawn.
+                while client.count(name).count < target and run.poll() is None:
+                    time.sleep(0.002)
+                time.sleep(rng.uniform(0, 0.02))
+                run.send_signal(signal.SIGKILL)
+                killed += run.wait() == -signal.SIGKILL
+        assert killed == 10
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+        assert (report["count"], report["without_vector"], report["rejected_count"]) == (count, 0, 0)
+        expected = {f"d{n}": f"document number {n} " + "word " * (n % 7) for n in range(count)}
+        vectors = dict(zip(expected, onnx.embed_documents(list(expected.values())).vectors, strict=True))
+        found = 0
+        offset = None
+        while True:
+            records, offset = client.scroll(name, limit=500, offset=offset, with_vectors=True)
+            for record in records:
+                document_id = record.payload["id"]
+                assert record.id == point_id(document_id)
+                assert record.payload["text"] == expected[document_id]
+                assert np.abs(np.float32(record.vector["lusifer"]) - vectors[document_id]).max() < 1e-5
+                found += 1
+            if offset is None:
+                break
+        assert found == count
+
+
+def test_a_storm_of_429_and_broken_connections_during_an_ingest(
+    client: QdrantClient, fake: LoopbackQdrant, name: str, tiny: Vectorizer
+) -> None:
+    create_collection(client, card(name, fingerprint=tiny.fingerprint, model=tiny.model_name))
+    store = QdrantStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
+    for _ in range(3):
+        fake.fail_next(2, status=429, headers={"retry-after": "0"}, method="PUT", error="Too many requests")
+        fake.fail_next(1, drop=True, after=True, method="PUT")
+    report = index_documents(documents(400), tiny, store, window=32)
+    assert (report.added, store.count(), store.count_without_vector()) == (400, 400, 0)
+
+
+def test_the_commands_from_setup_to_search(
+    qdrant: QdrantUnderTest, client: QdrantClient, name: str, tiny: Vectorizer, tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from lusifer.cli.app import app
+
+    def run(*arguments: object) -> tuple[int, list[dict[str, Any]]]:
+        result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+        return result.exit_code, [json.loads(line) for line in result.stdout.splitlines() if line]
+
+    server = ("--collection", name, "--bundle", tiny.bundle.path, "--json")
+    source = tmp_path / "library.jsonl"
+    source.write_text(
+        "".join(json.dumps({"id": each.id, "text": each.text, **each.metadata}) + "\n" for each in LIBRARY)
+    )
+    code, (error,) = run("index", source, "--qdrant", qdrant.url, *server)
+    assert (code, error["error"]["type"]) == (1, "IndexNotFoundError")
+    code, (made,) = run("qdrant", "setup", qdrant.url, *server, "--keywords", "--alias", f"{name}-live")
+    assert code == 0
+    assert made["environment"]["QDRANT__INFERENCE__ADDRESS"] == "http://localhost:8000/qdrant"
+    assert made["collection"]["fingerprint"] == tiny.fingerprint
+    code, (report,) = run("index", source, "--qdrant", qdrant.url, *server)
+    assert (code, report["added"], report["count"], report["without_vector"]) == (0, 5, 5, 0)
+    code, (report,) = run("index", source, "--qdrant", qdrant.url, *server)
+    assert (code, report["added"], report["unchanged"]) == (0, 0, 5)
+    code, hits = run("search", "voiture", "--qdrant", qdrant.url, *server, "--hybrid", "--limit", 1)
+    assert (code, len(hits)) == (0, 1)
+    code, hits = run(
+        "search", "x", "--qdrant", qdrant.url, *server, "--where", "year:=2003", "--where", "lang=ja"
+    )
+    assert [hit["id"] for hit in hits] == ["ja-1"]
+    code, findings = run("doctor", "qdrant", qdrant.url, *server)
+    subjects = {finding["subject"]: finding["severity"] for finding in findings}
+    assert subjects["fingerprint"] == "ok"
+    assert subjects["points"] == "ok"
