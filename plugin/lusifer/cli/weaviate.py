@@ -1,0 +1,227 @@
+"""``lusifer weaviate``: collections that embed with LUSIFER."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lusifer.choices import Route, WeaviateQuantizer
+from lusifer.cli.common import BundleOption, JsonOption, guarded, write_json
+from lusifer.cli.targets import ServiceOption
+from lusifer.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lusifer.embedder import Embedder
+    from lusifer.findings import Finding
+    from lusifer.weaviate.store import WeaviateStore
+
+__all__ = ["connected", "examine_url", "open_weaviate", "weaviate_app"]
+
+weaviate_app = typer.Typer(help="Collections of a Weaviate server.", no_args_is_help=True)
+
+_EXAMPLES = (
+    "lusifer weaviate setup http://localhost:8080 --collection Articles --service-address "
+    "http://localhost:8000",
+    "lusifer weaviate setup http://localhost:8080 --collection Articles --text-property body --property "
+    "title "
+    "--property year:int --source title --source body",
+)
+
+
+@weaviate_app.callback()
+def _group() -> None:
+    """Collections of a Weaviate server."""
+
+
+@weaviate_app.command("setup", epilog="\n\n".join(("Examples:", *_EXAMPLES)))
+@guarded
+def setup(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The server (key: WEAVIATE_API_KEY).")],
+    collection: Annotated[str, typer.Option("--collection", metavar="NAME", help="Collection to make.")],
+    service_address: Annotated[
+        str,
+        typer.Option("--service-address", metavar="URL", help="Where Weaviate reaches lusifer serve."),
+    ] = "http://localhost:8000",
+    route: Annotated[
+        Route,
+        typer.Option("--route", help="Module: transformers needs no key, cohere sends 96 texts a request."),
+    ] = "transformers",
+    text_property: Annotated[
+        str, typer.Option("--text-property", help="Where lusifer index puts a document's text.")
+    ] = "text",
+    properties: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--property", metavar="NAME[:TYPE]", help="Another property (text, int, number, bool, date)."
+        ),
+    ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source", metavar="NAME", help="Property to embed; by default the text property alone."
+        ),
+    ] = None,
+    filter_fields: Annotated[
+        list[str] | None,
+        typer.Option("--filter-field", metavar="NAME", help="Text property compared whole (default: lang)."),
+    ] = None,
+    tokenization: Annotated[
+        str,
+        typer.Option(
+            "--tokenization",
+            help="Of the text, for hybrid search: word; gse for Chinese, kagome_ja, kagome_kr (the server "
+            "must "
+            "have them on); trigram for a mixture of languages.",
+        ),
+    ] = "word",
+    quantizer: Annotated[
+        WeaviateQuantizer, typer.Option("--quantizer", help="How vectors are kept in memory.")
+    ] = "none",
+    tenants: Annotated[bool, typer.Option("--tenants", help="Keep each tenant's objects apart.")] = False,
+    alias: Annotated[
+        str | None,
+        typer.Option("--alias", help="Name that applications use; it can be switched to a later collection."),
+    ] = None,
+    dimension: Annotated[
+        int | None, typer.Option("--dimension", min=1, help="Length of the vectors (default: the model's).")
+    ] = None,
+    bundle: BundleOption = None,
+    service: ServiceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a collection whose documents and questions Weaviate has embedded by lusifer serve.
+
+    Then print the lines that the server needs in its environment.
+    """
+    from lusifer.cli.targets import open_embedder
+    from lusifer.weaviate.connection import weaviate_errors
+    from lusifer.weaviate.schema import card_of, create_collection, version_warnings
+
+    parsed = [_property(each) for each in properties or []]
+    with open_embedder(bundle, service, dimension=dimension) as embedder:
+        card = card_of(embedder, text_property=text_property)
+    client = connected(url)
+    try:
+        with weaviate_errors(collection):
+            warnings = version_warnings(str(client.get_meta().get("version", "0")))
+        create_collection(
+            client,
+            collection,
+            card,
+            service_url=service_address,
+            route=route,
+            source_properties=sources,
+            properties=parsed,
+            filter_fields=("lang",) if filter_fields is None else tuple(filter_fields),
+            quantizer=quantizer,
+            tokenization=tokenization,
+            tenants=tenants,
+            dimensions=dimension,
+        )
+        if alias is not None:
+            with weaviate_errors(collection):
+                client.alias.create(alias_name=alias, target_collection=collection)
+    finally:
+        client.close()
+    environment = {
+        "ENABLE_MODULES": f"text2vec-{route}",
+        **({"TRANSFORMERS_INFERENCE_API": service_address.rstrip("/")} if route == "transformers" else {}),
+        **({"COHERE_APIKEY": "any, or a key of lusifer keys add"} if route == "cohere" else {}),
+    }
+    if as_json:
+        write_json(
+            {
+                "collection": collection,
+                "card": card.model_dump(mode="json"),
+                "alias": alias,
+                "environment": environment,
+                "warnings": warnings,
+            }
+        )
+        return
+    write = sys.stdout.write
+    write(f"Made the collection {collection} for {card.model}; it embeds")
+    write(f" {', '.join(sources or [text_property])}.\n")
+    for each in warnings:
+        write(f"WARNING  {each}\n")
+    write("\nThe server needs these lines in its environment:\n\n")
+    for name, value in environment.items():
+        write(f"  {name}={value}\n")
+    write("\nFastest ingest, with vectors made here:\n\n")
+    write(f"  lusifer index FILE --weaviate {url} --collection {collection}\n")
+
+
+def connected(url: str) -> Any:
+    """A client of the server, with the keys and the gRPC port of the environment."""
+    from lusifer.weaviate.connection import connect
+
+    port = os.environ.get("WEAVIATE_GRPC_PORT")
+    if port is not None and not port.isdigit():
+        raise InvalidInputError(f"WEAVIATE_GRPC_PORT is {port!r}.", next_step="Set it to a number.")
+    return connect(
+        url,
+        api_key=os.environ.get("WEAVIATE_API_KEY"),
+        grpc_port=int(port) if port else None,
+        cohere_key=os.environ.get("LUSIFER_API_KEY"),
+    )
+
+
+def open_weaviate(
+    url: str, collection: str, *, fingerprint: str, model: str, tenant: str | None = None
+) -> WeaviateStore:
+    """The store for a collection; raises as :meth:`lusifer.weaviate.store.WeaviateStore.open`."""
+    from lusifer.weaviate.store import WeaviateStore
+
+    client = connected(url)
+    try:
+        return WeaviateStore.open(client, collection, fingerprint=fingerprint, model=model, tenant=tenant)
+    except BaseException:
+        client.close()
+        raise
+
+
+def examine_url(
+    url: str,
+    *,
+    collection: str | None,
+    tenant: str | None,
+    embedder: Embedder,
+    service_url: str | None,
+) -> Iterator[Finding]:
+    """What ``lusifer doctor weaviate`` finds, one after the other."""
+    from lusifer.errors import LusiferError
+    from lusifer.findings import error
+    from lusifer.weaviate.doctor import examine
+
+    try:
+        client = connected(url)
+    except LusiferError as failed:
+        yield error("server", failed.message, failed.next_step)
+        return
+    try:
+        yield from examine(
+            client, collection=collection, tenant=tenant, embedder=embedder, service_url=service_url
+        )
+    finally:
+        client.close()
+
+
+def _property(given: str) -> Any:
+    from lusifer.weaviate.connection import import_weaviate
+
+    import_weaviate()
+    from weaviate.classes.config import DataType, Property
+
+    name, _, kind = given.partition(":")
+    types: Sequence[Any] = [each for each in DataType if each.value == value]
+    if not types or not name:
+        raise InvalidInputError(
+            f"--property {given!r} is no property.",
+            next_step="Write NAME or NAME:TYPE, with text, int, number, bool, date or text[].",
+        )
+    return Property(name=name, data_type=types[0])

@@ -1,0 +1,1 @@
+"""Weaviate: collections that embed with LUSIFER, fast ingest, search, doctor."""

@@ -1,0 +1,183 @@
+"""The door to ``weaviate-client``: connecting, and its errors in our tree."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from lusifer.errors import (
+    CollectionMismatchError,
+    IndexNotFoundError,
+    InvalidInputError,
+    LusiferError,
+    MissingExtraError,
+    StorageFullError,
+    StoreError,
+    StoreUnavailableError,
+    UnauthorizedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["connect", "import_weaviate", "refused", "weaviate_errors"]
+
+TIMEOUT_S = 120
+"""For an insert; it must cover embedding, where the server has texts embedded."""
+
+_AWAY = (
+    "unavailable",
+    "connection",
+    "timeout",
+    "deadline",
+    "leader not found",
+    "shutting down",
+    "eof",
+    "reset",
+)
+_FULL = ("read-only", "read only", "no space left", "disk usage")
+_SCHEMA = ("vector length", "vector dimensions", "dimensions", "invalid vector", "no vectorizer")
+
+
+def import_weaviate() -> Any:
+    """The module ``weaviate``.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            # A dependency of the client (4.23) warns of its own future on import.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import weaviate
+    except ImportError as error:
+        raise MissingExtraError(
+            f"A Weaviate server needs weaviate-client: {error}.",
+            next_step="Run pip install 'lusifer[weaviate]'.",
+        ) from error
+    return weaviate
+
+
+def connect(
+    url: str, *, api_key: str | None = None, grpc_port: int | None = None, cohere_key: str | None = None
+) -> Any:
+    """A client of a server.
+
+    Args:
+        url: Of its REST API, such as ``http://localhost:8080``.
+        api_key: Weaviate's own key.
+        grpc_port: Of its gRPC API on the same host; 50051 unless told, or 443 for https.
+        cohere_key: What collections with the module ``text2vec-cohere`` send to our service as its key.
+
+    Raises:
+        InvalidInputError: The address can't be used.
+        StoreUnavailableError: Nothing answers there.
+        UnauthorizedError: The key is missing or wrong.
+        MissingExtraError: ``weaviate-client`` is not installed.
+    """
+    weaviate = import_weaviate()
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
+        raise InvalidInputError(
+            f"Weaviate's address {url!r} can't be used.", next_step="Write it as http://HOST:8080."
+        )
+    secure = parts.scheme == "https"
+    from weaviate.classes.init import AdditionalConfig, Auth, Timeout
+
+    with weaviate_errors(""):
+        return weaviate.connect_to_custom(
+            http_host=parts.hostname,
+            http_port=port or (443 if secure else 8080),
+            http_secure=secure,
+            grpc_host=parts.hostname,
+            grpc_port=grpc_port or (443 if secure else 50051),
+            grpc_secure=secure,
+            auth_credentials=Auth.api_key(api_key) if api_key else None,
+            headers={"X-Cohere-Api-Key": cohere_key} if cohere_key else None,
+            additional_config=AdditionalConfig(timeout=Timeout(init=10, query=60, insert=TIMEOUT_S)),
+        )
+
+
+@contextmanager
+def weaviate_errors(collection: str) -> Iterator[None]:
+    """Run calls of the client; whatever they raise leaves as an error of our tree.
+
+    Raises:
+        IndexNotFoundError: There is no such collection.
+        CollectionMismatchError: The server refuses a vector because of the collection's schema.
+        InvalidInputError: The server or the client refuses the request.
+        UnauthorizedError: The key is missing or wrong.
+        StoreUnavailableError: No answer, or a server error.
+        StorageFullError: The server's shards are read-only, which is what a full disk makes them.
+    """
+    import_weaviate()
+    from grpc import RpcError
+    from httpx import TransportError
+    from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateBaseError
+
+    try:
+        yield
+    except UnexpectedStatusCodeError as error:
+        status = getattr(error, "status_code", 0) or 0
+        if status in {401, 403}:
+            raise UnauthorizedError(
+                f"Weaviate refuses the key: {_short(error)}",
+                next_step="Set WEAVIATE_API_KEY to a key that may.",
+            ) from error
+        if status == 404:
+            raise _not_found(collection) from error
+        raise refused(_short(error), collection, server=status >= 500) from error
+    except WeaviateBaseError as error:
+        raise refused(_short(error), collection) from error
+    except (TransportError, RpcError) as error:
+        raise refused(f"connection: {_short(error)}", collection) from error
+
+
+def refused(message: str, collection: str, *, server: bool = False) -> LusiferError:
+    """The error of our tree for a sentence of the server's.
+
+    Args:
+        message: The sentence.
+        collection: What it was about.
+        server: Whether the status says that the fault is the server's.
+    """
+    lower = message.lower()
+    if "could not find class" in lower or ("collection" in lower and "not found" in lower):
+        return _not_found(collection)
+    if any(word in lower for word in _FULL):
+        return StorageFullError(
+            f"Weaviate takes no writes: {message}",
+            next_step="Free space there (DISK_USE_READONLY_PERCENTAGE) and run again: nothing is lost.",
+        )
+    if any(word in lower for word in _SCHEMA):
+        return CollectionMismatchError(
+            f"The collection {collection} does not take these vectors: {message}",
+            next_step=f"Look at it with: lusifer doctor weaviate URL --collection {collection}",
+        )
+    if server or any(word in lower for word in _AWAY):
+        return StoreUnavailableError(
+            f"Weaviate did not do it: {message}",
+            next_step="Look into Weaviate's log, then run again: what was acknowledged is kept.",
+        )
+    return InvalidInputError(
+        f"Weaviate refused: {message}",
+        next_step=f"lusifer doctor weaviate URL --collection {collection} shows what it takes.",
+    )
+
+
+def _not_found(collection: str) -> StoreError:
+    return IndexNotFoundError(
+        f"Weaviate has no collection {collection!r}.",
+        next_step=f"Make it with: lusifer weaviate setup URL --collection {collection}",
+    )
+
+
+def _short(error: BaseException) -> str:
+    message = getattr(error, "message", None) or str(error) or type(error).__name__
+    return " ".join(str(message).split())[:500]

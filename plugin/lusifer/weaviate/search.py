@@ -1,0 +1,248 @@
+"""Questions to a Weaviate collection: by a vector made here, or through the server's own module."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lusifer.errors import InvalidInputError
+from lusifer.qdrant.points import check_vectors
+from lusifer.store import Hit
+from lusifer.weaviate.connection import import_weaviate, weaviate_errors
+from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, open_card
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lusifer.embedder import Embedder
+    from lusifer.store import JSON, SearchOptions
+    from lusifer.weaviate.schema import CollectionCard
+
+__all__ = ["ask_server", "find", "search"]
+
+_ALPHA = 0.7
+"""Weight of the vectors in a hybrid search; Weaviate's own default."""
+
+
+def search(
+    client: Any,
+    collection: str,
+    question: str,
+    embedder: Embedder,
+    *,
+    limit: int = 10,
+    options: SearchOptions | None = None,
+    tenant: str | None = None,
+) -> list[Hit]:
+    """Ask a collection a question in any language, with a vector made here.
+
+    Args:
+        client: A connected ``WeaviateClient``.
+        collection: Its name or an alias.
+        question: A text.
+        embedder: A vectorizer or a remote one, of the model that filled the collection.
+        limit: Number of hits, or of groups.
+        options: Filters, hybrid search, languages, groups.
+        tenant: Of a collection with tenants.
+
+    Raises:
+        FingerprintMismatchError: The collection holds vectors of another model.
+        InvalidInputError: The question or an option can't be used.
+        StoreError: The server refused or does not answer.
+    """
+    from lusifer.store import SearchOptions
+
+    card, config = open_card(client, collection, fingerprint=embedder.fingerprint, model=embedder.model_name)
+    handle = client.collections.get(config.name)
+    if tenant is not None:
+        handle = handle.with_tenant(tenant)
+    vector = embedder.embed_query(question).vector
+    return find(handle, config, card, vector, limit, options or SearchOptions())
+
+
+def ask_server(
+    client: Any,
+    collection: str,
+    question: str,
+    *,
+    limit: int = 10,
+    hybrid: bool = False,
+    tenant: str | None = None,
+) -> list[Hit]:
+    """Ask through the server: it has the question embedded by its module, as any client of it would.
+
+    Args:
+        client: A connected ``WeaviateClient``.
+        collection: Its name or an alias.
+        question: A text in any language.
+        limit: Number of hits.
+        hybrid: Search the question's words too.
+        tenant: Of a collection with tenants.
+
+    Raises:
+        StoreUnavailableError: The server or the service behind its module does not answer.
+        InvalidInputError: The server refused.
+    """
+    import_weaviate()
+    from weaviate.classes.query import MetadataQuery
+
+    with weaviate_errors(collection):
+        handle = client.collections.get(collection)
+        if tenant is not None:
+            handle = handle.with_tenant(tenant)
+        shown = MetadataQuery(distance=not hybrid, score=hybrid)
+        ask = handle.query.hybrid if hybrid else handle.query.near_text
+        answer = ask(query=question, limit=limit, return_metadata=shown)
+    return [_hit(each, "text") for each in answer.objects]
+
+
+def find(
+    handle: Any,
+    config: Any,
+    card: CollectionCard,
+    vector: NDArray[np.float32],
+    limit: int,
+    options: SearchOptions,
+) -> list[Hit]:
+    """What :meth:`WeaviateStore.search` does, on an open collection.
+
+    Raises:
+        InvalidDimensionError: The vector has another dimension than the collection.
+        InvalidInputError: The vector, the limit or an option can't be used.
+        StoreError: The server refused or does not answer.
+    """
+    if limit < 1:
+        raise InvalidInputError(f"The limit is {limit}.", next_step="Ask for at least 1 hit.")
+    check_vectors(np.asarray(vector)[None], card.dimension, f"The collection {config.name}")
+    if options.keywords is not None and options.language_boost:
+        raise InvalidInputError(
+            "A language boost is added to cosine similarities, which a hybrid search does not have.",
+            next_step="Leave the boost out and filter by language, or search without keywords.",
+        )
+    conditions = _filter(config, options)
+    if conditions is _NOTHING:
+        return []
+    if options.group_by is None and not options.language_boost:
+        return _ask(handle, config, card, vector, limit, options, conditions)
+    depth = max(100, 4 * limit * options.group_size)
+    while True:
+        found = _ask(handle, config, card, vector, depth, options, conditions)
+        hits = _grouped(_boosted(found, options), limit, options)
+        if len(hits) >= limit * (options.group_size if options.group_by else 1) or len(found) < depth:
+            return hits
+        depth *= 4
+
+
+def _ask(
+    handle: Any,
+    config: Any,
+    card: CollectionCard,
+    vector: NDArray[np.float32],
+    limit: int,
+    options: SearchOptions,
+    conditions: Any,
+) -> list[Hit]:
+    from weaviate.classes.query import MetadataQuery
+
+    common = {"filters": conditions, "limit": limit, "target_vector": card.vector_name}
+    numbers = np.asarray(vector, dtype=np.float32).tolist()
+    with weaviate_errors(config.name):
+        if options.keywords is None:
+            answer = handle.query.near_vector(numbers, return_metadata=MetadataQuery(distance=True), **common)
+        else:
+            answer = handle.query.hybrid(
+                query=options.keywords,
+                vector=numbers,
+                alpha=_ALPHA,
+                query_properties=[card.text_property],
+                return_metadata=MetadataQuery(score=True),
+                **common,
+            )
+    return [_hit(each, card.text_property) for each in answer.objects]
+
+
+def _hit(found: Any, text_property: str) -> Hit:
+    properties = {name: value for name, value in found.properties.items() if value is not None}
+    document_id = properties.pop(ID_PROPERTY, None) or str(found.uuid)
+    properties.pop(HASH_PROPERTY, None)
+    text = str(properties.pop(text_property, ""))
+    metadata = found.metadata
+    score = 1 - metadata.distance if metadata.distance is not None else metadata.score or 0.0
+    return Hit(str(document_id), float(score), text, properties)
+
+
+def _boosted(hits: list[Hit], options: SearchOptions) -> list[Hit]:
+    if not options.language_boost:
+        return hits
+    raised = [
+        Hit(hit.id, hit.score + options.language_boost, hit.text, hit.metadata)
+        if hit.metadata.get(options.language_field) in options.languages
+        else hit
+        for hit in hits
+    ]
+    return sorted(raised, key=lambda hit: -hit.score)
+
+
+def _grouped(hits: list[Hit], limit: int, options: SearchOptions) -> list[Hit]:
+    if options.group_by is None:
+        return hits[:limit]
+    groups: dict[object, list[Hit]] = {}
+    for hit in hits:
+        value = hit.metadata.get(options.group_by)
+        if isinstance(value, str | int | float):
+            group = groups.setdefault(value, [])
+            if len(group) < options.group_size:
+                group.append(hit)
+    return [hit for group in list(groups.values())[:limit] for hit in group]
+
+
+_NOTHING = object()
+"""A filter that nothing can match."""
+
+
+def _filter(config: Any, options: SearchOptions) -> Any:
+    from weaviate.classes.query import Filter
+
+    wanted: dict[str, JSON] = dict(options.where)
+    if options.languages and not options.language_boost:
+        wanted[options.language_field] = list(options.languages)
+    types = {each.name: str(getattr(each.data_type, "value", each.data_type)) for each in config.properties}
+    conditions = []
+    for name, value in wanted.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        if (
+            not values
+            or (isinstance(value, list | tuple) and {type(item) for item in values} not in ({str}, {int}))
+            or any(not isinstance(item, bool | int | float | str) for item in values)
+        ):
+            raise InvalidInputError(
+                f"The filter on {name!r} has the value {value!r}.",
+                next_step="Compare with a text, a number, true, or a list of texts or whole numbers.",
+            )
+        if "." in name:
+            raise InvalidInputError(
+                f"The filter on {name!r} looks inside an object, which Weaviate can't.",
+                next_step="Keep the value in a property of its own.",
+            )
+        kind = types.get(name, "").removesuffix("[]")
+        compared = [_as(kind, item) for item in values]
+        if kind not in {"text", "int", "number", "boolean", "uuid", "date"} or None in compared:
+            # No such property, or one that can't have such a value.
+            return _NOTHING
+        where = Filter.by_property(name)
+        conditions.append(
+            where.contains_any(compared) if isinstance(value, list | tuple) else where.equal(compared[0])
+        )
+    return Filter.all_of(conditions) if conditions else None
+
+
+def _as(kind: str, value: Any) -> Any:
+    """A value in the type of the property, which the server insists on; None where it can't be one."""
+    if kind == "boolean":
+        return value if isinstance(value, bool) else None
+    if kind in {"int", "number"}:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if kind == "number" else int(value) if value == int(value) else None
+    return value if isinstance(value, str) else None
