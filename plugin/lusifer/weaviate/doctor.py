@@ -217,7 +217,7 @@ def _probe(handle: Any, card: CollectionCard, embedder: Embedder | None) -> Iter
         if "private" in failed.message or "not allowed" in failed.message:
             advice = "MODULES_VALIDATE_BASE_URL is on and refuses private addresses: switch it off."
         elif "dial" in failed.message or "refused" in failed.message:
-            advice = "Start lusifer serve where the collection's inferenceUrl, or TRANSFORMERS_INFERENCE_API, points."
+            advice = "Start lusifer serve where the collection's inferenceUrl points."
         yield error("inference", f"A question through the server failed: {failed.message}", advice)
         return
     if embedder is None or not found:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ask_server", "find", "search"]
 
-_ALPHA = 0.7
-"""Weight of the vectors in a hybrid search; Weaviate's own default."""
+_ALPHA = 0.5
+"""Weight of the vectors in a hybrid search: both rankings count alike, as in the other stores."""
 
 
 def search(
@@ -120,7 +120,7 @@ def find(
             "A language boost is added to cosine similarities, which a hybrid search does not have.",
             next_step="Leave the boost out and filter by language, or search without keywords.",
         )
-    conditions = _filter(config, options)
+    conditions = _filter(handle, config, options)
     if conditions is _NOTHING:
         return []
     if options.group_by is None and not options.language_boost:
@@ -143,7 +143,7 @@ def _ask(
     options: SearchOptions,
     conditions: Any,
 ) -> list[Hit]:
-    from weaviate.classes.query import MetadataQuery
+    from weaviate.classes.query import HybridFusion, MetadataQuery
 
     common = {"filters": conditions, "limit": limit, "target_vector": card.vector_name}
     numbers = np.asarray(vector, dtype=np.float32).tolist()
@@ -155,6 +155,7 @@ def _ask(
                 query=options.keywords,
                 vector=numbers,
                 alpha=_ALPHA,
+                fusion_type=HybridFusion.RANKED,
                 query_properties=[card.text_property],
                 return_metadata=MetadataQuery(score=True),
                 **common,
@@ -201,12 +202,16 @@ _NOTHING = object()
 """A filter that nothing can match."""
 
 
-def _filter(config: Any, options: SearchOptions) -> Any:
+def _filter(handle: Any, config: Any, options: SearchOptions) -> Any:
     from weaviate.classes.query import Filter
 
     wanted: dict[str, JSON] = dict(options.where)
     if options.languages and not options.language_boost:
         wanted[options.language_field] = list(options.languages)
+    if not set(wanted) <= {each.name for each in config.properties}:
+        # Weaviate adds properties by itself when objects have new ones.
+        with weaviate_errors(config.name):
+            config = handle.config.get()
     types = {each.name: str(getattr(each.data_type, "value", each.data_type)) for each in config.properties}
     conditions = []
     for name, value in wanted.items():

@@ -176,6 +176,7 @@ class WeaviateStore:
             CollectionMismatchError: The index takes other vectors.
             StoreError: The server refused or went away; the same call again completes it.
         """
+        self._check_open()
         check_rows(len(documents), vectors, self.dimension, f"the collection {self.collection}")
         last = {object_id(document.id): index for index, document in enumerate(documents)}
         properties = {}
