@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test lint fmt types unit docs bench eval-table clean
+.PHONY: help setup browser weaviate demo test lint fmt types unit docs bench eval-table clean
 
 help: ## List the jobs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ browser: ## Install Debian's Chromium for the tests of the service's page, where
 	  { apt-get update -q && apt-get install -qy --no-install-recommends chromium fonts-noto-core; } >/dev/null 2>&1; } || \
 	  echo "No Chromium, so the tests of the page will skip. On Debian: apt-get install chromium"
 
+weaviate: setup ## Build the Weaviate server that the tests run on (5 minutes, once; Go 1.26, or from PyPI)
+	PYTHONPATH=. $(BIN)/python integration_tests/weaviate_server.py
+
 demo: setup ## Cross-language search over Debian's packages, from nothing
 	$(BIN)/lusifer demo
 
@@ -48,7 +51,7 @@ fmt: setup ## Mend style
 types: setup ## Check types, strict on the plugin
 	$(BIN)/mypy
 
-unit: setup browser ## Run the tests
+unit: setup browser weaviate ## Run the tests
 	$(BIN)/python -m pytest -q --durations=10 -ra
 
 docs: setup ## Build the documentation into site/
