@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
 from integration_tests.weaviate_server import RunningWeaviate, find_or_build, free_port
+
 from lusifer.demo.debian import download_lists, read_packages
 from lusifer.indexing import index_documents
 from lusifer.store import Document
