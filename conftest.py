@@ -223,7 +223,10 @@ class RunningService:
         import socket
         import threading
 
+        import httpx
         import uvicorn
+
+        from lusifer.service.server import server_config
 
         self.app = app
         self.service = app.state.service
@@ -231,8 +234,9 @@ class RunningService:
         self._socket.bind(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(app, log_config=None, access_log=False, http="httptools", loop="asyncio")
-        self._server = uvicorn.Server(config)
+        # Patient, for slow machines, and never through a proxy.
+        self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        self._server = uvicorn.Server(server_config(app, app.state.service.settings))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
         self._thread.start()
 
@@ -251,13 +255,23 @@ class RunningService:
         self.wait_until(lambda: self.service.not_ready_reason() is None)
         return self
 
-    def exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Send bytes on a connection of their own; returns status, headers and body of the answer."""
+    def exchange(self, request: bytes, *, drops: int = 0) -> tuple[int, dict[str, str], bytes]:
+        """Send bytes on a connection of their own; returns status, headers and body of the answer.
+
+        Args:
+            request: Head and body.
+            drops: At most so many spaces follow it, one every 50 ms, until the answer comes.
+        """
         import http.client
+        import select
         import socket
 
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             connection.sendall(request)
+            for _ in range(drops):
+                if select.select([connection], [], [], 0.05)[0]:
+                    break
+                connection.sendall(b" ")
             answer = http.client.HTTPResponse(connection)
             answer.begin()
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
@@ -266,6 +280,7 @@ class RunningService:
         """Stop as SIGTERM would."""
         self._server.should_exit = True
         self._thread.join()
+        self.http.close()
 
 
 @pytest.fixture

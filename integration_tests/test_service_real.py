@@ -112,7 +112,7 @@ def test_a_text_has_one_vector_on_every_protocol_alone_in_batches_and_under_load
 def test_the_canary_passes_on_the_real_model(vectorizer: Vectorizer, start_service: Any) -> None:
     service = start_service(Borrowed(vectorizer), canary=True).ready()
     question = {"text": "How do I unpack an archive?", "config": {"task_type": "query"}}
-    answer = httpx.post(f"{service.url}/vectors", json=question)
+    answer = service.http.post("/vectors", json=question)
     expected = vectorizer.embed_query("How do I unpack an archive?").vector
     assert np.abs(np.float32(answer.json()["vector"]) - expected).max() <= NOISE
 
@@ -181,5 +181,5 @@ def test_whatever_the_schema_allows_or_forbids_is_never_a_server_error(
     ]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    answer = httpx.post(f"{service.url}/vectors", json={"text": "still there"})
+    answer = service.http.post("/vectors", json={"text": "still there"})
     assert answer.status_code == 200

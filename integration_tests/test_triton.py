@@ -168,16 +168,12 @@ def test_vectors_are_those_of_the_engine_in_this_process(url: str, vectorizer: V
 
 
 def test_a_service_runs_on_it(url: str, vectorizer: Vectorizer, start_service: object) -> None:
-    import httpx
-
     service = start_service(Vectorizer(vectorizer.bundle, TritonEngine(url)), canary=True)  # type: ignore[operator]
     service.ready()
-    answer = httpx.post(
-        f"{service.url}/vectors", json={"text": "Guten Tag", "config": {"task_type": "query"}}
-    )
+    answer = service.http.post("/vectors", json={"text": "Guten Tag", "config": {"task_type": "query"}})
     expected = vectorizer.embed_query("Guten Tag").vector
     assert np.abs(np.float32(answer.json()["vector"]) - expected).max() < 2e-6
-    assert httpx.get(f"{service.url}/meta").json()["engine"] == "triton"
+    assert service.http.get("/meta").json()["engine"] == "triton"
 
 
 def test_models_that_are_missing_or_of_another_shape_are_told(url: str) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lusifer.engines.base import Engine
 
-__all__ = ["UNIT_NORM_TOLERANCE", "run_batch", "run_batches"]
+__all__ = ["UNIT_NORM_TOLERANCE", "check_vectors", "run_batch", "run_batches"]
 
 UNIT_NORM_TOLERANCE = 1e-3
 """How far a vector's norm may be from 1; int8 and float16 graphs stay well inside."""
@@ -94,14 +94,26 @@ def run_batch(
         input_ids[index, : len(row)] = row
         attention_mask[index, : len(row)] = 1
     vectors = engine.run(input_ids, attention_mask)
-    _check(vectors, len(rows), dimension, engine.name)
+    check_vectors(vectors, len(rows), dimension, f"engine {engine.name}")
     return vectors
 
 
-def _check(vectors: NDArray[np.float32], rows: int, dimension: int, engine: str) -> None:
+def check_vectors(vectors: NDArray[np.float32], rows: int, dimension: int, source: str) -> None:
+    """Let no vectors pass but R rows of D finite float32 numbers and unit norm.
+
+    Args:
+        vectors: What was answered, ``(R, D)`` if it is right.
+        rows: How many R were asked for.
+        dimension: Length D of a vector.
+        source: Who answered, for the message.
+
+    Raises:
+        EngineOutputError: The answer is anything else.
+    """
+
     def refuse(message: str) -> EngineOutputError:
         return EngineOutputError(
-            f"The engine {engine} answered {message}; the vectors were thrown away.",
+            f"The {source} answered {message}; the vectors were thrown away.",
             next_step="Check the bundle with Bundle.open(path, verify=True); export again if it repeats.",
         )
 

@@ -84,6 +84,10 @@ class VectorCache(Protocol):
         """Keep embeddings; old ones make room. A cache that can't write says so in the log and goes on."""
         ...
 
+    def clear(self) -> None:
+        """Forget everything, whoever put it there."""
+        ...
+
     def size_bytes(self) -> int:
         """What is used of the bound."""
         ...
@@ -131,15 +135,19 @@ class MemoryCache:
                 _, oldest = self._entries.popitem(last=False)
                 self._bytes -= _size(oldest)
 
+    def clear(self) -> None:
+        """See :class:`VectorCache`."""
+        with self._lock:
+            self._entries.clear()
+            self._bytes = 0
+
     def size_bytes(self) -> int:
         """See :class:`VectorCache`."""
         return self._bytes
 
     def close(self) -> None:
         """Forget everything."""
-        with self._lock:
-            self._entries.clear()
-            self._bytes = 0
+        self.clear()
 
 
 class DiskCache:
@@ -224,6 +232,13 @@ class DiskCache:
                     self._move_used()
                     self._make_room(sum(2 + len(row[1]) // _PAGE_BYTES for row in part))
                     self._database.executemany(_INSERT, part)
+
+    def clear(self) -> None:
+        """See :class:`VectorCache`; what other processes stored goes too."""
+        with self._guarded("emptied"), self._transaction():
+            self._used.clear()
+            self._older_half = -1
+            self._database.execute("DELETE FROM vectors")
 
     def size_bytes(self) -> int:
         """See :class:`VectorCache`; what all processes stored together."""

@@ -21,9 +21,12 @@
     │   ├── SettingsError             500  a setting that can't be used
     │   ├── UnauthorizedError         401
     │   ├── UnknownModelError         404
+    │   ├── NotServedError            404  no such path
+    │   ├── MethodNotAllowedError     405  the path is there, but not for this method
     │   ├── RequestTooLargeError      413  a body, a list or a text over a limit
     │   └── RetryLaterError           503  a retry helps, after ``retry_after_s``
     │       ├── OverloadedError       429  the queue is full
+    │       │   └── KeyLimitError     429  the share or the rate of one API key is used up
     │       ├── NotReadyError         503  starting, stopping, or the canary failed
     │       └── DeadlineExceededError 504  not computed in time
     └── StoreError                    500
@@ -59,10 +62,13 @@ __all__ = [
     "InvalidDimensionError",
     "InvalidInputError",
     "InvalidTextError",
+    "KeyLimitError",
     "LusiferError",
     "MalformedRequestError",
+    "MethodNotAllowedError",
     "MissingExtraError",
     "NotReadyError",
+    "NotServedError",
     "OverloadedError",
     "RequestTooLargeError",
     "RetryLaterError",
@@ -196,6 +202,18 @@ class UnknownModelError(ServiceError):
     status = 404
 
 
+class NotServedError(ServiceError):
+    """The service has no such path."""
+
+    status = 404
+
+
+class MethodNotAllowedError(ServiceError):
+    """The service has this path, but not for this HTTP method."""
+
+    status = 405
+
+
 class RequestTooLargeError(ServiceError):
     """A body, a list of texts or a text is over a limit of the service, and would be at any time."""
 
@@ -223,6 +241,10 @@ class OverloadedError(RetryLaterError):
     """The queue holds as many tokens as it may."""
 
     status = 429
+
+
+class KeyLimitError(OverloadedError):
+    """One API key has used up its share of the queue or its tokens a minute; others are served."""
 
 
 class NotReadyError(RetryLaterError):

@@ -176,6 +176,17 @@ def test_a_row_of_a_batch_is_kept_without_the_batch(make: Callable[[int], Vector
     cache.put_many([])
 
 
+def test_what_is_forgotten_is_gone_and_makes_room(make: Callable[[int], VectorCache]) -> None:
+    cache = make(MIB)
+    cache.put_many([(key(n), embedding(n)) for n in range(500)])
+    before = cache.size_bytes()
+    cache.clear()
+    assert cache.get_many([key(n) for n in range(500)]) == [None] * 500
+    assert cache.size_bytes() < before / 4
+    cache.put_many([(key(1), embedding(1))])
+    assert same(cache.get_many([key(1)])[0], embedding(1))
+
+
 def test_many_threads(make: Callable[[int], VectorCache]) -> None:
     cache = make(MIB)
     problems: list[str] = []

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RUN = "from lusifer.cli.app import main; main()"
@@ -24,8 +26,28 @@ RUN = "from lusifer.cli.app import main; main()"
 def lusifer(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", RUN, *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=60
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=240
     )
+
+
+def get(url: str) -> httpx.Response:
+    return httpx.get(url, timeout=60, trust_env=False)
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = 120) -> Any:
+    end = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+    return value
+
+
+def listens(place: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(place, timeout=60).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -34,37 +56,65 @@ def process(tiny_bundle: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Pope
     with log.open("w") as file:
         command = ["serve", "--port", "0", "--no-canary", "--bundle", str(tiny_bundle)]
         started = subprocess.Popen([sys.executable, "-c", RUN, *command], stderr=file, text=True)
-    address = None
-    end = time.monotonic() + 60
-    while address is None:
-        assert time.monotonic() < end, log.read_text()
+
+    def address() -> str | None:
         assert started.poll() is None, log.read_text()
-        if found := re.search(r'"url": "([^"]+)"', log.read_text()):
-            address = found[1]
-        time.sleep(0.05)
-    while httpx.get(f"{address}/.well-known/ready").status_code != 204:
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.05)
-    yield started, address, log
-    started.kill()
-    started.wait()
+        found = re.search(r'"url": "([^"]+)"', log.read_text())
+        return found[1] if found else None
+
+    try:
+        url = wait_until(address)
+        wait_until(lambda: get(f"{url}/.well-known/ready").status_code == 204)
+        yield started, url, log
+    finally:
+        started.kill()
+        started.wait()
 
 
 def test_it_serves_logs_and_stops_in_order(process: tuple[subprocess.Popen[str], str, Path]) -> None:
     started, address, log = process
     answer = httpx.post(
-        f"{address}/vectors", json={"text": "secret words"}, headers={"x-request-id": "mine-1"}
+        f"{address}/vectors",
+        json={"text": "secret words"},
+        headers={"x-request-id": "mine-1"},
+        timeout=60,
+        trust_env=False,
     )
+    wrong = get(f"{address}/v1/embed")
+    assert wrong.status_code == 404
     assert answer.status_code == 200
     assert answer.headers["x-request-id"] == "mine-1"
     assert "server" not in answer.headers
     started.send_signal(signal.SIGTERM)
-    started.wait(30)
-    assert started.returncode in {0, -signal.SIGTERM}
+    assert started.wait(60) in {0, -signal.SIGTERM}
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     (request,) = [line for line in lines if line.get("request_id") == "mine-1"]
     assert (request["protocol"], request["path"], request["status"]) == ("weaviate", "/vectors", 200)
     assert "secret" not in log.read_text()
+    # A database with a wrong address shows in the log as well.
+    (lost,) = [line for line in lines if line.get("status") == 404]
+    assert (lost["method"], lost["path"]) == ("GET", "/v1/embed")
+    assert lost["request_id"] == wrong.headers["x-request-id"]
+
+
+def test_a_request_in_flight_is_answered_after_sigterm(
+    process: tuple[subprocess.Popen[str], str, Path],
+) -> None:
+    started, address, _ = process
+    place = (address.split("/")[2].split(":")[0], int(address.rsplit(":", 1)[1]))
+    body = b'{"text": "half before the signal, half after it"}'
+    with socket.create_connection(place, timeout=60) as connection:
+        head = b"POST /vectors HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+        connection.sendall(head + body[:20])
+        wait_until(lambda: get(f"{address}/status").json()["load"]["in_flight_requests"] == 1)
+        started.send_signal(signal.SIGTERM)
+        wait_until(lambda: not listens(place))
+        connection.sendall(body[20:])
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == 200
+        assert len(json.loads(answer.read())["vector"]) == 16
+    assert started.wait(60) in {0, -signal.SIGTERM}
 
 
 def test_a_port_in_use_is_told_with_the_way_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -14,16 +15,20 @@ import numpy as np
 import pytest
 
 from lusifer.engines.fake import FakeEngine, Faults
+from lusifer.service.app import create_app
 from lusifer.service.auth import add_key
+from lusifer.service.canary import canary_texts
+from lusifer.service.settings import Settings
 from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from lusifer.bundle import Bundle
+    from lusifer.errors import LusiferError
 
 D = 16
 MODEL = "lusifer-tiny-test"
@@ -78,9 +83,30 @@ def service(bundle: Bundle, engine: FakeEngine, start_service: Any) -> Any:
 
 
 @pytest.fixture
-def http(service: Any) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=30) as client:
-        yield client
+def http(service: Any) -> httpx.Client:
+    client: httpx.Client = service.http
+    return client
+
+
+class Translator(FakeEngine):
+    """Knows what the sentences of the canary mean, for as long as it is not ``wrong``."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(D)
+        self.wrong = False
+        self.gate = threading.Event()
+        self.gate.set()
+        rows = Vectorizer(bundle, FakeEngine(D)).tokenize(canary_texts(), "document")
+        self._topic = {row.windows[0].tobytes(): n % 4 for n, row in enumerate(rows)}
+
+    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        assert self.gate.wait(60)
+        vectors = super().run(input_ids, attention_mask)
+        for n, (ids, mask) in enumerate(zip(input_ids, attention_mask, strict=True)):
+            topic = self._topic.get(ids[mask == 1].astype(np.int32).tobytes())
+            if topic is not None and not self.wrong:
+                vectors[n] = np.eye(4, D)[topic]
+        return vectors
 
 
 class Gated(FakeEngine):
@@ -174,6 +200,7 @@ def test_bad_input_is_refused_in_the_protocols_own_form(http: httpx.Client, prot
         ("weaviate", "/vectors", {"text": "a", "config": {"dimensions": 5}}, 400),
         ("weaviate", "/vectors", {"text": "a", "config": {"dimensions": -1}}, 400),
         ("qdrant", "/", {"inputs": [], "inference": "update"}, 400),
+        ("qdrant", "/", {"inputs": [INPUT] * 10_000, "inference": "update"}, 413),
         ("qdrant", "/", {"inputs": [{"data": "a", "model": "x"}], "inference": "update"}, 400),
         ("qdrant", "/", {"inputs": [INPUT | {"data_type": "image"}], "inference": "update"}, 400),
         ("qdrant", "/", {"inputs": [INPUT]}, 400),
@@ -196,7 +223,7 @@ def test_a_body_over_the_limit_is_refused_while_the_client_still_sends(
     service = start_service(Vectorizer(bundle, FakeEngine(D)), maximum_body_bytes=2**20).ready()
     path, _, message_of = PROTOCOLS[protocol]
     for size in (2 * 2**20, 30 * 2**20):
-        answer = httpx.post(service.url + path, content=body_of(protocol, "x" * size), timeout=30)
+        answer = service.http.post(path, content=body_of(protocol, "x" * size))
         assert answer.status_code == 413
         assert "1048576 bytes" in message_of(answer.json())
 
@@ -206,7 +233,7 @@ def test_a_text_over_its_own_limit_and_a_list_over_its_own(
     bundle: Bundle, start_service: Any, protocol: str
 ) -> None:
     service = start_service(Vectorizer(bundle, FakeEngine(D)), maximum_text_bytes=1000).ready()
-    answer = httpx.post(service.url + PROTOCOLS[protocol][0], content=body_of(protocol, "é" * 501))
+    answer = service.http.post(PROTOCOLS[protocol][0], content=body_of(protocol, "é" * 501))
     assert answer.status_code == 413
     assert "1002 bytes" in PROTOCOLS[protocol][2](answer.json())
 
@@ -217,8 +244,13 @@ def test_unknown_paths_and_methods_answer_in_the_protocols_form(http: httpx.Clie
     answer = http.put(path)
     assert answer.status_code == 405
     assert "PUT" in message_of(answer.json())
-    missing = http.get("/nothing/here")
+    assert "POST" in answer.headers["allow"]
+    missing = http.get("/nothing/here", headers={"x-request-id": "lost-1"})
     assert (missing.status_code, "error" in missing.json()) == (404, True)
+    assert missing.headers["x-request-id"] == "lost-1"
+    counted = http.get("/metrics").text
+    assert f'lusifer_request_duration_seconds_count{{protocol="{protocol}",status="405"}} 1.0' in counted
+    assert 'lusifer_request_duration_seconds_count{protocol="service",status="404"} 1.0' in counted
 
 
 @every_protocol
@@ -229,27 +261,27 @@ def test_every_route_but_health_needs_a_key(
     service = start_service(Vectorizer(bundle, FakeEngine(D)), api_keys_file=tmp_path / "keys.toml").ready()
     path, _, message_of = PROTOCOLS[protocol]
     body = body_of(protocol, "a text")
-    with httpx.Client(base_url=service.url) as http:
-        for headers in ({}, {"authorization": "Bearer wrong"}, {"x-api-key": ""}, {"api-key": key[:-1]}):
-            answer = http.post(path, content=body, headers=headers)
-            assert answer.status_code == 401
-            assert "key" in message_of(answer.json()).lower()
-            assert key not in answer.text
-        for headers in (
-            {"authorization": f"Bearer {key}"},
-            {"x-api-key": key},
-            {"lusifer-api-key": key},
-        ):
-            assert http.post(path, content=body, headers=headers).status_code == 200
-        assert http.post(path, content=body, auth=("any", key)).status_code == 200
-        if protocol == "qdrant":
-            with_token = body.replace(b'"token": null', f'"token": "{key}"'.encode())
-            assert http.post(path, content=with_token).status_code == 200
-        public = {"/.well-known/live", "/.well-known/ready", "/openapi.json", "/status", "/"}
-        for route in service.app.routes:
-            if "GET" in route.methods and not route.path.startswith("/page"):
-                expected = {200, 204} if route.path in public else {401}
-                assert http.get(route.path).status_code in expected, route.path
+    http = service.http
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"x-api-key": ""}, {"api-key": key[:-1]}):
+        answer = http.post(path, content=body, headers=headers)
+        assert answer.status_code == 401
+        assert "key" in message_of(answer.json()).lower()
+        assert key not in answer.text
+    for headers in (
+        {"authorization": f"Bearer {key}"},
+        {"x-api-key": key},
+        {"lusifer-api-key": key},
+    ):
+        assert http.post(path, content=body, headers=headers).status_code == 200
+    assert http.post(path, content=body, auth=("any", key)).status_code == 200
+    if protocol == "qdrant":
+        with_token = body.replace(b'"token": null', f'"token": "{key}"'.encode())
+        assert http.post(path, content=with_token).status_code == 200
+    public = {"/.well-known/live", "/.well-known/ready", "/status", "/"}
+    for route in service.app.routes:
+        if "GET" in route.methods and not route.path.startswith("/page"):
+            expected = {200, 204} if route.path in public else {401}
+            assert http.get(route.path).status_code in expected, route.path
 
 
 def test_a_keys_own_limits(bundle: Bundle, start_service: Any, tmp_path: Path) -> None:
@@ -259,7 +291,7 @@ def test_a_keys_own_limits(bundle: Bundle, start_service: Any, tmp_path: Path) -
     service = start_service(Vectorizer(bundle, FakeEngine(D)), api_keys_file=path).ready()
 
     def post(key: str, texts: list[str]) -> httpx.Response:
-        return httpx.post(f"{service.url}/embed", json={"inputs": texts}, headers={"x-api-key": key})
+        return service.http.post("/embed", json={"inputs": texts}, headers={"x-api-key": key})
 
     assert post(few, ["a", "b"]).status_code == 200
     assert post(few, ["a", "b", "c"]).status_code == 413
@@ -267,6 +299,39 @@ def test_a_keys_own_limits(bundle: Bundle, start_service: Any, tmp_path: Path) -
     answer = post(slow, ["c", "d"])
     assert answer.status_code == 429
     assert 1 <= int(answer.headers["retry-after"]) <= 60
+    metrics = service.http.get("/metrics", headers={"x-api-key": few}).text
+    assert 'lusifer_rejected_requests_total{reason="key_limit"} 1.0' in metrics
+    assert 'lusifer_rejected_requests_total{reason="queue_full"} 0.0' in metrics
+
+
+def test_a_key_gets_its_share_of_the_queue_and_leaves_the_rest_to_others(
+    bundle: Bundle, start_service: Any, tmp_path: Path
+) -> None:
+    keys = [add_key(tmp_path / "keys.toml", name) for name in ("greedy", "modest")]
+    engine = Gated()
+    engine.gate.set()
+    service = start_service(
+        Vectorizer(bundle, engine),
+        api_keys_file=tmp_path / "keys.toml",
+        queue_tokens=40,
+        batch_tokens=20,
+        key_share=0.5,
+    ).ready()
+    engine.gate.clear()
+    engine.entered.clear()
+
+    def post(key: str, text: str) -> httpx.Response:
+        return service.http.post("/vectors", json={"text": text * 20}, headers={"x-api-key": key})
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(post, keys[0], "a")
+        assert engine.entered.wait(30)
+        refused = post(keys[0], "b")
+        other = pool.submit(post, keys[1], "c")
+        service.wait_until(lambda: service.service.in_flight_requests == 2)
+        engine.gate.set()
+        assert (first.result().status_code, other.result().status_code) == (200, 200)
+    assert (refused.status_code, "'greedy'" in refused.json()["error"]) == (503, True)
 
 
 @every_protocol
@@ -278,9 +343,9 @@ def test_a_full_queue_says_when_to_come_back(bundle: Bundle, start_service: Any,
     engine.entered.clear()
     path, _, message_of = PROTOCOLS[protocol]
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(httpx.post, service.url + path, content=body_of(protocol, "a" * 20), timeout=30)
+        first = pool.submit(service.http.post, path, content=body_of(protocol, "a" * 20))
         assert engine.entered.wait(30)
-        answer = httpx.post(service.url + path, content=body_of(protocol, "b" * 20))
+        answer = service.http.post(path, content=body_of(protocol, "b" * 20))
         engine.gate.set()
         assert first.result().status_code == 200
     assert answer.status_code == (503 if protocol in {"weaviate", "cohere"} else 429)
@@ -291,12 +356,12 @@ def test_a_full_queue_says_when_to_come_back(bundle: Bundle, start_service: Any,
         # before Cohere's message, and not before the transformers module's.
         told = message_of(answer.json())
         assert ("failed with status: 503 error" in told) == (protocol == "weaviate")
-    assert httpx.post(service.url + path, content=body_of(protocol, "b" * 20)).status_code == 200
+    assert service.http.post(path, content=body_of(protocol, "b" * 20)).status_code == 200
 
 
 def test_a_request_that_can_never_fit_is_told_so(bundle: Bundle, start_service: Any) -> None:
     service = start_service(Vectorizer(bundle, FakeEngine(D)), queue_tokens=1024, batch_tokens=64).ready()
-    answer = httpx.post(f"{service.url}/embed", json={"inputs": ["a text"] * 500})
+    answer = service.http.post("/embed", json={"inputs": ["a text"] * 500})
     assert answer.status_code == 413
     assert "1024" in answer.json()["error"]
 
@@ -306,12 +371,12 @@ def test_a_deadline_ends_a_request_and_frees_its_place(bundle: Bundle, start_ser
     engine.gate.set()
     service = start_service(Vectorizer(bundle, engine), deadline_s=0.2).ready()
     engine.gate.clear()
-    answer = httpx.post(f"{service.url}/embed", json={"inputs": "a text"})
+    answer = service.http.post("/embed", json={"inputs": "a text"})
     assert answer.status_code == 504
     assert "0.2 s" in answer.json()["error"]
     engine.gate.set()
     service.wait_until(lambda: service.service.status().queued_tokens == 0)
-    assert httpx.post(f"{service.url}/embed", json={"inputs": "a text"}).status_code == 200
+    assert service.http.post("/embed", json={"inputs": "a text"}).status_code == 200
 
 
 def test_a_client_that_leaves_takes_its_texts_out_of_the_queue(bundle: Bundle, start_service: Any) -> None:
@@ -330,10 +395,25 @@ def test_a_client_that_leaves_takes_its_texts_out_of_the_queue(bundle: Bundle, s
     service.wait_until(lambda: service.service.in_flight_requests == 0)
     assert service.service.status().queued_tokens == 0
     engine.gate.set()
-    assert httpx.post(f"{service.url}/embed", json={"inputs": "short"}).status_code == 200
+    assert service.http.post("/embed", json={"inputs": "short"}).status_code == 200
     # One batch had begun; the other forty-odd texts were never computed.
     assert len(engine.sizes) - before == 2
-    assert b'reason="disconnected"} 1.0' in httpx.get(f"{service.url}/metrics").content
+    assert b'reason="disconnected"} 1.0' in service.http.get("/metrics").content
+
+
+@every_protocol
+@pytest.mark.parametrize("how", ["silent", "drop by drop"])
+def test_a_client_that_does_not_finish_its_body_is_told_so(
+    bundle: Bundle, start_service: Any, monkeypatch: pytest.MonkeyPatch, protocol: str, how: str
+) -> None:
+    silent = how == "silent"
+    monkeypatch.setattr("lusifer.service.http._BODY_TIMEOUT_S", 0.3 if silent else 30)
+    service = start_service(Vectorizer(bundle, FakeEngine(D)), deadline_s=30 if silent else 0.3).ready()
+    path, _, message_of = PROTOCOLS[protocol]
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{{"
+    status, _, body = service.exchange(head.encode(), drops=0 if silent else 20)
+    assert status == 400
+    assert "The body stopped after" in message_of(json.loads(body))
 
 
 def test_a_client_that_stops_in_its_body_disturbs_nobody(http: httpx.Client, service: Any) -> None:
@@ -368,11 +448,7 @@ def test_a_failed_text_fails_its_own_request_only(bundle: Bundle, start_service:
     service = start_service(vectorizer).ready()
     texts = [f"{n}" for n in range(20)] + ["poison" * 3]
     with ThreadPoolExecutor(21) as pool:
-        answers = list(
-            pool.map(
-                lambda text: httpx.post(f"{service.url}/vectors", json={"text": text}, timeout=30), texts
-            )
-        )
+        answers = list(pool.map(lambda text: service.http.post("/vectors", json={"text": text}), texts))
     assert [answer.status_code for answer in answers] == [200] * 20 + [500]
     assert "NaN" in answers[-1].json()["error"]
 
@@ -381,11 +457,11 @@ def test_the_same_text_gives_exactly_the_same_floats_under_load(http: httpx.Clie
     expected = http.post("/vectors", json={"text": "the same text"}).json()["vector"]
 
     def ask(_: int) -> bool:
-        with httpx.Client(base_url=service.url) as client:
-            return all(
-                client.post("/vectors", json={"text": "the same text"}).json()["vector"] == expected
-                for _ in range(20)
-            )
+        client = service.http
+        return all(
+            client.post("/vectors", json={"text": "the same text"}).json()["vector"] == expected
+            for _ in range(20)
+        )
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(8)))
@@ -394,18 +470,18 @@ def test_the_same_text_gives_exactly_the_same_floats_under_load(http: httpx.Clie
 def test_it_is_alive_at_once_and_ready_after_warm_up_only(bundle: Bundle, start_service: Any) -> None:
     engine = Gated()
     service = start_service(Vectorizer(bundle, engine))
-    with httpx.Client(base_url=service.url) as http:
-        service.wait_until(lambda: _alive(http))
-        assert engine.entered.wait(30)
-        assert http.get("/.well-known/ready").status_code == 503
-        assert http.get("/meta").status_code == 200
-        refused = http.post("/vectors", json={"text": "a"})
-        assert (refused.status_code, "loaded" in refused.json()["error"]) == (503, True)
-        engine.gate.set()
-        service.ready()
-        ready = http.get("/.well-known/ready")
-        assert (ready.status_code, ready.content) == (204, b"")
-        assert http.post("/vectors", json={"text": "a"}).status_code == 200
+    http = service.http
+    service.wait_until(lambda: _alive(http))
+    assert engine.entered.wait(30)
+    assert http.get("/.well-known/ready").status_code == 503
+    assert http.get("/meta").status_code == 200
+    refused = http.post("/vectors", json={"text": "a"})
+    assert (refused.status_code, "loaded" in refused.json()["error"]) == (503, True)
+    engine.gate.set()
+    service.ready()
+    ready = http.get("/.well-known/ready")
+    assert (ready.status_code, ready.content) == (204, b"")
+    assert http.post("/vectors", json={"text": "a"}).status_code == 200
 
 
 def _alive(http: httpx.Client) -> bool:
@@ -415,16 +491,75 @@ def _alive(http: httpx.Client) -> bool:
         return False
 
 
-def test_a_failed_canary_keeps_the_service_unready_and_it_recovers(
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lusifer.service.app._CANARY_RETRY_S", 0.05)
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_canary_that_fails_while_it_serves_stops_it_until_it_sings_again(
+    bundle: Bundle, start_service: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Translator(bundle)
+    service = start_service(Vectorizer(bundle, engine), canary=True, canary_interval_s=0.05).ready()
+    http = service.http
+    right = http.post("/vectors", json={"text": "a text"}).json()["vector"]
+    assert service.service.cache_bytes() > 0
+    engine.wrong = True
+    service.wait_until(lambda: service.service.not_ready_reason())
+    assert "nearer to a wrong translation" in service.service.not_ready_reason()
+    # What was computed since the last good look may be wrong as well.
+    service.wait_until(lambda: service.service.cache_bytes() == 0)
+    refused = http.post("/vectors", json={"text": "a text"})
+    assert (refused.status_code, "canary" in refused.json()["error"]) == (503, True)
+    assert http.get("/.well-known/ready").status_code == 503
+    assert http.get("/.well-known/live").status_code == 204
+    assert "nearer to a wrong translation" in caplog.text
+    engine.wrong = False
+    service.ready()
+    assert http.get("/.well-known/ready").status_code == 204
+    assert http.post("/vectors", json={"text": "a text"}).json()["vector"] == right
+
+
+@pytest.mark.usefixtures("soon")
+def test_an_engine_that_hangs_is_noticed_by_the_canary(bundle: Bundle, start_service: Any) -> None:
+    engine = Translator(bundle)
+    service = start_service(
+        Vectorizer(bundle, engine), canary=True, canary_interval_s=0.05, deadline_s=2.0
+    ).ready()
+    engine.gate.clear()
+    service.wait_until(lambda: "the engine hangs" in (service.service.not_ready_reason() or ""))
+    engine.gate.set()
+    service.ready()
+
+
+@pytest.mark.usefixtures("soon")
+def test_the_watch_outlives_a_canary_that_breaks(
     bundle: Bundle, start_service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lusifer.service.app._CANARY_RETRY_S", 0.05)
-    # The fake engine knows no translations.
-    service = start_service(Vectorizer(bundle, FakeEngine(D)), canary=True, canary_interval_s=0.05)
-    service.wait_until(lambda: "canary" in (service.service.not_ready_reason() or ""))
-    answer = httpx.post(f"{service.url}/vectors", json={"text": "a"})
-    assert answer.status_code == 503
-    assert "canary" in answer.json()["error"]
+    service = start_service(Vectorizer(bundle, Translator(bundle)), canary=True, canary_interval_s=0.05)
+    service.ready()
+    with monkeypatch.context() as broken:
+        broken.setattr("lusifer.service.canary.judge", lambda _: 1 / 0)
+        service.wait_until(lambda: "ZeroDivisionError" in (service.service.not_ready_reason() or ""))
+    service.ready()
+
+
+def test_a_model_that_breaks_while_it_is_loaded_is_told_and_ends_the_process(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(settings: Settings) -> Vectorizer:
+        raise ImportError("libsomething.so.1 is missing")
+
+    monkeypatch.setattr("lusifer.service.app._load", broken)
+
+    async def failure() -> LusiferError:
+        told: asyncio.Future[LusiferError] = asyncio.get_running_loop().create_future()
+        app = create_app(Settings(bundle=bundle.path), on_failure=told.set_result)
+        async with app.router.lifespan_context(app), asyncio.timeout(60):
+            return await told
+
+    assert "libsomething.so.1" in str(asyncio.run(failure()))
 
 
 def test_stopping_finishes_what_is_in_flight(bundle: Bundle, start_service: Any) -> None:
@@ -434,7 +569,7 @@ def test_stopping_finishes_what_is_in_flight(bundle: Bundle, start_service: Any)
     engine.gate.clear()
     engine.entered.clear()
     with ThreadPoolExecutor(2) as pool:
-        answer = pool.submit(httpx.post, f"{service.url}/vectors", json={"text": "in flight"}, timeout=30)
+        answer = pool.submit(service.http.post, "/vectors", json={"text": "in flight"})
         assert engine.entered.wait(30)
         stopping = pool.submit(service.stop)
         time.sleep(0.1)
@@ -449,15 +584,15 @@ def test_faults_of_the_engine_never_reach_an_answer(bundle: Bundle, start_servic
     )
     service = start_service(Vectorizer(bundle, FakeEngine(D, faults=faults)), cache="off").ready()
     expected = Vectorizer(bundle, FakeEngine(D))
-    with httpx.Client(base_url=service.url) as http:
-        for n in range(30):
-            texts = [f"text {n}", f"another {n}"]
-            answer = http.post("/embed", json={"inputs": texts})
-            if answer.status_code == 200:
-                vectors = np.float32(answer.json())
-                assert np.abs(vectors - expected.embed_documents(texts).vectors).max() < 1e-6
-            else:
-                assert answer.status_code in {500, 503}
+    http = service.http
+    for n in range(30):
+        texts = [f"text {n}", f"another {n}"]
+        answer = http.post("/embed", json={"inputs": texts})
+        if answer.status_code == 200:
+            vectors = np.float32(answer.json())
+            assert np.abs(vectors - expected.embed_documents(texts).vectors).max() < 1e-6
+        else:
+            assert answer.status_code in {500, 503}
 
 
 def test_metrics_and_status_tell_what_happened(http: httpx.Client) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.applications import Starlette
 
 from lusifer.errors import OverloadedError, RequestTooLargeError, SettingsError, UnauthorizedError
 from lusifer.service.admission import Admission, estimate_tokens
@@ -20,6 +21,7 @@ from lusifer.service.auth import ApiKeys, TokenRate, add_key, presented_key, rea
 from lusifer.service.languages import LANGUAGES, language_of
 from lusifer.service.logs import configure, request_id_from
 from lusifer.service.metrics import Metrics
+from lusifer.service.server import server_config
 from lusifer.service.settings import Settings, load_settings
 from lusifer.service.tracing import Tracer
 
@@ -36,7 +38,7 @@ class TestSettings:
         settings = load_settings({"port": 3, "bundle": None}, environment, config)
         assert (settings.port, settings.queue_tokens, settings.long_text) == (3, 8000, "error")
         assert settings.model_aliases == ("a",)
-        assert settings.keep_alive_s >= 95
+        assert server_config(Starlette(), settings).timeout_keep_alive >= 95
         named = load_settings({}, {"LUSIFER_SERVE_CONFIG": str(config)})
         assert named.port == 1
         assert load_settings({}, {"LUSIFER_SERVE_MODEL_ALIASES": "x, y"}).model_aliases == ("x", "y")
@@ -58,6 +60,8 @@ class TestSettings:
         [
             ({"engine": "triton"}, "triton_url"),
             ({"batch_tokens": 100, "queue_tokens": 50}, "queue_tokens 50"),
+            # Weaviate would write into connections that we close.
+            ({"keep_alive_s": 60}, "keep_alive_s is 60"),
         ],
     )
     def test_settings_that_contradict_each_other(self, flags: dict[str, Any], word: str) -> None:

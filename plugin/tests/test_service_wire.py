@@ -6,6 +6,7 @@ escaped ``<>&``, its answer's fields already in the request; inputs in random or
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -230,6 +231,54 @@ def test_tei_refuses_a_long_text_unless_it_may_be_cut(service: Any) -> None:
     status, _, answer = service.exchange(cohere("/embed", body))
     assert (status, json.loads(answer)["error_type"]) == (400, "validation")
     assert service.exchange(cohere("/embed", body | {"truncate": True}))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "vector_of", "cut_of"),
+    [
+        (
+            "/vectors",
+            {"text": "TEXT", "config": {"dimensions": 8}},
+            lambda body: body["vector"],
+            lambda body: body["truncated"],
+        ),
+        (
+            "/v2/embed",
+            {"texts": ["TEXT"], "input_type": "search_document", "output_dimension": 8},
+            lambda body: body["embeddings"]["float"][0],
+            lambda body: "warnings" in body["meta"],
+        ),
+        (
+            "/qdrant",
+            {
+                "inputs": [{"data": "TEXT", "model": MODEL, "options": {"dimensions": 8}}],
+                "inference": "update",
+            },
+            lambda body: body["embeddings"][0],
+            None,
+        ),
+        (
+            "/v1/embeddings",
+            {"input": "TEXT", "model": MODEL, "dimensions": 8, "encoding_format": "base64"},
+            lambda body: np.frombuffer(base64.b64decode(body["data"][0]["embedding"]), "<f4"),
+            lambda body: body["data"][0].get("truncated", False),
+        ),
+        ("/embed", {"inputs": "TEXT", "dimensions": 8, "truncate": True}, lambda body: body[0], None),
+    ],
+    ids=["weaviate", "cohere", "qdrant", "openai", "tei"],
+)
+def test_a_shorter_dimension_is_cut_and_of_unit_norm_and_a_cut_text_is_told(
+    service: Any, bundle: Bundle, path: str, body: dict[str, Any], vector_of: Any, cut_of: Any
+) -> None:
+    for text, cut in (("short", False), ("word " * 100, True)):
+        status, _, answer = service.exchange(cohere(path, json.loads(json.dumps(body).replace("TEXT", text))))
+        fields = json.loads(answer)
+        assert status == 200
+        full = vectors_of(bundle, [text], "document")[0, :8]
+        assert np.abs(np.float32(vector_of(fields)) - full / np.linalg.norm(full)).max() < 1e-6
+        # The answers of Qdrant's protocol and of TEI have no room for it.
+        if cut_of is not None:
+            assert bool(cut_of(fields)) is cut
 
 
 @pytest.mark.parametrize("operator", ["truncate", "mean_of_windows", "error"])

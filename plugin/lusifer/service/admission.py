@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lusifer.errors import OverloadedError, RequestTooLargeError
+from lusifer.errors import KeyLimitError, OverloadedError, RequestTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,8 @@ class Admission:
 
         Raises:
             RequestTooLargeError: It would not fit into an empty queue.
-            OverloadedError: The queue, or the share of this key, is full.
+            KeyLimitError: The share of this key is full.
+            OverloadedError: The queue is full.
         """
         limit = self.capacity_tokens if key is None else self._key_tokens
         if tokens > limit:
@@ -76,11 +77,13 @@ class Admission:
             )
         if key is not None and self._by_key[key] + tokens > limit:
             raise self._overloaded(
+                KeyLimitError,
                 f"The key {key!r} has {self._by_key[key]} of its {limit} tokens in the queue",
                 self._by_key[key] + tokens - limit,
             )
         if self.held_tokens + tokens > self.capacity_tokens:
             raise self._overloaded(
+                OverloadedError,
                 f"The queue holds {self.held_tokens} of at most {self.capacity_tokens} tokens",
                 self.held_tokens + tokens - self.capacity_tokens,
             )
@@ -104,9 +107,9 @@ class Admission:
         """Seconds in which the service computes this many tokens."""
         return tokens / (self._tokens_per_s() or _ASSUMED_TOKENS_PER_S)
 
-    def _overloaded(self, what: str, tokens_over: int) -> OverloadedError:
+    def _overloaded(self, kind: type[OverloadedError], what: str, tokens_over: int) -> OverloadedError:
         wait_s = max(1.0, self.wait_s(tokens_over))
-        return OverloadedError(
+        return kind(
             f"{what}; this request needs {tokens_over} more than are free.",
             next_step=f"Send it again in {wait_s:.0f} s.",
             retry_after_s=wait_s,

@@ -14,11 +14,11 @@ from starlette.routing import BaseRoute, Match, Route
 from lusifer import __version__
 from lusifer.cache import DiskCache, MemoryCache
 from lusifer.defaults import cache_directory
-from lusifer.errors import LusiferError, MalformedRequestError
+from lusifer.errors import LusiferError, MethodNotAllowedError, NotServedError, ServiceError
 from lusifer.service.auth import ApiKeys
 from lusifer.service.canary import check
 from lusifer.service.core import EmbeddingService
-from lusifer.service.http import Answer, Dialect, dialect_of, error_response, get
+from lusifer.service.http import Answer, Dialect, dialect_of, get, respond
 from lusifer.service.metrics import Metrics
 from lusifer.service.openapi import openapi_document
 from lusifer.service.page import PAGE_ROUTES
@@ -80,10 +80,10 @@ def create_app(
     routes += PAGE_ROUTES if settings.page else []
     routes += [
         get("/metrics", _SERVICE, _metrics, summary="Prometheus metrics", media_type="text/plain"),
-        get("/openapi.json", _SERVICE, lambda _: Answer(document), summary="This document", public=True),
+        get("/openapi.json", _SERVICE, lambda _: Answer(document), summary="This document"),
     ]
     document = openapi_document(routes)
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_found})
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_served})
     # A redirect would be answered without the body: Weaviate does not follow it.
     app.router.redirect_slashes = False
     app.state.service = service
@@ -103,15 +103,17 @@ async def _run_model(
         service.start(vectorizer, await asyncio.to_thread(_cache, service.settings))
         _describe(service, vectorizer)
         await _warm_up(service)
-    except LusiferError as error:
-        _LOG.error("the model can't be loaded: %s", error)
-        service.set_ready(f"The model can't be loaded: {error}")
+    except Exception as error:  # a broken library, say: the process must tell, and not wait for ever
+        failure = error if isinstance(error, LusiferError) else _unexpected("loading the model", error)
+        _LOG.error("the model can't be loaded: %s", failure)
+        service.set_ready(f"The model can't be loaded: {failure}")
         if on_failure is not None:
-            on_failure(error)
+            on_failure(failure)
         return
     while True:
+        before = service.not_ready_reason()
         reason = await _canary(service) if service.settings.canary else None
-        if reason != service.not_ready_reason():
+        if reason != before:
             _LOG.log(logging.ERROR if reason else logging.INFO, reason or "ready")
         service.set_ready(reason)
         await asyncio.sleep(_CANARY_RETRY_S if reason else service.settings.canary_interval_s)
@@ -146,11 +148,29 @@ async def _warm_up(service: EmbeddingService) -> None:
 
 async def _canary(service: EmbeddingService) -> str | None:
     """Why the model can't be trusted, or None."""
+    limit_s = service.settings.deadline_s
     try:
-        report = await check(lambda texts: service.embed_uncached(texts, "document"))
+        async with asyncio.timeout(limit_s):
+            report = await check(lambda texts: service.embed_uncached(texts, "document"))
+    except TimeoutError:
+        return f"The canary was not embedded within {limit_s:g} s: the engine hangs."
     except LusiferError as error:
         return f"The canary could not be embedded: {error}"
-    return None if report.passed else report.reason
+    except Exception as error:  # whatever it is, the watch must go on
+        return str(_unexpected("the canary", error))
+    if report.passed:
+        return None
+    # First not ready, so that no request puts back what is forgotten here.
+    service.set_ready(report.reason)
+    await asyncio.to_thread(service.forget)
+    return report.reason
+
+
+def _unexpected(where: str, error: Exception) -> ServiceError:
+    _LOG.error("%s failed", where, exc_info=error)
+    return ServiceError(
+        f"{type(error).__name__} in {where}: {error}.", next_step="Look at the service's log."
+    )
 
 
 def _bind(service: EmbeddingService) -> None:
@@ -174,17 +194,21 @@ def _metrics(service: EmbeddingService) -> Answer:
     return Answer(content, {"content-type": content_type})
 
 
-def _not_found(request: Request, error: Exception) -> Response:
-    """404 and 405 in the form of the protocol whose path it is."""
-    status = error.status_code if isinstance(error, HTTPException) else 404
+async def _not_served(request: Request, error: Exception) -> Response:
+    """404 and 405 in the form of the protocol whose path it is; logged, since a wrong address is common."""
+    wrong_method = isinstance(error, HTTPException) and error.status_code == 405
     dialect = _SERVICE
     for route in request.app.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             dialect = dialect_of(route) or dialect
-    problem = MalformedRequestError(
-        f"{request.method} {request.url.path[:200]} is not served here.",
-        next_step="The paths are listed in /openapi.json.",
-    )
-    response = error_response(problem, dialect)
-    response.status_code = status
+
+    async def refuse(request: Request) -> Answer:
+        raise (MethodNotAllowedError if wrong_method else NotServedError)(
+            f"{request.method} {request.url.path[:200]} is not served here.",
+            next_step="The paths are listed in /openapi.json.",
+        )
+
+    response = await respond(request, dialect, refuse)
+    # Says which methods the path has.
+    response.headers.update(getattr(error, "headers", None) or {})
     return response

@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 
-from lusifer.batches import UNIT_NORM_TOLERANCE
+from lusifer.batches import check_vectors
 from lusifer.batching import BatchReport, MicroBatcher
 from lusifer.cache import VectorCache, cache_key
 from lusifer.choices import LongTextPolicy, Role
 from lusifer.errors import (
     DeadlineExceededError,
-    EngineOutputError,
     InvalidInputError,
+    KeyLimitError,
     NotReadyError,
-    OverloadedError,
     RequestTooLargeError,
     UnknownModelError,
 )
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lusifer.lanes import Lane
     from lusifer.service.metrics import Metrics, Stage
     from lusifer.service.settings import Settings
     from lusifer.tokens import TokenRows
@@ -137,6 +137,11 @@ class EmbeddingService:
         """Say that the service is ready (None), or why it is not, in one sentence."""
         self._reason = reason
 
+    def forget(self) -> None:
+        """Empty the cache, whose vectors may be the model's of the time before it was found wrong; blocks."""
+        if self._cache is not None:
+            self._cache.clear()
+
     def not_ready_reason(self) -> str | None:
         """Why requests are refused, None when they are served."""
         return self._reason
@@ -215,7 +220,7 @@ class EmbeddingService:
             InvalidDimensionError: The model was not trained for this dimension.
             InvalidInputError: No texts.
             RequestTooLargeError: Too many texts, a text too large, or more tokens than the queue may hold.
-            OverloadedError: The queue is full.
+            OverloadedError: The queue is full, or what the caller's key may use of it.
             NotReadyError: The service is starting, stopping or distrusts its model.
             DeadlineExceededError: Not computed within ``deadline_s``.
             EngineError: The model failed on this request's texts.
@@ -242,7 +247,8 @@ class EmbeddingService:
                     )
                     tokens = sum(row.tokens for row in prepared.rows)
                     self.admission.correct(caller.key, hold, tokens)
-                    computed = await self._compute(prepared.rows, role)
+                    lane: Lane = "query" if role == "query" else "bulk"
+                    computed = await self._compute(prepared.rows, lane)
                     answer = await self._off_loop("finish", self._finish, prepared, computed, dimension)
             except TimeoutError:
                 wait_s = max(1.0, self.admission.wait_s(self.admission.held_tokens))
@@ -256,12 +262,15 @@ class EmbeddingService:
         return answer
 
     async def embed_uncached(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
-        """Vectors ``(N, D)`` through the engine itself, ready or not: what the canary looks at."""
+        """Vectors ``(N, D)`` through the engine itself, ready or not: what the canary looks at.
+
+        Among the queries, whatever the role: a long import must not put off what watches the model.
+        """
         if self.vectorizer is None:
             raise NotReadyError(_STARTING, next_step="Try again in a few seconds.", retry_after_s=5)
         tokenize = partial(self.vectorizer.tokenize, texts, role, long_text="truncate")
         rows = await self._off_loop("tokenize", tokenize)
-        return self.vectorizer.assemble(rows, await self._compute(rows, role)).vectors
+        return self.vectorizer.assemble(rows, await self._compute(rows, "query")).vectors
 
     def _check_ready(self) -> Vectorizer:
         if self._reason is not None or self.vectorizer is None:
@@ -294,7 +303,7 @@ class EmbeddingService:
             return
         wait_s = self._rate.take(caller.key, tokens, caller.tokens_per_minute)
         if wait_s:
-            raise OverloadedError(
+            raise KeyLimitError(
                 f"The key {caller.key!r} has used its {caller.tokens_per_minute} tokens a minute.",
                 next_step=f"Send the request again in {wait_s:.0f} s.",
                 retry_after_s=wait_s,
@@ -333,11 +342,11 @@ class EmbeddingService:
         ]
         return _Prepared(order, found, keys, rows)
 
-    async def _compute(self, rows: Sequence[TokenRows], role: Role) -> NDArray[np.float32]:
+    async def _compute(self, rows: Sequence[TokenRows], lane: Lane) -> NDArray[np.float32]:
         if self._batcher is None:
             raise NotReadyError(_STARTING, next_step="Try again in a few seconds.", retry_after_s=5)
         windows = [window for text in rows for window in text.windows]
-        job = self._batcher.submit(windows, "query" if role == "query" else "bulk")
+        job = self._batcher.submit(windows, lane)
         try:
             return await asyncio.wrap_future(job.future)
         except asyncio.CancelledError:
@@ -354,7 +363,8 @@ class EmbeddingService:
             tuple(distinct[place].tokens for place in prepared.order),
             tuple(distinct[place].truncated for place in prepared.order),
         )
-        _guard(answer, len(prepared.order), dimension)
+        # The batcher has checked what the engine answered; this is for the cache and for our own arithmetic.
+        check_vectors(answer.vectors, len(prepared.order), dimension, "engine or the cache")
         if self._cache is not None:
             self._cache.put_many(list(zip(prepared.keys, fresh, strict=True)))
         return answer
@@ -380,20 +390,3 @@ class EmbeddingService:
 
 def _fits(row: TokenRows) -> bool:
     return len(row.windows) == 1 and not row.truncated
-
-
-def _guard(answer: Embeddings, count: int, dimension: int) -> None:
-    """The last look before vectors leave: right count and dimension, finite, unit norm.
-
-    The batcher has checked what the engine answered; this is for the cache and for our own arithmetic.
-    """
-    norms = np.linalg.norm(answer.vectors.astype(np.float64), axis=1)
-    if (
-        answer.vectors.shape != (count, dimension)
-        or not np.isfinite(norms).all()
-        or float(np.abs(norms - 1).max()) > UNIT_NORM_TOLERANCE
-    ):
-        raise EngineOutputError(
-            f"Vectors of shape {answer.vectors.shape} for {count} texts failed the last check.",
-            next_step="Send the request again; if it repeats, empty the cache and check the bundle.",
-        )

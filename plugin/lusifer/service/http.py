@@ -21,12 +21,16 @@ from starlette.routing import Route
 from lusifer.errors import (
     DeadlineExceededError,
     InvalidInputError,
+    KeyLimitError,
     LusiferError,
     MalformedRequestError,
+    MethodNotAllowedError,
+    NotServedError,
     OverloadedError,
     RequestTooLargeError,
     ServiceError,
     UnauthorizedError,
+    UnknownModelError,
 )
 from lusifer.service.auth import presented_key
 from lusifer.service.core import Caller, EmbeddingService
@@ -38,8 +42,10 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from lusifer.service.auth import ApiKey
+    from lusifer.service.metrics import Rejection
+    from lusifer.service.settings import Settings
 
-__all__ = ["Answer", "Dialect", "Operation", "authenticated", "dialect_of", "error_response", "get", "post"]
+__all__ = ["Answer", "Dialect", "Operation", "authenticated", "dialect_of", "get", "post", "respond"]
 
 _LOG = logging.getLogger("lusifer.service")
 
@@ -108,7 +114,7 @@ def post(
     async def work(request: Request) -> Answer:
         service: EmbeddingService = request.app.state.service
         caller = _caller(_identify(request, None) if dialect.body_key is None else None, request, dialect)
-        raw = await _read_body(request, service.settings.maximum_body_bytes)
+        raw = await _read_body(request, service.settings)
         start_s = time.perf_counter()
         parsed = _parse(body, raw)
         service.metrics.stage("parse", time.perf_counter() - start_s)
@@ -148,7 +154,7 @@ def authenticated(request: Request) -> bool:
     return True
 
 
-def error_response(error: LusiferError, dialect: Dialect) -> Response:
+def _error_response(error: LusiferError, dialect: Dialect) -> Response:
     """The error in the protocol's own form, with ``Retry-After`` where a retry helps."""
     headers = {}
     if error.retryable:
@@ -177,7 +183,7 @@ def _route(
 
     async def endpoint(request: Request) -> Response:
         with request.app.state.tracer.request(name, request.headers) as span:
-            response = await _answer(request, operation.dialect, work)
+            response = await respond(request, operation.dialect, work)
             if span is not None:
                 span.set_attribute("http.response.status_code", response.status_code)
                 span.set_attribute("lusifer.request_id", request.state.request_id)
@@ -188,9 +194,10 @@ def _route(
     return route
 
 
-async def _answer(
+async def respond(
     request: Request, dialect: Dialect, work: Callable[[Request], Awaitable[Answer]]
 ) -> Response:
+    """Do the work, tell its errors in the protocol's form, count it and log it."""
     service: EmbeddingService = request.app.state.service
     request.state.request_id = request_id_from(request.headers)
     start_s = time.perf_counter()
@@ -199,13 +206,13 @@ async def _answer(
         response = _json(await work(request), service)
     except LusiferError as error:
         service.metrics.rejected(_reason(error))
-        response = error_response(error, dialect)
+        response = _error_response(error, dialect)
     except ClientDisconnect:
         service.metrics.rejected("disconnected")
         response = Response(status_code=CLIENT_CLOSED_REQUEST)
     except Exception:
         _LOG.exception("request failed", extra={"request_id": request.state.request_id})
-        response = error_response(
+        response = _error_response(
             ServiceError(
                 "The service failed on this request.",
                 next_step=f"Look for request_id {request.state.request_id} in the service's log.",
@@ -222,7 +229,8 @@ async def _answer(
         extra={
             "request_id": request.state.request_id,
             "protocol": dialect.name,
-            "path": request.url.path,
+            "method": request.method,
+            "path": request.url.path[:200],
             "status": response.status_code,
             "duration_ms": round(1000 * duration_s, 1),
         },
@@ -244,7 +252,9 @@ def _json(answer: Answer, service: EmbeddingService) -> Response:
     return Response(content, answer.status, {"content-type": "application/json", **answer.headers})
 
 
-def _reason(error: LusiferError) -> Any:
+def _reason(error: LusiferError) -> Rejection:
+    if isinstance(error, KeyLimitError):
+        return "key_limit"
     if isinstance(error, OverloadedError):
         return "queue_full"
     if isinstance(error, RequestTooLargeError):
@@ -253,7 +263,9 @@ def _reason(error: LusiferError) -> Any:
         return "deadline"
     if isinstance(error, UnauthorizedError):
         return "unauthorized"
-    return "invalid" if isinstance(error, InvalidInputError) else "failed"
+    if isinstance(error, NotServedError | MethodNotAllowedError | UnknownModelError | InvalidInputError):
+        return "invalid"
+    return "failed"
 
 
 def _identify(request: Request, body_key: str | None) -> ApiKey | None:
@@ -274,24 +286,27 @@ def _caller(key: ApiKey | None, request: Request, dialect: Dialect) -> Caller:
     )
 
 
-async def _read_body(request: Request, maximum_bytes: int) -> bytes:
+async def _read_body(request: Request, settings: Settings) -> bytes:
     """The whole body, never more of it in memory than the limit.
 
     Raises:
         RequestTooLargeError: It is larger.
-        MalformedRequestError: The client stopped sending.
+        MalformedRequestError: The client stopped sending, or sends drop by drop.
         ClientDisconnect: The client left.
     """
+    maximum_bytes = settings.maximum_body_bytes
     parts: list[bytes] = []
     size = 0
     stream = request.stream()
+    ends_s = time.monotonic() + settings.deadline_s
     while True:
         try:
-            async with asyncio.timeout(_BODY_TIMEOUT_S):
+            async with asyncio.timeout(min(_BODY_TIMEOUT_S, ends_s - time.monotonic())):
                 part = await anext(stream, None)
         except TimeoutError:
             raise MalformedRequestError(
-                f"The body stopped after {size} bytes for {_BODY_TIMEOUT_S:.0f} s.",
+                f"The body stopped after {size} bytes: the next part must come within "
+                f"{_BODY_TIMEOUT_S:g} s, the whole of it within {settings.deadline_s:g} s.",
                 next_step="Send the whole body at once.",
             ) from None
         if part is None:

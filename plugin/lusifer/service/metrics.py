@@ -34,7 +34,7 @@ Stage = Literal["parse", "tokenize", "queue", "engine", "finish", "serialize"]
 """Where the time of a request goes."""
 
 Rejection = Literal[
-    "queue_full", "key_rate", "too_large", "deadline", "unauthorized", "invalid", "disconnected", "failed"
+    "queue_full", "key_limit", "too_large", "deadline", "unauthorized", "invalid", "disconnected", "failed"
 ]
 """Why a request got no vectors."""
 

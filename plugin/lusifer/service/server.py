@@ -17,10 +17,12 @@ from lusifer.service.auth import read_keys
 from lusifer.service.logs import configure
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from lusifer.errors import LusiferError
     from lusifer.service.settings import Settings
 
-__all__ = ["check_settings", "run"]
+__all__ = ["check_settings", "run", "server_config"]
 
 _LOG = logging.getLogger("lusifer.service")
 
@@ -54,20 +56,7 @@ def run(settings: Settings) -> None:
         failure.append(error)
         server.should_exit = True
 
-    app = create_app(settings, on_failure=fail)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            loop="auto",
-            # We log requests ourselves, with their ids.
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_keep_alive=settings.keep_alive_s,
-            timeout_graceful_shutdown=settings.shutdown_grace_s,
-        )
-    )
+    server = uvicorn.Server(server_config(create_app(settings, on_failure=fail), settings))
     listener = _listen(settings)
     address = f"http://{settings.host}:{listener.getsockname()[1]}"
     _LOG.info("listening", extra={"url": address})
@@ -79,6 +68,21 @@ def run(settings: Settings) -> None:
         _LOG.info("stopped")
     if failure:
         raise failure[0]
+
+
+def server_config(app: Starlette, settings: Settings) -> uvicorn.Config:
+    """How uvicorn runs the application."""
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        loop="auto",
+        # We log requests ourselves, with their ids.
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=settings.shutdown_grace_s,
+    )
 
 
 def _listen(settings: Settings) -> socket.socket:

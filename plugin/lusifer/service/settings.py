@@ -82,8 +82,8 @@ class Settings(BaseModel):
     """Whether known translations must be neighbours at the start and from then on."""
     canary_interval_s: Seconds = 300.0
     """Seconds between two looks at the canary."""
-    keep_alive_s: Annotated[int, Field(gt=0)] = 95
-    """Seconds an idle connection stays open; Weaviate keeps its own for 90."""
+    keep_alive_s: Annotated[int, Field(ge=95)] = 95
+    """Seconds an idle connection stays open, at least 95: Weaviate uses one again for 90."""
     shutdown_grace_s: Annotated[int, Field(ge=0)] = 60
     """Seconds that requests in flight have to end when the service stops."""
     log_format: Literal["json", "console"] = "json"
