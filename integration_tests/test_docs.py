@@ -76,7 +76,10 @@ def test_commands_and_options_that_the_pages_name_exist() -> None:
         blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
         for line in "\n".join(blocks).splitlines():
             if not (
-                found := re.search(r"(?:^|[ /])(lusifer (?:(?:train|eval|keys) )?[a-z]+)([^|>#]*)", line)
+                found := re.search(
+                    r"(?:^|[ /])(lusifer (?:(?:doctor|eval|keys|qdrant|train|weaviate) )?[a-z]+)([^|>#]*)",
+                    line,
+                )
             ):
                 continue
             command, rest = found.groups()
