@@ -61,7 +61,7 @@ docs: setup ## Build the documentation into site/
 bench: setup ## Measure tokens per second and memory of every engine
 	$(BIN)/python benchmarks/embed_documents.py --write
 
-eval-table: setup ## Tatoeba and XQuAD for LUSIFER and its controls (an hour on 2 cores, then cached)
+eval-table: setup ## Five sets for LUSIFER and its controls (an hour on 2 cores, then cached)
 	$(BIN)/lusifer eval table
 
 clean: ## Remove .venv and build outputs; caches of models stay

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "default_checkpoint",
     "load_checkpoint",
+    "read_adapter",
     "read_config",
     "save_checkpoint",
     "trained_parameters",
@@ -94,6 +95,21 @@ def read_config(folder: Path) -> ModelConfig:
     return validated(ModelConfig, values, where=str(path))
 
 
+def read_adapter(folder: Path) -> dict[str, torch.Tensor]:
+    """What training changed, by name, without building the model.
+
+    Raises:
+        CheckpointError: The adapter is missing or cut.
+    """
+    path = folder / "adapter.safetensors"
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} can't be read: {error}.", next_step="Copy the checkpoint again."
+        ) from error
+
+
 def load_checkpoint(folder: Path) -> Lusifer:
     """Rebuild a trained model from its sources and its adapter.
 
@@ -102,13 +118,7 @@ def load_checkpoint(folder: Path) -> Lusifer:
         BackboneError: A source of the configuration can't be used.
     """
     model = build_model(read_config(folder))
-    path = folder / "adapter.safetensors"
-    try:
-        adapter = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path} can't be read: {error}.", next_step="Copy the checkpoint again."
-        ) from error
+    adapter = read_adapter(folder)
     expected = _adapter(model)
     if wrong := sorted(
         name
@@ -116,8 +126,8 @@ def load_checkpoint(folder: Path) -> Lusifer:
         if name not in expected or name not in adapter or expected[name].shape != adapter[name].shape
     ):
         raise CheckpointError(
-            f"{path} doesn't fit its config.json; {len(wrong)} tensors are missing, extra or of another "
-            f"shape, such as {wrong[0]}.",
+            f"{folder / 'adapter.safetensors'} doesn't fit its config.json; {len(wrong)} tensors are "
+            f"missing, extra or of another shape, such as {wrong[0]}.",
             next_step="Use the config.json the adapter was saved with.",
         )
     model.load_state_dict(adapter, strict=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lusifer_training.evaluation.embedders import Embedder
 
-__all__ = ["language_basis", "language_means", "load_monolingual"]
+__all__ = ["language_basis", "language_means", "load_monolingual", "project_out"]
 
 MINIMUM_TEXTS = 20
 """Below this, a language's mean says more about the texts than about the language."""
@@ -71,3 +71,9 @@ def language_basis(means_by_role: list[np.ndarray], rank: int) -> np.ndarray:
     differences = np.concatenate([means - means.mean(axis=0) for means in means_by_role])
     _, _, directions = np.linalg.svd(differences, full_matrices=False)
     return np.ascontiguousarray(directions[:rank].T, dtype=np.float32)
+
+
+def project_out(vectors: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Vectors ``(N, D)`` without the directions ``(D, r)``, brought back to unit length."""
+    left = vectors - (vectors @ basis) @ basis.T
+    return left / np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-12)

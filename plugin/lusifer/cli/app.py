@@ -129,7 +129,13 @@ def _load(name: str, module: str, attribute: str, extra: str) -> typer.Typer:
 
 
 _lazy("train", "lusifer_training.cli", "train_app", "train", "Train a model (extra: train).")
-_lazy("eval", "lusifer_training.cli", "eval_app", "eval", "Measure a model across languages (extra: eval).")
+_lazy(
+    "eval",
+    "lusifer_training.evaluation.cli",
+    "eval_app",
+    "eval",
+    "Measure a model across languages (extra: eval).",
+)
 _lazy(
     "export", "lusifer_export.cli", "export_app", "export", "Compile a model into a bundle (extra: export)."
 )

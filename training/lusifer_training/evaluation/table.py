@@ -1,137 +1,197 @@
-"""Scores of several models on the same sets, from cached vectors, as one Markdown table."""
+"""Scores of several models on the same sets, from cached vectors, as one table with intervals."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from lusifer_training.evaluation.tasks import load_tatoeba, load_xquad, tatoeba_accuracy, xquad_matrix
+from lusifer_training.errors import ConfigError
+from lusifer_training.evaluation.bootstrap import Measure
+from lusifer_training.evaluation.cache import VectorCache
+from lusifer_training.evaluation.suite import TASKS, TITLES, Task
+from lusifer_training.evaluation.tasks import SIZES, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from lusifer_training.evaluation.embedders import Embedder
+    from lusifer_training.evaluation.embedders import Embedder, Role
     from lusifer_training.evaluation.tasks import TextSet
 
 __all__ = ["Scores", "evaluate", "markdown_table"]
 
 _log = logging.getLogger(__name__)
 
+REVISION = 1
+"""Of the metrics: raised whenever one changes, so that no result of the old one is read again."""
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Of one model, in percent.
+    """Of one model.
 
     Attributes:
-        tatoeba: Accuracy by language, mean of both directions.
-        xquad: R@1, question language -> paragraph language -> value.
-        tatoeba_mean: Over all languages.
-        xquad_off_diagonal: Mean over pairs of different languages.
-        xquad_diagonal: Mean over pairs of equal languages.
-        xquad_english: English to English.
+        measures: By name, such as ``xquad.r1.different``.
+        details: The same by language or pair of languages, JSON-ready.
     """
 
-    tatoeba: dict[str, float]
-    xquad: dict[str, dict[str, float]]
-    tatoeba_mean: float
-    xquad_off_diagonal: float
-    xquad_diagonal: float
-    xquad_english: float
+    measures: dict[str, Measure] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> float:
+        """The value of one measure, in percent."""
+        return self.measures[name].value
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready."""
-        return asdict(self)
+        measures = {name: measure.as_dict() for name, measure in self.measures.items()}
+        return {"measures": measures, "details": self.details}
 
 
 def evaluate(
-    embedder: Embedder, *, data_folder: Path, cache_folder: Path, limit: int | None = None
+    embedder: Embedder,
+    *,
+    data_folder: Path,
+    cache_folder: Path,
+    size: str | Size = "standard",
+    tasks: Iterable[str] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Scores:
-    """Embed every set and score it; vectors already in the cache are not computed again.
+    """Embed the sets and score them; vectors and results already in the cache are not computed again.
 
     Args:
         embedder: What is measured.
         data_folder: Holds ``eval/``.
-        cache_folder: Vectors by model, role and texts.
-        limit: Only the first so many Tatoeba pairs and XQuAD paragraphs a language: quick, and easier.
+        cache_folder: Vectors by model and text, results by model and texts.
+        size: A name in ``SIZES``, or sizes of one's own.
+        tasks: Names in ``TASKS``; all by default.
+        progress: Called with a task's name, the number of texts embedded so far and of all it needs.
 
     Raises:
-        DataError: The evaluation data is missing.
+        ConfigError: A size or a task is unknown.
+        DataError: The evaluation data is missing or broken.
     """
-
-    def vectors(text_set: TextSet) -> np.ndarray:
-        return _cached(embedder, text_set, cache_folder)
-
-    tatoeba = {
-        language: 100 * tatoeba_accuracy(vectors(ours), vectors(english))
-        for language, (ours, english) in load_tatoeba(data_folder, limit).items()
-    }
-    sets, answers = load_xquad(data_folder, limit)
-    matrix = xquad_matrix(
-        {
-            language: (vectors(questions), vectors(paragraphs))
-            for language, (questions, paragraphs) in sets.items()
-        },
-        answers,
-    )
-    return Scores(
-        tatoeba=tatoeba,
-        xquad={
-            a: {b: 100 * float(matrix.recall_at_1[i, j]) for j, b in enumerate(matrix.languages)}
-            for i, a in enumerate(matrix.languages)
-        },
-        tatoeba_mean=float(np.mean(list(tatoeba.values()))),
-        xquad_off_diagonal=100 * matrix.off_diagonal,
-        xquad_diagonal=100 * matrix.diagonal,
-        xquad_english=100 * matrix.english,
-    )
+    chosen = _named("size", size, SIZES) if isinstance(size, str) else size
+    scores = Scores()
+    for name in TASKS if tasks is None else tasks:
+        task = _named("task", name, TASKS)
+        sets = task.load(data_folder, chosen)
+        path = cache_folder / "results" / f"{_result_key(embedder, task, sets)}.json"
+        if path.is_file():
+            measures, details = _read(path)
+        else:
+            vectors = VectorCache(cache_folder, embedder)
+            _fill(
+                vectors,
+                task.texts(sets),
+                (lambda *counts, at=name: progress(at, *counts)) if progress else None,
+            )
+            measures, details = task.score(sets, lambda each, at=vectors: at(each.texts, each.role))
+            _write(path, measures, details)
+            _log.info("scored %s", name)
+        scores.measures.update(measures)
+        scores.details.update(details)
+    return scores
 
 
-def markdown_table(scores: Mapping[str, Scores]) -> str:
-    """Models by column; means first, then Tatoeba by language and XQuAD by paragraph language."""
-    first = next(iter(scores.values()))
-    languages = len(first.xquad)
-    pairs = languages * (languages - 1)
-    rows: list[tuple[str, Callable[[Scores], float]]] = [
-        (f"**XQuAD R@1, different languages** (mean of {pairs} pairs)", lambda s: s.xquad_off_diagonal),
-        ("**XQuAD R@1, English to English**", lambda s: s.xquad_english),
-        (f"XQuAD R@1, same language (mean of {languages})", lambda s: s.xquad_diagonal),
-        (f"**Tatoeba accuracy** (mean of {len(first.tatoeba)})", lambda s: s.tatoeba_mean),
-    ]
-    for language in first.xquad:
-        rows.append((f"XQuAD, question {language}, other paragraphs", _off_row(language)))
-    for language in first.tatoeba:
-        rows.append((f"Tatoeba {language}", lambda s, at=language: s.tatoeba[at]))
+def markdown_table(scores: Mapping[str, Scores], *, languages: bool = False) -> str:
+    """Models by column, measures with their intervals of 95 % by row.
+
+    Against the first model, a paired difference whose interval holds no 0 is marked with ``+`` or ``-``.
+
+    Args:
+        scores: By the model's name; the first is what the others are compared with.
+        languages: Also XQuAD by question language and Tatoeba by language.
+    """
+    first, *others = scores.values()
+    names = [name for name in TITLES if all(name in each.measures for each in scores.values())]
     lines = ["| | " + " | ".join(scores) + " |", "|---" + "|---:" * len(scores) + "|"]
-    lines += [
-        f"| {title} | " + " | ".join(f"{value(each):.1f}" for each in scores.values()) + " |"
-        for title, value in rows
-    ]
+    for name in names:
+        cells = [_cell(first.measures[name])]
+        cells += [_cell(each.measures[name], first.measures[name]) for each in others]
+        lines.append(f"| {TITLES[name]} | " + " | ".join(cells) + " |")
+    if languages:
+        for title, values in _by_language(list(scores.values())):
+            lines.append(f"| {title} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _off_row(language: str) -> Callable[[Scores], float]:
-    return lambda s: float(
-        np.mean([value for other, value in s.xquad[language].items() if other != language])
-    )
+def _cell(measure: Measure, against: Measure | None = None) -> str:
+    low, high = measure.interval
+    mark = ""
+    if against is not None:
+        _, (least, most) = measure.difference(against)
+        mark = " **+**" if least > 0 else " **−**" if most < 0 else ""
+    return f"{measure.value:.1f} ({low:.1f}–{high:.1f}){mark}"
 
 
-def _cached(embedder: Embedder, text_set: TextSet, folder: Path) -> np.ndarray:
-    """Vectors ``(N, D)`` of a set, from a file named by model, role and texts."""
-    key = hashlib.sha256()
-    for part in (embedder.identity, text_set.role, *text_set.texts):
-        key.update(part.encode() + b"\0")
-    path = folder / f"{key.hexdigest()[:32]}.npy"
-    if path.is_file():
-        return np.load(path)
-    vectors = embedder(text_set.texts, text_set.role)
-    _log.info("embedded %s: %d texts", text_set.name, len(vectors))
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".new.npy")
-    np.save(aside, vectors)
+def _by_language(scores: list[Scores]) -> Iterable[tuple[str, list[float]]]:
+    details = scores[0].details
+    for language in details.get("xquad", {}).get("r1", {}):
+        yield (
+            f"XQuAD R@1, question {language}, other paragraphs",
+            [
+                float(np.mean([v for b, v in s.details["xquad"]["r1"][language].items() if b != language]))
+                for s in scores
+            ],
+        )
+    for language in details.get("tatoeba", {}):
+        yield f"Tatoeba {language}", [s.details["tatoeba"][language] for s in scores]
+
+
+def _named(kind: str, name: str, known: Mapping[str, T]) -> T:
+    if name not in known:
+        raise ConfigError(f"There is no {kind} {name!r}.", next_step=f"Choose from {', '.join(known)}.")
+    return known[name]
+
+
+def _fill(vectors: VectorCache, sets: list[TextSet], progress: Callable[[int, int], None] | None) -> None:
+    """Compute what is missing of all sets together: fuller batches, and one progress."""
+    by_role: dict[Role, list[str]] = {}
+    for each in sets:
+        by_role.setdefault(each.role, []).extend(each.texts)
+    total = sum(len(vectors.missing(texts, role)) for role, texts in by_role.items())
+    done = 0
+    for role, texts in by_role.items():
+        for count in vectors.fill(texts, role):
+            done += count
+            if progress:
+                progress(done, total)
+
+
+def _result_key(embedder: Embedder, task: Task, sets: Any) -> str:
+    key = hashlib.sha256(f"{REVISION}\0{embedder.identity}\0".encode())
+    for each in task.texts(sets):
+        for text in (each.name, each.role, *each.texts):
+            key.update(text.encode() + b"\0")
+    return key.hexdigest()[:32]
+
+
+def _read(path: Path) -> tuple[dict[str, Measure], dict[str, Any]]:
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    measures = {
+        name: Measure(each["value"], np.array(each["replicates"]))
+        for name, each in stored["measures"].items()
+    }
+    return measures, stored["details"]
+
+
+def _write(path: Path, measures: dict[str, Measure], details: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = {
+        "measures": {
+            name: {"value": each.value, "replicates": each.replicates.tolist()}
+            for name, each in measures.items()
+        },
+        "details": details,
+    }
+    aside = path.with_suffix(".new")
+    aside.write_text(json.dumps(stored), encoding="utf-8")
     aside.rename(path)
-    return vectors

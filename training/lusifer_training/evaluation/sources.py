@@ -1,0 +1,145 @@
+"""From a word on the command line to something that embeds."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lusifer_training.checkpoint import default_checkpoint
+from lusifer_training.errors import ConfigError
+from lusifer_training.evaluation.embedders import (
+    checkpoint_embedder,
+    raw_encoder_embedder,
+    raw_llm_embedder,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lusifer_training.evaluation.embedders import Embedder, Role
+
+__all__ = ["NAMED", "named_source", "open_source"]
+
+
+def _beside(name: str) -> Path:
+    return default_checkpoint().with_name(name)
+
+
+NAMED: dict[str, Callable[[], Embedder]] = {
+    "raw-encoder": lambda: raw_encoder_embedder(default_checkpoint()),
+    "raw-llm": lambda: raw_llm_embedder(default_checkpoint()),
+    "encoder-only": lambda: checkpoint_embedder(_beside("encoder-only")),
+    "lusifer-unprojected": lambda: checkpoint_embedder(default_checkpoint(), projected=False),
+    "lusifer": lambda: checkpoint_embedder(default_checkpoint()),
+}
+"""The default model and the controls it is measured against."""
+
+
+def named_source(source: str) -> tuple[str, str]:
+    """``NAME=SOURCE`` to the name of a column and the source; a source alone is its own name."""
+    name, equals, rest = source.partition("=")
+    return (name, rest) if equals and "/" not in name else (source, source)
+
+
+def open_source(source: str) -> Embedder:
+    """Open anything that embeds.
+
+    Args:
+        source: A name in ``NAMED``; ``http://HOST:PORT`` of a running ``lusifer serve``; the folder of a
+            checkpoint, a bundle or a sentence-transformers model; ``unprojected:FOLDER`` for a checkpoint
+            without its language projection; or ``MODULE:FUNCTION``, a function of texts and role.
+
+    Raises:
+        ConfigError: It is none of these.
+        CheckpointError: A checkpoint can't be read.
+    """
+    if source in NAMED:
+        return NAMED[source]()
+    if source.startswith(("http://", "https://")):
+        return _service(source)
+    if source.startswith("unprojected:"):
+        return checkpoint_embedder(Path(source.partition(":")[2]), projected=False)
+    folder = Path(source)
+    if (folder / "manifest.json").is_file():
+        return _bundle(folder)
+    if (folder / "adapter.safetensors").is_file():
+        return checkpoint_embedder(folder)
+    if (folder / "modules.json").is_file():
+        return _sentence_transformers(folder)
+    if not folder.exists() and source.count(":") == 1:
+        return _function(*source.split(":"))
+    raise ConfigError(
+        f"{source!r} is nothing that embeds.",
+        next_step=f"Name one of {', '.join(NAMED)}, a service's http:// address, MODULE:FUNCTION, or the "
+        "folder of a checkpoint, a bundle or a sentence-transformers model.",
+    )
+
+
+class _Plugin:
+    """A bundle or a service through the plugin, whose reader is the one definition of the format."""
+
+    def __init__(self, kind: str, opened: Any) -> None:
+        self._opened = opened
+        self.identity = f"{kind}:{opened.fingerprint}"
+
+    def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        embed = self._opened.embed_queries if role == "query" else self._opened.embed_documents
+        vectors: np.ndarray = embed(list(texts)).vectors
+        return vectors
+
+
+def _bundle(folder: Path) -> Embedder:
+    from lusifer.vectorizer import Vectorizer
+
+    return _Plugin("bundle", Vectorizer.load(folder))
+
+
+def _service(url: str) -> Embedder:
+    from lusifer.embedder import RemoteVectorizer
+
+    return _Plugin("service", RemoteVectorizer(url))
+
+
+class _Function:
+    def __init__(self, identity: str, function: Callable[[Sequence[str], Role], Any]) -> None:
+        self.identity = identity
+        self._function = function
+
+    def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        vectors = np.asarray(self._function(list(texts), role), dtype=np.float32)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def _function(module: str, name: str) -> Embedder:
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{module}:{name} can't be imported: {error}.",
+            next_step="Write MODULE:FUNCTION, with the module's folder on PYTHONPATH.",
+        ) from error
+    file = getattr(importlib.import_module(module), "__file__", None)
+    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    return _Function(f"function:{module}:{name}:{digest}", function)
+
+
+def _sentence_transformers(folder: Path) -> Embedder:
+    from sentence_transformers import SentenceTransformer
+
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+
+    def embed(texts: Sequence[str], role: Role) -> np.ndarray:
+        # These two put the model's own prompts before the texts, where it has any.
+        encode = model.encode_query if role == "query" else model.encode_document
+        vectors: np.ndarray = encode(list(texts), show_progress_bar=False)
+        return vectors
+
+    return _Function(f"sentence-transformers:{digest.hexdigest()}", embed)
