@@ -171,15 +171,25 @@ def test_another_model_is_refused_before_anything_is_asked(client: QdrantClient,
     assert caught.value.status == 409
 
 
-def test_a_point_that_is_no_document(client: QdrantClient, name: str) -> None:
+def test_points_that_other_programs_wrote(client: QdrantClient, name: str) -> None:
     create_collection(client, card(name))
     store = open_store(client, name)
     store.upsert(documents(1), unit(1))
     far = (-unit(1)[0]).tolist()
-    for payload in ({}, {"id": "x", "text": 7}, {"text": "no id"}):
+
+    def found(payload: dict[str, Any]) -> Any:
         client.upsert(name, [models.PointStruct(id=7, vector={"lusifer": far}, payload=payload)])
-        with pytest.raises(IndexCorruptError, match="lacks the fields"):
-            store.search(-unit(1)[0], 1)
+        (hit,) = store.search(-unit(1)[0], 1)
+        return hit
+
+    assert (found({"text": "no id"}).id, found({"text": "no id"}).metadata) == ("7", {})
+    for payload, said in (
+        ({}, "point 7 .* lacks text; its fields are none"),
+        ({"id": "x", "text": 7}, "has a int as text"),
+        ({"text": "x", "metadata": "y"}, "has a str as metadata"),
+    ):
+        with pytest.raises(IndexCorruptError, match=said):
+            found(payload)
 
 
 def test_points_without_the_vector_are_counted_and_not_taken_for_done(

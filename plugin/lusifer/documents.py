@@ -37,6 +37,7 @@ __all__ = ["DocumentSource", "Rejected"]
 TEXT_SUFFIXES = frozenset({".txt", ".md"})
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _PARQUET_ROWS = 512
+_PARQUET_BUFFER_BYTES = 1024**2
 _UNREADABLE = (EOFError, gzip.BadGzipFile, zlib.error, OSError)
 
 
@@ -250,8 +251,8 @@ class DocumentSource:
             ) from error
         row = 0
         try:
-            # Without pre-buffering, which would hold a whole row group of every column.
-            table = ParquetFile(file, pre_buffer=False)
+            # Neither pre-buffered nor read a column at a time: both would hold a whole row group.
+            table = ParquetFile(file, pre_buffer=False, buffer_size=_PARQUET_BUFFER_BYTES)
             columns = table.schema_arrow.names
             if self.text_field not in columns:
                 raise InvalidInputError(

@@ -133,16 +133,12 @@ class RemoteVectorizer:
             ) from error
         try:
             self._meta = self._read_meta()
-            valid = self._meta["dimensions"]
-            if dimension is not None and dimension not in valid:
-                raise InvalidDimensionError(
-                    f"Dimension {dimension} is not one the model {self.model_name} was trained for.",
-                    next_step=f"Use one of {', '.join(map(str, valid))}.",
-                )
+            self._asked_dimension: int | None = None
+            if dimension is not None:
+                self.use_dimension(dimension)
         except BaseException:
             self._http.close()
             raise
-        self._asked_dimension = dimension
 
     @property
     def model_name(self) -> str:
@@ -163,6 +159,20 @@ class RemoteVectorizer:
     def role_prompts(self) -> Mapping[str, str]:
         """What is put before a text of each role."""
         return dict(self._meta["role_prompts"])
+
+    def use_dimension(self, dimension: int) -> None:
+        """Answer vectors of another length D from now on.
+
+        Raises:
+            InvalidDimensionError: The model was not trained for it.
+        """
+        valid = self._meta["dimensions"]
+        if dimension not in valid:
+            raise InvalidDimensionError(
+                f"Dimension {dimension} is not one the model {self.model_name} was trained for.",
+                next_step=f"Use one of {', '.join(map(str, valid))}.",
+            )
+        self._asked_dimension = dimension
 
     def embed_query(self, text: str) -> Embedding:
         """Embed one question; raises as :meth:`embed` does."""

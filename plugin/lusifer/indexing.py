@@ -15,13 +15,12 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lusifer.documents import Rejected
-from lusifer.errors import InvalidInputError, LusiferError, StorageFullError
+from lusifer.errors import InvalidDimensionError, InvalidInputError, LusiferError, StorageFullError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +36,10 @@ logger = logging.getLogger(__name__)
 
 REJECTED_KEPT = 100
 """Rejected records that a report lists; the rest is counted."""
+
+
+WINDOW_CHARACTERS = 8 * 1024**2
+"""A window of large documents ends here, so that memory is bounded whatever their size."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def index_documents(
         documents: Read one window ahead, no further.
         vectorizer: Its model must be the one the store was made for.
         store: Stays open; it is written from another thread.
-        window: Documents that are embedded and stored together.
+        window: Documents that are embedded and stored together; fewer where they are large.
         on_progress: Called after each window.
 
     Returns:
@@ -131,6 +134,7 @@ def index_documents(
     Raises:
         StorageFullError: No room; the message says how many documents of this run are safe.
         InvalidInputError: ``window`` is below 1, or the source as a whole can't be read.
+        InvalidDimensionError: The vectorizer makes vectors of another length than the store keeps.
         EngineError: The engine can't run; windows embedded before are stored.
         StoreError: The store can't write.
     """
@@ -138,9 +142,14 @@ def index_documents(
         raise InvalidInputError(
             f"The window is {window}.", next_step="Use at least 1 document; 256 is usual."
         )
+    if vectorizer.dimension != store.dimension:
+        raise InvalidDimensionError(
+            f"The store keeps vectors of dimension {store.dimension}, the model in use makes "
+            f"{vectorizer.dimension}.",
+            next_step=f"Load the model with dimension {store.dimension}.",
+        )
     started_s = time.monotonic()
     tally = _Tally()
-    items = iter(documents)
     writing: tuple[Future[None], _Window] | None = None
 
     def report() -> IndexReport:
@@ -174,7 +183,7 @@ def index_documents(
     with ThreadPoolExecutor(1, thread_name_prefix="lusifer-writer") as writer:
         try:
             try:
-                while chunk := list(islice(items, window)):
+                for chunk in _chunks(documents, window):
                     # What is being written can't be told from what the store still holds from before.
                     unsettled = {document.id for document in writing[1].documents} if writing else set()
                     embedded = _embed_window(chunk, vectorizer, store, unsettled)
@@ -192,6 +201,21 @@ def index_documents(
                 next_step="Free some space, then run the same command again: it goes on where it stopped.",
             ) from error
     return report()
+
+
+def _chunks(documents: Iterable[Document | Rejected], window: int) -> Iterator[list[Document | Rejected]]:
+    chunk: list[Document | Rejected] = []
+    characters = 0
+    for item in documents:
+        chunk.append(item)
+        if not isinstance(item, Rejected):
+            fields = (value for value in item.metadata.values() if isinstance(value, str))
+            characters += len(item.text) + sum(map(len, fields))
+        if len(chunk) == window or characters >= WINDOW_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _embed_window(

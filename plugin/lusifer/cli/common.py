@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from lusifer.bundle import Manifest
     from lusifer.choices import LongTextPolicy
     from lusifer.vectorizer import Vectorizer
 
@@ -33,6 +34,7 @@ __all__ = [
     "console",
     "guarded",
     "load_vectorizer",
+    "read_manifest",
     "start_logging",
     "write_json",
 ]
@@ -143,6 +145,14 @@ def load_vectorizer(
         return Vectorizer.load(bundle, long_text=long_text, dimension=dimension)
     with terminal.status(notice):
         return Vectorizer.load(bundle, long_text=long_text, dimension=dimension)
+
+
+def read_manifest(bundle: Path | None) -> Manifest:
+    """What a bundle, or the default one, says of itself; the model is not loaded."""
+    from lusifer.bundle import Bundle
+    from lusifer.defaults import default_bundle
+
+    return Bundle.open(default_bundle() if bundle is None else bundle, verify=False).manifest
 
 
 def start_logging(verbosity: int) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lusifer.cli.common import EXIT_ERROR, BundleOption, JsonOption, guarded, write_json
-from lusifer.cli.targets import CollectionOption, GrpcOption, ServiceOption, TenantOption
+from lusifer.cli.targets import (
+    CollectionOption,
+    GrpcOption,
+    ServiceOption,
+    TenantOption,
+    connected,
+    open_embedder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,23 +46,16 @@ def qdrant(
     as_json: JsonOption = False,
 ) -> None:
     """Look at a Qdrant server, its inference and a collection; exit code 1 if something does not work."""
-    from lusifer.cli.targets import open_embedder
-    from lusifer.qdrant.connection import connect
     from lusifer.qdrant.doctor import examine
 
-    client = connect(url, api_key=os.environ.get("QDRANT_API_KEY"), grpc=grpc, timeout_s=30)
-    try:
-        with open_embedder(bundle, service if bundle is None else None) as embedder:
-            findings = examine(
-                client,
-                collection=collection,
-                embedder=embedder,
-                service_url=service,
-                model=f"lusifer/{embedder.model_name}",
-            )
-            failed = show_findings(findings, as_json=as_json)
-    finally:
-        client.close()
+    with ExitStack() as opened:
+        client = opened.enter_context(connected(url, grpc=grpc, timeout_s=30))
+        # With a service alone there is no need to load a model, and if it is away, that is a finding.
+        embedder = None
+        if bundle is not None or service is None:
+            embedder = opened.enter_context(open_embedder(bundle, None))
+        findings = examine(client, collection=collection, embedder=embedder, service_url=service)
+        failed = show_findings(findings, as_json=as_json)
     if failed:
         raise typer.Exit(EXIT_ERROR)
 

@@ -29,6 +29,7 @@ from lusifer.cli.targets import (
     WeaviateOption,
     open_embedder,
 )
+from lusifer.errors import IndexNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,8 +124,14 @@ def index(
     )
     chosen = keyword_options(keyword_language) if keywords or keyword_language else None
     documents = DocumentSource(source, text_field=text_field, id_field=id_field)
+    try:
+        stored = target.stored()
+    except IndexNotFoundError:
+        if target.folder is None:
+            raise
+        stored = None
     with (
-        open_embedder(bundle, service, dimension=dimension, long_text=long_text) as embedder,
+        open_embedder(bundle, service, dimension=dimension, stored=stored, long_text=long_text) as embedder,
         target.open_or_create(embedder, chosen) as store,
     ):
         with progress_bar(documents) as on_progress:

@@ -1,41 +1,57 @@
-"""``lusifer qdrant``: collections made the right way."""
+"""``lusifer qdrant``: collections made the right way, on a server or in a folder."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lusifer.choices import Quantization
-from lusifer.cli.common import BundleOption, JsonOption, guarded, write_json
-from lusifer.cli.targets import GrpcOption, ServiceOption
+from lusifer.cli.common import BundleOption, JsonOption, guarded, read_manifest, write_json
+from lusifer.cli.targets import GrpcOption, ServiceOption, connected, open_embedder
+from lusifer.errors import CollectionMismatchError, InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lusifer.qdrant.schema import CollectionCard
+    from lusifer.store import Store
 
 __all__ = ["qdrant_app"]
 
-qdrant_app = typer.Typer(help="Collections of a Qdrant server.", no_args_is_help=True)
+qdrant_app = typer.Typer(help="Collections of a Qdrant server, or of a folder.", no_args_is_help=True)
 
-_EXAMPLES = (
+_SETUP_EXAMPLES = (
     "lusifer qdrant setup http://localhost:6333 --collection articles",
     "lusifer qdrant setup http://localhost:6333 --collection articles --quantization turbo4 --keywords",
+    "lusifer qdrant setup --index ./database --collection articles-1 --alias articles",
 )
+_ALIAS_EXAMPLES = (
+    "lusifer qdrant alias http://localhost:6333 --alias articles --collection articles-2",
+    "lusifer qdrant alias --index ./database --alias articles --collection articles-2",
+)
+
+_UrlArgument = Annotated[
+    str | None, typer.Argument(metavar="URL", help="The server (key: QDRANT_API_KEY).", show_default=False)
+]
+_IndexOption = Annotated[
+    Path | None, typer.Option("--index", metavar="DIR", help="A folder of collections instead of a server.")
+]
 
 
 @qdrant_app.callback()
 def _group() -> None:
-    """Collections of a Qdrant server."""
+    """Collections of a Qdrant server, or of a folder."""
 
 
-@qdrant_app.command("setup", epilog="\n\n".join(("Examples:", *_EXAMPLES)))
+@qdrant_app.command("setup", epilog="\n\n".join(("Examples:", *_SETUP_EXAMPLES)))
 @guarded
 def setup(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The server (key: QDRANT_API_KEY).")],
     collection: Annotated[str, typer.Option("--collection", metavar="NAME", help="Collection to make.")],
+    url: _UrlArgument = None,
+    index_path: _IndexOption = None,
     alias: Annotated[
         str | None,
         typer.Option("--alias", help="Name that applications use; it can be switched to a later collection."),
@@ -78,46 +94,128 @@ def setup(
 
     Then print the lines that let the server itself embed documents and questions.
     """
-    from lusifer.qdrant.connection import connect, import_client, qdrant_errors
     from lusifer.qdrant.keywords import keyword_options
-    from lusifer.qdrant.schema import create_collection
 
+    _check_place(url, index_path)
     chosen = keyword_options(keyword_language) if keywords or keyword_language else None
     card = _card(collection, bundle, service, dimension).model_copy(update={"keywords": chosen})
-    client = connect(url, api_key=os.environ.get("QDRANT_API_KEY"), grpc=grpc)
-    try:
+    environment: dict[str, str] = {}
+    if index_path is not None:
+        _make_in_folder(index_path, card, alias, quantization)
+    else:
         fields = ("lang",) if index_field is None else tuple(index_field)
-        create_collection(client, card, quantization=quantization, index_fields=fields)
-        if alias is not None:
-            models = import_client().models
-            switch = models.CreateAliasOperation(
-                create_alias=models.CreateAlias(collection_name=collection, alias_name=alias)
-            )
-            with qdrant_errors(collection):
-                client.update_collection_aliases([switch])
-    finally:
-        client.close()
-    environment = {
-        "QDRANT__INFERENCE__ADDRESS": f"{service_address.rstrip('/')}/qdrant",
-        "QDRANT__INFERENCE__TIMEOUT": "120",
-    }
+        _make_on_server(url or "", card, alias, quantization, fields, grpc=grpc)
+        environment = {
+            "QDRANT__INFERENCE__ADDRESS": f"{service_address.rstrip('/')}/qdrant",
+            "QDRANT__INFERENCE__TIMEOUT": "120",
+        }
     if as_json:
         write_json({"collection": card.model_dump(mode="json"), "alias": alias, "environment": environment})
         return
-    _show(card, alias, environment, url)
+    _show(card, alias, environment, f"--qdrant {url}" if url else f"--index {index_path}")
+
+
+@qdrant_app.command("alias", epilog="\n\n".join(("Examples:", *_ALIAS_EXAMPLES)))
+@guarded
+def alias(
+    alias: Annotated[str, typer.Option("--alias", help="Name that applications use.")],
+    collection: Annotated[
+        str, typer.Option("--collection", metavar="NAME", help="Collection it means from now on.")
+    ],
+    url: _UrlArgument = None,
+    index_path: _IndexOption = None,
+    grpc: GrpcOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Let an alias mean a collection, at one stroke: a search sees the old one or the new one.
+
+    A collection that is empty or has points without a vector is refused.
+    """
+    from lusifer.qdrant.collections import EmbeddedCollections
+    from lusifer.qdrant.schema import read_collection, set_alias
+    from lusifer.qdrant.store import QdrantStore
+
+    _check_place(url, index_path)
+    if index_path is not None:
+        collections = EmbeddedCollections(index_path)
+        with collections.open(collection) as store:
+            _check_complete(store, collection)
+        collections.set_alias(alias, collection)
+    else:
+        with connected(url or "", grpc=grpc) as client:
+            _check_complete(QdrantStore(client, read_collection(client, collection)), collection)
+            set_alias(client, alias, collection)
+    if as_json:
+        write_json({"alias": alias, "collection": collection})
+    else:
+        sys.stdout.write(f"The alias {alias} means {collection}.\n")
+
+
+def _check_place(url: str | None, index_path: Path | None) -> None:
+    if (url is None) == (index_path is None):
+        raise InvalidInputError(
+            "Where is the collection?" if url is None else "Both a server and a folder are named.",
+            next_step="Name a server by its URL, or a folder with --index.",
+        )
+
+
+def _check_complete(store: Store, collection: str) -> None:
+    documents, lacking = store.count(), store.count_without_vector()
+    if not documents or lacking:
+        raise CollectionMismatchError(
+            f"{lacking:,} of the {documents:,} documents of {collection} lack a vector."
+            if documents
+            else f"The collection {collection} is empty.",
+            next_step="Index its documents first.",
+        )
+
+
+def _make_on_server(
+    url: str,
+    card: CollectionCard,
+    alias: str | None,
+    quantization: Quantization,
+    index_fields: Sequence[str],
+    *,
+    grpc: bool,
+) -> None:
+    from lusifer.qdrant.schema import aliases, create_collection, refuse_used_alias, set_alias
+
+    with connected(url, grpc=grpc) as client:
+        if alias is not None:
+            refuse_used_alias(alias, aliases(client))
+        create_collection(client, card, quantization=quantization, index_fields=index_fields)
+        if alias is not None:
+            set_alias(client, alias, card.collection)
+
+
+def _make_in_folder(path: Path, card: CollectionCard, alias: str | None, quantization: Quantization) -> None:
+    from lusifer.qdrant.collections import EmbeddedCollections
+    from lusifer.qdrant.schema import refuse_used_alias
+
+    collections = EmbeddedCollections(path)
+    if alias is not None:
+        refuse_used_alias(alias, collections.aliases())
+    collections.create(
+        card.collection,
+        fingerprint=card.fingerprint,
+        dimension=card.dimension,
+        model=card.model,
+        keywords=card.keywords,
+        quantization=quantization,
+    ).close()
+    if alias is not None:
+        collections.set_alias(alias, card.collection)
 
 
 def _card(collection: str, bundle: Path | None, service: str | None, dimension: int | None) -> CollectionCard:
     """From the manifest alone where that is enough: loading the model would take seconds."""
-    from lusifer.bundle import Bundle
-    from lusifer.cli.targets import open_embedder
-    from lusifer.defaults import default_bundle
     from lusifer.qdrant.schema import CollectionCard, card_of
 
     if service is not None or dimension is not None:
         with open_embedder(bundle, service, dimension=dimension) as embedder:
             return card_of(collection, embedder)
-    manifest = Bundle.open(default_bundle() if bundle is None else bundle, verify=False).manifest
+    manifest = read_manifest(bundle)
     return CollectionCard(
         collection=collection,
         fingerprint=manifest.fingerprint,
@@ -127,7 +225,7 @@ def _card(collection: str, bundle: Path | None, service: str | None, dimension: 
     )
 
 
-def _show(card: CollectionCard, alias: str | None, environment: dict[str, Any], url: str) -> None:
+def _show(card: CollectionCard, alias: str | None, environment: dict[str, str], place: str) -> None:
     write = sys.stdout.write
     write(
         f"Made the collection {card.collection} for {card.model}: vector {card.vector_name!r} of "
@@ -135,9 +233,11 @@ def _show(card: CollectionCard, alias: str | None, environment: dict[str, Any], 
     )
     if alias:
         write(f"The alias {alias} means it.\n")
-    write("\nTo have Qdrant embed documents and questions by itself, start the server with\n\n")
-    for name, value in environment.items():
-        write(f"  {name}={value}\n")
-    write(f"\nand write models.Document(text, model={f'lusifer/{card.model}'!r}).\n")
-    write("To send vectors along instead:\n\n")
-    write(f"  lusifer index FILE --qdrant {url} --collection {card.collection}\n")
+    if environment:
+        write("\nTo have Qdrant embed documents and questions by itself, start the server with\n\n")
+        for name, value in environment.items():
+            write(f"  {name}={value}\n")
+        write("  QDRANT__INFERENCE__TOKEN=KEY    (only where lusifer serve asks for a key)\n")
+        write(f"\nand write models.Document(text, model={f'lusifer/{card.model}'!r}).\n")
+        write("To send vectors along instead:\n")
+    write(f"\n  lusifer index FILE {place} --collection {card.collection}\n")

@@ -28,8 +28,6 @@ from lusifer.cli.targets import (
 from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lusifer.store import JSON, Hit
 
 __all__ = ["EXAMPLES", "search"]
@@ -102,27 +100,15 @@ def search(
         group_by=group_by,
         group_size=group_size,
     )
-    dimension = _local_dimension(target, bundle) if service is None else None
-    with open_embedder(bundle, service, dimension=dimension) as embedder, target.open(embedder) as store:
+    with (
+        open_embedder(bundle, service, stored=target.stored()) as embedder,
+        target.open(embedder) as store,
+    ):
         hits = store.search(embedder.embed_query(question).vector, limit, options)
     for rank, hit in enumerate(hits, start=1):
         _show(rank, hit, as_json=as_json)
     if not hits and not as_json:
         sys.stderr.write(f"Nothing found in {target.name}.\n")
-
-
-def _local_dimension(target: Target, bundle: Path | None) -> int | None:
-    """Look at an index folder before the model is loaded: a wrong path should not take seconds to be told."""
-    if target.folder is None:
-        return None
-    from lusifer.bundle import Bundle
-    from lusifer.defaults import default_bundle
-    from lusifer.qdrant.layout import check_fingerprint, read_index
-
-    index = read_index(target.folder)
-    path = default_bundle() if bundle is None else bundle
-    check_fingerprint(target.folder, index, Bundle.open(path, verify=False).manifest.fingerprint)
-    return index.dimension
 
 
 def _parse_where(condition: str) -> tuple[str, JSON]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lusifer.cli.common import load_vectorizer
+from lusifer.cli.common import load_vectorizer, read_manifest
 from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "Target",
     "TenantOption",
     "WeaviateOption",
+    "connected",
     "open_embedder",
 ]
 
@@ -105,6 +106,29 @@ class Target:
 
         return EmbeddedCollections(self.index_path).path(self.collection)
 
+    def stored(self) -> tuple[str, int] | None:
+        """Fingerprint and dimension D of the vectors that lie there; None where only the open store can tell.
+
+        Cheap: neither the model nor the index is loaded, so that a wrong name is told at once.
+
+        Raises:
+            IndexNotFoundError: There is no such index or collection.
+            CollectionMismatchError: The collection was not made for LUSIFER.
+            StoreError: It can't be read.
+        """
+        if folder := self.folder:
+            from lusifer.qdrant.layout import read_index
+
+            index = read_index(folder)
+            return index.fingerprint, index.dimension
+        if self.weaviate:
+            return None
+        from lusifer.qdrant.schema import read_collection
+
+        with connected(self.qdrant or "", grpc=self.grpc) as client:
+            card = read_collection(client, self.collection or "")
+        return card.fingerprint, card.dimension
+
     def open(self, embedder: Embedder) -> Store:
         """The store, which must be there and of this model.
 
@@ -160,6 +184,7 @@ class Target:
                 collection,
                 fingerprint=embedder.fingerprint,
                 model=embedder.model_name,
+                dimension=embedder.dimension,
                 wait=self.wait,
                 ordering=self.ordering,
             )
@@ -169,20 +194,45 @@ class Target:
 
 
 @contextmanager
+def connected(url: str, *, grpc: bool = False, timeout_s: int | None = None) -> Iterator[Any]:
+    """A client of a Qdrant server, with the key that the environment holds; closed afterwards."""
+    from lusifer.qdrant.connection import TIMEOUT_S, connect
+
+    key = os.environ.get("QDRANT_API_KEY")
+    client = connect(url, api_key=key, grpc=grpc, timeout_s=timeout_s or TIMEOUT_S)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
 def open_embedder(
     bundle: Path | None,
     service: str | None,
     *,
     dimension: int | None = None,
+    stored: tuple[str, int] | None = None,
     long_text: LongTextPolicy = "truncate",
 ) -> Iterator[Embedder]:
     """A bundle in this process, or a running service.
+
+    Args:
+        bundle: Its folder; by default the default one.
+        service: URL of the service that embeds instead.
+        dimension: Length of the vectors.
+        stored: Of :meth:`Target.stored`. Where no dimension is given, vectors get the length of those that
+            the same model has made before; of another model nothing is taken over, so that opening the store
+            can refuse it.
+        long_text: What happens to a text over the token limit.
 
     Raises:
         InvalidInputError: Both are named.
         LusiferError: It can't be used.
     """
     if service is None:
+        if dimension is None and stored is not None and stored[0] == read_manifest(bundle).fingerprint:
+            dimension = stored[1]
         with load_vectorizer(bundle, dimension=dimension, long_text=long_text) as vectorizer:
             yield vectorizer
         return
@@ -192,4 +242,6 @@ def open_embedder(
 
     key = os.environ.get("LUSIFER_API_KEY")
     with RemoteVectorizer(service, api_key=key, dimension=dimension) as remote:
+        if dimension is None and stored is not None and stored[0] == remote.fingerprint:
+            remote.use_dimension(stored[1])
         yield remote

@@ -22,6 +22,7 @@ from lusifer.qdrant.embedded import EmbeddedStore
 from lusifer.qdrant.layout import FolderLock, write_file
 
 if TYPE_CHECKING:
+    from lusifer.choices import Quantization
     from lusifer.qdrant.keywords import KeywordOptions
 
 __all__ = ["EmbeddedCollections"]
@@ -94,6 +95,7 @@ class EmbeddedCollections:
         dimension: int,
         model: str,
         keywords: KeywordOptions | None = None,
+        quantization: Quantization = "none",
     ) -> EmbeddedStore:
         """Make a collection; raises as :meth:`EmbeddedStore.create`.
 
@@ -109,6 +111,7 @@ class EmbeddedCollections:
             dimension=dimension,
             model=model,
             keywords=keywords,
+            quantization=quantization,
         )
 
     def set_alias(self, alias: str, name: str) -> None:

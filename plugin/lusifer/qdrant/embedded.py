@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ from lusifer.qdrant.points import (
     payload_of,
     point_id,
     split,
+    unknown_quantization,
 )
 from lusifer.qdrant.queries import RRF_K, candidates, check_search
 from lusifer.store import SearchOptions, content_sha256
@@ -56,8 +58,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lusifer.choices import Quantization
     from lusifer.qdrant.keywords import KeywordOptions
-    from lusifer.store import Document, Hit
+    from lusifer.store import JSON, Document, Hit
 
 __all__ = ["EmbeddedStore"]
 
@@ -90,6 +93,7 @@ class EmbeddedStore:
         dimension: int,
         model: str,
         keywords: KeywordOptions | None = None,
+        quantization: Quantization = "none",
     ) -> EmbeddedStore:
         """Make an empty index; a creation that was killed half-way is begun anew.
 
@@ -99,6 +103,7 @@ class EmbeddedStore:
             dimension: Length D of the vectors.
             model: The model's name for people.
             keywords: Store a BM25 vector too, for hybrid searches.
+            quantization: How vectors are kept in memory, once :meth:`optimize` has built the search index.
 
         Raises:
             StoreError: The folder already holds an index or other files.
@@ -125,7 +130,9 @@ class EmbeddedStore:
                 config = edge.EdgeConfig(
                     vectors={
                         index.vector_name: edge.EdgeVectorParams(
-                            size=dimension, distance=edge.Distance.Cosine
+                            size=dimension,
+                            distance=edge.Distance.Cosine,
+                            quantization_config=_quantization(edge, quantization),
                         )
                     },
                     sparse_vectors={KEYWORD_VECTOR: sparse} if keywords else None,
@@ -300,7 +307,7 @@ class EmbeddedStore:
             return self._search_groups(vector, limit, options)
         with edge_errors(self.path):
             found = shard.query(self._request(vector, limit, options))
-        hits = [hit_of(point.payload, float(point.score), f"the index {self.path}") for point in found]
+        hits = [hit_of(point, f"the index {self.path}") for point in found]
         if not hits and not options.where and not options.languages and (documents := self.count()):
             raise _damaged(self.path, f"a search finds none of its {documents} documents")
         return hits
@@ -403,9 +410,9 @@ class EmbeddedStore:
             hits = self.search(vector, min(depth, max(1, total)), ungrouped)
             groups: dict[str, list[Hit]] = {}
             for hit in hits:
-                value = hit.metadata.get(field)
+                value = _at(hit.metadata, field)
                 # As a server does: a document without the field belongs to no group.
-                if isinstance(value, str | int):
+                if isinstance(value, str | int) and not isinstance(value, bool):
                     group = groups.setdefault(json.dumps(value), [])
                     if len(group) < options.group_size:
                         group.append(hit)
@@ -414,6 +421,27 @@ class EmbeddedStore:
             if full or len(hits) < depth:
                 return [hit for group in best for hit in group]
             depth *= 4
+
+
+def _at(metadata: JSON, path: str) -> JSON:
+    """The value at a path with dots, or None."""
+    for key in path.split("."):
+        metadata = metadata.get(key) if isinstance(metadata, Mapping) else None
+    return metadata
+
+
+def _quantization(edge: Any, kind: Quantization) -> Any:
+    """As :func:`lusifer.qdrant.schema.collection_arguments` asks a server for."""
+    if kind == "none":
+        return None
+    if kind in {"turbo4", "turbo2"}:
+        bits = edge.TurboQuantBitSize.Bits4 if kind == "turbo4" else edge.TurboQuantBitSize.Bits2
+        return edge.TurboQuantQuantizationConfig(bits=bits)
+    if kind == "scalar":
+        return edge.ScalarQuantizationConfig(edge.ScalarType.Int8, always_ram=True)
+    if kind == "binary":
+        return edge.BinaryQuantizationConfig(always_ram=True)
+    raise unknown_quantization(kind)
 
 
 def _bm25(edge: Any, keywords: KeywordOptions) -> Any:

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from lusifer.choices import Quantization
 from lusifer.errors import IndexCorruptError, InvalidDimensionError, InvalidInputError
 from lusifer.store import Document, Hit, check_document, content_sha256
 
@@ -36,6 +37,7 @@ __all__ = [
     "payload_of",
     "point_id",
     "split",
+    "unknown_quantization",
 ]
 
 VECTOR_NAME = "lusifer"
@@ -43,6 +45,13 @@ KEYWORD_VECTOR = "bm25"
 
 _NAMESPACE = uuid.UUID("5b0b5a0e-6d0c-5d4e-9f1c-6c7573696665")
 """Never change it: the points of every collection are named with it."""
+
+
+def unknown_quantization(kind: str) -> InvalidInputError:
+    """Neither a server nor the engine keeps vectors so."""
+    return InvalidInputError(
+        f"The quantization is {kind!r}.", next_step=f"Use {', '.join(get_args(Quantization))}."
+    )
 
 
 def point_id(document_id: str) -> str:
@@ -70,26 +79,30 @@ def payload_bytes(payload: Mapping[str, Any]) -> int:
     return len(json.dumps(payload, ensure_ascii=False).encode())
 
 
-def hit_of(payload: Mapping[str, Any] | None, score: float, where: str) -> Hit:
-    """The hit for a found point.
+def hit_of(point: Any, where: str) -> Hit:
+    """The hit for a found point, which another program may have written.
 
     Args:
-        payload: Of the point.
-        score: Of the point.
+        point: Of the client or of the engine, with ``id``, ``score`` and ``payload``. Where the payload has
+            no ``id``, the hit has that of the point; where it has no ``metadata``, the hit has none.
         where: The collection, for the error.
 
     Raises:
-        IndexCorruptError: The payload is not that of a document.
+        IndexCorruptError: The payload's ``text`` is missing or no text, or its ``metadata`` is no object.
     """
-    payload = payload or {}
-    text, metadata = payload.get("text"), payload.get("metadata", {})
-    if "id" not in payload or not isinstance(text, str) or not isinstance(metadata, dict):
-        raise IndexCorruptError(
-            f"A point of {where} lacks the fields id, text and metadata; it has "
-            f"{', '.join(sorted(payload)) or 'none'}.",
-            next_step="Write documents with lusifer index or lusifer.qdrant.points.",
-        )
-    return Hit(str(payload["id"]), score, text, metadata)
+    payload: Mapping[str, Any] = point.payload or {}
+    for name, kind, absent in (("text", str, None), ("metadata", dict, {})):
+        if not isinstance(found := payload.get(name, absent), kind):
+            raise IndexCorruptError(
+                f"The payload of the point {point.id} of {where} "
+                f"{'lacks' if found is None else f'has a {type(found).__name__} as'} {name}; its fields are "
+                f"{', '.join(sorted(payload)) or 'none'}.",
+                next_step="Write it again as lusifer index does, with id, text, metadata and sha256, or "
+                "delete it.",
+            )
+    return Hit(
+        str(payload.get("id", point.id)), float(point.score), payload["text"], payload.get("metadata", {})
+    )
 
 
 def split(sizes_bytes: Sequence[int], *, points: int, size_bytes: int) -> Iterator[list[int]]:

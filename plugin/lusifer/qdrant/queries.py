@@ -125,4 +125,4 @@ def hits_of(answer: Any, collection: str) -> list[Hit]:
         found = [point for group in answer.groups for point in group.hits]
     else:
         found = list(answer.points)
-    return [hit_of(point.payload, float(point.score), f"the collection {collection}") for point in found]
+    return [hit_of(point, f"the collection {collection}") for point in found]

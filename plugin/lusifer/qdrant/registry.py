@@ -12,19 +12,25 @@ on import, so that the worker processes of ``upload_points(parallel=2)``, which 
 know the model too. What a document's ``options`` say goes to the constructor below: each distinct set of
 options is another loaded model.
 
-* ``bundle``: folder of another bundle than the default one;
+* ``bundle``: folder of another bundle than the default one (``LUSIFER_BUNDLE`` for all documents);
 * ``url``: of a running ``lusifer serve``, which then computes instead (``LUSIFER_URL`` for all documents,
   ``LUSIFER_API_KEY`` for its key);
 * ``dimension``: one of the model's Matryoshka dimensions.
+
+The model that ``LUSIFER_BUNDLE`` or ``LUSIFER_URL`` names is known by its own name, ``lusifer/NAME``.
+An ``AsyncQdrantClient`` embeds on the event loop, and stops it meanwhile: use :mod:`lusifer.qdrant.search`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 from typing import TYPE_CHECKING, Any
 
+from lusifer.bundle import Bundle
 from lusifer.embedder import RemoteVectorizer
-from lusifer.errors import MissingExtraError, UnknownModelError
+from lusifer.errors import LusiferError, MissingExtraError, UnknownModelError
 from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
@@ -53,6 +59,7 @@ MODEL = "lusifer/lusifer-small"
 
 _DIMENSION = 384
 _WINDOW = 256
+_META_TIMEOUT_S = 5
 
 
 class LusiferEmbedding(TextEmbeddingBase):
@@ -85,6 +92,7 @@ class LusiferEmbedding(TextEmbeddingBase):
         **options: Any,
     ) -> None:
         super().__init__(model_name, cache_dir, threads, **options)
+        expressly = bool(bundle or url)
         url = url or (None if bundle else os.environ.get("LUSIFER_URL"))
         self._embedder: Embedder
         if url:
@@ -93,8 +101,8 @@ class LusiferEmbedding(TextEmbeddingBase):
         else:
             self._embedder = Vectorizer.load(bundle, threads=threads, dimension=dimension)
         found = f"lusifer/{self._embedder.model_name}"
-        # Another bundle may bear any name where it is named expressly.
-        if found != model_name and not bundle:
+        # Another model may bear any name where it is named expressly. The client compares in lower case.
+        if found.lower() != model_name.lower() and not expressly:
             self._embedder.close()
             raise UnknownModelError(
                 f"The model {model_name!r} was asked for, and {found!r} is what is there.",
@@ -131,23 +139,23 @@ class LusiferEmbedding(TextEmbeddingBase):
 
     @classmethod
     def get_embedding_size(cls, model_name: str) -> int:
-        """Length D of the default model's vectors."""
-        return _DIMENSION
+        """Length D of a listed model's vectors; of any other, that of the default model."""
+        return _known().get(model_name.lower(), _DIMENSION)
 
     @classmethod
     def _list_supported_models(cls) -> list[DenseModelDescription]:
         return [
             DenseModelDescription(
-                model=MODEL,
+                model=name,
                 # fastembed wants one of the two; nothing is ever fetched from it.
                 sources=ModelSource(url="none"),
                 model_file="model.onnx",
-                description="Text embeddings of about 100 languages, 512 input tokens, prompts for query and "
-                "document are put on",
+                description="Text embeddings of about 100 languages, with prompts for query and document",
                 license="apache-2.0",
                 size_in_GB=0.25,
-                dim=_DIMENSION,
+                dim=dimension,
             )
+            for name, dimension in _known().items()
         ]
 
     def _stream(self, texts: str | Iterable[str], role: Role) -> Iterator[NDArray[np.float32]]:
@@ -157,6 +165,28 @@ class LusiferEmbedding(TextEmbeddingBase):
             if isinstance(result, Exception):
                 raise result
             yield result.vector
+
+
+def _known() -> dict[str, int]:
+    """Name to dimension: the default model, and the one that the environment names."""
+    known = {MODEL: _DIMENSION}
+    # What is wrong with it is told when a document asks for it, not when the client looks through its list.
+    with contextlib.suppress(LusiferError):
+        if folder := os.environ.get("LUSIFER_BUNDLE"):
+            manifest = Bundle.open(folder, verify=False).manifest
+            known[f"lusifer/{manifest.name}".lower()] = manifest.dimension
+        if url := os.environ.get("LUSIFER_URL"):
+            name, dimension = _served(url)
+            known[f"lusifer/{name}".lower()] = dimension
+    return known
+
+
+@functools.cache
+def _served(url: str) -> tuple[str, int]:
+    """Name and dimension of a service's model, asked for once; an error is not remembered."""
+    key = os.environ.get("LUSIFER_API_KEY")
+    with RemoteVectorizer(url, api_key=key, timeout_s=_META_TIMEOUT_S, attempts=1) as service:
+        return service.model_name, service.dimension
 
 
 if LusiferEmbedding not in TextEmbedding.EMBEDDINGS_REGISTRY:

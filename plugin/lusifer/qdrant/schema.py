@@ -13,15 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lusifer.errors import (
     CollectionMismatchError,
     FingerprintMismatchError,
-    InvalidInputError,
+    InvalidDimensionError,
     StoreError,
 )
 from lusifer.qdrant.connection import import_client, qdrant_errors
 from lusifer.qdrant.keywords import KeywordOptions  # noqa: TC001  (pydantic needs it at run time)
-from lusifer.qdrant.points import KEYWORD_VECTOR, VECTOR_NAME
+from lusifer.qdrant.points import KEYWORD_VECTOR, VECTOR_NAME, unknown_quantization
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lusifer.choices import Quantization
     from lusifer.embedder import Embedder
@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 __all__ = [
     "METADATA_KEY",
     "CollectionCard",
+    "aliases",
     "card_of",
     "collection_arguments",
     "create_collection",
     "open_card",
     "read_card",
+    "read_collection",
+    "refuse_used_alias",
+    "set_alias",
 ]
 
 METADATA_KEY = "lusifer"
@@ -55,11 +59,17 @@ class CollectionCard(BaseModel):
     keywords: KeywordOptions | None = None
     """Set where points carry a BM25 vector too."""
 
-    def check(self, *, fingerprint: str, model: str) -> None:
-        """Refuse a model other than the one that filled the collection.
+    def check(self, *, fingerprint: str, model: str, dimension: int | None = None) -> None:
+        """Refuse a model other than the one that filled the collection, or another length of its vectors.
+
+        Args:
+            fingerprint: The model about to be used.
+            model: Its name for people.
+            dimension: Length D of the vectors it is going to make; None skips the comparison.
 
         Raises:
-            FingerprintMismatchError: It is another one.
+            FingerprintMismatchError: It is another model.
+            InvalidDimensionError: It is another dimension.
         """
         if fingerprint != self.fingerprint:
             raise FingerprintMismatchError(
@@ -67,6 +77,12 @@ class CollectionCard(BaseModel):
                 f"model in use is {model} ({fingerprint}).",
                 next_step="Use the model it was made with, or index into a new collection and switch the "
                 "alias.",
+            )
+        if dimension is not None and dimension != self.dimension:
+            raise InvalidDimensionError(
+                f"The collection {self.collection} holds vectors of dimension {self.dimension}, the model in "
+                f"use makes {dimension}.",
+                next_step=f"Load the model with dimension={self.dimension}.",
             )
 
 
@@ -140,6 +156,41 @@ def create_collection(
             )
 
 
+def aliases(client: Any) -> dict[str, str]:
+    """Alias to collection, of a whole server."""
+    with qdrant_errors(""):
+        return {each.alias_name: each.collection_name for each in client.get_aliases().aliases}
+
+
+def set_alias(client: Any, alias: str, collection: str) -> None:
+    """Let an alias mean a collection, at one stroke: a search sees the old one or the new one.
+
+    Raises:
+        IndexNotFoundError: There is no such collection.
+        StoreError: The server refused, as it does where a collection has the alias' name.
+    """
+    models = import_client().models
+    # One action: creating an alias that is there already overwrites it, and no search finds none.
+    switch = models.CreateAliasOperation(
+        create_alias=models.CreateAlias(collection_name=collection, alias_name=alias)
+    )
+    with qdrant_errors(collection):
+        client.update_collection_aliases([switch])
+
+
+def refuse_used_alias(alias: str, used: Mapping[str, str]) -> None:
+    """Refuse to take an alias from a full collection and give it to a new one, which is empty.
+
+    Raises:
+        StoreError: The alias means a collection.
+    """
+    if alias in used:
+        raise StoreError(
+            f"The alias {alias} means the collection {used[alias]}.",
+            next_step="Fill the new collection first, then switch with: lusifer qdrant alias",
+        )
+
+
 def read_card(collection: str, info: Any) -> CollectionCard:
     """The card of a collection, checked against its real schema.
 
@@ -185,18 +236,26 @@ def read_card(collection: str, info: Any) -> CollectionCard:
     return card
 
 
-def open_card(client: Any, collection: str, *, fingerprint: str, model: str) -> CollectionCard:
+def read_collection(client: Any, collection: str) -> CollectionCard:
+    """The card of a collection or alias of a server, whatever the model; raises as :func:`open_card`."""
+    with qdrant_errors(collection):
+        return read_card(collection, client.get_collection(collection))
+
+
+def open_card(
+    client: Any, collection: str, *, fingerprint: str, model: str, dimension: int | None = None
+) -> CollectionCard:
     """The card of a collection or alias, checked against the model about to be used.
 
     Raises:
         IndexNotFoundError: There is no such collection.
         CollectionMismatchError: It was not made for LUSIFER.
         FingerprintMismatchError: It holds vectors of another model.
+        InvalidDimensionError: It holds vectors of another dimension.
         StoreUnavailableError: The server does not answer.
     """
-    with qdrant_errors(collection):
-        card = read_card(collection, client.get_collection(collection))
-    card.check(fingerprint=fingerprint, model=model)
+    card = read_collection(client, collection)
+    card.check(fingerprint=fingerprint, model=model, dimension=dimension)
     return card
 
 
@@ -210,6 +269,4 @@ def _quantization(models: Any, kind: Quantization) -> Any:
         )
     if kind == "binary":
         return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
-    raise InvalidInputError(
-        f"The quantization is {kind!r}.", next_step="Use none, turbo4, turbo2, scalar or binary."
-    )
+    raise unknown_quantization(kind)

@@ -13,17 +13,22 @@ from lusifer.qdrant.connection import import_client, qdrant_errors
 from lusifer.qdrant.keywords import BM25_MODEL
 from lusifer.qdrant.points import KEYWORD_VECTOR, VECTOR_NAME, payload_of, point_id
 from lusifer.qdrant.queries import hits_of, query_arguments
-from lusifer.qdrant.schema import open_card, read_card
+from lusifer.qdrant.schema import read_card, read_collection
 from lusifer.store import SearchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lusifer.choices import Role
     from lusifer.embedder import Embedder
     from lusifer.qdrant.keywords import KeywordOptions
+    from lusifer.qdrant.schema import CollectionCard
     from lusifer.store import Document, Hit
 
-__all__ = ["points", "points_async", "search", "search_async", "server_points"]
+__all__ = ["embed_async", "points", "points_async", "search", "search_async", "server_points"]
 
 
 def points(
@@ -46,7 +51,7 @@ def points(
     return [
         models.PointStruct(
             id=point_id(document.id),
-            # The client takes arrays as they are; a list here keeps the model comparable and printable.
+            # Rows of an array do as well; the client would make lists of them, more slowly.
             vector={VECTOR_NAME: embedding.vector.tolist(), **_words(document, keywords)},
             payload=payload,
         )
@@ -59,6 +64,19 @@ async def points_async(
 ) -> list[Any]:
     """As :func:`points`, with the model in a thread, so that the event loop stays free."""
     return await asyncio.to_thread(points, documents, embedder, keywords=keywords)
+
+
+async def embed_async(texts: Sequence[str], role: Role, embedder: Embedder) -> NDArray[np.float32]:
+    """Vectors ``(N, D)`` for points of one's own, with the model in a thread.
+
+    Without an event loop: ``embedder.embed_documents(texts).vectors``.
+
+    Raises:
+        InvalidInputError: A text can't be embedded.
+        EngineError: The engine can't run.
+    """
+    embed = embedder.embed_queries if role == "query" else embedder.embed_documents
+    return (await asyncio.to_thread(embed, texts)).vectors
 
 
 def server_points(
@@ -112,10 +130,12 @@ def search(
 
     Raises:
         FingerprintMismatchError: The collection holds vectors of another model.
+        InvalidDimensionError: The collection holds vectors of another dimension.
         InvalidInputError: The question or an option can't be used.
         StoreError: The server refused or does not answer.
     """
-    card = open_card(client, collection, fingerprint=embedder.fingerprint, model=embedder.model_name)
+    card = read_collection(client, collection)
+    _check(card, embedder)
     vector = embedder.embed_query(question).vector
     arguments = query_arguments(card, vector, limit, options or SearchOptions())
     call = client.query_points_groups if "group_by" in arguments else client.query_points
@@ -139,13 +159,17 @@ async def search_async(
     """
     with qdrant_errors(collection):
         card = read_card(collection, await client.get_collection(collection))
-    card.check(fingerprint=embedder.fingerprint, model=embedder.model_name)
+    _check(card, embedder)
     embedding = await asyncio.to_thread(embedder.embed_query, question)
     arguments = query_arguments(card, embedding.vector, limit, options or SearchOptions())
     call = client.query_points_groups if "group_by" in arguments else client.query_points
     with qdrant_errors(collection):
         answer = await call(**arguments)
     return hits_of(answer, card.collection)
+
+
+def _check(card: CollectionCard, embedder: Embedder) -> None:
+    card.check(fingerprint=embedder.fingerprint, model=embedder.model_name, dimension=embedder.dimension)
 
 
 def _words(document: Document, keywords: KeywordOptions | None) -> dict[str, Any]:

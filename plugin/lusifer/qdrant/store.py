@@ -71,6 +71,7 @@ class QdrantStore:
         *,
         fingerprint: str,
         model: str,
+        dimension: int | None = None,
         wait: bool = True,
         ordering: Ordering = "weak",
         patience_s: float = PATIENCE_S,
@@ -82,6 +83,7 @@ class QdrantStore:
             collection: Its name, or an alias: the store then stays with the collection it means now.
             fingerprint: The model about to be used with it.
             model: That model's name for people.
+            dimension: Length of the vectors about to be used; None compares it at each write and search only.
             wait: Whether each write waits until it is applied; otherwise only the last one of an ``upsert``.
             ordering: Qdrant's write ordering, for replicated collections.
             patience_s: How long a busy or absent server is waited for.
@@ -90,9 +92,10 @@ class QdrantStore:
             IndexNotFoundError: There is no such collection.
             CollectionMismatchError: It was not made for LUSIFER.
             FingerprintMismatchError: It holds vectors of another model.
+            InvalidDimensionError: It holds vectors of another dimension.
             StoreUnavailableError: The server does not answer.
         """
-        card = open_card(client, collection, fingerprint=fingerprint, model=model)
+        card = open_card(client, collection, fingerprint=fingerprint, model=model, dimension=dimension)
         return cls(client, card, wait=wait, ordering=ordering, patience_s=patience_s)
 
     @property
