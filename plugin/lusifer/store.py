@@ -192,8 +192,10 @@ def _check_json(document: Document, path: str, value: object) -> None:
         for index, item in enumerate(value):
             _check_json(document, f"{path}[{index}]", item)
     elif isinstance(value, str):
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise _not_json(document, path, value)
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:  # a lone surrogate
+            raise _not_json(document, path, value) from None
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int):

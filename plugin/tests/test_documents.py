@@ -4,18 +4,23 @@ import gzip
 import hashlib
 import io
 import json
+import os
+import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import lusifer
 from lusifer.documents import DocumentSource, Rejected
-from lusifer.errors import InvalidInputError
+from lusifer.errors import InvalidInputError, MissingExtraError
 from lusifer.lines import read_lines
 from lusifer.store import Document
 
-if TYPE_CHECKING:
-    from pathlib import Path
+PLUGIN = Path(lusifer.__file__).parents[1]
 
 
 def read(source: Path | str, **options: str) -> list[Document | Rejected]:
@@ -195,3 +200,129 @@ def test_progress_of_a_file(tmp_path: Path) -> None:
     assert source.fraction is None
     assert len(list(source)) == 50
     assert source.fraction == 1.0
+
+
+def parquet(path: Path, columns: dict[str, Any], **options: Any) -> Path:
+    arrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(arrow.table(columns), path, **options)
+    return path
+
+
+def test_parquet_values_come_as_json_has_them(tmp_path: Path) -> None:
+    path = parquet(
+        tmp_path / "d.parquet",
+        {
+            "id": [1, None],
+            "text": ["one", "zwei"],
+            "day": [date(2024, 2, 29), None],
+            "at": [datetime(2024, 2, 29, 12, 30, tzinfo=UTC), None],
+            "price": [Decimal("1.10"), None],
+            "tags": [["a", "b"], None],
+            "author": [{"name": "Ada", "born": date(1815, 12, 10)}, None],
+            "score": [0.5, None],
+            "open": [True, None],
+        },
+    )
+    first, second = read(path)
+    assert first == Document(
+        "1",
+        "one",
+        {
+            "day": "2024-02-29",
+            "at": "2024-02-29T12:30:00+00:00",
+            "price": "1.10",
+            "tags": ["a", "b"],
+            "author": {"name": "Ada", "born": "1815-12-10"},
+            "score": 0.5,
+            "open": True,
+        },
+    )
+    assert second == Document(hashlib.sha256(b"zwei").hexdigest(), "zwei", {})
+
+
+def test_parquet_rows_that_can_not_be_indexed_are_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+    path = parquet(
+        tmp_path / "d.parquet",
+        {"id": [1, 2, 3, 4], "text": ["good", None, " ", "fine"], "raw": [None, None, None, b"\x00"]},
+    )
+    good, *rejected = read(path)
+    assert good == Document("1", "good", {})
+    assert [each.where for each in rejected if isinstance(each, Rejected)] == [
+        f"d.parquet row {n}" for n in (2, 3, 4)
+    ]
+    assert "raw" in rejected[2].reason and "bytes" in rejected[2].reason  # type: ignore[union-attr]
+
+
+def test_parquet_of_numbers_or_without_the_column(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "d.parquet", {"body": [7]})
+    with pytest.raises(InvalidInputError, match="no column 'text'; its columns are body"):
+        read(path)
+    (rejected,) = read(path, text_field="body")
+    assert isinstance(rejected, Rejected)
+    assert "holds a int, not a text" in rejected.reason
+
+
+def test_damaged_parquet_is_told(tmp_path: Path) -> None:
+    path = parquet(
+        tmp_path / "d.parquet", {"text": [f"text {n} " * 50 for n in range(5000)]}, row_group_size=500
+    )
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    (rejected,) = read(path)
+    assert isinstance(rejected, Rejected)
+    assert "can't be read" in rejected.reason
+    damaged = bytearray(whole)
+    middle = len(whole) // 2
+    damaged[middle : middle + 2000] = bytes(2000)
+    path.write_bytes(damaged)
+    *read_first, last = read(path)
+    assert isinstance(last, Rejected)
+    assert 0 < len(read_first) < 5000, "what comes before the damage is kept"
+
+
+def test_parquet_without_pyarrow_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = parquet(tmp_path / "d.parquet", {"text": ["a"]})
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match="pyarrow") as caught:
+        read(path)
+    assert "lusifer[parquet]" in caught.value.next_step
+
+
+PEAK = """
+import json, resource, sys
+from lusifer.documents import DocumentSource
+peaks = []
+for path in sys.argv[1:]:
+    assert all(document.text for document in DocumentSource(path))
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(json.dumps(peaks))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is another elsewhere")
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_memory_does_not_grow_with_the_source(kind: str, tmp_path: Path) -> None:
+    """64 MB after 4 MB; of Parquet in one row group, which is the worst that a file can be."""
+
+    def source(megabytes: int) -> str:
+        texts = [os.urandom(16_000).hex() for _ in range(megabytes * 32)]
+        path = tmp_path / f"{megabytes}.{kind}"
+        if kind == "parquet":
+            parquet(path, {"text": texts}, row_group_size=len(texts))
+        elif kind == "csv":
+            path.write_text("text\n" + "".join(f"{text}\n" for text in texts))
+        else:
+            write(path, *({"text": text} for text in texts))
+        return str(path)
+
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, source(4), source(64)],
+        env={**os.environ, "PYTHONPATH": str(PLUGIN)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    small, large = json.loads(done.stdout)
+    assert large - small < 32
