@@ -77,7 +77,8 @@ def test_commands_and_options_that_the_pages_name_exist() -> None:
         for line in "\n".join(blocks).splitlines():
             if not (
                 found := re.search(
-                    r"(?:^|[ /])(lusifer (?:(?:doctor|eval|keys|qdrant|train|weaviate) )?[a-z]+)([^|>#]*)",
+                    r"(?:^|[ /])(lusifer (?:(?:doctor|eval|keys|qdrant|reindex|train|weaviate) )?[a-z]+)"
+                    r"([^|>#]*)",
                     line,
                 )
             ):

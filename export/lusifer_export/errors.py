@@ -4,7 +4,7 @@
 
     LusiferError
     └── ExportError
-        ├── GateError         the graph's vectors are too far from the model's
+        ├── ParityError       the graph's vectors are too far from the model's
         └── NoSpaceError      the disk can't hold the bundle
 """
 
@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from lusifer.errors import LusiferError
 
-__all__ = ["ExportError", "GateError", "NoSpaceError"]
+__all__ = ["ExportError", "NoSpaceError", "ParityError"]
 
 
 class ExportError(LusiferError):
     """A checkpoint can't be compiled."""
 
 
-class GateError(ExportError):
+class ParityError(ExportError):
     """The exported graph doesn't answer what the model answers."""
 
 

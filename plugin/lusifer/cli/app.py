@@ -24,6 +24,7 @@ from lusifer.cli.index import index
 from lusifer.cli.info import EXAMPLES as INFO_EXAMPLES
 from lusifer.cli.info import info
 from lusifer.cli.qdrant import qdrant_app
+from lusifer.cli.reindex import reindex_app
 from lusifer.cli.search import EXAMPLES as SEARCH_EXAMPLES
 from lusifer.cli.search import search
 from lusifer.cli.serve import EXAMPLES as SERVE_EXAMPLES
@@ -70,6 +71,7 @@ for command, examples in (
 app.add_typer(keys_app, name="keys")
 app.add_typer(qdrant_app, name="qdrant")
 app.add_typer(weaviate_app, name="weaviate")
+app.add_typer(reindex_app, name="reindex")
 app.add_typer(doctor_app, name="doctor")
 
 

@@ -312,6 +312,65 @@ class EmbeddedStore:
             raise _damaged(self.path, f"a search finds none of its {documents} documents")
         return hits
 
+    def read(
+        self, offset: str | None, limit: int, *, fields: bool | Sequence[str] = True
+    ) -> tuple[dict[str, dict[str, Any]], str | None]:
+        """Points in the order of their ids: id to payload, and the id of the next one.
+
+        Args:
+            offset: The id to begin with, whether it exists or not.
+            limit: Points at most.
+            fields: Of the payload.
+        """
+        request = self._edge.ScrollRequest(
+            offset=offset, limit=limit, with_payload=_fields(fields), with_vector=False
+        )
+        with edge_errors(self.path):
+            records, following = self._open_shard().scroll(request)
+        found = {str(record.id): record.payload or {} for record in records}
+        return found, None if following is None else str(following)
+
+    def retrieve(
+        self, keys: Sequence[str], *, fields: bool | Sequence[str] = True, vectors: bool = False
+    ) -> dict[str, tuple[dict[str, Any], NDArray[np.float32] | None]]:
+        """Payload and, where asked for, vector ``(D,)`` of the points that are there."""
+        with edge_errors(self.path):
+            records = self._open_shard().retrieve(list(keys), _fields(fields), vectors)
+        name = self.index.vector_name
+        found = {}
+        for record in records:
+            vector = (record.vector or {}).get(name)
+            numbers = None if vector is None else np.asarray(vector, dtype=np.float32)
+            found[str(record.id)] = (record.payload or {}, numbers)
+        return found
+
+    def insert_without_vector(self, documents: Sequence[Document]) -> None:
+        """Insert or replace documents whose text can't be embedded: no search finds them, but none is lost.
+
+        Raises:
+            InvalidInputError: A document can't be stored; nothing was written.
+        """
+        points = [self._edge.Point(point_id(each.id), {}, payload_of(each)) for each in documents]
+        with edge_errors(self.path):
+            self._open_shard().update(self._edge.UpdateOperation.upsert_points(points))
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete documents by their ids; returns how many were there."""
+        return self.delete_points([point_id(each) for each in ids])
+
+    def delete_points(self, keys: Sequence[str]) -> int:
+        """Delete points by their own ids; returns how many were there."""
+        shard = self._open_shard()
+        with edge_errors(self.path):
+            known = [str(record.id) for record in shard.retrieve(list(keys), False, False)]
+        if not known:
+            return 0
+        # First what a later opening expects at least, or a kill in between would look like damage.
+        write_flushed(self.path, max(0, self.count() - len(known)))
+        with edge_errors(self.path):
+            shard.update(self._edge.UpdateOperation.delete_points(known))
+        return len(known)
+
     def flush(self) -> None:
         """Write everything through to the disk, so that it survives a power cut."""
         shard = self._open_shard()
@@ -442,6 +501,10 @@ def _quantization(edge: Any, kind: Quantization) -> Any:
     if kind == "binary":
         return edge.BinaryQuantizationConfig(always_ram=True)
     raise unknown_quantization(kind)
+
+
+def _fields(fields: bool | Sequence[str]) -> Any:
+    return fields if isinstance(fields, bool) else list(fields)
 
 
 def _bm25(edge: Any, keywords: KeywordOptions) -> Any:

@@ -166,8 +166,8 @@ def write_flushed(path: Path, documents: int) -> None:
 def read_flushed(path: Path) -> int:
     """Documents that must be there at least; 0 when nothing was noted yet.
 
-    Nothing is ever deleted from an index, so a smaller count is damage. The engine itself (0.9.0) opens a
-    shard whose id tracker was cut and silently leaves out the documents it has lost.
+    A deletion lowers the note before it deletes, so a smaller count is damage. The engine itself (0.9.0)
+    opens a shard whose id tracker was cut and silently leaves out the documents it has lost.
 
     Raises:
         IndexCorruptError: The note is damaged.

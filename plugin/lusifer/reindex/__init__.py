@@ -1,0 +1,1 @@
+"""Re-embedding of live collections: nothing lost, nothing stale, reversible."""

@@ -1,0 +1,82 @@
+"""What the new side held at the moment of the switch, on disk: the base of a three-way comparison.
+
+For each document: did the old side change since (somebody wrote to it in the last moment)? Did the new side
+change since (an application wrote to it after the switch)? Only where the first is so and the second is not,
+the old side's content is brought over.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Self
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """Key to content hash, in a file of SQLite's: constant memory, some 130 bytes of disk a document.
+
+    Args:
+        path: The file; an empty string is a temporary one.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS held (key TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID"
+        )
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._database.execute("DELETE FROM held")
+
+    def note(self, hashes: Mapping[str, str]) -> None:
+        """Keep what a page of the new side holds; on disk when it returns."""
+        self._database.execute("BEGIN")
+        self._database.executemany("INSERT OR REPLACE INTO held VALUES (?, ?)", hashes.items())
+        self._database.execute("COMMIT")
+
+    def count(self) -> int:
+        """Documents noted."""
+        (count,) = self._database.execute("SELECT count(*) FROM held").fetchone()
+        return int(count)
+
+    def held(self, keys: Sequence[str]) -> dict[str, str]:
+        """Hashes of the keys that were there."""
+        found: dict[str, str] = {}
+        for part in _parts(keys, 500):
+            marks = ",".join("?" * len(part))
+            rows = self._database.execute(f"SELECT key, sha256 FROM held WHERE key IN ({marks})", part)  # noqa: S608
+            found.update(rows)
+        return found
+
+    def pages(self, limit: int) -> Iterator[dict[str, str]]:
+        """Everything, in pages."""
+        last = ""
+        while True:
+            rows = self._database.execute(
+                "SELECT key, sha256 FROM held WHERE key > ? ORDER BY key LIMIT ?", (last, limit)
+            ).fetchall()
+            if not rows:
+                return
+            yield dict(rows)
+            last = rows[-1][0]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _parts(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (keys[start : start + size] for start in range(0, len(keys), size))

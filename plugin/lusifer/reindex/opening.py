@@ -1,0 +1,152 @@
+"""From a plan to the two sides it names."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from lusifer.reindex.sides import Migration
+
+if TYPE_CHECKING:
+    from lusifer.reindex.plan import Place, Plan
+
+__all__ = ["file_source", "open_migration"]
+
+
+def open_migration(plan: Plan, *, exclusive: bool = False) -> Migration:
+    """Open both sides of a plan; nothing is made or changed.
+
+    Args:
+        plan: What was planned.
+        exclusive: Keep the new side of the embedded store open between windows: applications can't open it,
+            which before the switch they don't.
+
+    Raises:
+        StoreError: A side can't be opened.
+        MissingExtraError: The database's package is not installed.
+    """
+    if plan.target.kind == "embedded":
+        return _embedded(plan, exclusive)
+    return _qdrant(plan)
+
+
+def file_source(place: Place) -> Any:
+    """The file of a plan whose documents come from one.
+
+    Raises:
+        InvalidInputError: It is not there, or of no kind that can be read.
+    """
+    from lusifer.documents import DocumentSource
+
+    return DocumentSource(place.address, text_field=place.text_field, id_field=place.id_field)
+
+
+def _embedded(plan: Plan, exclusive: bool) -> Migration:
+    from lusifer.qdrant.collections import EmbeddedCollections
+    from lusifer.qdrant.layout import read_index
+    from lusifer.reindex.embedded import EmbeddedSide, EmbeddedSwitch
+    from lusifer.reindex.files import FileSide
+
+    collections = EmbeddedCollections(plan.target.address)
+    new = EmbeddedSide(
+        collections, plan.target.collection, language_field=plan.language_field, keep_open=exclusive
+    )
+    from_file = plan.source.kind == "file"
+    keywords = None
+    if not from_file:
+        keywords = read_index(collections.root / "collections" / plan.source.collection).keywords
+    switch = EmbeddedSwitch(
+        collections,
+        alias=plan.alias or "",
+        old=plan.shown_before,
+        new=plan.target.collection,
+        fingerprint=plan.model.fingerprint,
+        model=plan.model.name,
+        dimension=plan.model.dimension,
+        keywords=keywords,
+    )
+    if from_file:
+        return Migration(
+            FileSide(file_source(plan.source), language_field=plan.language_field),
+            new,
+            switch,
+            searchable=False,
+        )
+    old = EmbeddedSide(collections, plan.source.collection, language_field=plan.language_field)
+    return Migration(old, new, switch, fence=old.held)
+
+
+def _qdrant(plan: Plan) -> Migration:
+    from lusifer.qdrant.connection import connect, qdrant_errors
+    from lusifer.qdrant.schema import CollectionCard
+    from lusifer.reindex.files import FileSide
+    from lusifer.reindex.qdrant import QdrantSide
+    from lusifer.reindex.qdrant_switch import QdrantAlias, QdrantVector
+
+    source, target, model = plan.source, plan.target, plan.model
+    client = connect(target.address, api_key=os.environ.get("QDRANT_API_KEY"), grpc=target.grpc)
+    try:
+        from_file = source.kind == "file"
+        read_from = target.collection if from_file else source.collection
+        keywords, carried, old_card = None, [], None
+        with qdrant_errors(read_from):
+            if client.collection_exists(read_from):
+                info = client.get_collection(read_from)
+                old_card = _card(read_from, info)
+                keywords = old_card.keywords if old_card else None
+                named = info.config.params.vectors if isinstance(info.config.params.vectors, dict) else {}
+                others = {*named, *(info.config.params.sparse_vectors or {})}
+                carried = sorted(others - {source.vector_name, target.vector_name})
+        card = CollectionCard(
+            collection=target.collection,
+            fingerprint=model.fingerprint,
+            model=model.name,
+            dimension=model.dimension,
+            role_prompts=model.role_prompts,
+            vector_name=target.vector_name,
+            keywords=keywords,
+        )
+        common: dict[str, Any] = {"text_field": source.text_field, "language_field": plan.language_field}
+        if plan.in_place and plan.old_model is not None:
+            before = card.model_copy(
+                update={
+                    "vector_name": source.vector_name,
+                    "fingerprint": plan.old_model.fingerprint,
+                    "model": plan.old_model.name,
+                    "dimension": plan.old_model.dimension,
+                    "role_prompts": plan.old_model.role_prompts,
+                }
+            )
+            return Migration(
+                QdrantSide(
+                    client, source.collection, source.vector_name, lacking=target.vector_name, **common
+                ),
+                QdrantSide(client, target.collection, target.vector_name, in_place=True, **common),
+                QdrantVector(client, old=before, new=card),
+                in_place=True,
+                release=client.close,
+            )
+        new = QdrantSide(client, target.collection, target.vector_name, keywords=keywords, **common)
+        switch = QdrantAlias(
+            client, alias=plan.alias, old=plan.shown_before, old_vector=source.vector_name, card=card,
+            like=None if from_file else source.collection,
+        )  # fmt: skip
+        if from_file:
+            files = FileSide(file_source(source), language_field=plan.language_field)
+            return Migration(files, new, switch, searchable=False, release=client.close)
+        old = QdrantSide(client, source.collection, source.vector_name, carried=carried, **common)
+        return Migration(old, new, switch, release=client.close)
+    except BaseException:
+        client.close()
+        raise
+
+
+def _card(collection: str, info: Any) -> Any:
+    from lusifer.errors import CollectionMismatchError
+    from lusifer.qdrant.schema import read_card
+
+    try:
+        return read_card(collection, info)
+    except CollectionMismatchError:
+        # Another model's, made by hand: documents can be read all the same.
+        return None

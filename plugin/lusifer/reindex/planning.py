@@ -1,0 +1,354 @@
+"""Makes a plan: looks at both sides, embeds a sample, changes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lusifer import findings
+from lusifer.errors import CollectionMismatchError, InvalidInputError, StoreError
+from lusifer.reindex.files import FileSide
+from lusifer.reindex.opening import open_migration
+from lusifer.reindex.plan import Estimate, GateLimits, LanguageEstimate, Model, Place, Plan, RateLimits
+from lusifer.reindex.windows import embed
+
+if TYPE_CHECKING:
+    from lusifer.embedder import Embedder
+    from lusifer.findings import Finding
+    from lusifer.reindex.sides import Migration
+
+__all__ = ["PlanRequest", "make_plan"]
+
+_GRAPH_BYTES = 160
+"""Of a document in an HNSW graph of 16 links: twice as many on the lowest level, 4 bytes each, and some."""
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What a person asked for; see ``lusifer reindex plan --help``."""
+
+    kind: str
+    """``embedded``, ``qdrant`` or ``weaviate``."""
+    address: str
+    name: str
+    """Alias or collection that applications name."""
+    bundle: str | None = None
+    service: str | None = None
+    long_text: Any = "truncate"
+    file: str | None = None
+    """Where the documents come from, if not from the collection."""
+    alias: str | None = None
+    new_collection: str | None = None
+    in_place: bool = False
+    vector_name: str | None = None
+    """Of the new vector."""
+    tenant: str | None = None
+    grpc: bool = False
+    text_field: str = "text"
+    id_field: str = "id"
+    language_field: str = "lang"
+    window: int = 256
+    samples: int = 128
+    limits: RateLimits = field(default_factory=RateLimits)
+    gate: GateLimits = field(default_factory=GateLimits)
+    price_per_hour: float | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is there now."""
+
+    collection: str
+    """Behind the name."""
+    is_alias: bool
+    vector_name: str
+    old_model: Model | None
+    vectors: tuple[str, ...]
+    notes: tuple[Finding, ...]
+
+
+def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
+    """Look, count, embed a sample, and write down what is to be done.
+
+    Args:
+        request: What was asked for.
+        embedder: Of the new model.
+
+    Raises:
+        InvalidInputError: The request contradicts itself or what is there.
+        CollectionMismatchError: The collection can't be re-embedded this way.
+        StoreError: A side can't be read.
+        EngineError: The model can't run.
+    """
+    look = {"embedded": _look_embedded, "qdrant": _look_qdrant}[request.kind]
+    found = look(request)
+    model = Model(
+        name=embedder.model_name,
+        fingerprint=embedder.fingerprint,
+        dimension=embedder.dimension,
+        role_prompts=dict(embedder.role_prompts),
+        bundle=request.bundle,
+        service=request.service,
+        long_text=request.long_text,
+    )
+    if found is not None and found.old_model is not None and not request.file:
+        old = found.old_model
+        if (old.fingerprint, old.dimension) == (model.fingerprint, model.dimension):
+            raise CollectionMismatchError(
+                f"{request.name} holds vectors of {model.name} already.",
+                next_step="Name another model with --bundle or --service.",
+            )
+    plan = Plan(
+        id=uuid.uuid4().hex,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        lusifer=_version(),
+        model=model,
+        old_model=None if found is None or request.file else found.old_model,
+        language_field=request.language_field,
+        window=request.window,
+        limits=request.limits,
+        gate=request.gate,
+        estimate=_nothing(),
+        **_places(request, found, model),
+    )
+    migration = open_migration(plan)
+    try:
+        estimate = _estimate(migration, embedder, request)
+        notes = [*(found.notes if found else ()), *_file_notes(migration), *_room(plan, estimate)]
+    finally:
+        migration.close()
+    return plan.model_copy(update={"estimate": estimate, "findings": tuple(each.as_dict() for each in notes)})
+
+
+def _places(request: PlanRequest, found: _Found | None, model: Model) -> dict[str, Any]:
+    here: dict[str, Any] = {"kind": request.kind, "address": request.address}
+    here |= {"tenant": request.tenant, "grpc": request.grpc, "text_field": request.text_field}
+    vector_name = request.vector_name or "lusifer"
+    if request.in_place:
+        if request.file or request.kind == "embedded":
+            raise InvalidInputError(
+                "In place needs a collection of a server.", next_step="Leave out --in-place."
+            )
+        if found is None:
+            raise _absent(request)
+        name = request.vector_name or f"lusifer_{_short(model)}"
+        if name in found.vectors and name == found.vector_name:
+            raise InvalidInputError(
+                f"{found.collection} uses the vector {name!r} now.",
+                next_step="Name another with --vector-name.",
+            )
+        source = Place(**here, collection=found.collection, vector_name=found.vector_name)
+        target = source.model_copy(update={"vector_name": name})
+        return {"source": source, "target": target, "in_place": True, "alias": None, "shown_before": None}
+    alias = request.name if request.file or (found is not None and found.is_alias) else request.alias
+    if alias is None:
+        raise InvalidInputError(
+            f"{request.name} is a collection, and applications ask for it by this name: nothing could be "
+            "switched under them.",
+            next_step="Name the alias that they are going to ask with --alias NAME"
+            + (
+                ", or fill a second vector of the same points: --in-place."
+                if request.kind != "embedded"
+                else "."
+            ),
+        )
+    if request.file and found is not None and not found.is_alias:
+        raise StoreError(
+            f"{request.name} is a collection already.", next_step="Choose another name for the alias."
+        )
+    joint = "_" if request.kind == "weaviate" else "-"
+    new = request.new_collection or f"{alias}{joint}{_short(model)}"
+    if new in {alias, found.collection if found else None}:
+        raise InvalidInputError(f"{new!r} is in use.", next_step="Name another with --new-collection.")
+    if request.file:
+        source = Place(
+            kind="file",
+            address=str(Path(request.file).resolve()),
+            text_field=request.text_field,
+            id_field=request.id_field,
+        )
+    else:
+        if found is None:
+            raise _absent(request)
+        source = Place(**here, collection=found.collection, vector_name=found.vector_name)
+    target = Place(**here, collection=new, vector_name=vector_name)
+    before = found.collection if found else None
+    return {"source": source, "target": target, "in_place": False, "alias": alias, "shown_before": before}
+
+
+def _look_embedded(request: PlanRequest) -> _Found | None:
+    from lusifer.qdrant.collections import EmbeddedCollections
+    from lusifer.qdrant.layout import read_index
+
+    collections = EmbeddedCollections(request.address)
+    if request.file and request.name not in {*collections.aliases(), *collections.names()}:
+        return None
+    name = collections.resolve(request.name)
+    index = read_index(collections.root / "collections" / name)
+    model = Model(name=index.model, fingerprint=index.fingerprint, dimension=index.dimension)
+    notes = (findings.ok("aliases", "A switch replaces one small file whole."),)
+    return _Found(name, name != request.name, index.vector_name, model, (index.vector_name,), notes)
+
+
+def _look_qdrant(request: PlanRequest) -> _Found | None:
+    from lusifer.qdrant.connection import connect, qdrant_errors
+    from lusifer.qdrant.schema import read_card
+
+    client = connect(request.address, api_key=os.environ.get("QDRANT_API_KEY"), grpc=request.grpc)
+    try:
+        with qdrant_errors(request.name):
+            version = client.info().version
+            aliases = {each.alias_name: each.collection_name for each in client.get_aliases().aliases}
+            name = aliases.get(request.name, request.name)
+            if request.file and not client.collection_exists(name):
+                return None
+            info = client.get_collection(name)
+        vectors = info.config.params.vectors
+        names = tuple(vectors) if isinstance(vectors, dict) else ("",)
+        notes = list(_qdrant_version(version, in_place=request.in_place))
+        try:
+            card = read_card(name, info)
+        except CollectionMismatchError as error:
+            if request.in_place:
+                raise
+            if len(names) != 1:
+                raise
+            notes.append(
+                findings.note(
+                    "old model", f"{error.message} Its old vectors can be compared with, not asked."
+                )
+            )
+            return _Found(name, name != request.name, names[0], None, names, tuple(notes))
+        old = Model(
+            name=card.model,
+            fingerprint=card.fingerprint,
+            dimension=card.dimension,
+            role_prompts=card.role_prompts,
+        )
+        return _Found(name, name != request.name, card.vector_name, old, names, tuple(notes))
+    finally:
+        client.close()
+
+
+def _qdrant_version(version: str, *, in_place: bool) -> list[Finding]:
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    needed = (1, 18) if in_place else (1, 17)
+    if numbers < needed:
+        raise CollectionMismatchError(
+            f"Qdrant {version} lacks {'adding named vectors' if in_place else 'guarded inserts'}, which came "
+            f"with {needed[0]}.{needed[1]}.",
+            next_step="Upgrade Qdrant first, or use --new-collection."
+            if in_place
+            else "Upgrade Qdrant first.",
+        )
+    if numbers < (1, 19):
+        return [
+            findings.warning(
+                "Qdrant",
+                f"{version} decides guarded writes anew when it replays its log after a crash (before 1.19).",
+                "Upgrade, or run verify after any crash of Qdrant.",
+            )
+        ]
+    return [findings.ok("Qdrant", f"{version} has guarded writes.")]
+
+
+def _estimate(migration: Migration, embedder: Embedder, request: PlanRequest) -> Estimate:
+    documents = migration.old.count()
+    # In place and not begun yet, the old side lacks every new vector, so it can be read as it is.
+    records = migration.old.sample(request.samples, 0)
+    prepared = embed(embedder, records)
+    tokens: dict[str, list[int]] = defaultdict(list)
+    for record, count in zip(prepared.records, prepared.tokens, strict=True):
+        tokens[record.language].append(count)
+    total = sum(prepared.tokens)
+    rate = total / max(prepared.engine_seconds, 1e-9) if total else 0.0
+    limit = request.limits.tokens_per_s
+    used = min(rate, limit) if limit and rate else rate
+    scale = documents / max(1, len(records))
+    languages = {
+        language: LanguageEstimate(
+            documents=round(len(counts) * scale),
+            tokens=round(sum(counts) * scale),
+            seconds=round(sum(counts) * scale / used, 3) if used else 0.0,
+        )
+        for language, counts in sorted(tokens.items())
+    }
+    seconds = total * scale / used if used else 0.0
+    price = request.price_per_hour
+    return Estimate(
+        documents=documents,
+        sampled=len(records),
+        languages=languages,
+        tokens=round(total * scale),
+        tokens_per_s=round(rate, 1),
+        seconds=round(seconds, 3),
+        cost=None if price is None else round(price * seconds / 3600, 2),
+        index_bytes=documents * (4 * embedder.dimension + _GRAPH_BYTES),
+    )
+
+
+def _file_notes(migration: Migration) -> list[Finding]:
+    if not isinstance(migration.old, FileSide) or not migration.old.rejected_count:
+        return []
+    first = migration.old.rejected[0]
+    return [
+        findings.warning(
+            "file",
+            f"{migration.old.rejected_count:,} records are no documents; the first is {first.where}: "
+            f"{first.reason}",
+            first.next_step,
+        )
+    ]
+
+
+def _room(plan: Plan, estimate: Estimate) -> list[Finding]:
+    if plan.target.kind != "embedded":
+        return [
+            findings.note(
+                "room",
+                f"The new vectors take about {estimate.index_bytes / 1e9:.2f} GB on the server"
+                + ("." if plan.in_place else ", and the documents are there twice until the cleaning."),
+            )
+        ]
+    folder = next(
+        each for each in (Path(plan.target.address), *Path(plan.target.address).parents) if each.exists()
+    )
+    free_bytes = shutil.disk_usage(folder).free
+    # Documents are copied too; 13 bytes a number in the engine's log.
+    needed_bytes = 4 * estimate.index_bytes
+    if free_bytes < needed_bytes:
+        return [
+            findings.error(
+                "room",
+                f"{free_bytes / 1e9:.2f} GB are free, {needed_bytes / 1e9:.2f} GB may be needed.",
+                "Free space first: a run stops before it is full, and goes on where it stopped.",
+            )
+        ]
+    return [
+        findings.ok("room", f"{free_bytes / 1e9:.2f} GB are free, {needed_bytes / 1e9:.2f} GB may be needed.")
+    ]
+
+
+def _short(model: Model) -> str:
+    return model.fingerprint.removeprefix("sha256:")[:8]
+
+
+def _absent(request: PlanRequest) -> StoreError:
+    return StoreError(f"There is no collection {request.name!r}.", next_step="Check the name.")
+
+
+def _version() -> str:
+    from lusifer import __version__
+
+    return __version__
+
+
+def _nothing() -> Estimate:
+    return Estimate(documents=0, sampled=0, languages={}, tokens=0, tokens_per_s=0, seconds=0, index_bytes=0)

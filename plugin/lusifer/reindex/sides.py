@@ -1,0 +1,292 @@
+"""What re-embedding asks of a database: two sides, the old vectors and the new ones.
+
+::
+
+    old side ── read ──▶ records whose new vector is missing or of other content ── embed ──▶ new side
+       ▲                                                                                        │
+       └────────────── hashes: still there? ◀── keys ───────────── sweep: delete what is gone ───┘
+
+Both sides are of one class for each database. They are two collections, with an alias that applications ask,
+or one collection with two named vectors ("in place").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "EVERYTHING",
+    "Migration",
+    "NewSide",
+    "OldSide",
+    "Page",
+    "Record",
+    "Span",
+    "canonical_sha256",
+    "places",
+    "sampled",
+    "title_of",
+    "uuid_cursors",
+    "uuid_spans",
+]
+
+_BITS = 128
+_SAMPLED_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A document as its database keeps it."""
+
+    key: str
+    """The database's own id."""
+    sha256: str
+    """Of everything a reader of the document sees: equal hashes, nothing to do."""
+    text: str
+    """What is embedded; empty where there is nothing to embed."""
+    language: str
+    title: str = ""
+    """A field of that name, for the questions of the gate."""
+    content: Any = field(compare=False, default=None)
+    """What the new side needs to write it: payload, other vectors, references."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a collection: keys from ``first`` up to, not including, ``end``; empty means open."""
+
+    first: str = ""
+    end: str = ""
+
+    def holds(self, key: str) -> bool:
+        """Whether a key lies in it."""
+        return (not self.first or key >= self.first) and (not self.end or key < self.end)
+
+
+EVERYTHING = Span()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one reading gave."""
+
+    records: list[Record]
+    cursor: str | None
+    """Where the next reading begins; None at the end of the span."""
+
+
+@runtime_checkable
+class OldSide(Protocol):
+    """Where documents and their old vectors are; applications go on writing here."""
+
+    def count(self) -> int:
+        """Documents, exactly."""
+        ...
+
+    def count_without_vector(self) -> int:
+        """Documents that no search finds, because they have no vector."""
+        ...
+
+    def spans(self, count: int) -> list[Span]:
+        """The whole in ``count`` parts of about the same size."""
+        ...
+
+    def sample(self, count: int, seed: int) -> list[Record]:
+        """At most ``count`` records from random places, in the order of their keys."""
+        ...
+
+    def key_of(self, document_id: str) -> str:
+        """The key of a document that ``lusifer index`` wrote."""
+        ...
+
+    def read(self, span: Span, cursor: str | None, limit: int) -> Page:
+        """At most ``limit`` records of a span in the order of their keys, from ``cursor`` on.
+
+        Records that are inserted behind the cursor are left to the next pass.
+        """
+        ...
+
+    def hashes(self, keys: Sequence[str]) -> dict[str, str]:
+        """Content hash of those that are there."""
+        ...
+
+    def vectors(self, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Vectors ``(D,)`` of those that have one."""
+        ...
+
+    def nearest(self, vectors: Sequence[NDArray[np.float32]], limit: int) -> list[list[Record]]:
+        """For each vector ``(D,)`` the nearest documents, best first, without their content."""
+        ...
+
+    def close(self) -> None:
+        """Release what is held."""
+        ...
+
+
+@runtime_checkable
+class NewSide(OldSide, Protocol):
+    """Where the new vectors go."""
+
+    def write(
+        self,
+        records: Sequence[Record],
+        vectors: Sequence[NDArray[np.float32] | None],
+        seen: Mapping[str, str],
+    ) -> int:
+        """Write each record with its vector, if the side still is as it was seen.
+
+        A record is skipped, and left to the next pass, where its content changed meanwhile: in place, where
+        its hash is no longer the record's; in another collection, where the hash there is no longer the one
+        in ``seen`` (absent: where somebody else inserted it). None stands for a text that can't be embedded:
+        the document is kept without a vector.
+
+        Returns:
+            How many were written.
+        """
+        ...
+
+    def keys(self, span: Span, cursor: str | None, limit: int) -> tuple[dict[str, str], str | None]:
+        """Keys with their hashes, and where the next reading begins."""
+        ...
+
+    def delete(self, seen: Mapping[str, str]) -> int:
+        """Delete documents whose hash still is the one that was seen; returns how many."""
+        ...
+
+
+@runtime_checkable
+class Switch(Protocol):
+    """Lets applications see one side or the other; each change is one atomic operation."""
+
+    def prepare(self) -> None:
+        """Make the new side; doing it again changes nothing."""
+        ...
+
+    def shows_new(self) -> bool:
+        """Whether applications see the new side."""
+        ...
+
+    def show_new(self) -> None:
+        """Let applications see the new side."""
+        ...
+
+    def show_old(self) -> None:
+        """Let applications see what they saw before."""
+        ...
+
+    def remove_old(self) -> str:
+        """Delete the old side; returns what was deleted."""
+        ...
+
+    def remove_new(self) -> str:
+        """Delete the new side; returns what was deleted."""
+        ...
+
+
+def _nothing() -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Migration:
+    """Two sides and the switch between them."""
+
+    old: OldSide
+    new: NewSide
+    switch: Switch
+    in_place: bool = False
+    """One collection, two vectors: nothing needs to be swept or brought over after the switch."""
+    searchable: bool = True
+    """Whether the old side can be searched and asked for documents by key; a file can't."""
+
+    fence: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Keeps applications from writing while it is held, where the database can."""
+
+    release: Callable[[], None] = _nothing
+    """Closes what both sides share."""
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether documents can be left over on the new side."""
+        return self.searchable and not self.in_place
+
+    def close(self) -> None:
+        """Release both sides."""
+        self.old.close()
+        self.new.close()
+        self.release()
+
+
+def sampled(
+    read: Callable[[Span, str | None, int], Page], cursors: Sequence[str], total: int, count: int, seed: int
+) -> list[Record]:
+    """What :meth:`OldSide.sample` gives, for a side that can begin to read anywhere.
+
+    Args:
+        read: Of the side.
+        cursors: Random places, in order; about :func:`places` many.
+        total: Documents of the side.
+        count: Records wanted.
+        seed: Of the choice among what was read.
+    """
+    found: dict[str, Record] = {}
+    if total <= 2 * count:
+        cursor: str | None = None
+        while True:
+            page = read(EVERYTHING, cursor, _SAMPLED_AT_ONCE * 8)
+            found |= {record.key: record for record in page.records}
+            cursor = page.cursor
+            if cursor is None:
+                break
+    else:
+        for place in cursors:
+            found |= {record.key: record for record in read(EVERYTHING, place, _SAMPLED_AT_ONCE).records}
+    chosen = random.Random(seed).sample(sorted(found), min(count, len(found)))  # noqa: S311
+    return [found[key] for key in sorted(chosen)]
+
+
+def places(count: int) -> int:
+    """In how many places to read for a sample of ``count`` records."""
+    return 2 * count // _SAMPLED_AT_ONCE + 2
+
+
+def uuid_cursors(count: int, seed: int) -> list[str]:
+    """Random UUIDs, sorted."""
+    chooser = random.Random(seed)  # noqa: S311
+    return sorted(_uuid(chooser.getrandbits(_BITS)) for _ in range(count))
+
+
+def uuid_spans(count: int) -> list[Span]:
+    """All UUIDs in ``count`` parts."""
+    edges = ["", *(_uuid((index << _BITS) // count) for index in range(1, count)), ""]
+    return [Span(first, end) for first, end in pairwise(edges)]
+
+
+def canonical_sha256(value: Any) -> str:
+    """Hash of JSON, the order of keys aside."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def title_of(fields: Mapping[str, Any]) -> str:
+    """The title among a document's fields, or nothing."""
+    named = fields.get("title") or fields.get("name")
+    return named if isinstance(named, str) else ""
+
+
+def _uuid(number: int) -> str:
+    digits = f"{number:032x}"
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
