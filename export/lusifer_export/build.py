@@ -9,42 +9,58 @@ import json
 import logging
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lusifer import __version__
-from lusifer.bundle import Bundle, ManifestFields, RolePrompts, compute_fingerprint, finish_bundle
+from lusifer.bundle import (
+    PRECISIONS,
+    Bundle,
+    ManifestFields,
+    Precision,
+    RolePrompts,
+    compute_fingerprint,
+    file_record,
+    finish_bundle,
+    write_probe,
+)
 from lusifer.engines.onnx import OnnxEngine
 from lusifer_export.errors import NoSpaceError
-from lusifer_export.graph import export_graph, save_graph
-from lusifer_export.parity import check_parity, measure_parity
-from lusifer_export.quantize import quantize_weights
+from lusifer_export.gate import BARS, check_gate, judge, measure_gate, probe_rows, reference_vectors
+from lusifer_export.graph import export_graph, load_graph, save_graph
+from lusifer_export.half import halve_weights
+from lusifer_export.quantize import QUANTIZED, quantize_weights
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint, read_config
 
 if TYPE_CHECKING:
+    import onnx
+
+    from lusifer_export.gate import Reference
     from lusifer_training.model.lusifer import Lusifer
 
-__all__ = ["Precision", "checkpoint_fingerprint", "export_checkpoint"]
-
-Precision = Literal["fp32", "int8"]
+__all__ = ["checkpoint_fingerprint", "export_checkpoint", "lower"]
 
 _log = logging.getLogger(__name__)
 
 
-def export_checkpoint(checkpoint: Path, target: Path, *, precision: Precision) -> Bundle:
+def export_checkpoint(
+    checkpoint: Path, target: Path, *, precision: Precision | Literal["auto"], keep_failed: bool = False
+) -> Bundle:
     """Compile a checkpoint, compare it with PyTorch, and only then let it appear at the target.
 
     Args:
         checkpoint: Folder with ``config.json`` and ``adapter.safetensors``.
         target: Bundle folder; replaced if it is one.
-        precision: Of the weights.
+        precision: Of weights and arithmetic; ``auto`` takes the smallest that passes the gate.
+        keep_failed: Write the bundle though the gate refuses it, marked so that the plugin refuses it too.
 
     Returns:
-        The bundle, with its parity report inside.
+        The bundle, with the gate's report inside.
 
     Raises:
-        ParityError: The graph is too far from the model; nothing is left at the target.
+        GateError: The graph is too far from the model; nothing is left at the target.
         NoSpaceError: The disk is full; nothing is left at the target.
         TrainingError: The checkpoint or its backbones can't be loaded.
     """
@@ -55,40 +71,87 @@ def export_checkpoint(checkpoint: Path, target: Path, *, precision: Precision) -
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         # mkdtemp shuts others out; a bundle is for whoever may read the folder it lies in.
         staging.chmod(0o755)
-        _log.info("loading %s", checkpoint)
-        model = load_checkpoint(checkpoint)
-        model.merge_lora()
-        tokenizer = load_tokenizer(model.config.tokenizer)
-        _log.info("tracing the graph")
-        graph = export_graph(model)
-        if precision == "int8":
-            _log.info("quantizing weights to int8")
-            graph = quantize_weights(graph)
-        save_graph(graph, staging / "model.onnx")
-        del graph
-        tokenizer.save(str(staging / "tokenizer.json"))
-        _log.info("comparing with PyTorch")
-        engine = OnnxEngine(staging / "model.onnx")
-        report = measure_parity(model, tokenizer, engine)
-        engine.close()
-        _log.info(
-            "parity of %s: mean cosine %.6f, worst %.6f over %d texts in %d languages",
-            precision, report["mean"], report["worst"], report["texts"], len(report["languages"]),
-        )  # fmt: skip
-        check_parity(report, precision)
-        report |= {"precision": precision, "versions": _versions()}
+        model, reference = _trace(checkpoint, staging)
+        ladder = PRECISIONS if precision == "auto" else (precision,)
+        for rung in ladder:
+            last = rung == ladder[-1]
+            report = _try(staging, rung, reference)
+            reasons = report["failures"]
+            if not reasons:
+                break
+            if last and not keep_failed:
+                check_gate(reasons, rung)
+            _log.warning("the gate refuses %s: %s", rung, "; ".join(reasons[:3]))
+        shutil.rmtree(staging / _TRACED)
         (staging / "parity_report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        return finish_bundle(staging, target, _fields(model, checkpoint, precision, report))
+        write_probe(staging, *probe_rows(reference))
+        return finish_bundle(staging, target, _fields(model, checkpoint, rung, report))
     except Exception as error:
         if _is_disk_full(error):
             raise NoSpaceError(
                 f"No space left in {target.parent} while exporting.",
-                next_step="Free about 1.5 GB there, or choose another target.",
+                next_step="Free about 2 GB there, or choose another target.",
             ) from error
         raise
     finally:
         if staging:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+_TRACED = "traced"
+"""Folder of the fp32 graph while the ladder is walked."""
+
+
+def _trace(checkpoint: Path, staging: Path) -> tuple[Lusifer, Reference]:
+    """Write the fp32 graph and the tokenizer; what PyTorch answers on the gate's texts."""
+    _log.info("loading %s", checkpoint)
+    model = load_checkpoint(checkpoint)
+    model.merge_lora()
+    tokenizer = load_tokenizer(model.config.tokenizer)
+    tokenizer.save(str(staging / "tokenizer.json"))
+    _log.info("tracing the graph")
+    (staging / _TRACED).mkdir()
+    save_graph(export_graph(model), staging / _TRACED / "model.onnx")
+    _log.info("embedding the gate's texts with PyTorch")
+    tokenizer.no_truncation()
+    return model, reference_vectors(model, tokenizer)
+
+
+def _try(staging: Path, precision: Precision, reference: Reference) -> dict[str, Any]:
+    """Write the graph in a precision and measure it."""
+    for left in staging.glob("model.onnx*"):
+        left.unlink()
+    _log.info("writing the graph in %s", precision)
+    save_graph(lower(load_graph(staging / _TRACED / "model.onnx"), precision), staging / "model.onnx")
+    _log.info("comparing with PyTorch")
+    engine = OnnxEngine(staging / "model.onnx")
+    report = measure_gate(reference, engine)
+    engine.close()
+    failures = judge(report, precision)
+    _log.info(
+        "%s: mean cosine %.6f, worst %.6f over %d texts in %d languages: %s",
+        precision, report["mean"], report["worst"], report["texts"], len(report["languages"]),
+        "refused" if failures else "passed",
+    )  # fmt: skip
+    return {
+        "verdict": "failed" if failures else "passed",
+        "failures": failures,
+        "precision": precision,
+        "engine": engine.name,
+        "bars": asdict(BARS[precision]),
+        **report,
+        "versions": _versions(),
+        "sha256": {path.name: file_record(path).sha256 for path in sorted(staging.glob("model.onnx*"))},
+    }
+
+
+def lower(graph: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
+    """An fp32 graph in a precision; the given one is changed."""
+    if precision in QUANTIZED:
+        return quantize_weights(graph, precision)
+    if precision in ("fp16", "bf16"):
+        return halve_weights(graph, precision)
+    return graph
 
 
 def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:
@@ -134,6 +197,7 @@ def _fields(model: Lusifer, checkpoint: Path, precision: Precision, report: dict
         maximum_tokens=config.maximum_tokens,
         pad_token_id=model.pad_token_id,
         precision=precision,
+        gate=report["verdict"],
         languages_evaluated=tuple(sorted(report["languages"])),
         created_with=_versions(),
     )

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING
 
 from lusifer.bundle import Bundle
 from lusifer.errors import BundleError
-from lusifer_export.build import Precision, checkpoint_fingerprint, export_checkpoint
+from lusifer_export.build import checkpoint_fingerprint, export_checkpoint
 from lusifer_training.checkpoint import default_checkpoint, read_config
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lusifer.bundle import Precision
 
 __all__ = ["build_default_bundle"]
 
 _log = logging.getLogger(__name__)
 
 
-def build_default_bundle(folder: Path, precision: Precision = "int8") -> Path:
+def build_default_bundle(folder: Path, precision: Precision = "int8-dynamic") -> Path:
     """The default bundle's folder, exported now if it isn't there or is damaged.
 
     Args:
@@ -28,7 +30,7 @@ def build_default_bundle(folder: Path, precision: Precision = "int8") -> Path:
         precision: Of the weights.
 
     Raises:
-        ExportError: The export failed its parity gate or found no space.
+        ExportError: The export failed its gate or found no space.
         TrainingError: A backbone is missing; the message holds the install command.
     """
     checkpoint = default_checkpoint()

@@ -4,7 +4,7 @@
 
     LusiferError
     └── ExportError
-        ├── ParityError       the graph's vectors are too far from the model's
+        ├── GateError         the graph's vectors are too far from the model's
         └── NoSpaceError      the disk can't hold the bundle
 """
 
@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from lusifer.errors import LusiferError
 
-__all__ = ["ExportError", "NoSpaceError", "ParityError"]
+__all__ = ["ExportError", "GateError", "NoSpaceError"]
 
 
 class ExportError(LusiferError):
     """A checkpoint can't be compiled."""
 
 
-class ParityError(ExportError):
+class GateError(ExportError):
     """The exported graph doesn't answer what the model answers."""
 
 

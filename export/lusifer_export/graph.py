@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lusifer_training.model.lusifer import Lusifer
 
-__all__ = ["INPUTS", "OUTPUT", "export_graph", "save_graph"]
+__all__ = ["INPUTS", "OUTPUT", "export_graph", "load_graph", "save_graph"]
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "embedding"
@@ -61,6 +61,13 @@ def save_graph(graph: onnx.ModelProto, path: Path) -> None:
     import onnx
 
     onnx.save(graph, path, save_as_external_data=True, location=path.name + ".data", size_threshold=1024)
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """Read a graph with its weights."""
+    import onnx
+
+    return onnx.load(path)
 
 
 def _rename_output(model: onnx.ModelProto) -> None:

@@ -1,13 +1,15 @@
-"""int8 weights: a quarter of the size, and still one vector per text.
+"""int8 and int4 weights: a quarter of the size and less, and still one vector per text.
 
-Dynamic int8 has one activation scale for a whole batch, so a text's vector moves with its neighbours. Here
-only weights are int8: matrix products dequantise blocks of 32, the token table has one scale per row.
-Activations stay fp32, so a vector depends on its own text only.
+The usual dynamic int8 has one activation scale for a whole batch, so a text's vector moves with its
+neighbours. Here every scale belongs to a block of one row or of the weights: matrix products
+(``MatMulNBits``) have blocks along the inner dimension, the token table has one scale per row. A vector
+depends on its own text only.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,25 +18,52 @@ from onnx import TensorProto, helper, numpy_helper
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["quantize_weights"]
-
-BLOCK = 32
-"""Weights that share a scale; the blocks of Q4_0, in which the default encoder comes."""
+__all__ = ["QUANTIZED", "quantize_weights"]
 
 
-def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with int8 matrices and an int8 token table."""
+@dataclass(frozen=True)
+class _Blocks:
+    bits: int
+    size: int
+    """Weights along the inner dimension that share a scale."""
+    integer_products: bool
+    """Round activations to int8 too, each row in blocks of the same size, and multiply integers. Without,
+    weights are brought to fp32 anew at each call, which costs more than the products of a short text."""
+
+
+QUANTIZED = {
+    # 32 are the blocks of Q4_0, in which the default encoder comes.
+    "int8": _Blocks(8, 32, integer_products=False),
+    # Larger blocks apply fewer scales in the innermost loop; 128 would pad the default LLM's 576.
+    "int8-dynamic": _Blocks(8, 64, integer_products=True),
+    "int4": _Blocks(4, 32, integer_products=True),
+}
+
+
+def quantize_weights(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+    """The graph with int8 or int4 matrices and an int8 token table.
+
+    Args:
+        model: In fp32; changed.
+        precision: A key of :data:`QUANTIZED`.
+    """
     from onnxruntime.quantization.matmul_nbits_quantizer import (
         DefaultWeightOnlyQuantConfig,
         MatMulNBitsQuantizer,
     )
 
+    blocks = QUANTIZED[precision]
     _quantize_token_table(model)
     logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
     quantizer = MatMulNBitsQuantizer(
         model,
         algo_config=DefaultWeightOnlyQuantConfig(
-            block_size=BLOCK, is_symmetric=True, bits=8, op_types_to_quantize=("MatMul",)
+            block_size=blocks.size,
+            is_symmetric=True,
+            bits=blocks.bits,
+            op_types_to_quantize=("MatMul",),
+            # The operator's own number for int8 activations.
+            accuracy_level=4 if blocks.integer_products else None,
         ),
     )
     quantizer.process()

@@ -7,7 +7,8 @@
       model.onnx           (input_ids, attention_mask) (B, T) int64 -> embedding (B, D) float32, unit norm
       model.onnx.data      weights, where they lie outside the graph file
       tokenizer.json       Hugging Face tokenizers format
-      parity_report.json   how near the graph is to the model it was exported from
+      parity_report.json   how near the graph is to the model it was exported from, and the gate's verdict
+      probe.npz            a few inputs and the vectors PyTorch gave for them, to try an engine on a machine
 
 Export writes bundles through :func:`finish_bundle`, so reader and writer can't drift apart.
 """
@@ -19,28 +20,42 @@ import json
 import os
 import shutil
 import uuid
+import zipfile
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lusifer.errors import BundleCorruptError, BundleError, BundleNotFoundError, BundleSchemaError
+from lusifer.errors import (
+    BundleCorruptError,
+    BundleError,
+    BundleGateError,
+    BundleNotFoundError,
+    BundleSchemaError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 __all__ = [
+    "PRECISIONS",
     "SCHEMA_VERSION",
     "Bundle",
     "FileRecord",
     "Manifest",
     "ManifestFields",
+    "Precision",
     "RolePrompts",
     "compute_fingerprint",
     "file_record",
     "finish_bundle",
+    "read_probe",
+    "write_probe",
 ]
 
 SCHEMA_VERSION = 1
@@ -50,8 +65,18 @@ MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
 TOKENIZER_NAME = "tokenizer.json"
 PARITY_NAME = "parity_report.json"
+PROBE_NAME = "probe.npz"
 _REQUIRED = (MODEL_NAME, TOKENIZER_NAME, PARITY_NAME)
 _REBUILD = "Export the bundle again with lusifer-export, or copy the whole folder again from its source."
+
+Precision = Literal["int4", "int8-dynamic", "int8", "fp16", "bf16", "fp32"]
+"""Of weights and arithmetic, smallest first.
+
+``int8`` and ``int4`` are weights in blocks with a scale each, and an int8 token table. ``int8`` computes in
+fp32; ``int8-dynamic`` and ``int4`` round activations to int8 too, each row in blocks with scales of its own.
+``fp16`` and ``bf16`` are the inputs of matrix products; norms, softmax and pooling stay in fp32.
+"""
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -90,7 +115,9 @@ class ManifestFields(_Frozen):
     maximum_tokens: Positive
     """Longest input T in tokens, prompt and special tokens included."""
     pad_token_id: Annotated[int, Field(ge=0)]
-    precision: Literal["fp32", "int8"]
+    precision: Precision
+    gate: Literal["passed", "failed"] = "passed"
+    """Verdict of the comparison with PyTorch. Bundles written before this field had to pass to exist."""
     languages_evaluated: Annotated[tuple[str, ...], Field(strict=False)]
     """ISO 639 codes with a measured result; others may work, but nobody looked."""
     created_with: dict[str, str]
@@ -141,21 +168,36 @@ class Bundle:
         """The tokenizer in Hugging Face tokenizers format."""
         return self.path / TOKENIZER_NAME
 
+    @property
+    def probe_path(self) -> Path | None:
+        """Inputs with their right vectors; None in bundles written before there were any."""
+        return self.path / PROBE_NAME if PROBE_NAME in self.manifest.files else None
+
     @classmethod
-    def open(cls, path: Path | str, *, verify: bool = True) -> Bundle:
+    def open(cls, path: Path | str, *, verify: bool = True, allow_failed_gate: bool = False) -> Bundle:
         """Read the manifest and check every file against it.
 
         Args:
             path: The bundle's folder.
             verify: Also hash the files (reads all weights once); sizes are compared in any case.
+            allow_failed_gate: Open a bundle whose vectors left those of the model, to study it. So does
+                ``LUSIFER_ALLOW_FAILED_GATE=1`` in the environment.
 
         Raises:
+            BundleGateError: The export's gate refused this bundle.
             BundleNotFoundError: No folder, or a folder without a manifest.
             BundleSchemaError: Written by a newer version of LUSIFER.
             BundleCorruptError: The manifest can't be read, or a file is missing, cut short or changed.
         """
         path = Path(path)
         manifest = _read_manifest(path)
+        allowed = allow_failed_gate or os.environ.get("LUSIFER_ALLOW_FAILED_GATE") == "1"
+        if manifest.gate == "failed" and not allowed:
+            raise BundleGateError(
+                f"The bundle {path} failed its gate: its {manifest.precision} vectors are not the model's. "
+                f"{PARITY_NAME} in it says in which languages.",
+                next_step="Export with --precision auto, or set LUSIFER_ALLOW_FAILED_GATE=1 to study it.",
+            )
         for name, record in manifest.files.items():
             _check_file(path / name, name, record, verify=verify)
         return cls(path, manifest)
@@ -184,6 +226,33 @@ def file_record(path: Path) -> FileRecord:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return FileRecord(bytes=file.tell(), sha256=digest)
+
+
+def write_probe(
+    staging: Path,
+    input_ids: NDArray[np.int64],
+    attention_mask: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+) -> None:
+    """Put inputs ``(N, T)`` and their right vectors ``(N, D)`` into a folder of model files."""
+    import numpy as np
+
+    np.savez(staging / PROBE_NAME, input_ids=input_ids, attention_mask=attention_mask, vectors=vectors)
+
+
+def read_probe(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Inputs ``(N, T)``, mask ``(N, T)`` and right vectors ``(N, D)`` of a probe.
+
+    Raises:
+        BundleCorruptError: It can't be read.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["input_ids"], arrays["attention_mask"], arrays["vectors"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BundleCorruptError(f"{path} can't be read: {error}.", next_step=_REBUILD) from error
 
 
 def finish_bundle(staging: Path, target: Path, fields: ManifestFields) -> Bundle:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["LongTextPolicy", "Ordering", "Quantization", "Role", "Route", "WeaviateQuantizer"]
+__all__ = [
+    "LongTextPolicy",
+    "Ordering",
+    "Quantization",
+    "Role",
+    "Route",
+    "WeaviateQuantizer",
+    "WeaviateTokenization",
+]
 
 LongTextPolicy = Literal["truncate", "mean_of_windows", "error"]
 """What happens to a text over the token limit: cut it and say so, average its windows, or refuse it."""
@@ -23,3 +31,8 @@ Route = Literal["transformers", "cohere"]
 
 WeaviateQuantizer = Literal["none", "rq", "sq", "bq", "pq"]
 """How Weaviate keeps vectors in memory: ``rq`` (rotational, 8 bits) is its own default advice."""
+
+WeaviateTokenization = Literal[
+    "word", "whitespace", "lowercase", "field", "trigram", "gse", "gse_ch", "kagome_ja", "kagome_kr"
+]
+"""How Weaviate cuts a text into words for keyword searches."""

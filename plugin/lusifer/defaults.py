@@ -4,6 +4,7 @@ Environment variables, read at each call:
 
 * ``LUSIFER_CACHE``: folder for what can be built again (default: the user's cache folder).
 * ``LUSIFER_BUNDLE``: folder of the bundle that stands in for the default one.
+* ``LUSIFER_ALLOW_FAILED_GATE``: 1 opens bundles that export's gate refused.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def default_bundle() -> Path:
     """The folder of the default bundle, built on the first call on a machine.
 
     Returns:
-        ``LUSIFER_BUNDLE`` if set (not checked here), else the int8 bundle in ``cache_directory()/bundles``.
+        ``LUSIFER_BUNDLE`` if set (not checked here), else the bundle in ``cache_directory()/bundles``.
 
     Raises:
         MissingExtraError: The bundle must be built and the packages to build it are not installed.
@@ -41,7 +42,7 @@ def default_bundle() -> Path:
         # The one place where the plugin reaches for the export component, by name and lazily: a search team
         # that is given a bundle never needs torch.
         export = import_module("lusifer_export.default")
-        path: Path = export.build_default_bundle(cache_directory() / "bundles", precision="int8")
+        path: Path = export.build_default_bundle(cache_directory() / "bundles", precision="int8-dynamic")
     except ImportError as error:
         raise MissingExtraError(
             f"No bundle was named and the default one can't be built: {error}.",

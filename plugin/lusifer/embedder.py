@@ -87,8 +87,8 @@ class Embedder(Protocol):
 class RemoteVectorizer:
     """Embeds texts through a running ``lusifer serve``; safe to use from several threads.
 
-    Requests that the service can't take now (429, 503, a broken connection) are sent again, after the time it
-    asks for.
+    Requests that the service can't take now (429, 502, 503, 504, a broken connection) are sent again, after
+    the time it asks for.
 
     Args:
         url: Of the service, such as ``http://localhost:8000``.
@@ -366,6 +366,12 @@ class RemoteVectorizer:
             return UnauthorizedError(
                 f"The service at {self.url} refuses the key: {message}",
                 next_step="Set LUSIFER_API_KEY to a key made with: lusifer keys add",
+            )
+        if status in {502, 504}:
+            # Of a proxy before the service, or its own deadline: the same request can succeed later.
+            return EngineUnavailableError(
+                f"The service at {self.url} did not answer in time ({status}): {message}",
+                next_step="Look at its load and log, then run again: what was stored is skipped.",
             )
         if status in {400, 413}:
             return InvalidInputError(f"The service refused: {message}", next_step="Mend the text.")

@@ -11,6 +11,7 @@
     ├── BundleError                   500
     │   ├── BundleNotFoundError       404
     │   ├── BundleCorruptError        500  a file is missing, cut or changed
+    │   ├── BundleGateError           500  export's comparison with PyTorch refused it
     │   └── BundleSchemaError         500  written by a newer version
     ├── EngineError                   500
     │   ├── MissingExtraError         500  an optional dependency is not installed
@@ -47,6 +48,7 @@ from typing import ClassVar
 __all__ = [
     "BundleCorruptError",
     "BundleError",
+    "BundleGateError",
     "BundleNotFoundError",
     "BundleSchemaError",
     "CollectionMismatchError",
@@ -150,6 +152,10 @@ class BundleNotFoundError(BundleError):
 
 class BundleCorruptError(BundleError):
     """A file of the bundle is missing, cut short or changed since export."""
+
+
+class BundleGateError(BundleError):
+    """The bundle's vectors are not those of its model; export's gate refused it."""
 
 
 class BundleSchemaError(BundleError):

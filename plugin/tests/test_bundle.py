@@ -190,7 +190,7 @@ def test_default_bundle_is_built_by_export(tmp_path: Path, monkeypatch: pytest.M
     export.build_default_bundle = lambda folder, precision: folder / precision  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lusifer_export", ModuleType("lusifer_export"))
     monkeypatch.setitem(sys.modules, "lusifer_export.default", export)
-    assert default_bundle() == tmp_path / "bundles" / "int8"
+    assert default_bundle() == tmp_path / "bundles" / "int8-dynamic"
     monkeypatch.setitem(sys.modules, "lusifer_export.default", None)
     with pytest.raises(MissingExtraError) as caught:
         default_bundle()

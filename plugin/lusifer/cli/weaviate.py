@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lusifer.choices import Route, WeaviateQuantizer
+from lusifer.choices import Route, WeaviateQuantizer, WeaviateTokenization
 from lusifer.cli.common import BundleOption, JsonOption, guarded, write_json
 from lusifer.cli.targets import ServiceOption
 from lusifer.errors import InvalidInputError
@@ -71,17 +71,20 @@ def setup(
         typer.Option("--filter-field", metavar="NAME", help="Text property compared whole (default: lang)."),
     ] = None,
     tokenization: Annotated[
-        str,
+        WeaviateTokenization,
         typer.Option(
             "--tokenization",
-            help="Of the text, for hybrid search: word; gse for Chinese, kagome_ja, kagome_kr (the server "
-            "must "
-            "have them on); trigram for a mixture of languages.",
+            help="How texts are cut for hybrid search: word where spaces part them; gse for Chinese, "
+            "kagome_ja, kagome_kr (the server needs ENABLE_TOKENIZER_GSE=true and so on); trigram for Thai "
+            "and for mixtures.",
         ),
     ] = "word",
     quantizer: Annotated[
         WeaviateQuantizer, typer.Option("--quantizer", help="How vectors are kept in memory.")
     ] = "none",
+    lower_case: Annotated[
+        bool, typer.Option("--lower-case", help="The server runs with LOWERCASE_VECTORIZATION_INPUT.")
+    ] = False,
     tenants: Annotated[bool, typer.Option("--tenants", help="Keep each tenant's objects apart.")] = False,
     alias: Annotated[
         str | None,
@@ -104,7 +107,7 @@ def setup(
 
     parsed = [_property(each) for each in properties or []]
     with open_embedder(bundle, service, dimension=dimension) as embedder:
-        card = card_of(embedder, text_property=text_property)
+        card = card_of(embedder, text_property=text_property, lower_case=lower_case)
     client = connected(url)
     try:
         with weaviate_errors(collection):
@@ -122,10 +125,8 @@ def setup(
             tokenization=tokenization,
             tenants=tenants,
             dimensions=dimension,
+            alias=alias,
         )
-        if alias is not None:
-            with weaviate_errors(collection):
-                client.alias.create(alias_name=alias, target_collection=collection)
     finally:
         client.close()
     environment = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from lusifer.errors import (
     LusiferError,
     MissingExtraError,
     StorageFullError,
+    StoreBusyError,
     StoreError,
     StoreUnavailableError,
     UnauthorizedError,
@@ -22,7 +24,7 @@ from lusifer.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["connect", "import_weaviate", "refused", "weaviate_errors"]
+__all__ = ["connect", "import_weaviate", "not_found", "refused", "weaviate_errors"]
 
 TIMEOUT_S = 120
 """For an insert; it must cover embedding, where the server has texts embedded."""
@@ -39,6 +41,18 @@ _AWAY = (
 )
 _FULL = ("read-only", "read only", "no space left", "disk usage")
 _SCHEMA = ("vector length", "vector dimensions", "dimensions", "invalid vector", "no vectorizer")
+_VALIDATED = ("refusing to dial internal address", "baseurl must use https", "baseurl cannot target internal")
+_EMBEDDING = (
+    "remote client vectorize",
+    "connection to cohere failed",
+    "fail with status",
+    "send post request",
+    "failed to parse vectorization",
+    "no api key found",
+)
+"""What Weaviate says when the service behind its module failed, not Weaviate."""
+_ALL_FAILED = "Every object failed during insertion. Here is the set of all errors: "
+_BODY_MESSAGE = re.compile(r"""'message': (?:'([^']*)'|"([^"]*)")""")
 
 
 def import_weaviate() -> Any:
@@ -110,10 +124,12 @@ def weaviate_errors(collection: str) -> Iterator[None]:
 
     Raises:
         IndexNotFoundError: There is no such collection.
-        CollectionMismatchError: The server refuses a vector because of the collection's schema.
+        CollectionMismatchError: The server refuses a vector because of the collection's schema, or lacks what
+            the schema needs.
         InvalidInputError: The server or the client refuses the request.
-        UnauthorizedError: The key is missing or wrong.
-        StoreUnavailableError: No answer, or a server error.
+        UnauthorizedError: The key is missing or wrong, Weaviate's or the service's.
+        StoreBusyError: The service behind the server's module asks to slow down.
+        StoreUnavailableError: No answer, or a server error, from Weaviate or the service behind its module.
         StorageFullError: The server's shards are read-only, which is what a full disk makes them.
     """
     import_weaviate()
@@ -131,7 +147,7 @@ def weaviate_errors(collection: str) -> Iterator[None]:
                 next_step="Set WEAVIATE_API_KEY to a key that may.",
             ) from error
         if status == 404:
-            raise _not_found(collection) from error
+            raise not_found(collection) from error
         raise refused(_short(error), collection, server=status >= 500) from error
     except WeaviateBaseError as error:
         raise refused(_short(error), collection) from error
@@ -148,8 +164,32 @@ def refused(message: str, collection: str, *, server: bool = False) -> LusiferEr
         server: Whether the status says that the fault is the server's.
     """
     lower = message.lower()
+    look = f"lusifer doctor weaviate URL --collection {collection}"
     if "could not find class" in lower or ("collection" in lower and "not found" in lower):
-        return _not_found(collection)
+        return not_found(collection)
+    if found := re.search(r'no module with name "([^"]+)"', message):
+        return CollectionMismatchError(
+            f"Weaviate's module {found[1]} is off: {message}",
+            next_step=f"Start the server with ENABLE_MODULES={found[1]} in its environment.",
+        )
+    if found := re.search(r"set '(ENABLE_TOKENIZER_\w+)'", message):
+        return CollectionMismatchError(
+            f"Weaviate refused: {message}",
+            next_step=f"Start the server with {found[1]}=true in its environment, or choose trigram.",
+        )
+    if found := re.search(r"tenant not active: '([^']*)'", message):
+        return StoreError(
+            f"The tenant {found[1]} of the collection {collection} is not active.",
+            next_step=f"Activate it: collection.tenants.activate({found[1]!r}) with Weaviate's client.",
+        )
+    if any(word in lower for word in _VALIDATED):
+        return CollectionMismatchError(
+            f"Weaviate may not reach the service: {message}",
+            next_step="MODULES_VALIDATE_BASE_URL is on, which refuses private addresses: start the server "
+            "without it.",
+        )
+    if any(word in lower for word in _EMBEDDING):
+        return _not_embedded(message, look)
     if any(word in lower for word in _FULL):
         return StorageFullError(
             f"Weaviate takes no writes: {message}",
@@ -158,26 +198,50 @@ def refused(message: str, collection: str, *, server: bool = False) -> LusiferEr
     if any(word in lower for word in _SCHEMA):
         return CollectionMismatchError(
             f"The collection {collection} does not take these vectors: {message}",
-            next_step=f"Look at it with: lusifer doctor weaviate URL --collection {collection}",
+            next_step=f"Look at it with: {look}",
         )
     if server or any(word in lower for word in _AWAY):
         return StoreUnavailableError(
             f"Weaviate did not do it: {message}",
             next_step="Look into Weaviate's log, then run again: what was acknowledged is kept.",
         )
-    return InvalidInputError(
-        f"Weaviate refused: {message}",
-        next_step=f"lusifer doctor weaviate URL --collection {collection} shows what it takes.",
+    return InvalidInputError(f"Weaviate refused: {message}", next_step=f"{look} shows what it takes.")
+
+
+def _not_embedded(message: str, look: str) -> LusiferError:
+    said = f"The service behind Weaviate's module did not embed: {message}"
+    found = re.search(r"\bstatus:? (\d{3})", message)
+    status = int(found[1]) if found else 0
+    if status == 401 or "no api key found" in message.lower():
+        return UnauthorizedError(
+            said,
+            next_step="Give the server a key in COHERE_APIKEY (any, where the service asks for none), or in "
+            "the address: http://any:KEY@HOST:8000.",
+        )
+    if status in {429, 503}:
+        return StoreBusyError(said, next_step="Send less at once, then run again.", retry_after_s=1.0)
+    if 400 <= status < 500:
+        return InvalidInputError(said, next_step=f"Look at the text, and at the service with: {look}")
+    if status == 200:
+        return CollectionMismatchError(
+            said, next_step=f"What answers there is no lusifer serve; look with: {look}"
+        )
+    return StoreUnavailableError(
+        said, next_step=f"Look at lusifer serve and its log ({look}), then run again: nothing is lost."
     )
 
 
-def _not_found(collection: str) -> StoreError:
+def not_found(collection: str) -> StoreError:
+    """The error for a collection that the server does not show."""
     return IndexNotFoundError(
         f"Weaviate has no collection {collection!r}.",
-        next_step=f"Make it with: lusifer weaviate setup URL --collection {collection}",
+        next_step=f"Make it with: lusifer weaviate setup URL --collection {collection}. Is it gone after a "
+        "restart, look whether its module is still in ENABLE_MODULES: Weaviate does not load it without.",
     )
 
 
 def _short(error: BaseException) -> str:
-    message = getattr(error, "message", None) or str(error) or type(error).__name__
-    return " ".join(str(message).split())[:500]
+    message = str(getattr(error, "message", None) or str(error) or type(error).__name__)
+    if said := [one or other for one, other in _BODY_MESSAGE.findall(message)]:
+        message = "; ".join(said)
+    return " ".join(message.removeprefix(_ALL_FAILED).split())[:500]

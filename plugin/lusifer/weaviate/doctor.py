@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from lusifer.errors import LusiferError
+from lusifer.errors import EngineUnavailableError, LusiferError, UnauthorizedError
 from lusifer.findings import Finding, error, note, ok, warning
 from lusifer.weaviate.compose import compose_text
 from lusifer.weaviate.connection import weaviate_errors
-from lusifer.weaviate.schema import read_card, rules_of, version_warnings
+from lusifer.weaviate.keywords import advise_tokenization, fits
+from lusifer.weaviate.schema import module_of, read_card, rules_of, version_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     from lusifer.embedder import Embedder
     from lusifer.weaviate.schema import CollectionCard
@@ -24,6 +27,12 @@ _QUICK_S = 0.5
 
 _SCANNED = 10_000
 """Objects that are looked through for missing vectors."""
+
+_READ = 500
+"""Objects of these whose scripts are looked at."""
+
+_SAME = 0.999
+"""Cosine over which two vectors are of one text: the same model on another processor gives 0.9999."""
 
 
 def examine(
@@ -41,9 +50,10 @@ def examine(
         collection: Its name or alias.
         tenant: Of a collection with tenants.
         embedder: The model in use here; its fingerprint and its vectors are compared.
-        service_url: Of the service behind the server's modules, as reached from here.
+        service_url: Of the service behind the server's modules, as reached from here; by default the address
+            in the collection's schema.
     """
-    modules: set[str] = yield from _server(client)
+    modules: set[str] = yield from _server(client, embedder)
     if service_url is not None:
         yield from _service(service_url, embedder)
     if collection is None:
@@ -59,14 +69,17 @@ def examine(
         yield error("schema", failed.message, failed.next_step)
         return
     yield from _schema(card, config, modules, embedder)
+    if service_url is None and (address := _address(card, config)):
+        yield from _service(address, embedder, given=False)
     if config.multi_tenancy_config.enabled and tenant is None:
         yield note("objects", "The collection has tenants.", "Add --tenant NAME to look at its objects.")
         return
     yield from _objects(handle, card, config, embedder)
-    yield from _probe(handle, card, embedder)
+    if module_of(config, card.vector_name) != "none":
+        yield from _probe(handle, card, embedder)
 
 
-def _server(client: Any) -> Generator[Finding, None, set[str]]:
+def _server(client: Any, embedder: Embedder | None) -> Generator[Finding, None, set[str]]:
     started_s = time.monotonic()
     try:
         with weaviate_errors(""):
@@ -88,56 +101,129 @@ def _server(client: Any) -> Generator[Finding, None, set[str]]:
             f"connect.",
             "Look at the service: lusifer serve answers /meta at once.",
         )
-    modules = set(meta.get("modules") or {})
-    ours = sorted(modules & {"text2vec-transformers", "text2vec-cohere"})
+    modules = meta.get("modules") or {}
+    ours = sorted(set(modules) & {"text2vec-transformers", "text2vec-cohere"})
     if ours:
         yield ok("modules", ", ".join(ours))
     else:
         yield error(
             "modules",
-            "Neither text2vec-transformers nor text2vec-cohere is on.",
+            "Neither text2vec-transformers nor text2vec-cohere is on, so their collections are not loaded.",
             "Start the server with ENABLE_MODULES=text2vec-transformers and "
-            "TRANSFORMERS_INFERENCE_API=http://"
-            "HOST:8000",
+            "TRANSFORMERS_INFERENCE_API=http://HOST:8000",
         )
-    return modules
+    if "text2vec-transformers" in modules:
+        yield from _behind(modules["text2vec-transformers"], embedder)
+    return set(modules)
 
 
-def _service(url: str, embedder: Embedder | None) -> Iterator[Finding]:
+def _behind(meta: Any, embedder: Embedder | None) -> Iterator[Finding]:
+    """What the server itself sees at TRANSFORMERS_INFERENCE_API: it passes that service's /meta on."""
+    meta = meta if isinstance(meta, dict) else {}
+    only = "Collections with an address of their own are not concerned."
+    if "error" in meta:
+        yield warning(
+            "reached",
+            f"The server can't reach TRANSFORMERS_INFERENCE_API: {meta['error']}. {only}",
+            "Start lusifer serve there, and name a host that the server can reach: in a container localhost "
+            "is the container.",
+        )
+    elif meta.get("name") != "lusifer":
+        yield note("reached", f"What answers at TRANSFORMERS_INFERENCE_API is no lusifer serve. {only}")
+    elif embedder is not None and meta.get("fingerprint") not in {None, embedder.fingerprint}:
+        yield warning(
+            "reached",
+            f"TRANSFORMERS_INFERENCE_API serves {meta.get('model')} ({meta['fingerprint']}), the model here "
+            f"is {embedder.model_name} ({embedder.fingerprint}). {only}",
+            "Serve the same bundle that is used here.",
+        )
+    else:
+        yield ok(
+            "reached", f"the server reaches lusifer serve, {meta.get('model', 'which is still loading')}"
+        )
+
+
+def _service(url: str, embedder: Embedder | None, *, given: bool = True) -> Iterator[Finding]:
+    """Ask a service as Weaviate does at its start; what only the server may reach is no error."""
+    import httpx
+
     from lusifer.embedder import RemoteVectorizer
 
+    host = urlsplit(url)
+    shown = url.replace(f"{host.username}:{host.password}@", "") if host.username else url
+    unreached = error if given else note
     started_s = time.monotonic()
     try:
+        ready = httpx.get(f"{url}/.well-known/ready", timeout=_QUICK_S)
+        if ready.status_code > 299:
+            yield error(
+                "ready",
+                f"{shown} is not ready ({ready.status_code}): {ready.text[:200]}",
+                "Wait until its model is loaded, or look into its log.",
+            )
+        else:
+            yield ok("ready", f"{shown} said so in {time.monotonic() - started_s:.3f} s")
+        started_s = time.monotonic()
+        httpx.get(f"{url}/meta", timeout=10 * _QUICK_S)
+        took_s = time.monotonic() - started_s
+        if took_s > _QUICK_S:
+            yield warning(
+                "service meta",
+                f"{shown}/meta took {took_s:.1f} s, and every client of Weaviate waits for it.",
+                "Bring the service nearer to the server, or look into its log.",
+            )
         with RemoteVectorizer(url, timeout_s=5, attempts=1) as service:
-            took_s = time.monotonic() - started_s
             if embedder is not None and service.fingerprint != embedder.fingerprint:
                 yield error(
                     "service",
-                    f"{url} serves {service.model_name} ({service.fingerprint}), the model here is "
+                    f"{shown} serves {service.model_name} ({service.fingerprint}), the model here is "
                     f"{embedder.model_name} ({embedder.fingerprint}).",
                     "Serve the same bundle that is used here.",
                 )
             else:
-                yield ok("service", f"{url} serves {service.model_name}, dimension {service.dimension}")
-            if took_s > _QUICK_S:
-                yield warning(
-                    "service",
-                    f"{url} took {took_s:.1f} s to say what it is; Weaviate waits 0.5 s.",
-                    "Bring it nearer to the server.",
-                )
+                yield ok("service", f"{shown} serves {service.model_name}, dimension {service.dimension}")
+    except httpx.TimeoutException:
+        yield unreached(
+            "ready",
+            f"{shown} did not answer within {_QUICK_S} s, all that Weaviate waits for it.",
+            "Look at the load of the service's machine, and at what lies between.",
+        )
+    except httpx.TransportError as failed:
+        yield unreached(
+            "ready",
+            f"{shown} can't be reached from here: {failed}",
+            "Start lusifer serve there; if only the server reaches it, the question below tells.",
+        )
+    except UnauthorizedError:
+        yield note(
+            "service",
+            f"{shown} asks for a key.",
+            "The server must send one: http://any:KEY@HOST:8000 as the address, or COHERE_APIKEY.",
+        )
+    except EngineUnavailableError as failed:
+        yield unreached("service", failed.message, failed.next_step)
     except LusiferError as failed:
         yield error("service", failed.message, failed.next_step)
+
+
+def _address(card: CollectionCard, config: Any) -> str | None:
+    """Where the collection's module asks, if its schema says so."""
+    settings = config.vector_config[card.vector_name].vectorizer.model or {}
+    address = settings.get("inferenceUrl") or settings.get("passageInferenceUrl") or settings.get("baseURL")
+    return str(address).rstrip("/").removesuffix("/cohere") if address else None
 
 
 def _schema(
     card: CollectionCard, config: Any, modules: set[str], embedder: Embedder | None
 ) -> Iterator[Finding]:
     vectorizer = config.vector_config[card.vector_name].vectorizer
-    module = str(getattr(vectorizer.vectorizer, "value", vectorizer.vectorizer))
+    module = module_of(config, card.vector_name)
     settings = vectorizer.model or {}
     sources = ", ".join(vectorizer.source_properties or []) or "none"
     yield ok("schema", f"vector {card.vector_name!r} by {module} from {sources}, filled by {card.model}")
-    if module not in modules and module != "none":
+    if module == "none":
+        yield note("module", "The server embeds nothing for this vector: no near_text, only near_vector.")
+    elif module not in modules:
         yield error(
             "module",
             f"The collection embeds by {module}, which is not on.",
@@ -160,6 +246,7 @@ def _schema(
 def _objects(handle: Any, card: CollectionCard, config: Any, embedder: Embedder | None) -> Iterator[Finding]:
     name = card.vector_name
     seen = without = 0
+    texts: list[str] = []
     sample: Any = None
     try:
         with weaviate_errors(config.name):
@@ -168,6 +255,8 @@ def _objects(handle: Any, card: CollectionCard, config: Any, embedder: Embedder 
                 seen += 1
                 without += not each.vector.get(name)
                 sample = sample or (each if each.vector.get(name) else None)
+                if len(texts) < _READ:
+                    texts.append(str(each.properties.get(card.text_property) or ""))
                 if seen == _SCANNED:
                     break
     except LusiferError as failed:
@@ -183,22 +272,56 @@ def _objects(handle: Any, card: CollectionCard, config: Any, embedder: Embedder 
         )
     else:
         yield ok("vectors", f"{looked}, all with a vector")
-    if sample is None:
+    yield from _words(card, config, texts)
+    if sample is not None:
+        yield from _sample(sample, card, config, embedder)
+
+
+def _words(card: CollectionCard, config: Any, texts: Sequence[str]) -> Iterator[Finding]:
+    """Whether the keyword half of a hybrid search can find words in the scripts that are there."""
+    found = next((each for each in config.properties if each.name == card.text_property), None)
+    cut = str(getattr(found.tokenization, "value", found.tokenization)) if found else "word"
+    if fits(cut, texts):
+        yield ok("keywords", f"{card.text_property} is cut by {cut}")
         return
+    yield warning(
+        "keywords",
+        f"{card.text_property} is cut by {cut}, which finds no words in these languages: the keyword half of "
+        "a hybrid search is blind.",
+        f"Make a new collection with --tokenization {advise_tokenization(texts)} (it can't be changed "
+        "later), or search without keywords.",
+    )
+
+
+def _sample(sample: Any, card: CollectionCard, config: Any, embedder: Embedder | None) -> Iterator[Finding]:
     properties = {key: value for key, value in sample.properties.items() if value is not None}
-    text = compose_text(properties, rules_of(card, config))
+    rules = rules_of(card, config)
+    text = compose_text(properties, rules)
     yield note("text", f"For object {sample.uuid} this is embedded: {text[:200]!r}")
-    if embedder is not None and text and embedder.fingerprint == card.fingerprint:
-        vector = embedder.embed_documents([text]).vectors[0]
-        cosine = float(vector @ sample.vector[name])
-        if cosine > 0.999:
-            yield ok("sample", f"its vector is the one made here from that text (cosine {cosine:.5f})")
-        else:
-            yield error(
-                "sample",
-                f"its vector is not the one made here from that text (cosine {cosine:.5f}).",
-                "It was made from another text or by another model: run lusifer index again.",
-            )
+    stored = sample.vector[card.vector_name]
+    if len(stored) != card.dimension:
+        yield error(
+            "dimension",
+            f"Vectors have {len(stored)} numbers, the card says {card.dimension}.",
+            "Serve the model with the dimension it was set up with, and make the collection anew.",
+        )
+        return
+    if embedder is None or not text or embedder.fingerprint != card.fingerprint:
+        return
+    cosine = float(embedder.embed_documents([text]).vectors[0] @ stored)
+    if cosine > _SAME:
+        yield ok("sample", f"its vector is the one made here from that text (cosine {cosine:.5f})")
+        return
+    advice = "It was made from another text or by another model: run lusifer index again."
+    lowered = compose_text(properties, replace(rules, lower_case=True))
+    if lowered != text and float(embedder.embed_documents([lowered]).vectors[0] @ stored) > _SAME:
+        advice = (
+            "The server runs with LOWERCASE_VECTORIZATION_INPUT: make the collection with --lower-case, or "
+            "run the server without."
+        )
+    yield error(
+        "sample", f"its vector is not the one made here from that text (cosine {cosine:.5f}).", advice
+    )
 
 
 def _probe(handle: Any, card: CollectionCard, embedder: Embedder | None) -> Iterator[Finding]:
@@ -207,31 +330,30 @@ def _probe(handle: Any, card: CollectionCard, embedder: Embedder | None) -> Iter
 
     question = "How do I unpack an archive?"
     shown = MetadataQuery(distance=True)
+    started_s = time.monotonic()
     try:
         with weaviate_errors(handle.name):
             found = handle.query.near_text(
                 question, limit=1, target_vector=card.vector_name, return_metadata=shown
             ).objects
+            took_s = time.monotonic() - started_s
+            here = (
+                handle.query.near_vector(
+                    embedder.embed_query(question).vector.tolist(),
+                    limit=1,
+                    target_vector=card.vector_name,
+                    return_metadata=shown,
+                ).objects
+                if embedder and embedder.dimension == card.dimension
+                else []
+            )
     except LusiferError as failed:
-        advice = failed.next_step
-        if "private" in failed.message or "not allowed" in failed.message:
-            advice = "MODULES_VALIDATE_BASE_URL is on and refuses private addresses: switch it off."
-        elif "dial" in failed.message or "refused" in failed.message:
-            advice = "Start lusifer serve where the collection's inferenceUrl points."
-        yield error("inference", f"A question through the server failed: {failed.message}", advice)
+        yield error("inference", f"A question through the server failed. {failed.message}", failed.next_step)
         return
-    if embedder is None or not found:
-        yield ok("inference", "The server had a question embedded.")
-        return
-    with weaviate_errors(handle.name):
-        here = handle.query.near_vector(
-            embedder.embed_query(question).vector.tolist(),
-            limit=1,
-            target_vector=card.vector_name,
-            return_metadata=shown,
-        ).objects
-    if abs(here[0].metadata.distance - found[0].metadata.distance) < 1e-4:
-        yield ok("inference", "The server's vector of a question is the one made here.")
+    if not found or not here:
+        yield ok("inference", f"the server had a question embedded, in {took_s:.3f} s")
+    elif abs(here[0].metadata.distance - found[0].metadata.distance) < 1e-4:
+        yield ok("inference", f"the server's vector of a question is the one made here, in {took_s:.3f} s")
     else:
         yield error(
             "inference",

@@ -10,17 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lusifer.errors import (
     CollectionMismatchError,
     FingerprintMismatchError,
-    IndexNotFoundError,
     InvalidInputError,
     StoreError,
 )
-from lusifer.weaviate.compose import TextRules
-from lusifer.weaviate.connection import import_weaviate, weaviate_errors
+from lusifer.weaviate.compose import TextRules, property_name
+from lusifer.weaviate.connection import import_weaviate, not_found, weaviate_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lusifer.choices import Route, WeaviateQuantizer
+    from lusifer.choices import Route, WeaviateQuantizer, WeaviateTokenization
     from lusifer.embedder import Embedder
 
 __all__ = [
@@ -29,6 +28,8 @@ __all__ = [
     "CollectionCard",
     "card_of",
     "create_collection",
+    "data_types",
+    "module_of",
     "open_card",
     "read_card",
     "rules_of",
@@ -61,6 +62,8 @@ class CollectionCard(BaseModel):
     vector_name: str = VECTOR_NAME
     text_property: str = "text"
     """Where ``lusifer index`` puts the text of a document."""
+    lower_case: bool = False
+    """Whether the server runs with ``LOWERCASE_VECTORIZATION_INPUT``."""
 
     def check(self, collection: str, *, fingerprint: str, model: str) -> None:
         """Refuse a model other than the one that filled the collection.
@@ -82,15 +85,20 @@ class CollectionCard(BaseModel):
 
 
 def card_of(
-    embedder: Embedder, *, text_property: str = "text", vector_name: str = VECTOR_NAME
+    embedder: Embedder,
+    *,
+    text_property: str = "text",
+    vector_name: str = VECTOR_NAME,
+    lower_case: bool = False,
 ) -> CollectionCard:
     """The card for a collection that ``embedder`` is going to fill."""
     return CollectionCard(
         fingerprint=embedder.fingerprint,
         model=embedder.model_name,
         dimension=embedder.dimension,
-        text_property=text_property,
+        text_property=property_name(text_property),
         vector_name=vector_name,
+        lower_case=lower_case,
     )
 
 
@@ -132,7 +140,8 @@ def vectors(
         "name": name,
         # Otherwise an English collection name stands before every document.
         "vectorize_collection_name": False,
-        "source_properties": list(source_properties),
+        # As the schema has them; a capital would silently embed nothing.
+        "source_properties": [property_name(each) for each in source_properties],
         "quantizer": _quantizer(Configure.VectorIndex.Quantizer, quantizer),
         "dimensions": dimensions,
     }
@@ -156,10 +165,11 @@ def create_collection(
     properties: Sequence[Any] = (),
     filter_fields: Sequence[str] = ("lang",),
     quantizer: WeaviateQuantizer = "none",
-    tokenization: str = "word",
+    tokenization: WeaviateTokenization = "word",
     tenants: bool = False,
     description: str = "",
     dimensions: int | None = None,
+    alias: str | None = None,
 ) -> None:
     """Make a collection for the documents of one model.
 
@@ -169,28 +179,36 @@ def create_collection(
         card: From :func:`card_of`.
         service_url: Where the Weaviate server reaches ``lusifer serve``.
         route: See :func:`vectors`.
-        source_properties: Properties to embed; by default the card's text property alone.
+        source_properties: Properties to embed; by default the card's text property alone. Those that are
+            not among ``properties`` are made as texts.
         properties: More properties, as ``weaviate.classes.config.Property``.
         filter_fields: Text properties that are compared whole, such as the language.
         quantizer: See :func:`vectors`.
         tokenization: Of the text property, for the keyword half of hybrid searches: ``word`` for languages
             with spaces, ``gse`` Chinese and Japanese, ``kagome_ja``, ``kagome_kr``, ``trigram`` for a
-            mixture.
+            mixture; :func:`lusifer.weaviate.keywords.advise_tokenization` chooses.
         tenants: Keep each tenant's objects apart.
         description: For people.
         dimensions: Where not the full dimension.
+        alias: Name that applications use.
 
     Raises:
-        StoreError: It exists already.
+        StoreError: The collection or the alias exists already; nothing was made.
+        CollectionMismatchError: The server lacks the module or the tokenizer.
         InvalidInputError: The server refuses the schema.
         StoreUnavailableError: The server does not answer.
     """
     import_weaviate()
     from weaviate.classes.config import Configure, DataType, Property, Tokenization
 
-    given = {each.name for each in properties}
+    sources = [property_name(each) for each in source_properties or [card.text_property]]
+    given = {property_name(each.name) for each in properties}
+    texts = [card.text_property, *(each for each in sources if each not in filter_fields)]
     own = [
-        Property(name=card.text_property, data_type=DataType.TEXT, tokenization=Tokenization(tokenization)),
+        *(
+            Property(name=name, data_type=DataType.TEXT, tokenization=Tokenization(tokenization))
+            for name in dict.fromkeys(texts)
+        ),
         *(
             Property(name=name, data_type=DataType.TEXT, tokenization=Tokenization.FIELD)
             for name in (*filter_fields, ID_PROPERTY)
@@ -198,12 +216,13 @@ def create_collection(
         _hash_property(),
     ]
     with weaviate_errors(collection):
-        if client.collections.exists(collection):
-            raise StoreError(
-                f"The collection {collection} exists already.",
-                next_step="Choose another name, or look at it with: lusifer doctor weaviate URL --collection "
-                f"{collection}",
-            )
+        for taken in filter(None, (collection, alias)):
+            if client.collections.exists(taken):
+                raise StoreError(
+                    f"The collection or alias {taken} exists already.",
+                    next_step="Choose another name, or look at it with: lusifer doctor weaviate URL "
+                    f"--collection {taken}",
+                )
         client.collections.create(
             collection,
             description=card.in_description(description),
@@ -211,7 +230,7 @@ def create_collection(
             vector_config=[
                 vectors(
                     service_url,
-                    source_properties=source_properties or [card.text_property],
+                    source_properties=sources,
                     route=route,
                     name=card.vector_name,
                     model=card.model,
@@ -222,6 +241,13 @@ def create_collection(
             inverted_index_config=Configure.inverted_index(index_timestamps=True, index_null_state=True),
             multi_tenancy_config=Configure.multi_tenancy(enabled=True) if tenants else None,
         )
+        if alias is not None:
+            try:
+                client.alias.create(alias_name=alias, target_collection=collection)
+            except Exception:
+                # Nothing half made: the same command must work once the reason is gone.
+                client.collections.delete(collection)
+                raise
 
 
 def add_own_properties(handle: Any, config: Any) -> None:
@@ -267,7 +293,7 @@ def read_card(collection: str, config: Any) -> CollectionCard:
         raise CollectionMismatchError(
             f"The collection {collection} has no vector named {card.vector_name!r}.", next_step=advice
         )
-    if not vector.vectorizer.source_properties and _module(vector) != "none":
+    if not vector.vectorizer.source_properties and module_of(config, card.vector_name) != "none":
         raise CollectionMismatchError(
             f"The vector {card.vector_name!r} of the collection {collection} names no source properties, so "
             "every text property is embedded, our bookkeeping too.",
@@ -293,10 +319,7 @@ def open_card(client: Any, collection: str, *, fingerprint: str, model: str) -> 
     with weaviate_errors(collection):
         handle = client.collections.get(collection)
         if not handle.exists():
-            raise IndexNotFoundError(
-                f"Weaviate has no collection {collection!r}.",
-                next_step=f"Make it with: lusifer weaviate setup URL --collection {collection}",
-            )
+            raise not_found(collection)
         config = handle.config.get()
     card = read_card(collection, config)
     card.check(collection, fingerprint=fingerprint, model=model)
@@ -308,11 +331,10 @@ def rules_of(card: CollectionCard, config: Any) -> TextRules:
     vectorizer = config.vector_config[card.vector_name].vectorizer
     sources = tuple(vectorizer.source_properties or (card.text_property,))
     settings = vectorizer.model or {}
+    module = module_of(config, card.vector_name)
     skipped, named = set(), set()
     for each in config.properties:
-        own = (each.vectorizer_configs or {}).get(
-            str(getattr(vectorizer.vectorizer, "value", vectorizer.vectorizer))
-        )
+        own = (each.vectorizer_configs or {}).get(module)
         if own is not None and own.skip:
             skipped.add(each.name)
         if own is not None and own.vectorize_property_name:
@@ -323,7 +345,27 @@ def rules_of(card: CollectionCard, config: Any) -> TextRules:
         vectorize_collection_name=bool(settings.get("vectorizeClassName", False)),
         skipped=frozenset(skipped),
         named=frozenset(named),
+        data_types=data_types(config),
+        lower_case=card.lower_case,
     )
+
+
+def data_types(config: Any) -> dict[str, str]:
+    """Property to data type, as the schema writes it; ``author.born`` for one within an object."""
+    found: dict[str, str] = {}
+    unseen = [("", each) for each in config.properties]
+    while unseen:
+        prefix, each = unseen.pop()
+        found[prefix + each.name] = str(getattr(each.data_type, "value", each.data_type))
+        inner = getattr(each, "nested_properties", None) or ()
+        unseen += [(f"{prefix}{each.name}.", one) for one in inner]
+    return found
+
+
+def module_of(config: Any, vector_name: str) -> str:
+    """The module that embeds for a vector, ``none`` where vectors are sent along only."""
+    vectorizer = config.vector_config[vector_name].vectorizer.vectorizer
+    return str(getattr(vectorizer, "value", vectorizer))
 
 
 def version_warnings(version: str) -> list[str]:
@@ -346,10 +388,6 @@ def _hash_property() -> Any:
         index_searchable=False,
         index_filterable=False,
     )
-
-
-def _module(vector: Any) -> str:
-    return str(getattr(vector.vectorizer.vectorizer, "value", vector.vectorizer.vectorizer))
 
 
 def _quantizer(quantizers: Any, kind: WeaviateQuantizer) -> Any:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from lusifer.errors import InvalidInputError
 from lusifer.qdrant.points import check_vectors
-from lusifer.store import Hit
-from lusifer.weaviate.connection import import_weaviate, weaviate_errors
-from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, open_card
+from lusifer.store import Hit, SearchOptions
+from lusifer.texts import check_text
+from lusifer.weaviate.compose import property_name
+from lusifer.weaviate.connection import weaviate_errors
+from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, data_types, open_card, read_card
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lusifer.embedder import Embedder
-    from lusifer.store import JSON, SearchOptions
+    from lusifer.store import JSON
     from lusifer.weaviate.schema import CollectionCard
 
 __all__ = ["ask_server", "find", "search"]
@@ -51,8 +57,6 @@ def search(
         InvalidInputError: The question or an option can't be used.
         StoreError: The server refused or does not answer.
     """
-    from lusifer.store import SearchOptions
-
     card, config = open_card(client, collection, fingerprint=embedder.fingerprint, model=embedder.model_name)
     handle = client.collections.get(config.name)
     if tenant is not None:
@@ -68,33 +72,41 @@ def ask_server(
     *,
     limit: int = 10,
     hybrid: bool = False,
+    options: SearchOptions | None = None,
     tenant: str | None = None,
 ) -> list[Hit]:
-    """Ask through the server: it has the question embedded by its module, as any client of it would.
+    """Ask through the server: it has the question embedded by its module, as for any client of it.
+
+    No model is needed here, so none is compared with the collection's: ``lusifer doctor weaviate`` does.
 
     Args:
         client: A connected ``WeaviateClient``.
-        collection: Its name or an alias.
+        collection: Its name or an alias, made for LUSIFER.
         question: A text in any language.
-        limit: Number of hits.
-        hybrid: Search the question's words too.
+        limit: Number of hits, or of groups.
+        hybrid: Search the question's words too; other words go into ``options.keywords``.
+        options: Filters, languages, groups.
         tenant: Of a collection with tenants.
 
     Raises:
+        IndexNotFoundError: There is no such collection.
+        CollectionMismatchError: It was not made for LUSIFER, or its module is off.
+        StoreBusyError: The service asks to slow down.
         StoreUnavailableError: The server or the service behind its module does not answer.
-        InvalidInputError: The server refused.
+        InvalidInputError: The question or an option can't be used.
     """
-    import_weaviate()
-    from weaviate.classes.query import MetadataQuery
-
+    options = options or SearchOptions()
+    if hybrid and options.keywords is None:
+        options = replace(options, keywords=question)
+    check_text(question)
     with weaviate_errors(collection):
         handle = client.collections.get(collection)
-        if tenant is not None:
-            handle = handle.with_tenant(tenant)
-        shown = MetadataQuery(distance=not hybrid, score=hybrid)
-        ask = handle.query.hybrid if hybrid else handle.query.near_text
-        answer = ask(query=question, limit=limit, return_metadata=shown)
-    return [_hit(each, "text") for each in answer.objects]
+        config = handle.config.get()
+    card = read_card(collection, config)
+    handle = client.collections.get(config.name)
+    if tenant is not None:
+        handle = handle.with_tenant(tenant)
+    return _find(handle, config, card, question, limit, options)
 
 
 def find(
@@ -112,22 +124,40 @@ def find(
         InvalidInputError: The vector, the limit or an option can't be used.
         StoreError: The server refused or does not answer.
     """
+    check_vectors(np.asarray(vector)[None], card.dimension, f"The collection {config.name}")
+    return _find(handle, config, card, np.asarray(vector, dtype=np.float32).tolist(), limit, options)
+
+
+def _find(
+    handle: Any,
+    config: Any,
+    card: CollectionCard,
+    asked: str | list[float],
+    limit: int,
+    options: SearchOptions,
+) -> list[Hit]:
+    """What is asked is a vector, or a question that the server has embedded."""
     if limit < 1:
         raise InvalidInputError(f"The limit is {limit}.", next_step="Ask for at least 1 hit.")
-    check_vectors(np.asarray(vector)[None], card.dimension, f"The collection {config.name}")
     if options.keywords is not None and options.language_boost:
         raise InvalidInputError(
             "A language boost is added to cosine similarities, which a hybrid search does not have.",
             next_step="Leave the boost out and filter by language, or search without keywords.",
         )
+    options = replace(
+        options,
+        where={property_name(name): value for name, value in options.where.items()},
+        language_field=property_name(options.language_field),
+        group_by=options.group_by and property_name(options.group_by),
+    )
     conditions = _filter(handle, config, options)
     if conditions is _NOTHING:
         return []
     if options.group_by is None and not options.language_boost:
-        return _ask(handle, config, card, vector, limit, options, conditions)
+        return _ask(handle, config, card, asked, limit, options, conditions)
     depth = max(100, 4 * limit * options.group_size)
     while True:
-        found = _ask(handle, config, card, vector, depth, options, conditions)
+        found = _ask(handle, config, card, asked, depth, options, conditions)
         hits = _grouped(_boosted(found, options), limit, options)
         if len(hits) >= limit * (options.group_size if options.group_by else 1) or len(found) < depth:
             return hits
@@ -138,22 +168,23 @@ def _ask(
     handle: Any,
     config: Any,
     card: CollectionCard,
-    vector: NDArray[np.float32],
+    asked: str | list[float],
     limit: int,
     options: SearchOptions,
     conditions: Any,
 ) -> list[Hit]:
-    from weaviate.classes.query import HybridFusion, MetadataQuery
+    from weaviate.classes.query import HybridFusion, HybridVector, MetadataQuery
 
     common = {"filters": conditions, "limit": limit, "target_vector": card.vector_name}
-    numbers = np.asarray(vector, dtype=np.float32).tolist()
     with weaviate_errors(config.name):
         if options.keywords is None:
-            answer = handle.query.near_vector(numbers, return_metadata=MetadataQuery(distance=True), **common)
+            nearest = handle.query.near_text if isinstance(asked, str) else handle.query.near_vector
+            answer = nearest(asked, return_metadata=MetadataQuery(distance=True), **common)
         else:
             answer = handle.query.hybrid(
                 query=options.keywords,
-                vector=numbers,
+                # The words that are searched and the question that is embedded may differ.
+                vector=HybridVector.near_text(asked) if isinstance(asked, str) else asked,
                 alpha=_ALPHA,
                 fusion_type=HybridFusion.RANKED,
                 query_properties=[card.text_property],
@@ -164,13 +195,26 @@ def _ask(
 
 
 def _hit(found: Any, text_property: str) -> Hit:
-    properties = {name: value for name, value in found.properties.items() if value is not None}
+    properties = {name: _plain(value) for name, value in found.properties.items() if value is not None}
     document_id = properties.pop(ID_PROPERTY, None) or str(found.uuid)
     properties.pop(HASH_PROPERTY, None)
     text = str(properties.pop(text_property, ""))
     metadata = found.metadata
     score = 1 - metadata.distance if metadata.distance is not None else metadata.score or 0.0
     return Hit(str(document_id), float(score), text, properties)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: the client gives dates, UUIDs and coordinates as objects."""
+    if isinstance(value, bool | int | float | str) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else str(value)
 
 
 def _boosted(hits: list[Hit], options: SearchOptions) -> list[Hit]:
@@ -212,7 +256,7 @@ def _filter(handle: Any, config: Any, options: SearchOptions) -> Any:
         # Weaviate adds properties by itself when objects have new ones.
         with weaviate_errors(config.name):
             config = handle.config.get()
-    types = {each.name: str(getattr(each.data_type, "value", each.data_type)) for each in config.properties}
+    types = data_types(config)
     conditions = []
     for name, value in wanted.items():
         values = value if isinstance(value, list | tuple) else [value]

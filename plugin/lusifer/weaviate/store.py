@@ -11,7 +11,6 @@ import random
 import re
 import time
 import uuid
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lusifer.errors import (
@@ -22,7 +21,7 @@ from lusifer.errors import (
 )
 from lusifer.qdrant.points import check_rows, payload_bytes, point_id, split
 from lusifer.store import SearchOptions, check_document, content_sha256
-from lusifer.weaviate.compose import compose_text
+from lusifer.weaviate.compose import compose_text, property_name
 from lusifer.weaviate.connection import refused, weaviate_errors
 from lusifer.weaviate.schema import (
     HASH_PROPERTY,
@@ -51,6 +50,8 @@ _OBJECTS_PER_REQUEST = 200
 _BYTES_PER_REQUEST = 16 * 1024**2
 _NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,230}")
 _RESERVED = frozenset({"id", "vector", ID_PROPERTY, HASH_PROPERTY})
+_EXACT = 2**53
+"""Whole numbers up to here are exact as float64."""
 
 
 def object_id(document_id: str) -> str:
@@ -99,7 +100,7 @@ class WeaviateStore:
             collection: Its name, or an alias: the store then stays with the collection it means now.
             fingerprint: The model about to be used with it.
             model: That model's name for people.
-            tenant: Of a collection with tenants; made active where it is not there yet.
+            tenant: Of a collection with tenants; made where it is not there yet.
             patience_s: How long a busy or absent server is waited for.
 
         Raises:
@@ -107,6 +108,7 @@ class WeaviateStore:
             CollectionMismatchError: It was not made for LUSIFER.
             FingerprintMismatchError: It holds vectors of another model.
             InvalidInputError: It has tenants and none is named, or the other way round.
+            StoreError: The tenant is not active.
             StoreUnavailableError: The server does not answer.
         """
         card, config = open_card(client, collection, fingerprint=fingerprint, model=model)
@@ -120,8 +122,11 @@ class WeaviateStore:
             from weaviate.classes.tenants import Tenant
 
             with weaviate_errors(collection):
-                if tenant not in handle.tenants.get():
+                known = handle.tenants.get_by_name(tenant)
+                if known is None:
                     handle.tenants.create([Tenant(name=tenant)])
+            if known is not None and known.activity_status.value != "ACTIVE":
+                raise refused(f"tenant not active: '{tenant}'", collection)
             handle = handle.with_tenant(tenant)
         return cls(client, handle, card, config, patience_s=patience_s)
 
@@ -159,6 +164,7 @@ class WeaviateStore:
 
     def unchanged(self, documents: Iterable[Document]) -> set[str]:
         """Ids whose stored text and metadata equal the given ones and that have a vector."""
+        self._prepare()
         by_object = {object_id(document.id): document for document in documents}
         stored = self._stored(list(by_object))
         return {
@@ -189,7 +195,7 @@ class WeaviateStore:
             }
         self._prepare()
         order = list(last.items())
-        sizes = [payload_bytes(_sizable(properties[index])) + 4 * self.dimension for _, index in order]
+        sizes = [payload_bytes(properties[index]) + 4 * self.dimension for _, index in order]
         for part in split(sizes, points=_OBJECTS_PER_REQUEST, size_bytes=_BYTES_PER_REQUEST):
             wanted = {order[i][0]: order[i][1] for i in part}
             self._write(
@@ -228,15 +234,20 @@ class WeaviateStore:
 
     def _properties(self, document: Document) -> dict[str, Any]:
         """Text and metadata as properties; null is what Weaviate calls absent."""
-        properties = {name: value for name, value in document.metadata.items() if value is not None}
-        for name in properties:
-            if name in _RESERVED or name == self.card.text_property or not _NAME.fullmatch(name):
+        properties: dict[str, Any] = {self.card.text_property: document.text}
+        for given, value in document.metadata.items():
+            if value is None:
+                continue
+            name = property_name(given)
+            if name in _RESERVED or not _NAME.fullmatch(name) or name in properties:
                 raise InvalidInputError(
-                    f"Document {document.id!r}: the field {name!r} can't be a property of {self.collection}.",
-                    next_step="Use letters, digits and _, and none of "
-                    f"{', '.join(sorted(_RESERVED | {self.card.text_property}))}.",
+                    f"Document {document.id!r}: the field {given!r} can't be a property of "
+                    f"{self.collection}{', it is there already' if name in properties else ''}.",
+                    next_step="Use letters, digits and _, the first letter counting as a small one, and none "
+                    f"of {', '.join(sorted(_RESERVED | {self.card.text_property}))}.",
                 )
-        return {self.card.text_property: document.text, **properties}
+            properties[name] = _storable(document, given, value)
+        return properties
 
     def _prepare(self) -> None:
         if not self._prepared:
@@ -349,8 +360,33 @@ class WeaviateStore:
             raise StoreError(f"The collection {self.collection} is closed.", next_step="Open it again.")
 
 
-def _sizable(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in properties.items()
-    }
+def _storable(document: Document, path: str, value: Any) -> Any:
+    """The value as the client takes it.
+
+    Raises:
+        InvalidInputError: Weaviate would change it silently, or has no type for it.
+    """
+    said = ""
+    if isinstance(value, dict) and value:
+        return {
+            name: _storable(document, f"{path}.{name}", item)
+            for name, item in value.items()
+            if item is not None
+        }
+    if isinstance(value, list | tuple):
+        kinds = {"number" if type(item) in {int, float} else type(item).__name__ for item in value}
+        if len(kinds) <= 1 and not kinds & {"list", "tuple", "NoneType"}:
+            items = [_storable(document, path, item) for item in value]
+            # The client takes the type of the first for that of all.
+            return list(map(float, items)) if any(type(item) is float for item in items) else items
+        said = f"is a list of {' and '.join(sorted(kinds))}"
+    elif isinstance(value, dict):
+        said = "is an empty object"
+    elif type(value) is int and not -_EXACT <= value <= _EXACT:
+        said = f"is {value}, and numbers travel to Weaviate as float64, which rounds it"
+    if said:
+        raise InvalidInputError(
+            f"Document {document.id!r}: the field {path!r} {said}.",
+            next_step="Leave it out, or write it as a text or a list of one kind.",
+        )
+    return value

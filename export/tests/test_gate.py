@@ -1,0 +1,168 @@
+"""The gate sees what a mean over all texts hides: one language, one role, one edge, one lost neighbour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from lusifer.engines.onnx import OnnxEngine
+from lusifer_export import cases
+from lusifer_export.cases import gate_rows, parity_texts, translations
+from lusifer_export.errors import GateError
+from lusifer_export.gate import BARS, Reference, check_gate, judge, measure_gate, reference_vectors
+from lusifer_training.backbones.load import load_tokenizer
+from lusifer_training.checkpoint import load_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from lusifer.bundle import Bundle
+
+LANGUAGES = ("en", "th", "ja")
+
+
+class TestCases:
+    def test_texts(self) -> None:
+        texts = parity_texts()
+        everything = [text for each in texts.values() for text in each]
+        assert len(everything) >= 200
+        assert len(texts) >= 18
+        assert all(text.strip() for text in everything)
+        assert min(map(len, everything)) < 20
+        assert max(map(len, everything)) > 1500
+        assert all(len(each) >= 10 for each in texts.values())
+
+    def test_translations(self) -> None:
+        texts = translations()
+        assert set(texts) == set(parity_texts())
+        assert {len(each) for each in texts.values()} == {24}
+        assert all(len(set(each)) == 24 for each in texts.values())
+
+    def test_rows_meet_every_edge_of_the_limit(self, tiny: Any) -> None:
+        rows = gate_rows(load_tokenizer(tiny.config().tokenizer), {"query": "query: ", "document": "d: "}, 64)
+        lengths = {row.case: len(row.ids) for row in rows if row.case}
+        assert lengths["one token below the limit"] == 63
+        assert lengths["one token above the limit"] == lengths["long, cut at the limit"] == 64
+        assert lengths["short"] < 16
+        assert max(len(row.ids) for row in rows) == 64
+        # The last special token survives every cut; the first token is the special one too.
+        assert {row.ids[-1] for row in rows if row.case != "one token above the limit"} == {2}
+        assert {row.ids[0] for row in rows} == {0}
+        for language in translations():
+            of = [row for row in rows if row.language == language and row.article is not None]
+            assert {row.role for row in of} == {"query", "document"}
+            assert len(of) == 48
+
+
+@pytest.fixture(scope="module")
+def reference(checkpoint: Path) -> Reference:
+    model = load_checkpoint(checkpoint)
+    model.merge_lora()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, texts in (("parity_texts", parity_texts()), ("translations", translations())):
+            few = {language: texts[language][:6] for language in LANGUAGES}
+            patch.setattr(cases, name, lambda few=few: few)
+        return reference_vectors(model, load_tokenizer(model.config.tokenizer))
+
+
+class Changed:
+    """The exported graph with an accident."""
+
+    name = "changed"
+
+    def __init__(self, bundle: Bundle, change: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]) -> None:
+        self._engine = OnnxEngine(bundle.model_path, threads=1)
+        self._change = change
+
+    def run(self, ids: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
+        return self._change(ids, self._engine.run(ids, mask))
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def report_of(reference: Reference, bundle: Bundle, change: Callable[..., Any]) -> dict[str, Any]:
+    return measure_gate(reference, Changed(bundle, change))
+
+
+def of_language(reference: Reference, language: str, role: str | None = None) -> Callable[[Any], Any]:
+    wanted = {row.ids for row in reference.rows if row.language == language and role in (None, row.role)}
+    return lambda ids: np.array([tuple(row[row != 1]) in wanted for row in ids])
+
+
+class TestVerdict:
+    def test_the_graph_itself_passes(self, reference: Reference, bundle: Bundle) -> None:
+        report = report_of(reference, bundle, lambda ids, vectors: vectors)
+        assert judge(report, "fp32") == []
+        assert report["mean"] > 0.9999
+        assert report["alone_against_batch"] < 1e-5
+        assert report["alone_against_batch_pytorch"] < 1e-5
+        assert list(report["languages"]) == list(LANGUAGES)
+
+    def test_one_broken_language_is_named(self, reference: Reference, bundle: Bundle) -> None:
+        broken = of_language(reference, "th")
+
+        def change(ids: Any, vectors: Any) -> Any:
+            return np.where(broken(ids)[:, None], -vectors, vectors)
+
+        report = report_of(reference, bundle, change)
+        reasons = judge(report, "int8")
+        assert reasons[0].startswith(("th (query): mean cosine -", "th (document): mean cosine -"))
+        assert not any(reason.startswith(("en", "ja")) for reason in reasons)
+        with pytest.raises(GateError, match=r"refuses int8\. th \(") as caught:
+            check_gate(reasons, "int8")
+        assert "--precision auto" in caught.value.next_step
+
+    def test_one_broken_role_is_named(self, reference: Reference, bundle: Bundle) -> None:
+        broken = of_language(reference, "ja", "document")
+
+        def change(ids: Any, vectors: Any) -> Any:
+            return np.where(broken(ids)[:, None], -vectors, vectors)
+
+        reasons = judge(report_of(reference, bundle, change), "int8")
+        assert reasons[0].startswith("ja (document)")
+        assert not any("(query)" in reason for reason in reasons)
+
+    def test_neighbours_that_move_a_vector(self, reference: Reference, bundle: Bundle) -> None:
+        def change(ids: Any, vectors: Any) -> Any:
+            return vectors + (1e-3 if len(ids) > 1 else 0.0)
+
+        report = report_of(reference, bundle, change)
+        assert report["alone_against_batch"] == pytest.approx(1e-3, abs=1e-4)
+        (reason,) = judge(report, "int8")
+        assert "moves by 1.0e-03 with its neighbours" in reason
+        # Half precision may flip a rounding: that is its noise floor.
+        assert judge(report, "bf16") == []
+
+    def test_nan_is_refused_first(self, reference: Reference, bundle: Bundle) -> None:
+        report = report_of(reference, bundle, lambda ids, vectors: vectors * np.nan)
+        assert "nan" in judge(report, "int8")[0]
+
+    def test_lost_translations(self, reference: Reference, bundle: Bundle) -> None:
+        report = report_of(reference, bundle, lambda ids, vectors: vectors)
+        report["languages"]["th"]["retrieval"] |= {"lost": BARS["int8"].lost + 1, "exported": 0.9}
+        (reason,) = judge(report, "int8")
+        assert reason.startswith("th: 2 of 12 translations are lost")
+
+    def test_retrieval_counts_what_was_lost(self, reference: Reference, bundle: Bundle) -> None:
+        def change(ids: Any, vectors: Any) -> Any:
+            return np.where(np.ones((len(ids), 1), bool), np.eye(1, vectors.shape[1]), vectors)
+
+        retrieval = report_of(reference, bundle, change)["languages"]["en"]["retrieval"]
+        assert retrieval["questions"] == 12
+        # All vectors equal: the first document always wins.
+        assert retrieval["exported"] == pytest.approx(1 / 6, abs=1e-4)
+        # Random weights translate little; of what they found, at most the first document is left.
+        found = round(retrieval["pytorch"] * 12)
+        assert found >= 3
+        assert retrieval["lost"] >= found - 2
+
+    def test_an_edge_case_is_named(self, reference: Reference, bundle: Bundle) -> None:
+        report = report_of(reference, bundle, lambda ids, vectors: vectors)
+        report["cases"]["mixed scripts"]["worst"] = 0.5
+        assert judge(report, "int8") == ["mixed scripts: the worst text has cosine 0.500000, below 0.9"]

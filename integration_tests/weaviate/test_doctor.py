@@ -1,0 +1,309 @@
+"""The commands, and what the doctor finds on servers that are wrong in one thing each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration_tests.qdrant_server import InferenceGate
+from integration_tests.weaviate.support import card
+from integration_tests.weaviate_server import RunningWeaviate
+from plugin.tests.conftest import make_bundle
+from plugin.tests.store_contract import LIBRARY, documents, unit
+
+from lusifer.bundle import Bundle
+from lusifer.engines.fake import FakeEngine
+from lusifer.errors import (
+    CollectionMismatchError,
+    IndexNotFoundError,
+    InvalidInputError,
+    StoreUnavailableError,
+)
+from lusifer.findings import Finding
+from lusifer.indexing import index_documents
+from lusifer.store import Document
+from lusifer.vectorizer import Vectorizer
+from lusifer.weaviate.connection import connect
+from lusifer.weaviate.doctor import examine
+from lusifer.weaviate.schema import card_of, create_collection
+from lusifer.weaviate.search import ask_server
+from lusifer.weaviate.store import WeaviateStore
+
+weaviate = pytest.importorskip("weaviate")
+from weaviate.classes.config import Configure, DataType, Property  # noqa: E402
+from weaviate.classes.query import Filter  # noqa: E402
+
+
+def test_a_server_that_is_away_or_no_server(client: Any, name: str, gate: InferenceGate) -> None:
+    with pytest.raises(StoreUnavailableError, match=r"refused|connect"):
+        connect("http://127.0.0.1:9")
+    for url in ("localhost:8080", "ftp://x", "http://x:port"):
+        with pytest.raises(InvalidInputError, match="can't be used"):
+            connect(url)
+    create_collection(client, name, card(), service_url="http://127.0.0.1:9")
+    with pytest.raises(StoreUnavailableError, match=r"service behind.*refused.*lusifer serve"):
+        ask_server(client, name, "a question")
+
+
+def test_the_commands_from_setup_to_doctor(
+    weaviate_server: RunningWeaviate,
+    client: Any,
+    gate: InferenceGate,
+    serve: Any,
+    name: str,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from typer.testing import CliRunner
+
+    from lusifer.cli.app import app
+
+    monkeypatch.setenv("WEAVIATE_GRPC_PORT", str(weaviate_server.grpc_port))
+
+    def run(*arguments: object) -> tuple[int, list[dict[str, Any]]]:
+        result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+        return result.exit_code, [json.loads(line) for line in result.stdout.splitlines() if line]
+
+    source = tmp_path / "library.jsonl"
+    source.write_text(
+        "".join(json.dumps({"id": each.id, "text": each.text, **each.metadata}) + "\n" for each in LIBRARY)
+    )
+    common = ("--collection", name, "--bundle", bundle.path, "--json")
+    code, (error,) = run("index", source, "--weaviate", weaviate_server.url, *common)
+    assert (code, error["error"]["type"]) == (1, "IndexNotFoundError")
+    code, (made,) = run(
+        "weaviate",
+        "setup",
+        weaviate_server.url,
+        *common,
+        "--service-address",
+        gate.url,
+        "--property",
+        "year:int",
+        "--filter-field",
+        "lang",
+        "--filter-field",
+        "book",
+        "--quantizer",
+        "rq",
+        "--alias",
+        f"{name}Live",
+    )
+    assert (code, made["warnings"]) == (0, [])
+    assert made["environment"]["TRANSFORMERS_INFERENCE_API"] == gate.url
+    try:
+        code, (report,) = run("index", source, "--weaviate", weaviate_server.url, *common)
+        assert (code, report["added"], report["count"], report["without_vector"]) == (0, 5, 5, 0)
+        code, hits = run(
+            "search",
+            "x",
+            "--weaviate",
+            weaviate_server.url,
+            "--collection",
+            f"{name}Live",
+            "--bundle",
+            bundle.path,
+            "--json",
+            "--where",
+            "year:=2003",
+            "--where",
+            "lang=ja",
+        )
+        assert [hit["id"] for hit in hits] == ["ja-1"]
+        # The service computes with the fake engine, the doctor with the bundle's own: two models of one name.
+        serve()
+        code, findings = run("doctor", "weaviate", weaviate_server.url, *common)
+        subjects = {finding["subject"]: finding for finding in findings}
+        for subject in ("version", "modules", "schema", "fingerprint", "vectors", "sample"):
+            assert subjects[subject]["severity"] == "ok", subjects[subject]
+        assert (code, subjects["inference"]["severity"]) == (1, "error")
+    finally:
+        client.alias.delete(alias_name=f"{name}Live")
+
+
+def findings(client: Any, **options: Any) -> dict[str, Finding]:
+    """By subject; the worst one of each."""
+    worst = ["ok", "note", "warning", "error"]
+    found: dict[str, Finding] = {}
+    for each in examine(client, **options):
+        if each.subject not in found or worst.index(each.severity) > worst.index(
+            found[each.subject].severity
+        ):
+            found[each.subject] = each
+        assert each.fix or each.severity in {"ok", "note"}, each
+    return found
+
+
+def severities(found: dict[str, Finding]) -> dict[str, str]:
+    return {subject: each.severity for subject, each in found.items() if each.severity != "ok"}
+
+
+@pytest.fixture
+def filled(client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer) -> WeaviateStore:
+    """A collection in which nothing is wrong, with a running service behind its module."""
+    create_collection(client, name, card_of(tiny), service_url=gate.url)
+    store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
+    index_documents([each for each in LIBRARY if each.id != "ja-1"], tiny, store)
+    serve()
+    return store
+
+
+def test_a_collection_in_which_nothing_is_wrong(
+    client: Any, gate: InferenceGate, filled: WeaviateStore, name: str, tiny: Vectorizer
+) -> None:
+    found = findings(client, collection=name, embedder=tiny)
+    assert severities(found) == {"text": "note"}
+    assert set(found) == {
+        *("version", "modules", "reached", "schema", "fingerprint", "ready", "service", "vectors"),
+        *("keywords", "text", "sample", "inference"),
+    }
+    assert found["text"].message.endswith(tuple(f"embedded: {each.text!r}" for each in LIBRARY))
+    assert "is the one made here" in found["inference"].message
+    assert findings(client, embedder=tiny)["collection"].severity == "note"
+    assert findings(client, collection=f"{name}Absent")["schema"].severity == "error"
+
+
+def test_services_that_are_slow_starting_wrong_or_away(
+    client: Any, gate: InferenceGate, filled: WeaviateStore, name: str, tiny: Vectorizer
+) -> None:
+    gate.delay_s = 0.7
+    found = findings(client, collection=name, embedder=tiny, service_url=gate.url)
+    assert severities(found) == {"meta": "warning", "ready": "error", "text": "note"}
+    assert "within 0.5 s" in found["ready"].message
+    assert "every client" in found["meta"].message
+    # Only the server may be able to reach the address in the schema.
+    assert severities(findings(client, collection=name, embedder=tiny))["ready"] == "note"
+    gate.delay_s = 0.0
+
+    gate.answer(503, {"error": "The model is loading."})
+    found = findings(client, collection=name, embedder=tiny)
+    assert severities(found) == {
+        "ready": "error",
+        "reached": "warning",
+        "service": "error",
+        "text": "note",
+        "inference": "error",
+    }
+    assert "The model is loading" in found["ready"].message
+    assert found["inference"].fix.startswith("Send less at once")
+
+    gate.answer(200, {"name": "lusifer", "model": "other", "fingerprint": "sha256:" + "c" * 64})
+    found = findings(client, collection=name, embedder=tiny)
+    assert "serves other" in found["reached"].message
+    assert found["inference"].severity == "error"
+
+    gate.answer(401, {"error": "The API key is missing."})
+    found = findings(client, collection=name, embedder=tiny)
+    assert "COHERE_APIKEY" in found["inference"].fix
+
+    found = findings(client, collection=name, embedder=tiny, service_url="http://127.0.0.1:9")
+    assert found["ready"].severity == "error"
+    assert "can't be reached" in found["ready"].message
+
+
+def test_a_model_or_vectors_that_are_not_the_collections(
+    client: Any, gate: InferenceGate, filled: WeaviateStore, name: str, tiny: Vectorizer, tmp_path: Path
+) -> None:
+    other_bundle = make_bundle(tmp_path / "staging", tmp_path / "bundle", seed=5)
+    other = Vectorizer(other_bundle, FakeEngine(other_bundle.manifest.dimension, seed=5))
+    found = findings(client, collection=name, embedder=other)
+    assert severities(found) == {
+        "fingerprint": "error",
+        "reached": "warning",
+        "service": "error",
+        "text": "note",
+        "inference": "error",
+    }
+    handle = client.collections.get(name)
+    handle.data.delete_many(where=Filter.by_property("document_id").not_equal("none"))
+    handle.data.insert({"text": "by hand"}, vector={"lusifer": unit(1)[0].tolist()})
+    handle.data.insert({"lang": "en"})
+    found = findings(client, collection=name, embedder=tiny)
+    assert severities(found) == {"vectors": "error", "text": "note", "sample": "error"}
+    assert found["vectors"].message.startswith("1 in 2 objects have no vector")
+
+
+def test_a_schema_that_is_not_what_it_should_be(
+    client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
+) -> None:
+    made = card_of(tiny)
+    client.collections.create(
+        name,
+        description=made.in_description(),
+        properties=[Property(name="text", data_type=DataType.TEXT)],
+        vector_config=[
+            Configure.Vectors.text2vec_transformers(
+                name="lusifer", inference_url=gate.url, source_properties=["text"]
+            )
+        ],
+    )
+    store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
+    index_documents([Document(f"{n}", text) for n, text in enumerate(JAPANESE)], tiny, store)
+    serve()
+    found = findings(client, collection=name, embedder=tiny)
+    assert severities(found) == {"class name": "warning", "keywords": "warning", "text": "note"}
+    assert "--tokenization kagome_ja" in found["keywords"].fix
+    client.collections.delete(name)
+
+    create_collection(client, name, made, service_url=gate.url, tenants=True)
+    assert findings(client, collection=name, embedder=tiny)["objects"].severity == "note"
+    one = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name, tenant="one")
+    one.upsert(documents(2), unit(2))
+    assert findings(client, collection=name, tenant="one")["vectors"].severity == "ok"
+    client.collections.delete(name)
+
+    create_collection(client, name, card(fingerprint=tiny.fingerprint), service_url=gate.url)
+    client.collections.get(name).data.insert({"text": "short"}, vector={"lusifer": [1.0] * 8})
+    found = findings(client, collection=name, embedder=tiny)
+    assert (found["dimension"].severity, found["inference"].severity) == ("error", "error")
+    assert "8 numbers, the card says 16" in found["dimension"].message
+
+
+JAPANESE = ["猫はマットの上に座っています。", "写真を編集するプログラム", "天気予報を表示します"]
+
+
+def test_servers_that_are_set_up_wrong(
+    own_weaviate: RunningWeaviate, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
+) -> None:
+    """Without the modules; without the freedom to call private addresses, and without a key."""
+    serve()
+    made = card_of(tiny)
+    own_weaviate.run_with()
+    with own_weaviate.client() as client:
+        create_collection(client, name, made, service_url=gate.url)
+        create_collection(client, f"{name}Co", made, service_url=gate.url, route="cohere")
+        WeaviateStore.open(client, name, fingerprint=made.fingerprint, model=made.model).upsert(
+            documents(3), unit(3)
+        )
+
+    own_weaviate.run_with(ENABLE_MODULES="", API_BASED_MODULES_DISABLED="true")
+    with own_weaviate.client() as client:
+        found = findings(client, collection=name, embedder=tiny)
+        assert severities(found) == {"modules": "error", "schema": "error"}
+        assert found["modules"].fix.startswith("Start the server with ENABLE_MODULES=text2vec-transformers")
+        # Weaviate does not load what it has no module for.
+        with pytest.raises(IndexNotFoundError, match="ENABLE_MODULES"):
+            WeaviateStore.open(client, name, fingerprint=made.fingerprint, model=made.model)
+        for route in ("transformers", "cohere"):
+            with pytest.raises(CollectionMismatchError, match=f"ENABLE_MODULES=text2vec-{route}"):
+                create_collection(client, f"{name}No", made, service_url=gate.url, route=route)  # type: ignore[arg-type]
+
+    own_weaviate.run_with(MODULES_VALIDATE_BASE_URL="true")
+    with own_weaviate.client() as client:
+        found = findings(client, collection=name, embedder=tiny)
+        assert found["inference"].severity == "error"
+        assert found["inference"].fix.startswith("MODULES_VALIDATE_BASE_URL is on")
+        assert found["vectors"].message == "3 objects, all with a vector"
+        with pytest.raises(CollectionMismatchError, match="MODULES_VALIDATE_BASE_URL is on"):
+            create_collection(client, f"{name}No", made, service_url=gate.url, route="cohere")
+
+    own_weaviate.run_with(COHERE_APIKEY="")
+    with own_weaviate.client() as client:
+        found = findings(client, collection=f"{name}Co", embedder=tiny)
+        assert found["inference"].severity == "error"
+        assert found["inference"].fix.startswith("Give the server a key in COHERE_APIKEY")
+    with own_weaviate.client(headers={"X-Cohere-Api-Key": "any"}) as client:
+        assert findings(client, collection=f"{name}Co", embedder=tiny)["inference"].severity == "ok"

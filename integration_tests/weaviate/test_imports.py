@@ -1,0 +1,214 @@
+"""Imports that are killed, cut off and refused, and what they leave."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration_tests.qdrant_server import InferenceGate
+from integration_tests.weaviate.support import card, check_all, command, corpus, environment, open_store
+from integration_tests.weaviate_server import RunningWeaviate
+from plugin.tests.store_contract import documents, unit
+
+from lusifer.bundle import Bundle
+from lusifer.embedder import RemoteVectorizer
+from lusifer.errors import EngineUnavailableError, StoreUnavailableError
+from lusifer.indexing import index_documents
+from lusifer.store import Document
+from lusifer.vectorizer import Vectorizer
+from lusifer.weaviate.schema import card_of, create_collection
+from lusifer.weaviate.store import WeaviateStore, object_id
+
+
+def test_an_import_killed_at_any_point_resumes(
+    weaviate_server: RunningWeaviate,
+    client: Any,
+    gate: InferenceGate,
+    name: str,
+    bundle: Bundle,
+    tmp_path: Path,
+) -> None:
+    with Vectorizer.load(bundle.path) as onnx:
+        create_collection(client, name, card_of(onnx), service_url=gate.url)
+        count = 600
+        run = command(weaviate_server, corpus(tmp_path, count), name, bundle)
+        handle = client.collections.get(name)
+        rng = random.Random(3)
+        killed = 0
+        for target in sorted(rng.sample(range(20, count - 100), 3)):
+            with subprocess.Popen(
+                run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(weaviate_server)
+            ) as process:
+                while handle.aggregate.over_all().total_count < target and process.poll() is None:
+                    time.sleep(0.005)
+                time.sleep(rng.uniform(0, 0.03))
+                process.send_signal(signal.SIGKILL)
+                killed += process.wait() == -signal.SIGKILL
+        assert killed == 3
+        done = subprocess.run(
+            run, capture_output=True, text=True, env=environment(weaviate_server), check=False
+        )
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+        assert (report["count"], report["without_vector"], report["rejected_count"]) == (count, 0, 0)
+        assert 0 < report["unchanged"] < count
+        check_all(client, name, count, onnx)
+
+
+def test_weaviate_restarted_in_the_middle_of_an_import(
+    own_weaviate: RunningWeaviate, gate: InferenceGate, name: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    """Killed and started again under a running import, which waits for it."""
+    own_weaviate.run_with()
+    with Vectorizer.load(bundle.path) as onnx:
+        count = 600
+        source = corpus(tmp_path, count)
+        with own_weaviate.client() as client:
+            create_collection(client, name, card_of(onnx), service_url=gate.url)
+            with subprocess.Popen(
+                command(own_weaviate, source, name, bundle),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment(own_weaviate),
+            ) as process:
+                try:
+                    while client.collections.get(name).aggregate.over_all().total_count < 100:
+                        assert process.poll() is None
+                        time.sleep(0.01)
+                    own_weaviate.kill()
+                    with pytest.raises(StoreUnavailableError, match="then run again"):
+                        open_store(client, name)
+                    own_weaviate.start()
+                    out, errors = process.communicate(timeout=240)
+                finally:
+                    process.kill()
+            assert process.returncode == 0, errors
+            assert json.loads(out)["count"] == count
+        with own_weaviate.client() as client:
+            check_all(client, name, count, onnx)
+
+
+def test_our_service_restarted_in_the_middle_of_an_import_through_the_module(
+    client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
+) -> None:
+    """Objects that the module could not embed are missing afterwards, and lusifer index completes them."""
+    from weaviate.exceptions import WeaviateInsertManyAllFailedError
+
+    create_collection(client, name, card_of(tiny), service_url=gate.url)
+    handle = client.collections.get(name)
+    serve()
+    given = [Document(f"d{n}", f"document number {n} " + "word " * (n % 7), {"n": n}) for n in range(200)]
+    for start in range(0, 200, 20):
+        if start in {60, 100}:
+            gate.answer(504, {"error": "upstream timed out"})
+        if start in {80, 120}:
+            gate.reset()
+            serve()
+        failing = start in {60, 100}
+        with pytest.raises(WeaviateInsertManyAllFailedError, match="504") if failing else nullcontext():
+            handle.data.insert_many(_objects(given[start : start + 20]))
+    present = handle.aggregate.over_all().total_count
+    assert present == 160
+    store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
+    report = index_documents(given, tiny, store)
+    assert (store.count(), store.count_without_vector()) == (200, 0)
+    # Objects written by others carry no hash of ours, so they are made anew once, and never again.
+    assert report.added == 200
+    assert index_documents(given, tiny, store).unchanged == 200
+    check_all(client, name, 200, tiny)
+
+
+def test_our_service_restarted_in_the_middle_of_lusifer_index(
+    client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
+) -> None:
+    """Vectors made by a service that answers 504, goes away, and comes back: the import waits for it."""
+    create_collection(client, name, card_of(tiny), service_url=gate.url)
+    store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
+    service = serve()
+    count = 300
+    given = [Document(f"d{n}", f"document number {n} " + "word " * (n % 7), {"n": n}) for n in range(count)]
+    asked = 0
+
+    def answer(request: Any) -> Any:
+        nonlocal asked
+        asked += request.path == "/v1/embeddings"
+        if request.path == "/v1/embeddings" and asked == 3:
+            return 504, {}, b'{"error":{"message":"too late"}}'
+        if request.path == "/v1/embeddings" and asked == 5:
+            service.stop()
+            serve()
+            return 502, {}, b"<html>the proxy found nobody</html>"
+        return None
+
+    gate.answer_with(answer)
+    with RemoteVectorizer(gate.url) as remote:
+        report = index_documents(given, remote, store, window=32)
+    assert (report.added, report.rejected_count) == (count, 0)
+    assert asked > 5
+    check_all(client, name, count, tiny)
+
+
+def test_a_service_that_stays_away_ends_the_import_and_the_next_run_completes_it(
+    client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
+) -> None:
+    create_collection(client, name, card_of(tiny), service_url=gate.url)
+    store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
+    serve()
+    given = [Document(f"d{n}", f"document number {n} " + "word " * (n % 7), {"n": n}) for n in range(200)]
+    asked = 0
+
+    def answer(request: Any) -> Any:
+        nonlocal asked
+        asked += request.path == "/v1/embeddings"
+        return (504, {}, b"{}") if asked > 3 else None
+
+    gate.answer_with(answer)
+    with (
+        RemoteVectorizer(gate.url, attempts=2) as remote,
+        pytest.raises(EngineUnavailableError, match=r"504.*run again") as caught,
+    ):
+        index_documents(given, remote, store, window=32)
+    assert (caught.value.status, caught.value.retryable) == (503, True)
+    kept = store.count()
+    assert kept == 96
+    gate.answer_with(lambda request: None)
+    with RemoteVectorizer(gate.url) as remote:
+        report = index_documents(given, remote, store, window=32)
+    assert (report.added, report.unchanged) == (200 - kept, kept)
+    check_all(client, name, 200, tiny)
+
+
+def _objects(given: list[Document]) -> list[Any]:
+    from weaviate.classes.data import DataObject
+
+    return [
+        DataObject(properties={"text": each.text, "document_id": each.id}, uuid=object_id(each.id))
+        for each in given
+    ]
+
+
+def test_a_batch_that_fails_half_way_is_completed(
+    client: Any, gate: InferenceGate, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_collection(client, name, card(), service_url=gate.url)
+    store = open_store(client, name)
+    real = type(store._handle.data).insert_many
+    calls = 0
+
+    def half(self: Any, objects: list[Any]) -> Any:
+        nonlocal calls
+        calls += 1
+        return real(self, objects[: len(objects) // 2 + 1])
+
+    monkeypatch.setattr(type(store._handle.data), "insert_many", half)
+    store.upsert(documents(60), unit(60))
+    assert calls > 3
+    assert (store.count(), len(store.unchanged(documents(60)))) == (60, 60)
