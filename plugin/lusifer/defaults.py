@@ -4,6 +4,7 @@ Environment variables, read at each call:
 
 * ``LUSIFER_CACHE``: folder for what can be built again (default: the user's cache folder).
 * ``LUSIFER_BUNDLE``: folder of the bundle that stands in for the default one.
+* ``LUSIFER_ENGINE``: engine of the commands, ``onnx`` (default), ``openvino``, ``openvino-bf16`` or ``auto``.
 * ``LUSIFER_ALLOW_FAILED_GATE``: 1 opens bundles that export's gate refused.
 """
 

@@ -10,6 +10,7 @@ import pytest
 from lusifer.engines.base import Engine
 from lusifer.engines.fake import FakeEngine, Faults
 from lusifer.engines.onnx import OnnxEngine, usable_cores
+from lusifer.engines.openvino import OpenVinoEngine
 from lusifer.errors import BundleCorruptError, EngineBusyError, EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -132,6 +133,64 @@ class TestOnnxEngine(EngineContract):
             engine.run(None, MASK)  # type: ignore[arg-type]
 
 
+class TestOpenVinoEngine(EngineContract):
+    @pytest.fixture
+    def engine(self, bundle: Bundle) -> Iterator[OpenVinoEngine]:
+        pytest.importorskip("openvino")
+        engine = OpenVinoEngine(bundle.model_path, threads=1)
+        yield engine
+        engine.close()
+
+    def test_it_answers_what_onnx_answers(self, engine: OpenVinoEngine, bundle: Bundle) -> None:
+        assert np.abs(engine.run(IDS, MASK) - OnnxEngine(bundle.model_path).run(IDS, MASK)).max() <= NOISE
+
+    def test_an_answer_outlives_the_next_call(self, engine: OpenVinoEngine) -> None:
+        first = engine.run(IDS, MASK)
+        copy = first.copy()
+        engine.run(IDS[::-1].copy(), MASK[::-1].copy())
+        assert np.array_equal(first, copy)
+
+    def test_closed_engine_says_so(self, engine: OpenVinoEngine) -> None:
+        engine.close()
+        with pytest.raises(EngineError, match="closed"):
+            engine.run(IDS, MASK)
+
+    def test_a_graph_that_fails_is_an_engine_error(self, engine: OpenVinoEngine) -> None:
+        with pytest.raises(EngineError, match="3 rows x 5 tokens"):
+            engine.run(IDS, MASK[:2, :3].copy())
+        for outside in (IDS + 10_000, IDS - 100):
+            with pytest.raises(EngineError, match="outside the vocabulary"):
+                engine.run(outside, MASK)
+
+    def test_memory_trouble_is_busy(self, engine: OpenVinoEngine) -> None:
+        class Failing:
+            def infer(self, inputs: object) -> None:
+                raise RuntimeError("Exception from src/inference/infer_request.cpp:1: std::bad_alloc")
+
+        engine._request = Failing()
+        with pytest.raises(EngineBusyError, match="3 rows x 5 tokens") as caught:
+            engine.run(IDS, MASK)
+        assert caught.value.retryable
+
+    def test_a_bug_of_ours_is_not_hidden(self, engine: OpenVinoEngine) -> None:
+        with pytest.raises(AttributeError):
+            engine.run(None, MASK)  # type: ignore[arg-type]
+
+    def test_broken_and_missing_graphs(self, tmp_path: Path) -> None:
+        pytest.importorskip("openvino")
+        (tmp_path / "broken.onnx").write_bytes(b"not a graph")
+        for name in ("broken.onnx", "missing.onnx"):
+            with pytest.raises(BundleCorruptError, match=name):
+                OpenVinoEngine(tmp_path / name)
+
+    def test_bf16_is_near(self, bundle: Bundle) -> None:
+        pytest.importorskip("openvino")
+        engine = OpenVinoEngine(bundle.model_path, precision="bf16", threads=1)
+        assert engine.name == "openvino-bf16"
+        cosines = (engine.run(IDS, MASK) * OnnxEngine(bundle.model_path).run(IDS, MASK)).sum(axis=1)
+        assert cosines.min() > 0.999
+
+
 class _Failing:
     def __init__(self, message: str) -> None:
         self._message = message
@@ -164,6 +223,9 @@ def test_broken_and_foreign_graphs(tmp_path: Path) -> None:
     )
     with pytest.raises(BundleCorruptError, match=r"\['x'\] to \['y'\]"):
         OnnxEngine(tmp_path / "f.onnx")
+    pytest.importorskip("openvino")
+    with pytest.raises(BundleCorruptError, match=r"\['x'\] to \['y'\]"):
+        OpenVinoEngine(tmp_path / "f.onnx")
 
 
 def test_missing_package_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +233,10 @@ def test_missing_package_names_the_command(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(MissingExtraError) as caught:
         OnnxEngine(tmp_path / "model.onnx")
     assert "pip install 'lusifer[cpu]'" in caught.value.next_step
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtraError) as caught:
+        OpenVinoEngine(tmp_path / "model.onnx")
+    assert "pip install 'lusifer[openvino]'" in caught.value.next_step
 
 
 def test_usable_cores() -> None:

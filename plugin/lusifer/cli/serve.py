@@ -18,6 +18,7 @@ __all__ = ["EXAMPLES", "keys_app", "serve"]
 
 EXAMPLES = (
     "lusifer serve",
+    "lusifer serve --engine auto",
     "lusifer serve --host 0.0.0.0 --port 8000 --api-keys-file keys.toml",
     "TRANSFORMERS_INFERENCE_API=http://localhost:8000 weaviate ...",
     "QDRANT__INFERENCE__ADDRESS=http://localhost:8000/qdrant qdrant",
@@ -33,11 +34,13 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: 8000]")] = None,
     bundle: BundleOption = None,
-    engine: Annotated[str | None, typer.Option(help="onnx or triton.  [default: onnx]")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="onnx, openvino, openvino-bf16, auto or triton.  [default: onnx]")
+    ] = None,
     triton_url: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Triton's HTTP endpoint, for --engine triton.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of the engine onnx.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the engine in this process.")] = None,
     long_text: Annotated[
         str | None, typer.Option(help="truncate, mean_of_windows or error.  [default: truncate]")
     ] = None,

@@ -120,8 +120,10 @@ async def _run_model(
 
 
 def _load(settings: Settings) -> Vectorizer:
-    if settings.engine == "onnx":
-        return Vectorizer.load(settings.bundle, long_text=settings.long_text, threads=settings.threads)
+    if settings.engine != "triton":
+        return Vectorizer.load(
+            settings.bundle, long_text=settings.long_text, threads=settings.threads, engine=settings.engine
+        )
     from lusifer.bundle import Bundle
     from lusifer.defaults import default_bundle
     from lusifer.engines.triton import TritonEngine

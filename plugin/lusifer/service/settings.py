@@ -37,14 +37,14 @@ class Settings(BaseModel):
 
     bundle: Path | None = None
     """Folder of the model's bundle; by default the default model."""
-    engine: Literal["onnx", "triton"] = "onnx"
-    """What computes: ONNX Runtime in this process, or a Triton server."""
+    engine: Literal["onnx", "openvino", "openvino-bf16", "auto", "triton"] = "onnx"
+    """What computes: ONNX Runtime, OpenVINO, the faster of them (auto, measured once) or a Triton server."""
     triton_url: str | None = None
     """Host and port of Triton's HTTP endpoint, for the engine triton."""
     triton_model: str = "lusifer"
     """Name of the model in Triton's repository."""
     threads: Positive | None = None
-    """Threads of the engine onnx; by default one for each physical core."""
+    """Threads of the engine, unless it is triton; by default one for each physical core."""
     long_text: Literal["truncate", "mean_of_windows", "error"] = "truncate"
     """A text over the token limit is cut (and reported), averaged over windows, or refused."""
     model_aliases: tuple[str, ...] = ()
