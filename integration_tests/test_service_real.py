@@ -7,6 +7,7 @@ import base64
 import random
 import subprocess
 import sys
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from lusifer.choices import Role
 
 NOISE = 2e-6
 """Alone against in a batch, the int8 graph moves a number by up to 1.5e-7 (the gate's report)."""
@@ -43,30 +46,42 @@ def texts() -> list[str]:
     sentences = canary_texts()
     made = [*sentences, *(sentence.split(" ", 3)[0] + f" {n}" for n, sentence in enumerate(sentences))]
     made += [f"{a} {b}" for a, b in zip(sentences, sentences[1:] + sentences[:1], strict=True)]
-    made += [" ".join(sentences[n : n + 3]) for n in range(40)]
-    made += [" ".join(sentences * (n + 1))[: 600 * (n + 1)] for n in range(16)]
+    made += [f"{n}. {sentences[n]}" for n in range(42)]
+    made += [" ".join(sentences[n : n + 3]) for n in range(11)]
+    made += [" ".join(sentences * n)[: 1500 * n] for n in (1, 2, 3)]
     assert len(set(made)) == 200
     return made
 
 
-ASKED: dict[str, Callable[[Sequence[str], str], tuple[str, Any, Callable[[Any], Any]]]] = {
-    "weaviate": lambda texts, model: ("/vectors", {"text": texts[0]}, lambda body: [body["vector"]]),
-    "cohere": lambda texts, model: (
+ASKED: dict[str, Callable[[Sequence[str], Role, str], tuple[str, Any, Callable[[Any], Any]]]] = {
+    "weaviate": lambda texts, role, model: (
+        "/vectors",
+        {"text": texts[0], "config": {"task_type": {"query": "query", "document": "passage"}[role]}},
+        lambda body: [body["vector"]],
+    ),
+    "cohere": lambda texts, role, model: (
         "/v2/embed",
-        {"texts": texts, "model": model, "input_type": "search_document"},
+        {"texts": texts, "model": model, "input_type": f"search_{role}"},
         lambda body: body["embeddings"]["float"],
     ),
-    "qdrant": lambda texts, model: (
+    "qdrant": lambda texts, role, model: (
         "/qdrant",
-        {"inputs": [{"data": t, "data_type": "text", "model": model} for t in texts], "inference": "update"},
+        {
+            "inputs": [{"data": text, "data_type": "text", "model": model} for text in texts],
+            "inference": {"query": "search", "document": "update"}[role],
+        },
         lambda body: body["embeddings"],
     ),
-    "openai": lambda texts, model: (
+    "openai": lambda texts, role, model: (
         "/v1/embeddings",
-        {"input": texts, "model": model, "encoding_format": "base64"},
+        {"input": texts, "model": f"{model}:{role}", "encoding_format": "base64"},
         lambda body: [np.frombuffer(base64.b64decode(d["embedding"]), "<f4") for d in body["data"]],
     ),
-    "tei": lambda texts, model: ("/embed", {"inputs": texts, "truncate": True}, lambda body: body),
+    "tei": lambda texts, role, model: (
+        "/embed",
+        {"inputs": texts, "truncate": True, "prompt_name": role},
+        lambda body: body,
+    ),
 }
 
 
@@ -74,25 +89,33 @@ def test_a_text_has_one_vector_on_every_protocol_alone_in_batches_and_under_load
     vectorizer: Vectorizer, start_service: Any, texts: list[str], record_property: Any
 ) -> None:
     service = start_service(Borrowed(vectorizer), cache="off").ready()
-    expected = dict(zip(texts, vectorizer.embed_documents(texts).vectors, strict=True))
+    # Every second text is a question, on all protocols alike.
+    parts: dict[Role, list[str]] = {"query": texts[::2], "document": texts[1::2]}
+    expected = {
+        text: vector
+        for role, part in parts.items()
+        for text, vector in zip(part, vectorizer.embed(part, role).vectors, strict=True)
+    }
     model = vectorizer.bundle.manifest.name
     order = random.Random(0)
-    requests: list[tuple[str, list[str]]] = []
-    for protocol in ASKED:
-        shuffled = order.sample(texts, len(texts))
+    requests: list[tuple[str, Role, list[str]]] = []
+    for protocol, (role, part) in product(ASKED, parts.items()):
+        shuffled = order.sample(part, len(part))
         # The computation of 200 texts takes seconds: each protocol gets all of them, alone or in batches.
         while shuffled:
             size = 1 if protocol == "weaviate" else order.choice([1, 2, 7, 30])
-            requests.append((protocol, shuffled[:size]))
+            requests.append((protocol, role, shuffled[:size]))
             shuffled = shuffled[size:]
     order.shuffle(requests)
 
     async def ask() -> list[tuple[list[str], NDArray[np.float32]]]:
         gate = asyncio.Semaphore(40)
-        async with httpx.AsyncClient(base_url=service.url, timeout=600) as http:
+        async with httpx.AsyncClient(base_url=service.url, timeout=600, trust_env=False) as http:
 
-            async def one(protocol: str, part: list[str]) -> tuple[list[str], NDArray[np.float32]]:
-                path, body, vectors_of = ASKED[protocol](part, model)
+            async def one(
+                protocol: str, role: Role, part: list[str]
+            ) -> tuple[list[str], NDArray[np.float32]]:
+                path, body, vectors_of = ASKED[protocol](part, role, model)
                 async with gate:
                     answer = await http.post(path, json=body)
                 assert answer.status_code == 200, answer.text
@@ -122,8 +145,8 @@ def test_openais_client(vectorizer: Vectorizer, start_service: Any) -> None:
     service = start_service(Borrowed(vectorizer)).ready()
     model = vectorizer.bundle.manifest.name
     texts = canary_texts()[:6]
-    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0) as client:
-        assert [entry.id for entry in client.models.list()] == [model]
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
+        assert [entry.id for entry in client.models.list()] == [model, f"lusifer/{model}"]
         # The client asks for base64 by itself.
         answer = client.embeddings.create(model=model, input=texts)
         found = np.float32([item.embedding for item in answer.data])
@@ -148,7 +171,7 @@ def test_coheres_client(vectorizer: Vectorizer, start_service: Any) -> None:
     service = start_service(Borrowed(vectorizer)).ready()
     texts = canary_texts()[:6]
     # The client never closes the connection pool that it opens itself, so it gets one of ours.
-    with httpx.Client() as http:
+    with httpx.Client(timeout=60, trust_env=False) as http:
         client = cohere.ClientV2(api_key="none", base_url=service.url, httpx_client=http)
         for kind, expected in (
             ("search_document", vectorizer.embed_documents(texts)),
