@@ -193,13 +193,18 @@ def test_coheres_client(vectorizer: Vectorizer, start_service: Any) -> None:
 def test_whatever_the_schema_allows_or_forbids_is_never_a_server_error(
     vectorizer: Vectorizer, start_service: Any, tmp_path: Path
 ) -> None:
-    """Schemathesis on a real uvicorn, negative data and NUL bytes on; the engine is the fake one."""
+    """Schemathesis on a real uvicorn, negative data and NUL bytes on; the engine is the fake one.
+
+    All its checks but one: an empty text and the name of another model fit the schema and are refused.
+    """
     pytest.importorskip("schemathesis")
-    service = start_service(Vectorizer(vectorizer.bundle, FakeEngine(vectorizer.dimension))).ready()
+    fake = Vectorizer(vectorizer.bundle, FakeEngine(vectorizer.dimension))
+    # The page at / is a GET beside Qdrant's POST, and no part of the API.
+    service = start_service(fake, page=False).ready()
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json"),
         *("--mode", "all", "--generation-allow-x00", "true", "--max-examples", "40"),
-        *("--checks", "not_a_server_error,content_type_conformance,response_schema_conformance"),
+        *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
         *("--seed", "1", "--generation-database", "none", "--no-color", "--suppress-health-check", "all"),
     ]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)

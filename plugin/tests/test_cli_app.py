@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -44,7 +43,7 @@ def test_help_has_examples(command: str) -> None:
     assert f"lusifer {command}" in text.split("Examples:")[1]
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     program = (
         "import sys\nfrom lusifer.cli.app import main\n"
         "try:\n    main(['--help'])\nfinally:\n"
@@ -52,13 +51,10 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
         "    heavy &= set(sys.modules)\n"
         "    print(sorted(heavy), file=sys.stderr)\n"
     )
-    started_s = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT, check=True
     )
     assert done.stderr == "[]\n"
-    # Generous: the machine may be busy; an import of torch takes longer than this.
-    assert time.monotonic() - started_s < 5
 
 
 def test_info(tiny_bundle: Path) -> None:
