@@ -43,7 +43,8 @@ class EmbeddedCollections:
     def names(self) -> list[str]:
         """Collections, sorted."""
         folder = self.root / "collections"
-        return sorted(path.parent.name for path in folder.glob("*/index.json"))
+        found = (path.parent.name for path in folder.glob("*/index.json"))
+        return sorted(name for name in found if _NAME.fullmatch(name))
 
     def aliases(self) -> dict[str, str]:
         """Alias to collection.
@@ -105,6 +106,7 @@ class EmbeddedCollections:
         _check_name(name)
         if name in self.aliases():
             raise StoreError(f"{name!r} is an alias.", next_step="Choose another name for the collection.")
+        shutil.rmtree(self._doomed(name), ignore_errors=True)
         return EmbeddedStore.create(
             self.root / "collections" / name,
             fingerprint=fingerprint,
@@ -157,11 +159,15 @@ class EmbeddedCollections:
         folder = self.root / "collections" / name
         lock = FolderLock(folder)
         try:
-            # First what makes it a collection: a deletion that is cut short leaves none half there.
-            (folder / "index.json").unlink()
-            shutil.rmtree(folder)
+            # Aside at one stroke: a deletion that is cut short leaves no collection half there.
+            shutil.rmtree(self._doomed(name), ignore_errors=True)
+            folder.rename(self._doomed(name))
+            shutil.rmtree(self._doomed(name))
         finally:
             lock.release()
+
+    def _doomed(self, name: str) -> Path:
+        return self.root / "collections" / f".{name}.deleted"
 
     def _change(self, changes: dict[str, str | None]) -> None:
         # Read and replaced under a lock, so that two switches at once both count.

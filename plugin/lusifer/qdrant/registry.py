@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from lusifer.bundle import Bundle
@@ -100,6 +101,8 @@ class LusiferEmbedding(TextEmbeddingBase):
             self._embedder = RemoteVectorizer(url, api_key=key, dimension=dimension)
         else:
             self._embedder = Vectorizer.load(bundle, threads=threads, dimension=dimension)
+        # The client drops its models without closing them.
+        weakref.finalize(self, self._embedder.close)
         found = f"lusifer/{self._embedder.model_name}"
         # Another model may bear any name where it is named expressly. The client compares in lower case.
         if found.lower() != model_name.lower() and not expressly:
