@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from integration_tests.qdrant_server import QdrantUnderTest, qdrant_under_test  # noqa: F401  (fixture)
 from plugin.tests.conftest import make_bundle
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
@@ -28,9 +30,8 @@ from lusifer.errors import (
     OverloadedError,
     ServiceError,
     UnauthorizedError,
-    UnknownModelError,
 )
-from lusifer.qdrant.registry import MODEL, LusiferEmbedding
+from lusifer.qdrant.registry import MODEL
 from lusifer.vectorizer import Vectorizer
 
 ROOT = Path(lusifer.__file__).parents[2]
@@ -88,23 +89,6 @@ def test_documents_and_questions_keep_their_roles(
     assert [hit.score for hit in found] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
 
 
-def test_a_running_service_computes_instead(
-    client: QdrantClient, vectorizer: Vectorizer, start_service: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service = start_service(
-        Vectorizer(vectorizer.bundle, FakeEngine(vectorizer.dimension)), model_aliases=()
-    ).ready()
-    monkeypatch.setenv("LUSIFER_URL", service.url)
-    # The tiny model's name is not the default's, and nothing here says that this is meant.
-    with pytest.raises(UnknownModelError, match="lusifer/lusifer-tiny-test"):
-        LusiferEmbedding(MODEL)
-    with pytest.raises(UnknownModelError):
-        client.upsert(
-            "docs", [models.PointStruct(id=1, vector={"lusifer": models.Document(text="a", model=MODEL)})]
-        )
-    assert stored(client) == {}
-
-
 def test_a_text_that_can_not_be_embedded_stores_nothing(client: QdrantClient, tiny: Path) -> None:
     options = {"bundle": str(tiny)}
     documents = [models.Document(text=text, model=MODEL, options=options) for text in ("good", " ")]
@@ -131,55 +115,62 @@ def test_the_async_client_too(vectorizer: Vectorizer, tiny: Path) -> None:
 
 
 SCRIPT = """
-import numpy as np
+import sys
 from qdrant_client import QdrantClient, models
 import lusifer.qdrant.registry
 
 if __name__ == "__main__":
-    client = QdrantClient(path="store")
-    params = models.VectorParams(size=16, distance=models.Distance.COSINE)
-    client.create_collection("docs", {"lusifer": params})
+    url, name, bundle = sys.argv[1:]
+    client = QdrantClient(url=url, timeout=60, check_compatibility=False)
     points = [
         models.PointStruct(id=n, vector={"lusifer": models.Document(
-            text=f"text {n}", model="lusifer/lusifer-small", options={"bundle": BUNDLE})})
+            text=f"text {n}", model="lusifer/lusifer-small", options={"bundle": bundle})})
         for n in range(40)
     ]
-    client.upload_points("docs", points, parallel=2, batch_size=8)
-    print(client.count("docs").count)
+    client.upload_points(name, points, parallel=2, batch_size=8, wait=True)
     client.close()
 """
 
 
-def test_parallel_uploads_know_the_model(tiny: Path, tmp_path: Path) -> None:
+def test_parallel_uploads_know_the_model(
+    qdrant: QdrantUnderTest, vectorizer: Vectorizer, tiny: Path, tmp_path: Path
+) -> None:
+    """Two processes embed and two upload; each of them imports the script anew."""
     script = tmp_path / "upload.py"
-    script.write_text(SCRIPT.replace("BUNDLE", repr(str(tiny))))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugin")}
+    script.write_text(SCRIPT)
+    client, name = qdrant.client(), f"lusifer-test-{uuid.uuid4().hex[:12]}"
+    params = models.VectorParams(size=vectorizer.dimension, distance=models.Distance.COSINE)
+    client.create_collection(name, {"lusifer": params})
+    try:
+        run_python(str(script), qdrant.url, name, str(tiny), cwd=tmp_path)
+        records, _ = client.scroll(name, limit=100, with_vectors=True)
+        assert [record.id for record in records] == list(range(40))
+        stored = np.stack([np.float32(record.vector["lusifer"]) for record in records])
+        expected = vectorizer.embed_documents([f"text {n}" for n in range(40)]).vectors
+        assert np.abs(stored - expected).max() < 1e-6
+    finally:
+        client.delete_collection(name)
+        client.close()
+
+
+def run_python(*arguments: str, cwd: Path, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=tmp_path,
-        env=environment,
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "plugin"), **environment},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "40"
+    return done.stdout
 
 
 def test_the_example_of_the_readme(real_bundle: Path, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     (code,) = (block for block in blocks if "qdrant_client" in block)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugin"), "LUSIFER_BUNDLE": str(real_bundle)}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "GIMP" in done.stdout
+    assert len([line for line in code.splitlines() if line]) == 10
+    assert "GIMP" in run_python("-c", code, cwd=tmp_path, LUSIFER_BUNDLE=str(real_bundle))
 
 
 ZEROS = "AAAA" * 21 + "AA=="
