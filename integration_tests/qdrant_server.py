@@ -3,8 +3,12 @@
 ``LoopbackQdrant`` answers what qdrant-client 1.20 asks; the engine below it is the client's own local mode.
 ``InferenceGate`` stands at the inference address: it records what Qdrant sends and passes it on to the
 service under test, or answers what a test chooses. With ``QDRANT_URL`` set the same tests run on that real
-server, which must have been started with ``QDRANT__INFERENCE__ADDRESS`` equal to
-``LUSIFER_TEST_SERVICE_URL``.
+server, and the end of the run says which did. Where it shall embed, it must have been started with
+``QDRANT__INFERENCE__ADDRESS`` equal to ``LUSIFER_TEST_SERVICE_URL``; a free port alone stands for
+``http://127.0.0.1:PORT/qdrant``::
+
+    QDRANT__INFERENCE__ADDRESS=http://127.0.0.1:18000/qdrant ./qdrant
+    QDRANT_URL=http://127.0.0.1:6333 LUSIFER_TEST_SERVICE_URL=18000 pytest integration_tests -k qdrant
 
 Texts and statuses are those of Qdrant's sources, ``src/common/inference`` and ``src/actix/helpers.rs``.
 """
@@ -260,8 +264,10 @@ class InferenceGate(LoopbackServer):
         if self.forward_to is None:
             return 503, {}, b'{"error":"the test started no service"}'
         kept = {name: value for name, value in recorded.headers.items() if name not in ("host", "connection")}
+        # Whatever the path of the inference address, the service knows this one.
+        path = "/qdrant" if recorded.path == self.path else recorded.path
         answer = self._http.request(
-            recorded.method, self.forward_to + recorded.path, headers=kept, content=recorded.body
+            recorded.method, self.forward_to + path, headers=kept, content=recorded.body
         )
         kept = {
             name: answer.headers[name] for name in ("content-type", "retry-after") if name in answer.headers
@@ -1116,13 +1122,31 @@ class QdrantUnderTest:
 
 
 class _Summary:
-    """Says at the end which server it was."""
+    """Says at the end which server it was, and which tests ran on it."""
 
-    def __init__(self, line: str) -> None:
+    def __init__(self, line: str, *, real: bool) -> None:
         self._line = line
+        self._real = real
+        self._called: set[str] = set()
+        self._ran: dict[str, dict[str, int]] = {}
+
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        if "qdrant" in getattr(item, "fixturenames", ()):
+            self._called.add(item.nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and not report.skipped and report.nodeid in self._called:
+            file, _, name = report.nodeid.partition("::")
+            names = self._ran.setdefault(file, {})
+            names[name.split("[")[0]] = names.get(name.split("[")[0], 0) + 1
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        terminalreporter.write_line(self._line)
+        counts = ", ".join(f"{sum(names.values())} of {file}" for file, names in self._ran.items())
+        terminalreporter.write_line(f"{self._line}: {counts}")
+        for name, count in (each for names in self._ran.values() for each in names.items() if self._real):
+            terminalreporter.write_line(
+                f"  on the real server: {name}" + (f" ({count})" if count > 1 else "")
+            )
 
 
 @pytest.fixture(scope="module", name="qdrant")
@@ -1138,10 +1162,11 @@ def qdrant_under_test(
         server = LoopbackQdrant()
         under_test = QdrantUnderTest(server.url, False, VERSION, server)
     kind = "a real server" if under_test.real else "LoopbackQdrant over qdrant-client's local mode"
-    line = f"Qdrant under test: {kind}, version {under_test.version}"
+    line = f"Tests on {kind}, version {under_test.version}"
     record_testsuite_property("qdrant_under_test", line)
     if not request.config.pluginmanager.has_plugin("qdrant-under-test"):
-        request.config.pluginmanager.register(_Summary(line), "qdrant-under-test")
+        summary = _Summary(line, real=under_test.real)
+        request.config.pluginmanager.register(summary, "qdrant-under-test")
     try:
         yield under_test
     finally:
@@ -1158,10 +1183,12 @@ def inference_gate(qdrant: QdrantUnderTest) -> Iterator[InferenceGate]:
     else:
         address = os.environ.get("LUSIFER_TEST_SERVICE_URL")
         if not address:
-            raise pytest.UsageError(
-                "LUSIFER_TEST_SERVICE_URL is missing: with QDRANT_URL it must be what the server has in "
-                "QDRANT__INFERENCE__ADDRESS."
+            pytest.skip(
+                "LUSIFER_TEST_SERVICE_URL is missing: it must be what the real server has in "
+                "QDRANT__INFERENCE__ADDRESS, or its port on this machine"
             )
+        if address.isdecimal():
+            address = f"http://127.0.0.1:{address}/qdrant"
         parts = urllib.parse.urlsplit(address)
         # A server in a container reaches us over another address than loopback.
         host = "127.0.0.1" if parts.hostname in ("127.0.0.1", "localhost") else ""

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +27,7 @@ from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 import lusifer
 from lusifer.bundle import Bundle
-from lusifer.engines.fake import FakeEngine, Faults
+from lusifer.engines.fake import FakeEngine
 from lusifer.errors import (
     CollectionMismatchError,
     FingerprintMismatchError,
@@ -44,7 +38,6 @@ from lusifer.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from lusifer.indexing import index_documents
 from lusifer.qdrant.connection import connect
 from lusifer.qdrant.keywords import KeywordOptions
 from lusifer.qdrant.points import point_id
@@ -305,110 +298,21 @@ def test_an_alias_switched_to_another_model_is_noticed(
         client.delete_collection(other)
 
 
-def test_the_async_path_never_blocks_the_event_loop(
+def test_the_helpers_for_an_async_client(
     qdrant: QdrantUnderTest, client: QdrantClient, name: str, tiny: Vectorizer
 ) -> None:
     fill(client, name, tiny)
-    slow = Vectorizer(tiny.bundle, FakeEngine(DIMENSION, faults=Faults(slow_s=0.5)))
 
-    async def main() -> tuple[int, list[Any], list[Any]]:
-        ticks = 0
-
-        async def tick() -> None:
-            nonlocal ticks
-            while True:
-                await asyncio.sleep(0.01)
-                ticks += 1
-
-        ticking = asyncio.create_task(tick())
+    async def main() -> tuple[list[Any], list[Any]]:
         async_client = AsyncQdrantClient(url=qdrant.url, check_compatibility=False, timeout=30)
-        hits = await search_async(async_client, name, "a red house", slow, limit=3)
-        made = await points_async(LIBRARY[:1], slow)
-        ticking.cancel()
+        hits = await search_async(async_client, name, "a red house", tiny, limit=3)
+        made = await points_async(LIBRARY[:1], tiny)
         await async_client.close()
-        return ticks, hits, made
+        return hits, made
 
-    ticks, hits, made = asyncio.run(main())
+    hits, made = asyncio.run(main())
     assert [hit.id for hit in hits] == [hit.id for hit in search(client, name, "a red house", tiny, limit=3)]
     assert made[0].id == point_id("en-1")
-    # A second of engine time: a loop that was blocked would have ticked a few times only.
-    assert ticks > 30
-
-
-def corpus(folder: Path, count: int) -> Path:
-    path = folder / "documents.jsonl"
-    with path.open("w") as lines:
-        for n in range(count):
-            lines.write(
-                json.dumps({"id": f"d{n}", "text": f"document number {n} " + "word " * (n % 7), "n": n})
-                + "\n"
-            )
-    return path
-
-
-def test_an_ingest_killed_at_ten_points_resumes_to_exactly_every_document(
-    qdrant: QdrantUnderTest, client: QdrantClient, name: str, tiny: Vectorizer, tmp_path: Path
-) -> None:
-    """SIGKILL of the real command at ten seeded moments of its progress, then the same command to its end."""
-    with Vectorizer.load(tiny.bundle.path) as onnx:
-        create_collection(client, card(name, fingerprint=onnx.fingerprint, model=onnx.model_name))
-        count = 1_500
-        source = corpus(tmp_path, count)
-        command = [
-            sys.executable,
-            "-c",
-            "from lusifer.cli.app import main; main()",
-            "-v",
-            "index",
-            str(source),
-        ]
-        command += ["--qdrant", qdrant.url, "--collection", name, "--bundle", str(tiny.bundle.path)]
-        command += ["--json", "--window", "16"]
-        environment = {**os.environ, "PYTHONPATH": str(Path(lusifer.__file__).parents[1])}
-        rng = random.Random(7)
-        killed = 0
-        for target in sorted(rng.sample(range(30, count - 60), 10)):
-            with subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-            ) as run:
-                # Somewhere inside a window, a little after the moment that was drawn.
-                while client.count(name).count < target and run.poll() is None:
-                    time.sleep(0.002)
-                time.sleep(rng.uniform(0, 0.02))
-                run.send_signal(signal.SIGKILL)
-                killed += run.wait() == -signal.SIGKILL
-        assert killed == 10
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr
-        report = json.loads(done.stdout)
-        assert (report["count"], report["without_vector"], report["rejected_count"]) == (count, 0, 0)
-        expected = {f"d{n}": f"document number {n} " + "word " * (n % 7) for n in range(count)}
-        vectors = dict(zip(expected, onnx.embed_documents(list(expected.values())).vectors, strict=True))
-        found = 0
-        offset = None
-        while True:
-            records, offset = client.scroll(name, limit=500, offset=offset, with_vectors=True)
-            for record in records:
-                document_id = record.payload["id"]
-                assert record.id == point_id(document_id)
-                assert record.payload["text"] == expected[document_id]
-                assert np.abs(np.float32(record.vector["lusifer"]) - vectors[document_id]).max() < 1e-5
-                found += 1
-            if offset is None:
-                break
-        assert found == count
-
-
-def test_a_storm_of_429_and_broken_connections_during_an_ingest(
-    client: QdrantClient, fake: LoopbackQdrant, name: str, tiny: Vectorizer
-) -> None:
-    create_collection(client, card(name, fingerprint=tiny.fingerprint, model=tiny.model_name))
-    store = QdrantStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
-    for _ in range(3):
-        fake.fail_next(2, status=429, headers={"retry-after": "0"}, method="PUT", error="Too many requests")
-        fake.fail_next(1, drop=True, after=True, method="PUT")
-    report = index_documents(documents(400), tiny, store, window=32)
-    assert (report.added, store.count(), store.count_without_vector()) == (400, 400, 0)
 
 
 def test_the_commands_from_setup_to_search(

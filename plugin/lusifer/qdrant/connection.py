@@ -145,14 +145,16 @@ def persistently(call: Callable[[], _Answer], collection: str, *, patience_s: fl
             with qdrant_errors(collection):
                 return call()
         except (StoreBusyError, StoreUnavailableError) as error:
-            wait_s = error.retry_after_s if isinstance(error, StoreBusyError) else delay_s
+            if isinstance(error, StoreBusyError):
+                wait_s = max(error.retry_after_s, 0.1)
+            else:
+                wait_s, delay_s = delay_s, min(2 * delay_s, 15.0)
             # Spread, so that many clients do not come back at the same moment.
             wait_s *= random.uniform(1.0, 1.25)  # noqa: S311
             if time.monotonic() + wait_s > end_s:
                 raise
             logger.warning("%s Trying again in %.1f s.", error.message, wait_s)
             time.sleep(wait_s)
-            delay_s = min(2 * delay_s, 15.0)
 
 
 def _said(error: Any) -> str:
