@@ -122,18 +122,6 @@ class Folder:
             shard.close()
 
 
-@pytest.fixture(params=["server", "folder"])
-def place(
-    request: pytest.FixtureRequest, qdrant: QdrantUnderTest, vectorizer: Vectorizer, tmp_path: Path
-) -> Iterator[Place]:
-    if request.param == "folder":
-        yield Folder(tmp_path / "index", vectorizer)
-        return
-    server = Server(qdrant.url, vectorizer)
-    yield server
-    server.close()
-
-
 def documents(count: int, version: str = "new") -> list[Document]:
     return [Document(f"d{n}", f"{version} text {n} " + "word " * (n % 7), {"n": n}) for n in range(count)]
 
@@ -155,9 +143,23 @@ def kill_when_stored(run: subprocess.Popen[str], stored: int, delay_s: float) ->
     run.send_signal(signal.SIGKILL)
 
 
-def test_an_ingest_killed_at_ten_points_resumes_to_exactly_every_document(
-    place: Place, vectorizer: Vectorizer, tmp_path: Path
+def test_an_ingest_into_a_server_killed_at_ten_points_resumes_to_exactly_every_document(
+    qdrant: QdrantUnderTest, vectorizer: Vectorizer, tmp_path: Path
 ) -> None:
+    server = Server(qdrant.url, vectorizer)
+    try:
+        kill_and_resume(server, vectorizer, tmp_path)
+    finally:
+        server.close()
+
+
+def test_an_ingest_into_a_folder_killed_at_ten_points_resumes_to_exactly_every_document(
+    vectorizer: Vectorizer, tmp_path: Path
+) -> None:
+    kill_and_resume(Folder(tmp_path / "index", vectorizer), vectorizer, tmp_path)
+
+
+def kill_and_resume(place: Place, vectorizer: Vectorizer, tmp_path: Path) -> None:
     """SIGKILL of the real command at ten seeded moments of its progress, then the same command to its end."""
     old, new = documents(REPLACED, "old"), documents(COUNT)
     source = tmp_path / "documents.jsonl"
