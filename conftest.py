@@ -64,20 +64,20 @@ class Tiny:
         """A random Llama, Mistral or Qwen2 without LM head, H 48, 4 layers, 4 heads on 2; its tokenizer."""
         from transformers import (
             LlamaConfig,
-            LlamaModel,
+            LlamaForCausalLM,
             MistralConfig,
-            MistralModel,
+            MistralForCausalLM,
             PreTrainedTokenizerFast,
             Qwen2Config,
-            Qwen2Model,
+            Qwen2ForCausalLM,
         )
 
         if (self.root / kind).is_dir():
             return self.root / kind
         config_of, model_of = {
-            "llama": (LlamaConfig, LlamaModel),
-            "mistral": (MistralConfig, MistralModel),
-            "qwen2": (Qwen2Config, Qwen2Model),
+            "llama": (LlamaConfig, LlamaForCausalLM),
+            "mistral": (MistralConfig, MistralForCausalLM),
+            "qwen2": (Qwen2Config, Qwen2ForCausalLM),
         }[kind]
         config = config_of(
             vocab_size=VOCABULARY,

@@ -65,7 +65,7 @@ class AlignmentObjective:
         self.train_encoder = train_encoder
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Losses of a batch: ``loss`` and its parts ``input`` and ``state``, scalars."""
+        """Losses of a batch, scalars: ``loss`` and its parts ``input`` and ``state``; ``tokens``."""
         texts = [" ".join(text.split()) for text in texts]
         ours = [_cut(each, self.maximum_tokens) for each in self.tokenizer.encode_batch(texts)]
         theirs = [
@@ -74,14 +74,18 @@ class AlignmentObjective:
         ]
         our_words, their_words = _shared_words(texts, ours, theirs)
 
-        ids, mask = pad([each[0] for each in ours], self.model.pad_token_id)
+        device = self.model.device
+        our_words, their_words = our_words.to(device), their_words.to(device)
+        ids, mask = pad([each[0] for each in ours], self.model.pad_token_id, device=device)
         with torch.set_grad_enabled(self.train_encoder):
             states, _ = self.model.encoder(ids, mask)
         inputs = self.model.connector(states)
         read = self.model.llm(inputs, mask)
 
         # BOS first, as in our own reading, and dropped again before words are compared.
-        their_ids, their_mask = pad([[self.llm_bos, *each[0]] for each in theirs], self.llm_bos)
+        their_ids, their_mask = pad(
+            [[self.llm_bos, *each[0]] for each in theirs], self.llm_bos, device=device
+        )
         # The LLM's LoRA is still zero in stage 1: this is the LLM as it came.
         with torch.no_grad():
             embeddings, target = self.model.llm.read_tokens(their_ids, their_mask)
@@ -89,7 +93,12 @@ class AlignmentObjective:
 
         at_input = _distance(inputs, our_words, embeddings, their_words)
         at_state = _distance(read, our_words, target, their_words)
-        return {"loss": at_input + at_state, "input": at_input.detach(), "state": at_state.detach()}
+        return {
+            "loss": at_input + at_state,
+            "input": at_input.detach(),
+            "state": at_state.detach(),
+            "tokens": mask.sum(),
+        }
 
 
 def word_means(states: Tensor, words: Tensor, n_words: int) -> Tensor:
@@ -103,7 +112,7 @@ def word_means(states: Tensor, words: Tensor, n_words: int) -> Tensor:
 
 def _distance(ours: Tensor, our_words: Tensor, theirs: Tensor, their_words: Tensor) -> Tensor:
     n_words = int(our_words.max()) + 1
-    present = torch.zeros(our_words.shape[0], n_words, dtype=torch.bool)
+    present = torch.zeros(our_words.shape[0], n_words, dtype=torch.bool, device=ours.device)
     for row, words in enumerate(our_words):
         present[row, words[words >= 0]] = True
     cosines = cosine_similarity(

@@ -20,21 +20,75 @@ DataOption = Annotated[
 DEFAULT_DATA = Path("../shared/data")
 
 
+ConfigOption = Annotated[Path, typer.Option(help="Recipe, a YAML file.")]
+RunOption = Annotated[Path, typer.Option(help="Run folder; the same command resumes a run that was killed.")]
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Count data, tokens, trained parameters, memory and time, and stop."),
+]
+DEFAULT_RUN = Path("runs/lusifer")
+
+
+@train_app.command("align")
+def train_align(
+    config: ConfigOption,
+    run: RunOption = DEFAULT_RUN,
+    data: DataOption = DEFAULT_DATA,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Stage 1 alone: the connector learns to speak the LLM's language.
+
+    Example:
+        lusifer train align --config training/configs/small.yaml --run runs/small
+    """
+    _train(config, run, data, stages=("align",), dry_run=dry_run)
+
+
+@train_app.command("finetune")
+def train_finetune(
+    config: ConfigOption,
+    run: RunOption = DEFAULT_RUN,
+    data: DataOption = DEFAULT_DATA,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Stage 2 alone, from the stage 1 in the same run folder to RUN/checkpoint.
+
+    Example:
+        lusifer train finetune --config training/configs/small.yaml --run runs/small
+    """
+    _train(config, run, data, stages=("finetune",), dry_run=dry_run)
+
+
 @train_app.command("all")
 def train_all(
-    config: Annotated[Path, typer.Option(help="Recipe, a YAML file.")],
-    run: Annotated[Path, typer.Option(help="Run folder; the same command resumes a run that was killed.")],
+    config: ConfigOption,
+    run: RunOption = DEFAULT_RUN,
     data: DataOption = DEFAULT_DATA,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Both stages, from a recipe to RUN/checkpoint.
 
-    Example:
+    Examples:
+        lusifer train all --config training/configs/small.yaml --dry-run
         lusifer train all --config training/configs/small.yaml --run runs/small
     """
-    from lusifer_training.recipe import load_recipe
-    from lusifer_training.train import train
+    _train(config, run, data, stages=("align", "finetune"), dry_run=dry_run)
 
-    typer.echo(train(load_recipe(config), data_folder=data, run_folder=run))
+
+def _train(config: Path, run: Path, data: Path, *, stages: tuple[str, ...], dry_run: bool) -> None:
+    from lusifer_training.recipe import load_recipe
+
+    recipe = load_recipe(config)
+    if dry_run:
+        from lusifer_training.estimate import estimate, report_lines
+
+        counts, estimates = estimate(recipe, data)
+        chosen = [each for each in estimates if each.name in stages]
+        typer.echo("\n".join(report_lines(counts, chosen)))
+    else:
+        from lusifer_training.train import train
+
+        typer.echo(train(recipe, data_folder=data, run_folder=run, stages=stages))
 
 
 @train_app.command("subspace")

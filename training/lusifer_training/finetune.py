@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize, softmax
+from torch.utils.checkpoint import checkpoint
 
 from lusifer_training.data.batches import PairBatch, pad, token_budget_batches, tokenize
+from lusifer_training.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +25,14 @@ if TYPE_CHECKING:
     from lusifer_training.model.lusifer import Lusifer
     from lusifer_training.recipe import FinetuneRecipe
 
-__all__ = ["FinetuneObjective", "contrastive_loss", "similarity_distillation"]
+__all__ = [
+    "FinetuneObjective",
+    "contrastive_loss",
+    "false_negatives",
+    "or_else",
+    "prefixes",
+    "similarity_distillation",
+]
 
 
 class FinetuneObjective:
@@ -33,40 +42,52 @@ class FinetuneObjective:
         model: The model in training.
         tokenizer: The encoder's.
         recipe: Temperatures, lengths and weights.
+        engine: Device and other processes.
     """
 
-    def __init__(self, model: Lusifer, tokenizer: Tokenizer, recipe: FinetuneRecipe) -> None:
+    def __init__(
+        self, model: Lusifer, tokenizer: Tokenizer, recipe: FinetuneRecipe, engine: Engine | None = None
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.recipe = recipe
+        self.engine = engine or Engine()
 
     def __call__(self, batch: PairBatch) -> dict[str, Tensor]:
-        """Losses of a batch: ``loss`` and its parts ``contrastive`` and ``distillation``, scalars."""
+        """Losses, scalars: ``loss``, its parts ``contrastive`` and ``distillation``; and ``tokens``."""
         config, recipe = self.model.config, self.recipe
         n_pairs = len(batch.pairs)
-        document_prompt = config.query_prompt if batch.recipe.symmetric else config.document_prompt
+        query_prompt = or_else(batch.recipe.query_prompt, config.query_prompt)
+        document_prompt = query_prompt if batch.recipe.symmetric else config.document_prompt
+        document_prompt = or_else(batch.recipe.document_prompt, document_prompt)
+        negatives = [each for pair in batch.pairs for each in pair.negatives[: recipe.maximum_negatives]]
         queries = tokenize(
-            self.tokenizer,
-            [config.query_prompt + pair.query for pair in batch.pairs],
-            recipe.maximum_query_tokens,
+            self.tokenizer, [query_prompt + pair.query for pair in batch.pairs], recipe.maximum_query_tokens
         )
         documents = tokenize(
             self.tokenizer,
-            [document_prompt + pair.document for pair in batch.pairs]
-            + [document_prompt + negative for pair in batch.pairs for negative in pair.negatives],
+            [document_prompt + text for text in [*(pair.document for pair in batch.pairs), *negatives]],
             recipe.maximum_document_tokens,
         )
         rows = queries + documents
-        vectors = self._embed(rows, self.model)
-        # Which documents each query is contrasted with: (N, documents).
-        allowed = _allowed(batch)
-        contrastive = contrastive_loss(
-            vectors[:n_pairs], vectors[n_pairs:], allowed, temperature=recipe.temperature
-        )
-        losses = {"loss": contrastive, "contrastive": contrastive.detach()}
-        if recipe.distillation_weight:
+        vectors = self._embed(rows, self._model_with_gradient_cache)
+        target = None
+        if recipe.distillation_weight or recipe.false_negative_margin:
             with self.model.raw_encoder() as raw:
                 target = self._embed(rows, raw)
+        # Which documents each query is contrasted with: (N, documents).
+        allowed = _allowed(batch, recipe.maximum_negatives).to(vectors.device)
+        if target is not None and recipe.false_negative_margin:
+            allowed &= ~false_negatives(target[:n_pairs], target[n_pairs:], recipe.false_negative_margin)
+        contrastive = torch.stack(
+            [
+                contrastive_loss(each[:n_pairs], each[n_pairs:], allowed, temperature=recipe.temperature)
+                for each in prefixes(vectors, recipe.matryoshka_dimensions)
+            ]
+        ).mean()
+        tokens = torch.tensor(sum(map(len, rows)))
+        losses = {"loss": contrastive, "contrastive": contrastive.detach(), "tokens": tokens}
+        if target is not None and recipe.distillation_weight:
             distillation = similarity_distillation(
                 vectors, target, temperature=recipe.distillation_temperature
             )
@@ -74,12 +95,49 @@ class FinetuneObjective:
             losses["distillation"] = distillation.detach()
         return losses
 
+    def _model_with_gradient_cache(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The model; with the gradient cache it keeps no graph and is run again in the backward pass.
+
+        Running a group again when its vectors' gradients have come is what GradCache does. The random state
+        of the first run is restored, so that dropout falls on the same places.
+        """
+        if not self.recipe.gradient_cache:
+            return self.model(input_ids, attention_mask)
+        return checkpoint(self.model, input_ids, attention_mask, use_reentrant=False)
+
     def _embed(self, rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Vectors ``(N, D)`` of token rows, run in groups of like length: little padding is computed."""
-        groups = token_budget_batches([len(row) for row in rows], budget_tokens=2048)
-        parts = [embed(*pad([rows[index] for index in group], self.model.pad_token_id)) for group in groups]
+        own = self.engine.share(rows)
+        groups = token_budget_batches([len(row) for row in own], budget_tokens=self.recipe.group_tokens)
+        device, padding = self.model.device, self.model.pad_token_id
+        with self.engine.autocast():
+            parts = [embed(*pad([own[at] for at in group], padding, device=device)) for group in groups]
         order = torch.tensor([index for group in groups for index in group])
-        return torch.cat(parts)[order.argsort()]
+        vectors = torch.cat(parts)[order.argsort().to(device)].float()
+        return self.engine.gather(vectors, len(rows))
+
+
+def or_else(prompt: str | None, otherwise: str) -> str:
+    """A prompt that may be empty, or the other one where none was given."""
+    return otherwise if prompt is None else prompt
+
+
+def prefixes(vectors: Tensor, dimensions: Sequence[int]) -> list[Tensor]:
+    """Vectors ``(N, D)`` and their first dimensions at unit length (Matryoshka, arXiv 2205.13147)."""
+    return [vectors, *(normalize(vectors[:, :each], dim=-1) for each in dimensions)]
+
+
+def false_negatives(queries: Tensor, documents: Tensor, margin: float) -> Tensor:
+    """``(N, M)``: documents too near to a query to be called wrong, by the raw encoder.
+
+    Args:
+        queries: ``(N, D)`` unit vectors of the raw encoder.
+        documents: ``(M, D)``, document i being query i's own.
+        margin: A document is suspect from this much below the own document's cosine.
+    """
+    scores = queries @ documents.T
+    suspect = scores > scores.diagonal()[:, None] - margin
+    return suspect & ~torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
 
 
 def contrastive_loss(queries: Tensor, documents: Tensor, allowed: Tensor, *, temperature: float) -> Tensor:
@@ -92,7 +150,7 @@ def contrastive_loss(queries: Tensor, documents: Tensor, allowed: Tensor, *, tem
         temperature: Of the softmax.
     """
     scores = queries @ documents.T / temperature
-    target = torch.arange(len(queries))
+    target = torch.arange(len(queries), device=queries.device)
     forward = cross_entropy(scores.masked_fill(~allowed, -torch.inf), target)
     square = allowed[:, : len(queries)]
     # A document that has no query but its own to be told from says nothing.
@@ -110,17 +168,18 @@ def similarity_distillation(vectors: Tensor, target: Tensor, *, temperature: flo
         target: ``(N, E)`` unit vectors of the teacher.
         temperature: Of both softmaxes.
     """
-    off_diagonal = ~torch.eye(len(vectors), dtype=torch.bool)
+    off_diagonal = ~torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
     scores = (vectors @ vectors.T)[off_diagonal].view(len(vectors), -1) / temperature
     target_scores = (target @ target.T)[off_diagonal].view(len(vectors), -1) / temperature
     return kl_div(log_softmax(scores, dim=-1), softmax(target_scores, dim=-1), reduction="batchmean")
 
 
-def _allowed(batch: PairBatch) -> Tensor:
+def _allowed(batch: PairBatch, maximum_negatives: int | None = None) -> Tensor:
     """``(N, M)``: all in-batch documents, or the example's own only; never another document of equal text."""
     pairs = batch.pairs
-    owners = [*range(len(pairs)), *(i for i, pair in enumerate(pairs) for _ in pair.negatives)]
-    texts = [pair.document for pair in pairs] + [text for pair in pairs for text in pair.negatives]
+    negatives = [pair.negatives[:maximum_negatives] for pair in pairs]
+    owners = [*range(len(pairs)), *(i for i, own in enumerate(negatives) for _ in own)]
+    texts = [pair.document for pair in pairs] + [text for own in negatives for text in own]
     own = torch.tensor(owners)[None, :] == torch.arange(len(pairs))[:, None]
     positive = torch.eye(len(pairs), len(texts), dtype=torch.bool)
     number = {text: index for index, text in enumerate(dict.fromkeys(texts))}

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
-import pickle
-import shutil
 import time
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from lusifer_training.engine import Engine
 from lusifer_training.errors import CheckpointError, DivergedError
+from lusifer_training.metrics import Metrics
+from lusifer_training.recipe import LoopRecipe
+from lusifer_training.states import StateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,20 +29,19 @@ _log = logging.getLogger(__name__)
 
 
 class TrainingLoop:
-    """Runs a stage to its last step, from its last checkpoint if there is one.
+    """Runs a stage to its last step, from its newest state if there is one.
 
     Args:
-        folder: Of this stage; holds ``metrics.jsonl`` and ``last/``.
-        parameters: Trained parameters by name; all that a checkpoint holds of the model.
+        folder: Of this stage; holds ``metrics.jsonl``, ``tensorboard/`` and states.
+        parameters: Trained parameters by name; all that a state holds of the model.
         learning_rates: Peak learning rate by the same names.
         steps: Optimiser steps of the whole stage.
-        identity: Of the recipe; a checkpoint of another one is refused.
-        checkpoint_every: Steps between checkpoints: what a kill can cost.
+        identity: Of the recipe; a state of another one is refused.
+        recipe: Schedule, clipping, accumulation, and how often what is written.
+        engine: Device and other processes.
+        describe: What a batch was made of, for messages.
+        probe: Scores on held-out text, by name.
     """
-
-    WARMUP_SHARE = 0.1
-    CLIP_NORM = 1.0
-    WEIGHT_DECAY = 0.01
 
     def __init__(
         self,
@@ -51,123 +51,135 @@ class TrainingLoop:
         *,
         steps: int,
         identity: str,
-        checkpoint_every: int = 20,
+        recipe: LoopRecipe | None = None,
+        engine: Engine | None = None,
+        describe: Callable[[int], str] | None = None,
+        probe: Callable[[], dict[str, float]] | None = None,
     ) -> None:
         self.folder = folder
         self.parameters = parameters
         self.steps = steps
         self.identity = identity
-        self.checkpoint_every = checkpoint_every
+        self.recipe = recipe or LoopRecipe()
+        self.engine = engine or Engine()
+        self.describe = describe or (lambda batch: f"batch {batch}")
+        self.probe = probe
         self.optimizer = torch.optim.AdamW(
             [{"params": [value], "lr": learning_rates[name]} for name, value in parameters.items()],
-            weight_decay=self.WEIGHT_DECAY,
+            weight_decay=self.recipe.weight_decay,
         )
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._schedule)
+        self.states = StateFolder(folder, keep=self.recipe.keep_states)
         self.step = 0
         self.losses: list[float] = []
         folder.mkdir(parents=True, exist_ok=True)
 
-    def run(self, losses_of_step: Callable[[int], dict[str, Tensor]]) -> list[float]:
+    def run(self, losses_of_batch: Callable[[int], dict[str, Tensor]]) -> list[float]:
         """Train to the last step.
 
         Args:
-            losses_of_step: The losses of a step, ``loss`` being the one to follow; called once per step with
-                its number, so it must draw its batch from that number alone.
+            losses_of_batch: The losses of a batch, ``loss`` being the one to follow, and ``tokens``, a count;
+                called once per batch with its number, so it must draw the batch from that number alone.
 
         Returns:
             The loss of every step, those before a resume included.
 
         Raises:
-            DivergedError: The loss is not finite; the last checkpoint is kept.
-            CheckpointError: The checkpoint in the folder belongs to another recipe.
+            DivergedError: The loss is not finite; the last state is kept.
+            CheckpointError: The state in the folder belongs to another recipe.
+            DiskFullError: A state can't be written; those before are kept.
         """
         self._resume()
         start, start_step = time.monotonic(), self.step
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
+        metrics = Metrics(self.folder, steps_done=self.step) if self.engine.is_main else None
+        with closing(metrics) if metrics else nullcontext():
             while self.step < self.steps:
-                losses = losses_of_step(self.step)
-                loss = losses["loss"]
-                self._check_finite("loss", loss)
-                loss.backward()
-                norm = clip_grad_norm_(list(self.parameters.values()), self.CLIP_NORM)
-                # A finite loss can have infinite gradients: one step more and the weights are NaN, and saved.
-                self._check_finite("gradient", norm)
-                self.optimizer.step()
-                self.scheduler.step()
-                self.optimizer.zero_grad(set_to_none=True)
-                self.step += 1
-                self.losses.append(loss.item())
+                record = self._one_step(losses_of_batch)
+                if self._due(self.recipe.probe_every) and self.probe:
+                    record |= self.probe()
+                if metrics:
+                    metrics.write(record)
                 per_step_s = (time.monotonic() - start) / (self.step - start_step)
-                record = {name: round(value.item(), 5) for name, value in losses.items()}
-                record |= {"step": self.step, "gradient_norm": round(norm.item(), 4)}
-                metrics.write(json.dumps(record) + "\n")
-                metrics.flush()
-                if self.step % 10 == 0 or self.step == self.steps:
-                    remaining_s = per_step_s * (self.steps - self.step)
-                    parts = " ".join(
-                        f"{name} {value:.4f}" for name, value in record.items() if name != "step"
-                    )
-                    _log.info(
-                        "step %d/%d  %s  %.1f s/step  ETA %d:%02d",
-                        self.step, self.steps, parts, per_step_s, remaining_s // 60, remaining_s % 60,
-                    )  # fmt: skip
-                if self.step % self.checkpoint_every == 0 or self.step == self.steps:
+                if self._due(10):
+                    self._tell(record, per_step_s)
+                if self._due(self.recipe.save_every):
                     self._save()
         return self.losses
 
-    def _check_finite(self, what: str, value: Tensor) -> None:
+    def _one_step(self, losses_of_batch: Callable[[int], dict[str, Tensor]]) -> dict[str, float]:
+        start, parts = time.monotonic(), self.recipe.accumulation
+        record: dict[str, float] = {}
+        for part in range(parts):
+            number = self.step * parts + part
+            losses = losses_of_batch(number)
+            self._check_finite("loss", losses["loss"], number)
+            (losses["loss"] / parts).backward()
+            for name, value in losses.items():
+                record[name] = record.get(name, 0.0) + value.item() / (1 if name == "tokens" else parts)
+        self.engine.average_gradients(self.parameters.values())
+        norm = clip_grad_norm_(list(self.parameters.values()), self.recipe.clip_norm)
+        # A finite loss can have infinite gradients: one step more and the weights are NaN, and saved.
+        self._check_finite("gradient", norm, number)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.losses.append(record["loss"])
+        record = {name: round(value, 5) for name, value in record.items()}
+        record |= {"step": self.step, "gradient_norm": round(norm.item(), 4)}
+        if tokens := record.pop("tokens", 0):
+            record["tokens_per_s"] = round(tokens / (time.monotonic() - start), 1)
+        return record
+
+    def _due(self, every: int | None) -> bool:
+        return every is not None and (self.step % every == 0 or self.step == self.steps)
+
+    def _tell(self, record: dict[str, float], per_step_s: float) -> None:
+        remaining_s = per_step_s * (self.steps - self.step)
+        parts = " ".join(f"{name} {value:.4f}" for name, value in record.items() if name != "step")
+        _log.info(
+            "step %d/%d  %s  %.1f s/step  ETA %d:%02d",
+            self.step, self.steps, parts, per_step_s, remaining_s // 60, remaining_s % 60,
+        )  # fmt: skip
+
+    def _check_finite(self, what: str, value: Tensor, batch: int) -> None:
         if not torch.isfinite(value):
+            paths = self.states.paths()
             raise DivergedError(
-                f"The {what} of step {self.step} is {value.item()}.",
-                next_step=f"Lower the learning rate; {self.folder / 'last'} is the last good state.",
+                f"The {what} of step {self.step} is {value.item()}, in {self.describe(batch)}.",
+                next_step="Lower the learning rate or look at that batch; "
+                f"{paths[-1] if paths else 'the untrained model'} is the last good state.",
             )
 
     def _schedule(self, step: int) -> float:
         """Linear warm-up, then cosine to a tenth."""
-        warmup = max(1, round(self.steps * self.WARMUP_SHARE))
+        warmup = max(1, round(self.steps * self.recipe.warmup_share))
         if step < warmup:
             return (step + 1) / warmup
         progress = (step - warmup) / max(1, self.steps - warmup)
         return 0.1 + 0.9 * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
     def _save(self) -> None:
-        """Write aside and rename: a kill leaves the old state or the new one, never half of it."""
-        aside, last, old = (self.folder / name for name in ("last.new", "last", "last.old"))
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        state = {
-            "identity": self.identity,
-            "step": self.step,
-            "losses": self.losses,
-            "parameters": {name: value.detach() for name, value in self.parameters.items()},
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "rng": torch.get_rng_state(),
-        }
-        with (aside / "state.pt").open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        # After a resume from "last.old" there is no "last": the old state must outlive the next rename too.
-        if last.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            last.rename(old)
-        aside.rename(last)
-        shutil.rmtree(old, ignore_errors=True)
+        if self.engine.is_main:
+            self.states.save(
+                {
+                    "identity": self.identity,
+                    "step": self.step,
+                    "losses": self.losses,
+                    "parameters": {name: value.detach().cpu() for name, value in self.parameters.items()},
+                    "optimizer": self.optimizer.state_dict(),
+                    "scheduler": self.scheduler.state_dict(),
+                    "rng": torch.get_rng_state(),
+                    "gpu_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                }
+            )
+        self.engine.wait()
 
     def _resume(self) -> None:
-        # Killed between the two renames, "last.old" is the newest complete state.
-        candidates = [self.folder / name / "state.pt" for name in ("last", "last.old")]
-        path = next((candidate for candidate in candidates if candidate.is_file()), None)
-        if path is None:
-            self._drop_metrics_after(0)
+        found = self.states.newest()
+        if found is None:
             return
-        try:
-            state = torch.load(path, weights_only=True)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            raise CheckpointError(
-                f"{path} can't be read: {error}.", next_step="Delete the run folder to start again."
-            ) from error
+        path, state = found
         if state["identity"] != self.identity:
             raise CheckpointError(
                 f"{path} belongs to another recipe.",
@@ -179,12 +191,8 @@ class TrainingLoop:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         torch.set_rng_state(state["rng"])
+        # Another machine may have fewer GPUs.
+        for index, rng in enumerate(state["gpu_rng"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(rng, index)
         self.step, self.losses = state["step"], state["losses"]
-        self._drop_metrics_after(self.step)
         _log.info("resuming at step %d of %d", self.step, self.steps)
-
-    def _drop_metrics_after(self, step: int) -> None:
-        """Forget the steps that a kill undid; the last line may be half written."""
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-        path.write_text("".join(lines[:step]), encoding="utf-8")

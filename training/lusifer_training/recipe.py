@@ -13,24 +13,78 @@ from lusifer_training.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["AlignRecipe", "DatasetRecipe", "FinetuneRecipe", "Recipe", "load_recipe"]
+__all__ = ["AlignRecipe", "DatasetRecipe", "FinetuneRecipe", "LoopRecipe", "Recipe", "load_recipe"]
 
 
 class DatasetRecipe(Frozen):
-    """One English dataset."""
+    """One English dataset: a JSON-lines file, or a Hugging Face dataset by name."""
 
-    file: str
-    """Path below the data folder, or absolute; ``python -m lusifer.demo.debian`` makes ``debian.jsonl``."""
+    file: str | None = None
+    """Path below the data folder, absolute, or, with ``./``, beside the recipe; ``python -m
+    lusifer.demo.debian`` makes ``debian.jsonl``."""
+    hub: str | None = None
+    """Name for ``datasets.load_dataset``, such as ``ORGANISATION/NAME``, or a folder."""
+    subset: str | None = None
+    """The hub dataset's configuration."""
+    revision: str | None = None
+    """The hub dataset's commit."""
+    split: str = "train"
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Their column by our field, such as ``{document: positive, negatives: negative}``."""
     schema_: Literal[
-        "debian", "debian_sentences", "query_document", "document_sentences", "scored_pairs", "labelled"
+        "debian",
+        "debian_sentences",
+        "query_document",
+        "document_sentences",
+        "scored_pairs",
+        "labelled",
+        "text",
     ] = Field(alias="schema")
+    stages: tuple[Literal["align", "finetune"], ...] = ("align", "finetune")
+    """Where it is used; plain ``text`` has no pairs and serves stage 1 only."""
     weight: float = Field(1.0, gt=0)
     """Share of the batches, relative to the other sets."""
     maximum_examples: int = Field(50_000, gt=0)
     symmetric: bool = False
     """Both sides are of one kind: the query prompt on both."""
     own_negatives_only: bool = False
-    """Other examples of the batch may share the label: contrast with the example's own negatives only."""
+    """In-example mode: others of the batch may share the label, so contrast with the own negatives only."""
+    query_prompt: str | None = None
+    """Instead of the model's prompt, as an instruction of this set."""
+    document_prompt: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.file) == bool(self.hub):
+            raise ValueError("name either file or hub")
+        if self.schema_ == "text" and self.stages != ("align",):
+            raise ValueError("plain text has no pairs: set stages to [align]")
+        return self
+
+    @property
+    def location(self) -> str:
+        """File or hub name, for messages."""
+        return self.file or f"hub:{self.hub}"
+
+
+class LoopRecipe(Frozen):
+    """What both stages' loops share."""
+
+    accumulation: int = Field(1, gt=0)
+    """Batches per optimiser step; negatives come from one batch, so prefer the gradient cache in stage 2."""
+    clip_norm: float = Field(1.0, gt=0)
+    """Gradients longer than this are shortened to it."""
+    warmup_share: float = Field(0.1, ge=0, lt=1)
+    """Of the steps, before the cosine falls to a tenth."""
+    weight_decay: float = Field(0.01, ge=0)
+    save_every: int = Field(20, gt=0)
+    """Steps between states: what a kill can cost."""
+    keep_states: int = Field(2, gt=0)
+    """Newest states kept."""
+    probe_every: int | None = Field(None, gt=0)
+    """Steps between translation retrieval scores by language; None: never."""
+    probe_pairs: int = Field(50, gt=1)
+    """Of each language; the first of the evaluation set."""
 
 
 class AlignRecipe(Frozen):
@@ -42,6 +96,13 @@ class AlignRecipe(Frozen):
     learning_rate: float = Field(gt=0)
     train_encoder: bool = False
     """Train the encoder's LoRA too, as the paper does; costs its backward pass."""
+    objective: Literal["reading", "reconstruction"] = "reading"
+    """``reading``: the LLM's own reading of the text is the teacher, no LM head needed. ``reconstruction``:
+    the paper's, tokens through the LM head; needs all of the LLM's layers."""
+    mask_share: float = Field(0.5, ge=0, lt=1)
+    """Of the encoder's input tokens masked in reconstruction (the paper's k)."""
+    completion_share: float = Field(0.5, ge=0, le=1)
+    """Of the pairs whose document is completed from the query, instead of a text reconstructed."""
 
 
 class FinetuneRecipe(Frozen):
@@ -59,6 +120,17 @@ class FinetuneRecipe(Frozen):
     distillation_weight: float = Field(1.0, ge=0)
     """Weight of keeping the raw encoder's English similarities."""
     distillation_temperature: float = Field(0.02, gt=0)
+    maximum_negatives: int = Field(7, ge=0)
+    """Hard negatives used of each pair."""
+    false_negative_margin: float | None = Field(None, gt=0)
+    """Mask in-batch documents that the raw encoder finds as near to a query as its own, up to this cosine."""
+    matryoshka_dimensions: tuple[int, ...] = ()
+    """Train these prefixes of the vector too (arXiv 2205.13147), each a search vector by itself."""
+    gradient_cache: bool = False
+    """Keep no activations: each group of texts is run again in the backward pass (GradCache, arXiv
+    2101.06983), so that the memory of a batch is that of one group, whatever the number of pairs."""
+    group_tokens: int = Field(2048, gt=0)
+    """Tokens run at once, padding included."""
 
 
 class Recipe(Frozen):
@@ -67,6 +139,7 @@ class Recipe(Frozen):
     model: ModelConfig
     seed: int = 0
     datasets: dict[str, DatasetRecipe] = Field(min_length=1)
+    loop: LoopRecipe = LoopRecipe()
     align: AlignRecipe | None = None
     finetune: FinetuneRecipe
     interpolation: float = Field(1.0, gt=0, le=1)
@@ -76,6 +149,8 @@ class Recipe(Frozen):
     def _has_teacher(self) -> Self:
         if self.align and not self.model.llm:
             raise ValueError("stage 1 (align) aligns with an LLM, and the model has none")
+        if self.align and self.align.objective == "reconstruction" and self.model.llm_layers:
+            raise ValueError("reconstruction writes with the LM head, which reads the last of all LLM layers")
         return self
 
     @model_validator(mode="after")
@@ -95,4 +170,10 @@ def load_recipe(path: Path) -> Recipe:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} can't be read: {error}.", next_step="Check the file.") from error
-    return validated(Recipe, values or {}, where=str(path))
+    recipe = validated(Recipe, values or {}, where=str(path))
+    beside = {
+        name: dataset.model_copy(update={"file": str((path.parent / dataset.file).resolve())})
+        for name, dataset in recipe.datasets.items()
+        if dataset.file and dataset.file.startswith("./")
+    }
+    return recipe.model_copy(update={"datasets": {**recipe.datasets, **beside}})

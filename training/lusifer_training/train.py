@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,98 +15,202 @@ from lusifer_training.align import AlignmentObjective
 from lusifer_training.backbones.load import load_llm_tokenizer, load_tokenizer
 from lusifer_training.checkpoint import save_checkpoint, trained_parameters
 from lusifer_training.data.batches import PairSampler, TextSampler
-from lusifer_training.errors import ConfigError
+from lusifer_training.engine import Engine
+from lusifer_training.errors import CheckpointError, ConfigError, TooLargeError
 from lusifer_training.finetune import FinetuneObjective
 from lusifer_training.loop import TrainingLoop
 from lusifer_training.model.lusifer import build_model
+from lusifer_training.probe import Probe
+from lusifer_training.reconstruct import ReconstructionObjective
+from lusifer_training.states import StateFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from torch import nn
+    from tokenizers import Tokenizer
+    from torch import Tensor, nn
 
     from lusifer_training.model.lusifer import Lusifer
-    from lusifer_training.recipe import Recipe
+    from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe
 
-__all__ = ["interpolate", "train"]
+__all__ = ["fitting", "interpolate", "train"]
 
 _log = logging.getLogger(__name__)
 
 
-def train(recipe: Recipe, *, data_folder: Path, run_folder: Path) -> Path:
+STAGES = ("align", "finetune")
+
+
+def train(recipe: Recipe, *, data_folder: Path, run_folder: Path, stages: Sequence[str] = STAGES) -> Path:
     """Train, or go on with a run that was killed.
 
     Args:
         recipe: Model, data and both stages.
         data_folder: Holds the files the recipe names.
         run_folder: Of this run: states to resume from, metrics, and at the end ``checkpoint/``.
+        stages: ``align``, ``finetune`` or both. ``finetune`` alone starts from the ``align`` of the same run
+            folder, if the recipe has one, and ends that first if it was killed.
 
     Returns:
-        The checkpoint folder.
+        The checkpoint folder, or after ``align`` alone the folder of its state.
 
     Raises:
         TrainingError: Backbones, data or recipe can't be used, or the loss diverged.
     """
     started = time.monotonic()
+    if "align" in stages and not recipe.align and len(stages) == 1:
+        raise ConfigError("The recipe has no stage 1.", next_step="Add an align section.")
+    if recipe.align and "align" not in stages and not StateFolder(run_folder / "align", keep=1).paths():
+        raise CheckpointError(
+            f"{run_folder} holds no stage 1 to start from.",
+            next_step="Run lusifer train align into the same run folder, or lusifer train all.",
+        )
     torch.manual_seed(recipe.seed)
-    model = build_model(recipe.model, keep_token_table=recipe.align is not None).train()
-    tokenizer = load_tokenizer(recipe.model.tokenizer)
-    pairs = PairSampler(recipe, data_folder)
+    engine = Engine()
+    writes = recipe.align is not None and recipe.align.objective == "reconstruction"
+    model = build_model(recipe.model, keep_token_table=recipe.align is not None, keep_lm_head=writes)
+    model.train().to(engine.device)
+    run = _Run(
+        recipe, model, load_tokenizer(recipe.model.tokenizer), PairSampler(recipe, data_folder), engine
+    )
+    if recipe.loop.probe_every:
+        run.probe = Probe(model, run.tokenizer, data_folder, pairs=recipe.loop.probe_pairs)
     report: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json", by_alias=True),
-        "data": {name: len(each) for name, each in pairs.pairs.items()},
+        "data": run.sampler.report,
+        "dtype": str(engine.dtype).removeprefix("torch."),
+        "processes": engine.world,
         "stages": {},
     }
     if recipe.align:
-        report["stages"]["align"] = _align(model, tokenizer, recipe, pairs, run_folder / "align")
-    report["stages"]["finetune"] = _finetune(model, tokenizer, recipe, pairs, run_folder / "finetune")
+        report["stages"]["align"] = run.align(recipe.align, run_folder / "align")
+    if "finetune" not in stages:
+        return run_folder / "align"
+    report["stages"]["finetune"] = run.finetune(recipe.finetune, run_folder / "finetune")
     interpolate(model, recipe.interpolation)
     report["seconds"] = round(time.monotonic() - started)
-    return save_checkpoint(model, run_folder / "checkpoint", report)
+    if engine.is_main:
+        save_checkpoint(model, run_folder / "checkpoint", report)
+    engine.wait()
+    return run_folder / "checkpoint"
 
 
-def _align(
-    model: Lusifer, tokenizer: Any, recipe: Recipe, pairs: PairSampler, folder: Path
-) -> dict[str, Any]:
-    stage = recipe.align
-    if stage is None:
-        raise ConfigError("The recipe has no stage 1.", next_step="Add an align section.")
-    objective = AlignmentObjective(
-        model,
-        tokenizer,
-        load_llm_tokenizer(recipe.model.llm),
-        maximum_tokens=stage.maximum_tokens,
-        train_encoder=stage.train_encoder,
-    )
-    texts = TextSampler(pairs)
-    parts = ("connector.", "encoder.") if stage.train_encoder else ("connector.",)
-    parameters = {name: value for name, value in trained_parameters(model).items() if name.startswith(parts)}
-    _log.info("stage 1, alignment: %d trained parameters", _count(parameters))
-    loop = TrainingLoop(
-        folder,
-        parameters,
-        dict.fromkeys(parameters, stage.learning_rate),
-        steps=stage.steps,
-        identity=_identity(recipe, "finetune", "interpolation"),
-    )
-    losses = loop.run(lambda step: objective(texts.batch(step, stage.batch_texts)))
-    # The teacher has done its work; stage 2 and inference have no use for the token table.
-    model.llm.token_table = None
-    return _summary(losses)
+@dataclass
+class _Run:
+    recipe: Recipe
+    model: Lusifer
+    tokenizer: Tokenizer
+    sampler: PairSampler
+    engine: Engine
+    probe: Probe | None = None
+
+    def align(self, stage: AlignRecipe, folder: Path) -> dict[str, Any]:
+        llm_tokenizer = load_llm_tokenizer(self.recipe.model.llm)
+        texts, own = TextSampler(self.sampler), slice(self.engine.rank, None, self.engine.world)
+        losses_of: Callable[[int, int], dict[str, Tensor]]
+        if stage.objective == "reading":
+            reading = AlignmentObjective(
+                self.model,
+                self.tokenizer,
+                llm_tokenizer,
+                maximum_tokens=stage.maximum_tokens,
+                train_encoder=stage.train_encoder,
+            )
+            losses_of = lambda batch, size: reading(texts.batch(batch, size)[own])  # noqa: E731
+        else:
+            writing = ReconstructionObjective(
+                self.model, self.tokenizer, llm_tokenizer, stage, seed=self.recipe.seed
+            )
+            losses_of = lambda batch, size: writing(texts.pairs(batch, size)[own], batch)  # noqa: E731
+        parts = ("connector.", "encoder.") if stage.train_encoder else ("connector.",)
+        parameters = {
+            name: value for name, value in trained_parameters(self.model).items() if name.startswith(parts)
+        }
+        loop = TrainingLoop(
+            folder,
+            parameters,
+            dict.fromkeys(parameters, stage.learning_rate),
+            steps=stage.steps,
+            identity=_identity(self.recipe, "finetune", "interpolation"),
+            recipe=self.recipe.loop,
+            engine=self.engine,
+        )
+        _log.info("stage 1, alignment: %d trained parameters, %s", _count(parameters), self.engine.dtype)
+
+        def losses_of_batch(batch: int) -> dict[str, Tensor]:
+            with self.engine.autocast():
+                return fitting(losses_of, batch, stage.batch_texts, "align.batch_texts", "loop.accumulation")
+
+        # Else what is trained only in stage 2 would gather gradients here, and start there with them.
+        with _frozen(
+            value for name, value in trained_parameters(self.model).items() if name not in parameters
+        ):
+            losses = loop.run(losses_of_batch)
+        # The teacher has done its work; stage 2 and inference have no use for token table and head.
+        self.model.llm.token_table = self.model.llm.lm_head = None
+        return _summary(losses)
+
+    def finetune(self, stage: FinetuneRecipe, folder: Path) -> dict[str, Any]:
+        objective = FinetuneObjective(self.model, self.tokenizer, stage, self.engine)
+        parameters = trained_parameters(self.model)
+        rates = {
+            name: stage.learning_rate if "lora_" in name else stage.new_learning_rate for name in parameters
+        }
+        loop = TrainingLoop(
+            folder,
+            parameters,
+            rates,
+            steps=stage.steps,
+            identity=_identity(self.recipe, "interpolation"),
+            recipe=self.recipe.loop,
+            engine=self.engine,
+            describe=lambda batch: self.sampler.batch(batch, stage.batch_pairs).describe(),
+            probe=self.probe,
+        )
+        _log.info("stage 2, finetuning: %d trained parameters, %s", _count(parameters), self.engine.dtype)
+
+        def losses_of(batch: int, size: int) -> dict[str, Tensor]:
+            return objective(self.sampler.batch(batch, size))
+
+        return _summary(
+            loop.run(
+                lambda batch: fitting(
+                    losses_of, batch, stage.batch_pairs, "finetune.batch_pairs", "finetune.gradient_cache"
+                )
+            )
+        )
 
 
-def _finetune(
-    model: Lusifer, tokenizer: Any, recipe: Recipe, pairs: PairSampler, folder: Path
-) -> dict[str, Any]:
-    stage = recipe.finetune
-    objective = FinetuneObjective(model, tokenizer, stage)
-    parameters = trained_parameters(model)
-    rates = {name: stage.learning_rate if "lora_" in name else stage.new_learning_rate for name in parameters}
-    _log.info("stage 2, finetuning: %d trained parameters", _count(parameters))
-    loop = TrainingLoop(
-        folder, parameters, rates, steps=stage.steps, identity=_identity(recipe, "interpolation")
-    )
-    return _summary(loop.run(lambda step: objective(pairs.batch(step, stage.batch_pairs))))
+def fitting(
+    losses_of: Callable[[int, int], dict[str, Tensor]], batch: int, size: int, key: str, instead: str
+) -> dict[str, Tensor]:
+    """Losses of a batch; where memory ends, an error with the size that fits.
+
+    Args:
+        losses_of: Losses by batch number and size.
+        batch: Its number.
+        size: The recipe's.
+        key: Where the recipe has it.
+        instead: What else helps.
+
+    Raises:
+        TooLargeError: The batch doesn't fit. Smaller ones were tried.
+    """
+    try:
+        return losses_of(batch, size)
+    # MemoryError: numpy's and Python's own; torch has no type for a CPU's.
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        message = f"A batch of {size} doesn't fit into memory: {error}."
+    fits = size // 2
+    while fits > 1:
+        try:
+            losses_of(batch, fits)["loss"].backward()
+            break
+        except (torch.OutOfMemoryError, MemoryError):
+            fits //= 2
+    found = f"{key} {fits} fits" if fits > 1 else "not even two fit"
+    raise TooLargeError(message, next_step=f"Change the recipe: {found}; or try {instead}.")
 
 
 def interpolate(model: Lusifer, share: float) -> None:
@@ -116,6 +222,19 @@ def interpolate(model: Lusifer, share: float) -> None:
         for name, value in trained_parameters(model).items():
             if name.startswith("head.") or (name.startswith("encoder.") and "lora_B" in name):
                 value.mul_(share)
+
+
+@contextmanager
+def _frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Within the block: no gradients for these parameters."""
+    parameters = list(parameters)
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 def _identity(recipe: Recipe, *without: str) -> str:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lusifer_training.data.batches import PairSampler, TextSampler, pad, token_budget_batches, tokenize
+from lusifer_training.data.cleaning import load_clean_pairs, normal_form
 from lusifer_training.data.readers import Pair, is_held_out, load_pairs, read_json_lines
 from lusifer_training.data.udhr import LANGUAGES, main, paragraphs
 from lusifer_training.errors import DataError
@@ -114,7 +115,6 @@ class TestSchemas:
             [
                 {"query": "q", "document": "d", "negatives": ["n", "m"]},
                 {"query": "p", "document": "e"},
-                {"query": "p", "document": "e"},
             ],
         )
         pairs = everything(schema("query_document"), path)
@@ -148,10 +148,133 @@ class TestSchemas:
             assert len(set(others)) == len(others) == min(3, labels - 1)
             assert label not in others
 
+    def test_plain_text_is_for_stage_1(self, tmp_path: Path, write_lines: Any) -> None:
+        path = write_lines(tmp_path / "d.jsonl", [{"text": " one "}, {"text": "  "}])
+        assert everything(schema("text", stages=["align"]), path) == [Pair("", "one")]
+        with pytest.raises(ValueError, match="set stages to"):
+            schema("text")
+
+    def test_clusters_come_with_their_pairs(self, tmp_path: Path, write_lines: Any) -> None:
+        path = write_lines(tmp_path / "d.jsonl", [{"query": "q", "document": "d", "cluster": 3}])
+        assert everything(schema("query_document"), path) == [Pair("q", "d", (), 3)]
+
+    @pytest.mark.parametrize(
+        ("wrong", "expected"),
+        [
+            ({"query": 7}, "query is 7, expected a text"),
+            ({"document": None}, "document is None, expected a text"),
+            ({"negatives": 1}, "negatives is 1, expected a list of texts"),
+            ({"negatives": ["n", 1]}, "expected a list of texts"),
+            ({"cluster": True}, "cluster is True, expected a number"),
+        ],
+    )
+    def test_a_value_of_the_wrong_kind_is_named(
+        self, tmp_path: Path, write_lines: Any, wrong: dict[str, Any], expected: str
+    ) -> None:
+        good = {"query": "q", "document": "d"}
+        path = write_lines(tmp_path / "d.jsonl", [good, {**good, **wrong}])
+        with pytest.raises(DataError, match=f"line 2: .*{expected.replace('[', '.')}"):
+            load_pairs(schema("query_document"), path, seed=0)
+
+    def test_a_score_is_a_number(self, tmp_path: Path, write_lines: Any) -> None:
+        record = {"sentence1": "a", "sentence2": "b", "score": "5"}
+        path = write_lines(tmp_path / "d.jsonl", [record])
+        with pytest.raises(DataError, match="line 1: score is '5', expected a number"):
+            load_pairs(schema("scored_pairs"), path, seed=0)
+
     def test_a_file_without_pairs(self, tmp_path: Path, write_lines: Any) -> None:
         path = write_lines(tmp_path / "d.jsonl", [])
         with pytest.raises(DataError, match="has no pairs"):
             load_pairs(schema("debian"), path, seed=0)
+
+
+class TestHub:
+    """The ``datasets`` library itself, on a folder instead of a name."""
+
+    def recipe(self, folder: Path, **changes: Any) -> DatasetRecipe:
+        columns = {"query": "question", "document": "positive", "negatives": "negative"}
+        return DatasetRecipe(
+            **{"hub": str(folder), "schema": "query_document", "columns": columns, **changes}
+        )
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, write_lines: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+        import datasets
+
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+        datasets.disable_progress_bars()
+        records = [
+            {"question": f"q{number}", "positive": f"d{number}", "negative": ["n"]} for number in range(9)
+        ]
+        write_lines(tmp_path / "set" / "train.jsonl", records)
+        return tmp_path / "set"
+
+    def test_columns_by_our_names(self, folder: Path) -> None:
+        pairs = everything(self.recipe(folder), None)
+        assert sorted(pair.query for pair in pairs) == [f"q{number}" for number in range(9)]
+        assert pairs[0].negatives == ("n",)
+
+    def test_a_column_that_is_not_there(self, folder: Path) -> None:
+        with pytest.raises(DataError, match="no column positives; it has question, positive, negative"):
+            load_pairs(
+                self.recipe(folder, columns={"query": "question", "document": "positives"}), None, seed=0
+            )
+
+    def test_a_split_that_is_not_there(self, folder: Path) -> None:
+        with pytest.raises(DataError, match=r"can't be loaded: .*dev"):
+            load_pairs(self.recipe(folder, split="dev"), None, seed=0)
+
+    def test_either_file_or_hub(self, folder: Path) -> None:
+        for wrong in ({"file": "a.jsonl"}, {"hub": None}):
+            with pytest.raises(ValueError, match="either file or hub"):
+                self.recipe(folder, **wrong)
+
+
+class TestCleaning:
+    RUN = "one two three four five six seven eight nine ten eleven twelve thirteen"
+
+    def load(self, tmp_path: Path, write_lines: Any, pairs: list[Any]) -> tuple[set[str], dict[str, int]]:
+        # Document by document, so that the held-out tenth doesn't depend on the texts under test.
+        records = [{"query": query, "document": document} for query, document in pairs]
+        write_lines(tmp_path / "d.jsonl", records)
+        dataset = DatasetRecipe(file="d.jsonl", schema="query_document")
+        kept, report = load_clean_pairs({"set": dataset}, tmp_path, seed=0)
+        return {pair.query for pair in kept["set"]}, report["set"]
+
+    def test_doubles_and_empty_texts_are_dropped_and_counted(self, tmp_path: Path, write_lines: Any) -> None:
+        pairs = [("What?", "The answer."), (" what ", "the ANSWER"), ("", "The answer."), ("Where", " - ")]
+        assert not any(is_held_out(document) for _, document in pairs)
+        kept, report = self.load(tmp_path, write_lines, pairs)
+        assert len(kept) == report["kept"] == 1
+        assert (report["read"], report["empty"], report["duplicate"]) == (4, 2, 1)
+
+    def test_what_is_evaluated_is_not_trained_on(self, tmp_path: Path, write_lines: Any) -> None:
+        write_lines(
+            tmp_path / "eval" / "a" / "en.jsonl.gz",
+            [
+                {"context": f"It starts. {self.RUN}.", "questions": [{"question": "Who was it then?"}]},
+                {"t": "Yes."},
+            ],
+        )
+        pairs = [
+            ("WHO was it, then", "A."),
+            ("in a longer text", f"Before {self.RUN.title()} after"),
+            ("a shorter run", self.RUN.removesuffix(" thirteen")),
+            ("Yes", "Too short to be a sign of anything."),
+        ]
+        kept, report = self.load(tmp_path, write_lines, pairs)
+        assert report["contaminated"] + sum(is_held_out(document) for _, document in pairs[:2]) == 2
+        assert kept == {query for query, document in pairs[2:] if not is_held_out(document)}
+
+    def test_nothing_left_is_an_error_with_the_reasons(self, tmp_path: Path, write_lines: Any) -> None:
+        with pytest.raises(DataError, match="of 2, 2 were empty"):
+            self.load(tmp_path, write_lines, [("", "The answer."), ("?", "The answer.")])
+
+    @given(text=st.text(max_size=40))
+    def test_the_normal_form_of_a_normal_form_is_itself(self, text: str) -> None:
+        form = normal_form(text)
+        assert normal_form(f" {form.upper()}! ") == normal_form(form.upper())
+        assert form == " ".join(form.split())
 
 
 class TestHeldOut:
@@ -187,7 +310,10 @@ class TestHeldOut:
         assert orders[0] == orders[1] != orders[2]
 
     def test_the_cap(self, path: Path) -> None:
-        assert len(load_pairs(schema("debian", maximum_examples=7), path, seed=0)) == 7
+        capped = schema("debian", maximum_examples=7).model_copy(update={"file": path.name})
+        pairs, report = load_clean_pairs({"debian": capped}, path.parent, seed=0)
+        assert len(pairs["debian"]) == report["debian"]["kept"] == 7
+        assert report["debian"]["read"] == 7 + report["debian"]["over_maximum"]
 
     def test_one_key_in_ten(self) -> None:
         share = sum(is_held_out(str(number)) for number in range(5000)) / 5000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from lusifer_training.errors import CheckpointError, DivergedError
+from lusifer_training.errors import CheckpointError, DiskFullError, DivergedError
 from lusifer_training.loop import TrainingLoop
+from lusifer_training.recipe import LoopRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +35,7 @@ def make(folder: Path, *, identity: str = "one", steps: int = STEPS, every: int 
         dict.fromkeys(parameters, 0.05),
         steps=steps,
         identity=identity,
-        checkpoint_every=every,
+        recipe=LoopRecipe(save_every=every),
     )
 
     def losses(step: int) -> dict[str, torch.Tensor]:
@@ -161,7 +163,7 @@ class TestDiverged:
 
         with pytest.raises(DivergedError, match="gradient of step 4"):
             loop.run(diverging)
-        state = torch.load(tmp_path / "last" / "state.pt", weights_only=True)
+        state = torch.load(tmp_path / "step-000004.pt", weights_only=True)
         assert state["step"] == 4
         assert all(value.isfinite().all() for value in state["parameters"].values())
 
@@ -176,64 +178,99 @@ class TestStates:
         assert "another run folder" in caught.value.next_step
 
     @pytest.mark.parametrize("keep", [0, 100, 0.5])
-    def test_a_cut_state_is_named(self, tmp_path: Path, keep: float) -> None:
+    def test_a_cut_state_is_named(self, tmp_path: Path, uninterrupted: list[float], keep: float) -> None:
         loop, losses, _ = make(tmp_path)
         loop.run(losses)
-        path = tmp_path / "last" / "state.pt"
+        path = tmp_path / f"step-{STEPS:06d}.pt"
         whole = path.read_bytes()
         path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
         again, losses, _ = make(tmp_path)
-        with pytest.raises(CheckpointError, match=r"state\.pt can't be read"):
+        with pytest.raises(CheckpointError, match=r"step-000024\.pt can't be read") as caught:
             again.run(losses)
+        assert "go on from step-000020.pt" in caught.value.next_step
+        path.unlink()
+        again, losses, _ = make(tmp_path)
+        assert again.run(losses) == uninterrupted
 
-    @pytest.mark.parametrize("nth", [1, 2])
-    def test_killed_at_either_rename(
-        self, tmp_path: Path, uninterrupted: list[float], monkeypatch: pytest.MonkeyPatch, nth: int
-    ) -> None:
-        """Each save renames twice; the state before or the new one must be found."""
-        loop, losses, _ = make(tmp_path)
-        with pytest.raises(KeyboardInterrupt):
-            loop.run(stop_at(losses, 12, KeyboardInterrupt()))
-        self._kill_in_save(tmp_path, monkeypatch, nth)
-        loop, losses, _ = make(tmp_path)
-        first = []
-        assert loop.run(lambda step: first.append(step) or losses(step)) == uninterrupted
-        assert first[0] >= 10
-
-    def test_killed_between_the_renames_twice_in_a_row(
+    def test_killed_at_the_rename(
         self, tmp_path: Path, uninterrupted: list[float], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Resumed from ``last.old``, the next save must not delete it before it has put another in place."""
+        """The state before is found, and the half new one is gone."""
         loop, losses, _ = make(tmp_path)
         with pytest.raises(KeyboardInterrupt):
             loop.run(stop_at(losses, 12, KeyboardInterrupt()))
-        self._kill_in_save(tmp_path, monkeypatch, 2)
-        assert not (tmp_path / "last").exists()
-        self._kill_in_save(tmp_path, monkeypatch, 1)
+
+        def killed(path: Path, target: Path) -> Path:
+            raise KeyboardInterrupt
+
+        loop, losses, _ = make(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", killed)
+            with pytest.raises(KeyboardInterrupt):
+                loop.run(losses)
+        assert (tmp_path / "step-000015.new").is_file()
         loop, losses, _ = make(tmp_path)
         first = []
         assert loop.run(lambda step: first.append(step) or losses(step)) == uninterrupted
-        assert first[0] >= 10
+        assert first[0] == 10
+        assert not list(tmp_path.glob("*.new"))
 
-    def _kill_in_save(self, folder: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
-        rename, calls = Path.rename, []
-
-        def killed(path: Path, target: Path) -> Path:
-            calls.append(path)
-            if len(calls) == nth:
-                raise KeyboardInterrupt
-            return rename(path, target)
-
-        loop, losses, _ = make(folder)
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "rename", killed)
-            with pytest.raises(KeyboardInterrupt):
-                loop.run(losses)
-
-    def test_only_one_state_is_kept(self, tmp_path: Path) -> None:
+    def test_the_newest_two_are_kept(self, tmp_path: Path) -> None:
         loop, losses, _ = make(tmp_path)
         loop.run(losses)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["last", "metrics.jsonl"]
+        assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-000020.pt", "step-000024.pt"]
+
+    def test_a_full_disk_keeps_what_is_there(
+        self, tmp_path: Path, uninterrupted: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(state: Any, file: Any) -> None:
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        loop, losses, _ = make(tmp_path)
+        with monkeypatch.context() as patch:
+            save = torch.save
+            patch.setattr(
+                torch, "save", lambda state, file: (full if state["step"] == 15 else save)(state, file)
+            )
+            with pytest.raises(DiskFullError, match="No space left") as caught:
+                loop.run(losses)
+        assert "step-000010.pt" in caught.value.next_step
+        assert not list(tmp_path.glob("*.new"))
+        loop, losses, _ = make(tmp_path)
+        assert loop.run(losses) == uninterrupted
+
+
+def test_accumulated_batches_are_their_mean(tmp_path: Path) -> None:
+    """Two halves of a batch give the step of the whole."""
+    ends = []
+    for parts in (1, 2):
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(3, 1)
+        data = torch.randn(6, 8, 3, generator=torch.Generator().manual_seed(1))
+        batches = data.view(6 * parts, 8 // parts, 3)
+        loop = TrainingLoop(
+            tmp_path / str(parts),
+            dict(layer.named_parameters()),
+            dict.fromkeys(dict(layer.named_parameters()), 0.1),
+            steps=6,
+            identity="one",
+            recipe=LoopRecipe(accumulation=parts),
+        )
+        loop.run(lambda batch: {"loss": layer(batches[batch]).pow(2).mean()})  # noqa: B023
+        ends.append(layer.weight.detach().clone())
+    torch.testing.assert_close(*ends)
+
+
+def test_probes_and_tokens_are_recorded(tmp_path: Path) -> None:
+    loop, losses, _ = make(tmp_path)
+    loop.recipe = LoopRecipe(probe_every=10)
+    loop.probe = lambda: {"probe_deu": 0.5}
+    loop.run(lambda batch: losses(batch) | {"tokens": torch.tensor(100)})
+    records = metrics(tmp_path)
+    assert [record["step"] for record in records if "probe_deu" in record] == [10, 20, 24]
+    assert all(record["tokens_per_s"] > 0 and "tokens" not in record for record in records)
+    assert list((tmp_path / "tensorboard").iterdir())
 
 
 def test_learning_rate_warms_up_and_falls_to_a_tenth(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import pytest
@@ -18,9 +19,12 @@ from lusifer_training.finetune import (
     FinetuneObjective,
     _allowed,
     contrastive_loss,
+    false_negatives,
+    prefixes,
     similarity_distillation,
 )
-from lusifer_training.recipe import DatasetRecipe, FinetuneRecipe
+from lusifer_training.recipe import AlignRecipe, DatasetRecipe, FinetuneRecipe
+from lusifer_training.reconstruct import ReconstructionObjective, masked
 
 TEXTS = [
     "the archive formats of a library",
@@ -200,6 +204,97 @@ class TestDistillation:
         assert similarity_distillation(ours, theirs, temperature=0.1) == 0
 
 
+def test_false_negatives_by_hand() -> None:
+    queries = normalize(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), dim=-1)
+    # Cosines of the first query: .8 of its own, .78, 1, .6.
+    documents = torch.tensor([[0.8, 0.6], [0.78, 0.6257795], [1.0, 0.0], [0.6, 0.8]])
+    assert false_negatives(queries, documents, 0.05)[0].tolist() == [False, True, True, False]
+    # The own document of the second one is the second, however near others are.
+    assert not false_negatives(queries, documents, 2.0)[1, 1]
+
+
+class TestReconstruction:
+    TEXTS = ("the cat sits on the mat", "reads and writes archives")
+
+    def objective(self, tiny: Any, **changes: Any) -> ReconstructionObjective:
+        config = tiny.config(llm_layers=None)
+        model = tiny.model(config, trained=False, keep_lm_head=True)
+        recipe = AlignRecipe(
+            **{"steps": 1, "batch_texts": 2, "learning_rate": 1e-2, "objective": "reconstruction", **changes}
+        )
+        tokenizers = load_tokenizer(config.tokenizer), load_llm_tokenizer(config.llm)
+        return ReconstructionObjective(model, *tokenizers, recipe, seed=0)
+
+    def test_no_target_token_sees_one_after_it(self, tiny: Any) -> None:
+        """A token that differs changes no prediction up to its own, and does change the next."""
+        objective = self.objective(tiny)
+        row = objective.tokenizer.encode("the archive formats").ids
+        with torch.no_grad():
+            before, one = objective.predict([row], ["the cat sits on the mat"])
+            after, other = objective.predict([row], ["the cat sits on the dog"])
+        differs = next(at for at, (a, b) in enumerate(zip(one[0], other[0], strict=False)) if a != b)
+        assert differs > 3
+        # Up to rounding: the two are of unequal length.
+        changes = (before[0, : differs + 2] - after[0, : differs + 2]).abs().amax(dim=-1)
+        assert changes[:-1].max() < 1e-3 < 0.1 < changes[-1]
+
+    def test_the_encoder_is_read(self, tiny: Any) -> None:
+        objective = self.objective(tiny)
+        rows = [objective.tokenizer.encode(text).ids for text in self.TEXTS]
+        with torch.no_grad():
+            one, _ = objective.predict([rows[0]], [self.TEXTS[0]])
+            other, _ = objective.predict([rows[1]], [self.TEXTS[0]])
+        assert (one - other).abs().max() > 1e-3
+
+    def test_padding_changes_nothing(self, tiny: Any) -> None:
+        objective = self.objective(tiny)
+        rows = [objective.tokenizer.encode(text).ids for text in ("cat", self.TEXTS[1])]
+        with torch.no_grad():
+            alone, labels = objective.predict([rows[0]], ["a cat"])
+            both, _ = objective.predict(rows, ["a cat", self.TEXTS[1]])
+        torch.testing.assert_close(both[:1, : labels.shape[1]], alone, rtol=1e-4, atol=1e-5)
+
+    def test_the_loss_falls(self, tiny: Any) -> None:
+        objective = self.objective(tiny, mask_share=0.0, completion_share=0.0)
+        parameters = [
+            value
+            for name, value in trained_parameters(objective.model).items()
+            if name.startswith("connector.")
+        ]
+        optimizer = torch.optim.AdamW(parameters, lr=1e-2)
+        losses = []
+        for step in range(12):
+            loss = objective([Pair("", text) for text in self.TEXTS], step)["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[-1] < losses[0] - 0.1
+
+    def test_half_of_the_inner_tokens_are_masked(self) -> None:
+        row = masked([0, *range(10, 20), 2], 0.5, 5, random.Random(0))
+        assert row[0] == 0
+        assert row[-1] == 2
+        assert row.count(5) == 5
+        assert masked([0, 2], 0.9, 5, random.Random(0)) == [0, 2]
+
+    def test_completion_hides_nothing_and_needs_a_query(self, tiny: Any) -> None:
+        objective = self.objective(tiny, completion_share=1.0, mask_share=0.9)
+        seen = []
+        objective.predict = lambda rows, targets: (
+            seen.append((rows, targets))
+            or (
+                torch.zeros(2, 1, 4),
+                torch.zeros(2, 1, dtype=torch.long),
+            )
+        )
+        objective([Pair("where is the cat", "on the mat"), Pair("", "in the park, in the park")], 0)
+        (rows, targets), mask = seen[0], objective.mask_token_id
+        assert targets == ["on the mat", "in the park, in the park"]
+        assert rows[0] == objective.tokenizer.encode("where is the cat").ids
+        assert mask in rows[1]
+
+
 class TestFinetune:
     PAIRS = (
         Pair("what reads archives", "A library of archive formats.", ("The cat sits.",)),
@@ -248,7 +343,63 @@ class TestFinetune:
         objective.model.raw_encoder = None
         with torch.no_grad():
             losses = objective(batch_of(list(self.PAIRS)))
-        assert set(losses) == {"loss", "contrastive"}
+        assert set(losses) == {"loss", "contrastive", "tokens"}
+
+    @pytest.mark.parametrize("dropout", [0.0, 0.3])
+    def test_the_gradient_cache_gives_the_gradients_of_a_whole_batch(self, tiny: Any, dropout: float) -> None:
+        gradients = []
+        for cached in (False, True):
+            objective = self.objective(tiny, gradient_cache=cached, group_tokens=24)
+            objective.model.train()
+            for module in objective.model.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.p = dropout
+            torch.manual_seed(0)
+            objective(batch_of(list(self.PAIRS)))["loss"].backward()
+            gradients.append([value.grad for value in trained_parameters(objective.model).values()])
+        for whole, cached in zip(*gradients, strict=True):
+            torch.testing.assert_close(cached, whole, rtol=1e-4, atol=1e-6)
+
+    def test_the_gradient_cache_keeps_no_activations(self, tiny: Any) -> None:
+        kept = []
+        for cached in (False, True):
+            objective, saved = self.objective(tiny, gradient_cache=cached, group_tokens=24), []
+            with torch.autograd.graph.saved_tensors_hooks(
+                lambda tensor, saved=saved: saved.append(tensor.numel()) or tensor, lambda tensor: tensor
+            ):
+                objective(batch_of(list(self.PAIRS)))["loss"]
+            kept.append(sum(saved))
+        assert kept[1] < kept[0] / 10
+
+    def test_prefixes_are_trained_like_whole_vectors(self, tiny: Any) -> None:
+        with torch.no_grad():
+            objective = self.objective(tiny, matryoshka_dimensions=[8, 16], distillation_weight=0.0)
+            loss = objective(batch_of(list(self.PAIRS)))["loss"]
+            plain = self.objective(tiny, distillation_weight=0.0)
+            whole = plain(batch_of(list(self.PAIRS)))["loss"]
+        assert not torch.isclose(loss, whole)
+        vectors = torch.eye(3)[:, :2]
+        torch.testing.assert_close(prefixes(torch.eye(3), [2])[1], vectors)
+        assert prefixes(torch.rand(4, 8), [2])[1][:3].norm(dim=1).tolist() == pytest.approx([1, 1, 1])
+
+    def test_no_more_negatives_than_the_recipe_says(self, tiny: Any) -> None:
+        pairs = [Pair("runs", "in the park", ("The cat sits.",) * 2 + ("the mat",))] * 2
+        assert _allowed(batch_of(pairs), 1).shape == (2, 4)
+        with torch.no_grad():
+            tokens = [
+                self.objective(tiny, maximum_negatives=each)(batch_of(pairs))["tokens"] for each in (0, 1, 3)
+            ]
+        assert tokens[0] < tokens[1] < tokens[2]
+
+    def test_prompts_of_a_dataset_come_before_the_model_s(self, tiny: Any) -> None:
+        objective = self.objective(tiny)
+        with torch.no_grad():
+            plain = objective(batch_of(list(self.PAIRS)))["tokens"]
+            own = objective(batch_of(list(self.PAIRS), query_prompt="", document_prompt=""))["tokens"]
+            long = objective(batch_of(list(self.PAIRS), query_prompt="Find the passage that answers: "))[
+                "tokens"
+            ]
+        assert own < plain < long
 
     def test_vectors_come_back_in_the_order_given(self, tiny: Any) -> None:
         objective = self.objective(tiny)

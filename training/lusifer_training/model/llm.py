@@ -26,9 +26,17 @@ class Llm(nn.Module):
         backbone: The Hugging Face module without LM head; its layers and token table are cut here.
         layers: First layers to keep; None keeps all.
         keep_token_table: Stage 1 needs the table for its teacher; inference never does.
+        lm_head: Stage 1 with reconstruction writes with it.
     """
 
-    def __init__(self, backbone: PreTrainedModel, *, layers: int | None, keep_token_table: bool) -> None:
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        *,
+        layers: int | None,
+        keep_token_table: bool,
+        lm_head: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         available = backbone.config.num_hidden_layers
         if layers is not None and layers > available:
@@ -37,11 +45,15 @@ class Llm(nn.Module):
             )
         self.hidden_size: int = backbone.config.hidden_size
         table = backbone.get_input_embeddings()
-        self.embedding_rms = float(table.weight.detach().pow(2).mean().sqrt())
+        # A model of shapes only has no numbers to measure.
+        self.embedding_rms = (
+            1.0 if table.weight.is_meta else float(table.weight.detach().pow(2).mean().sqrt())
+        )
         bos = backbone.config.bos_token_id
         first = table.weight.detach()[bos].clone() if bos is not None else torch.zeros(self.hidden_size)
         self.register_buffer("bos", first)
         self.token_table = table if keep_token_table else None
+        self.lm_head = lm_head
         backbone.embed_tokens = None
         backbone.layers = backbone.layers[:layers]
         backbone.config.num_hidden_layers = len(backbone.layers)
@@ -70,6 +82,34 @@ class Llm(nn.Module):
             use_cache=False,
         )
         return output.last_hidden_state[:, 1:]
+
+    def write(
+        self, inputs: Tensor, attention_mask: Tensor, target_ids: Tensor, target_mask: Tensor
+    ) -> Tensor:
+        """Predict a text, token by token, after the connector's output: BOS, inputs, target, all causal.
+
+        Args:
+            inputs: ``(B, S, H)``.
+            attention_mask: ``(B, S)``.
+            target_ids: Tokens of the LLM's tokenizer, BOS first ``(B, T)``.
+            target_mask: ``(B, T)``.
+
+        Returns:
+            Logits of the token after each target position ``(B, T, V)``.
+        """
+        if self.token_table is None or self.lm_head is None:
+            raise ConfigError("The LM head was dropped.", next_step="Build with keep_lm_head=True.")
+        first = self.bos.expand(inputs.shape[0], 1, -1).to(inputs.dtype)
+        inputs = torch.cat([first, inputs, self.token_table(target_ids).to(inputs.dtype)], dim=1)
+        mask = torch.cat([torch.ones_like(attention_mask[:, :1]), attention_mask, target_mask], dim=1)
+        output = self.backbone(
+            inputs_embeds=inputs,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+            use_cache=False,
+        )
+        # Only where something is predicted: a vocabulary is wide.
+        return self.lm_head(output.last_hidden_state[:, -target_ids.shape[1] :])
 
     def read_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """The LLM's own causal reading of its own tokens: the teacher of stage 1.

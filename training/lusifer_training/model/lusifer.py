@@ -42,6 +42,7 @@ class Lusifer(nn.Module):
         encoder: Hugging Face encoder, without pooler.
         llm: Hugging Face LLM, without LM head; None for the encoder alone.
         keep_token_table: Keep the LLM's token table for stage 1's teacher.
+        lm_head: The LLM's, for stage 1 with reconstruction.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Lusifer(nn.Module):
         llm: PreTrainedModel | None,
         *,
         keep_token_table: bool = False,
+        lm_head: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -67,7 +69,7 @@ class Lusifer(nn.Module):
         self.encoder.backbone = _with_lora(self.encoder.backbone, config.encoder_lora)
         self.llm: Llm | None = None
         if llm is not None:
-            self.llm = Llm(llm, layers=config.llm_layers, keep_token_table=keep_token_table)
+            self.llm = Llm(llm, layers=config.llm_layers, keep_token_table=keep_token_table, lm_head=lm_head)
             self.llm.requires_grad_(False)
             self.llm.backbone = _with_lora(self.llm.backbone, config.llm_lora)
             self.connector = Connector(
@@ -105,6 +107,11 @@ class Lusifer(nn.Module):
             vector = vector - (vector @ self.language_basis) @ self.language_basis.T
         return normalize(vector, dim=-1)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.language_basis.device
+
     @contextmanager
     def raw_encoder(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
         """Within the block: the encoder as it came, ``(B, T), (B, T) -> (B, H)`` unit vectors, no grad."""
@@ -131,15 +138,35 @@ class Lusifer(nn.Module):
                 part.backbone = part.backbone.merge_and_unload()
 
 
-def build_model(config: ModelConfig, *, keep_token_table: bool = False) -> Lusifer:
+def build_model(
+    config: ModelConfig,
+    *,
+    keep_token_table: bool = False,
+    keep_lm_head: bool = False,
+    weights: bool = True,
+) -> Lusifer:
     """Load the backbones a configuration names and put the model together, untrained.
+
+    Args:
+        config: Backbones, shapes and switches.
+        keep_token_table: Keep the LLM's token table for stage 1's teacher.
+        keep_lm_head: Keep the LLM's head too, for stage 1 with reconstruction.
+        weights: False builds shapes only, for estimates.
 
     Raises:
         BackboneError: A source is missing, of another hash or of an unsupported kind.
         ConfigError: The configuration doesn't fit the backbones.
     """
-    llm = load_llm(config.llm) if config.llm else None
-    return Lusifer(config, load_encoder(config.encoder), llm, keep_token_table=keep_token_table)
+    encoder = load_encoder(config.encoder, weights=weights)
+    llm = load_llm(config.llm, head=keep_lm_head, weights=weights) if config.llm else None
+    lm_head = None
+    if keep_lm_head:
+        llm, lm_head = llm.get_decoder(), llm.get_output_embeddings()
+    shapes_only = all(part.device.type == "meta" for part in (encoder, llm) if part is not None)
+    with torch.device("meta") if shapes_only else nullcontext():
+        return Lusifer(
+            config, encoder, llm, keep_token_table=keep_token_table or keep_lm_head, lm_head=lm_head
+        )
 
 
 def _with_lora(backbone: PreTrainedModel, shape: LoraShape | None) -> PreTrainedModel | PeftModel:

@@ -1,0 +1,101 @@
+"""Where training runs: one CPU, one GPU, or the processes that ``accelerate launch`` started.
+
+Every process draws the same batch and computes its share of the vectors; the shares are gathered with their
+gradients, so that in-batch negatives come from all devices and many devices give the gradient of one.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["Engine", "choose_dtype"]
+
+WORTH_IT = 1.5
+"""How much faster bf16 must be to be used: it costs precision."""
+
+
+class Engine:
+    """Device, precision and the other processes.
+
+    Attributes:
+        device: Of this process.
+        dtype: Of matrix products; weights, losses and optimiser stay in fp32.
+        rank: Number of this process, of ``world``.
+    """
+
+    def __init__(self) -> None:
+        state = PartialState(cpu=not torch.cuda.is_available())
+        self.device: torch.device = state.device
+        self.rank: int = state.process_index
+        self.world: int = state.num_processes
+        self.dtype = choose_dtype(self.device)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Run matrix products in ``dtype``."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def share(self, rows: Sequence[list[int]]) -> list[list[int]]:
+        """This process's rows, as many as every other's: the last one may come twice."""
+        each = -(-len(rows) // self.world)
+        return [rows[min(index * self.world + self.rank, len(rows) - 1)] for index in range(each)]
+
+    def gather(self, vectors: Tensor, total: int) -> Tensor:
+        """All processes' vectors ``(total, D)`` in the order of the rows that ``share`` was given."""
+        if self.world == 1:
+            return vectors
+        from torch.distributed.nn.functional import all_gather
+
+        # (each, world, D): row index * world + rank.
+        return torch.stack(all_gather(vectors), dim=1).flatten(0, 1)[:total]
+
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Mean over processes: each has the whole loss, but only its own rows' way to it."""
+        if self.world == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            torch.distributed.all_reduce(parameter.grad, op=torch.distributed.ReduceOp.SUM)
+            parameter.grad /= self.world
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.world > 1:
+            torch.distributed.barrier()
+
+
+def choose_dtype(device: torch.device, *, size: int = 512) -> torch.dtype:
+    """bf16 where it measures faster than fp32, on a GPU or a CPU with AMX.
+
+    Other CPUs are not measured: they only emulate bf16, and a busy machine could make a resumed run choose
+    otherwise than it began.
+    """
+    if device.type == "cpu" and not torch.cpu._is_amx_tile_supported():
+        return torch.float32
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        left = torch.randn(size, size, device=device).to(dtype)
+        times = []
+        for _ in range(8):
+            start = time.perf_counter()
+            # A GPU answers before it is done; reading a number waits.
+            (left @ left)[0, 0].item()
+            times.append(time.perf_counter() - start)
+        seconds[dtype] = min(times)
+    return torch.bfloat16 if seconds[torch.bfloat16] * WORTH_IT < seconds[torch.float32] else torch.float32
