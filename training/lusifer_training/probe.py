@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from lusifer_training.data.batches import pad, token_budget_batches, tokenize
-from lusifer_training.evaluation.tasks import load_tatoeba, tatoeba_accuracy
+from lusifer_training.evaluation.metrics import tatoeba
+from lusifer_training.evaluation.tasks import load_tatoeba
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from tokenizers import Tokenizer
 
     from lusifer_training.model.lusifer import Lusifer
@@ -26,7 +28,7 @@ class Probe:
         model: In training.
         tokenizer: The encoder's.
         data_folder: Holds ``eval/tatoeba``.
-        pairs: Of each language, the first of its file: few, so the score is easier than the evaluation's.
+        pairs: Of each language: few, so the score is easier than the evaluation's.
 
     Raises:
         DataError: There is no evaluation data.
@@ -45,19 +47,22 @@ class Probe:
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:
-        """``probe_`` and the language: accuracy of both directions, 0 to 1; ``probe_mean``."""
+        """``probe_`` and the language: accuracy of both directions in percent; ``probe_mean``."""
         training = self.model.training
         self.model.eval()
         try:
-            scores = {
-                f"probe_{language}": round(tatoeba_accuracy(*map(self._embed, sides)), 4)
-                for language, sides in self.rows.items()
-            }
+            mean, scores = tatoeba(
+                {
+                    language: (self._embed(ours), self._embed(english))
+                    for language, (ours, english) in self.rows.items()
+                }
+            )
         finally:
             self.model.train(training)
-        return {**scores, "probe_mean": round(sum(scores.values()) / len(scores), 4)}
+        scores = {**scores, "mean": mean.value}
+        return {f"probe_{language}": round(score, 2) for language, score in scores.items()}
 
-    def _embed(self, rows: list[list[int]]) -> torch.Tensor:
+    def _embed(self, rows: list[list[int]]) -> np.ndarray:
         groups = token_budget_batches([len(row) for row in rows], budget_tokens=2048)
         device, padding = self.model.device, self.model.pad_token_id
         parts = [self.model(*pad([rows[at] for at in group], padding, device=device)) for group in groups]

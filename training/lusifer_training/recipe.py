@@ -84,7 +84,7 @@ class LoopRecipe(Frozen):
     probe_every: int | None = Field(None, gt=0)
     """Steps between translation retrieval scores by language; None: never."""
     probe_pairs: int = Field(50, gt=1)
-    """Of each language; the first of the evaluation set."""
+    """Of each language."""
 
 
 class AlignRecipe(Frozen):

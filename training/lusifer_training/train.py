@@ -20,7 +20,6 @@ from lusifer_training.errors import CheckpointError, ConfigError, TooLargeError
 from lusifer_training.finetune import FinetuneObjective
 from lusifer_training.loop import TrainingLoop
 from lusifer_training.model.lusifer import build_model
-from lusifer_training.probe import Probe
 from lusifer_training.reconstruct import ReconstructionObjective
 from lusifer_training.states import StateFolder
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from lusifer_training.model.lusifer import Lusifer
+    from lusifer_training.probe import Probe
     from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe
 
 __all__ = ["fitting", "interpolate", "train"]
@@ -75,6 +75,9 @@ def train(recipe: Recipe, *, data_folder: Path, run_folder: Path, stages: Sequen
         recipe, model, load_tokenizer(recipe.model.tokenizer), PairSampler(recipe, data_folder), engine
     )
     if recipe.loop.probe_every:
+        # With the evaluation's metrics comes scikit-learn, which training has no other use for.
+        from lusifer_training.probe import Probe
+
         run.probe = Probe(model, run.tokenizer, data_folder, pairs=recipe.loop.probe_pairs)
     report: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json", by_alias=True),

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from lusifer_training.checkpoint import load_checkpoint
-from lusifer_training.errors import CheckpointError, DataError
+from lusifer_training.errors import CheckpointError, DataError, TooLargeError
 from lusifer_training.evaluation.embedders import checkpoint_embedder
 from lusifer_training.finetune import FinetuneObjective
 from lusifer_training.recipe import Recipe
-from lusifer_training.train import train
+from lusifer_training.train import fitting, train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,3 +135,44 @@ def test_another_recipe_in_the_same_folder_is_refused(recipe: Any, data: Path, t
 def test_missing_data_is_named_before_training(recipe: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no data file .*qa\.jsonl\.gz"):
         train(recipe(), data_folder=tmp_path, run_folder=tmp_path / "run")
+
+
+def test_a_probe_while_training(recipe: Any, data: Path, tmp_path: Path, write_lines: Any) -> None:
+    for language in ("deu", "fin"):
+        lines = [{"text": f"{word} {language}", "english": f"{word} {word}"} for word in WORDS]
+        write_lines(data / "eval" / "tatoeba" / f"{language}.jsonl.gz", lines)
+    short = {"align": None, "finetune": {**recipe().finetune.model_dump(), "steps": 2}}
+    train(
+        recipe(**short, loop={"probe_every": 2, "probe_pairs": 5}),
+        data_folder=data,
+        run_folder=tmp_path / "run",
+    )
+    lines = (tmp_path / "run" / "finetune" / "metrics.jsonl").read_text().splitlines()
+    last = json.loads(lines[-1])
+    assert "probe_mean" not in json.loads(lines[0])
+    assert 0 <= last["probe_deu"] <= 100
+    assert last["probe_mean"] == pytest.approx((last["probe_deu"] + last["probe_fin"]) / 2, abs=0.01)
+
+
+class TestMemory:
+    def test_a_batch_too_large_names_one_that_fits(self) -> None:
+        tried = []
+
+        def losses(batch: int, size: int) -> dict[str, torch.Tensor]:
+            tried.append(size)
+            if size > 20:
+                raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+            return {"loss": torch.zeros(1, requires_grad=True).sum()}
+
+        with pytest.raises(TooLargeError, match="batch of 64 doesn't fit into memory") as caught:
+            fitting(losses, 0, 64, "finetune.batch_pairs", "finetune.gradient_cache")
+        assert tried == [64, 32, 16]
+        assert "finetune.batch_pairs 16 fits; or try finetune.gradient_cache" in caught.value.next_step
+
+    def test_nothing_fits(self) -> None:
+        def losses(batch: int, size: int) -> dict[str, torch.Tensor]:
+            raise MemoryError
+
+        with pytest.raises(TooLargeError) as caught:
+            fitting(losses, 0, 8, "align.batch_texts", "loop.accumulation")
+        assert "not even two fit" in caught.value.next_step
