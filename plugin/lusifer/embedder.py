@@ -13,6 +13,7 @@ import numpy as np
 from lusifer.errors import (
     EngineOutputError,
     EngineUnavailableError,
+    FingerprintMismatchError,
     InvalidDimensionError,
     InvalidInputError,
     LusiferError,
@@ -194,6 +195,7 @@ class RemoteVectorizer:
             OverloadedError: The service asked to come back later, and went on asking.
             EngineUnavailableError: The service can't be reached.
             EngineOutputError: The answer failed a check.
+            FingerprintMismatchError: The service has another model now than when this object was made.
             ServiceError: The service refused the request.
         """
         results = list(self._requests(texts, role))
@@ -282,6 +284,13 @@ class RemoteVectorizer:
         if self._asked_dimension is not None:
             body["dimensions"] = self._asked_dimension
         answer = self._ask("POST", "/v1/embeddings", body)
+        served = answer.get("system_fingerprint", self.fingerprint) if isinstance(answer, dict) else None
+        if served != self.fingerprint and served is not None:
+            raise FingerprintMismatchError(
+                f"The service at {self.url} was started with another model meanwhile: {served}, not "
+                f"{self.fingerprint}.",
+                next_step="Start it with the model it had, or begin again with a collection of the new one.",
+            )
         try:
             items = answer["data"]
             vectors = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in items]

@@ -113,6 +113,7 @@ def test_errors_of_the_client_become_ours() -> None:
     import httpx
     from weaviate.exceptions import (
         UnexpectedStatusCodeError,
+        WeaviateBatchError,
         WeaviateConnectionError,
         WeaviateInsertManyAllFailedError,
     )
@@ -129,6 +130,14 @@ def test_errors_of_the_client_become_ours() -> None:
         (WeaviateConnectionError("Connection to Weaviate failed."), StoreUnavailableError, "failed"),
         (httpx.ConnectError("refused"), StoreUnavailableError, "connection: refused"),
         (grpc.RpcError("gone"), StoreUnavailableError, "gone"),
+        (
+            WeaviateBatchError(
+                "<_InactiveRpcError of RPC that terminated with:\n\tstatus = StatusCode.UNAVAILABLE\n"
+                '\tdetails = "Socket closed"\n>'
+            ),
+            StoreUnavailableError,
+            "Weaviate did not do it: Socket closed (UNAVAILABLE)",
+        ),
         (
             WeaviateInsertManyAllFailedError("Here is the set of all errors: tenant not active: 'a'"),
             StoreError,

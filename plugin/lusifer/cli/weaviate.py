@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -161,6 +162,8 @@ def connected(url: str) -> Any:
     """A client of the server, with the keys and the gRPC port of the environment."""
     from lusifer.weaviate.connection import connect
 
+    # Its own notes on what it tries again are pages long; the store says the same in one line.
+    logging.getLogger("weaviate-client").setLevel(logging.WARNING)
     port = os.environ.get("WEAVIATE_GRPC_PORT")
     if port is not None and not port.isdigit():
         raise InvalidInputError(f"WEAVIATE_GRPC_PORT is {port!r}.", next_step="Set it to a number.")

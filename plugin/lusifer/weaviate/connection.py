@@ -35,6 +35,7 @@ _AWAY = (
     "timeout",
     "deadline",
     "leader not found",
+    "socket closed",
     "shutting down",
     "eof",
     "reset",
@@ -51,6 +52,7 @@ _EMBEDDING = (
     "no api key found",
 )
 """What Weaviate says when the service behind its module failed, not Weaviate."""
+_GRPC_ERROR = re.compile(r'status = StatusCode\.(\w+)\s+details = "([^"]*)"')
 _ALL_FAILED = "Every object failed during insertion. Here is the set of all errors: "
 _BODY_MESSAGE = re.compile(r"""'message': (?:'([^']*)'|"([^"]*)")""")
 
@@ -244,4 +246,6 @@ def _short(error: BaseException) -> str:
     message = str(getattr(error, "message", None) or str(error) or type(error).__name__)
     if said := [one or other for one, other in _BODY_MESSAGE.findall(message)]:
         message = "; ".join(said)
+    if found := _GRPC_ERROR.search(message):
+        message = f"{found[2]} ({found[1]})"
     return " ".join(message.removeprefix(_ALL_FAILED).split())[:500]

@@ -50,6 +50,8 @@ _OBJECTS_PER_REQUEST = 200
 _BYTES_PER_REQUEST = 16 * 1024**2
 _NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,230}")
 _RESERVED = frozenset({"id", "vector", ID_PROPERTY, HASH_PROPERTY})
+_FIRST_DELAY_S = 0.25
+"""Before a write or a question is tried again; doubled each time that nothing was gained."""
 _EXACT = 2**53
 """Whole numbers up to here are exact as float64."""
 
@@ -261,7 +263,7 @@ class WeaviateStore:
         from weaviate.classes.data import DataObject
 
         end_s = time.monotonic() + self.patience_s
-        delay_s = 0.25
+        delay_s = _FIRST_DELAY_S
         missing = dict(objects)
         while True:
             failure: LusiferError | None = None
@@ -281,9 +283,12 @@ class WeaviateStore:
                 if answer.errors:
                     failure = refused(next(iter(answer.errors.values())).message, self.collection)
                 found = self._stored(list(missing))
-                missing = {key: each for key, each in missing.items() if found.get(key) != hashes[key]}
-                if not missing:
+                left = {key: each for key, each in missing.items() if found.get(key) != hashes[key]}
+                if not left:
                     return
+                if len(left) < len(missing):
+                    delay_s = _FIRST_DELAY_S
+                missing = left
             except LusiferError as error:
                 failure = error
             failure = failure or StoreUnavailableError(
@@ -343,7 +348,7 @@ class WeaviateStore:
     def _ask(self, call: Any) -> Any:
         self._check_open()
         end_s = time.monotonic() + self.patience_s
-        delay_s = 0.25
+        delay_s = _FIRST_DELAY_S
         while True:
             try:
                 with weaviate_errors(self.collection):

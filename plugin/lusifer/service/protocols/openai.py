@@ -100,6 +100,8 @@ async def _embeddings(body: EmbeddingsRequest, service: EmbeddingService, caller
         "object": "list",
         "data": data,
         "model": body.model,
+        # Tells a client in the middle of an import that another model has taken this one's place.
+        "system_fingerprint": service.vectorizer.fingerprint if service.vectorizer else None,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
     return Answer(content, _rate_limits(service))
