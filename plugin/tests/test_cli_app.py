@@ -119,9 +119,12 @@ def training(monkeypatch: pytest.MonkeyPatch) -> None:
     module.train_app = group  # type: ignore[attr-defined]
     single = typer.Typer()
     single.command()(lambda: typer.echo("measured"))
-    module.eval_app = single  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lusifer_training", ModuleType("lusifer_training"))
-    monkeypatch.setitem(sys.modules, "lusifer_training.cli", module)
+    evaluation = ModuleType("lusifer_training.evaluation.cli")
+    evaluation.eval_app = single  # type: ignore[attr-defined]
+    for package in ("lusifer_training", "lusifer_training.evaluation"):
+        monkeypatch.setitem(sys.modules, package, ModuleType(package))
+    for stand_in in (module, evaluation):
+        monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
 
 
 @pytest.mark.usefixtures("training")
