@@ -37,9 +37,9 @@ SETTINGS_HEAD = """\
 
 <!-- Written by docs/cli.py from the class Settings. Change the class, then run the script. -->
 
-Each can be given in the environment (`LUSIFER_SERVE_PORT=9000`) or in a TOML file (`port = 9000`, named by
-`--config` or `LUSIFER_SERVE_CONFIG`), and the common ones as options of `lusifer serve`. A flag comes before
-the environment, the environment before the file. An unknown name is refused, with the nearest right one.
+Each can be given as a flag (`lusifer serve --port 9000`), in the environment (`LUSIFER_SERVE_PORT=9000`) or
+in a TOML file (`port = 9000`, named by `--config` or `LUSIFER_SERVE_CONFIG`). A flag comes before the
+environment, the environment before the file. An unknown name is refused, with the nearest right one.
 
 | setting | default | meaning |
 |---|---|---|

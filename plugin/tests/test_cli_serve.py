@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
+
+from lusifer.cli.app import app
+from lusifer.service.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,9 +142,26 @@ def test_settings_are_checked_before_anything_is_loaded(tiny_bundle: Path) -> No
     done = lusifer("serve", "--check", "--bundle", str(tiny_bundle))
     assert done.returncode == 0
     assert "lusifer-tiny-test" in done.stdout
-    done = lusifer("serve", "--check", LUSIFER_SERVE_PRT="1")
+    done = lusifer("serve", "--check", "--deadlines=5", "--keep-alive-s", "60", LUSIFER_SERVE_PRT="1")
     assert done.returncode == 1
-    assert "did you mean port?" in done.stderr
+    assert "prt (the environment), did you mean port?" in done.stderr
+    assert "deadlines (the command line), did you mean deadline_s?" in done.stderr
+    assert "keep_alive_s is '60' in the command line" in done.stderr
+
+
+def test_every_setting_is_a_flag(tiny_bundle: Path) -> None:
+    bundle = ("--bundle", str(tiny_bundle))
+    for name, field in Settings.model_fields.items():
+        value = {"engine": "onnx", "bundle": str(tiny_bundle), "model_aliases": "a,b"}.get(
+            name, field.default
+        )
+        if value is None or name in {"canary", "bundle"}:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        result = CliRunner().invoke(app, ["serve", "--check", *bundle, flag, str(value)])
+        assert result.exit_code == 0, (flag, result.stderr)
+    for wrong in (["--deadline-s"], ["60"]):
+        assert CliRunner().invoke(app, ["serve", "--check", *bundle, *wrong]).exit_code == 2
 
 
 def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:

@@ -62,10 +62,15 @@ for command, examples in (
     (info, INFO_EXAMPLES),
     (demo, DEMO_EXAMPLES),
 ):
-    # Empty lines, because the help joins lines that follow each other.
-    app.command(help=_flowing(command.__doc__ or ""), epilog="\n\n".join(("Examples:", *examples)))(
-        guarded(command)
-    )
+    app.command(
+        help=_flowing(command.__doc__ or ""),
+        # Empty lines, because the help joins lines that follow each other.
+        epilog="\n\n".join(("Examples:", *examples)),
+        # The service's settings are flags, but loaded only when it runs.
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+        if command is serve
+        else None,
+    )(guarded(command))
 
 
 app.add_typer(keys_app, name="keys")

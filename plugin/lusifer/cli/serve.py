@@ -12,6 +12,8 @@ from lusifer.cli.common import BundleOption, JsonOption, guarded, write_json
 from lusifer.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lusifer.service.settings import Settings
 
 __all__ = ["EXAMPLES", "keys_app", "serve"]
@@ -28,6 +30,7 @@ _DEFAULT_KEYS = Path("lusifer-keys.toml")
 
 
 def serve(
+    context: typer.Context,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="TOML file with any of the settings.")
     ] = None,
@@ -62,7 +65,8 @@ def serve(
     """Embed for Weaviate, Qdrant and the clients of Cohere, OpenAI and TEI over HTTP.
 
     Every setting can also stand in the environment (LUSIFER_SERVE_PORT=9000) or in a TOML file (port = 9000).
-    A flag comes before the environment, the environment before the file.
+    A flag comes before the environment, the environment before the file. The settings without a flag below
+    are flags too: --deadline-s 60.
 
     The page at / shows what is served, how to connect each database, the load, and a playground.
     """
@@ -80,6 +84,7 @@ def serve(
         "api_keys_file": api_keys_file,
         "canary": canary,
         "log_format": log_format,
+        **_other_settings(context.args),
     }
     try:
         from lusifer.service.server import check_settings, run
@@ -93,6 +98,21 @@ def serve(
         typer.echo(check_settings(settings))
         return
     run(settings)
+
+
+def _other_settings(arguments: Sequence[str]) -> dict[str, str]:
+    """Settings by name out of ``--deadline-s 60`` and ``--deadline-s=60``; unknown ones are seen later."""
+    settings: dict[str, str] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if not flag.startswith("--"):
+            raise typer.BadParameter(f"{argument!r} belongs to no flag.")
+        given = value if equals else next(rest, None)
+        if given is None:
+            raise typer.BadParameter(f"{flag} needs a value.")
+        settings[flag.removeprefix("--").replace("-", "_")] = given
+    return settings
 
 
 keys_app = typer.Typer(

@@ -48,7 +48,7 @@ class Settings(BaseModel):
     long_text: Literal["truncate", "mean_of_windows", "error"] = "truncate"
     """A text over the token limit is cut (and reported), averaged over windows, or refused."""
     model_aliases: tuple[str, ...] = ()
-    """Other names that a request may give the model; in the environment separated by commas."""
+    """Other names that a request may give the model; in the environment and in a flag separated by commas."""
     page: bool = True
     """Whether GET / shows the page with status and playground."""
 
@@ -113,7 +113,7 @@ def load_settings(
     if config is not None:
         sources[str(config)] = _read(config)
     sources["the environment"] = {
-        name.removeprefix(ENVIRONMENT_PREFIX).lower(): _split(name, value)
+        name.removeprefix(ENVIRONMENT_PREFIX).lower(): value
         for name, value in environment.items()
         if name.startswith(ENVIRONMENT_PREFIX) and name != _CONFIG
     }
@@ -122,7 +122,7 @@ def load_settings(
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for source, given in sources.items():
-        known = {name: value for name, value in given.items() if name in Settings.model_fields}
+        known = {name: _split(name, value) for name, value in given.items() if name in Settings.model_fields}
         values.update(known)
         origin.update(dict.fromkeys(known, source))
     try:
@@ -150,9 +150,11 @@ def _read(config: Path) -> dict[str, Any]:
         ) from error
 
 
-def _split(name: str, value: str) -> Any:
-    field = name.removeprefix(ENVIRONMENT_PREFIX).lower()
-    return [part.strip() for part in value.split(",") if part.strip()] if field == "model_aliases" else value
+def _split(name: str, value: Any) -> Any:
+    """The one list, which is written with commas where there are no lists."""
+    if name == "model_aliases" and isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
 
 
 def _unknown(source: str, values: Mapping[str, Any]) -> Iterator[str]:
