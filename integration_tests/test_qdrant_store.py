@@ -327,6 +327,7 @@ def test_the_commands_from_setup_to_search(
         return result.exit_code, [json.loads(line) for line in result.stdout.splitlines() if line]
 
     server = ("--collection", name, "--bundle", tiny.bundle.path, "--json")
+    live = ("--collection", f"{name}-live", "--bundle", tiny.bundle.path, "--json")
     source = tmp_path / "library.jsonl"
     source.write_text(
         "".join(json.dumps({"id": each.id, "text": each.text, **each.metadata}) + "\n" for each in LIBRARY)
@@ -351,3 +352,29 @@ def test_the_commands_from_setup_to_search(
     subjects = {finding["subject"]: finding["severity"] for finding in findings}
     assert subjects["fingerprint"] == "ok"
     assert subjects["points"] == "ok"
+    away = ("--service", "http://127.0.0.1:9", "--json")
+    code, findings = run("doctor", "qdrant", qdrant.url, "--collection", name, *away)
+    subjects = {finding["subject"]: finding["severity"] for finding in findings}
+    assert (code, subjects["service"], subjects["schema"]) == (1, "error", "ok")
+    code, (error,) = run("qdrant", "setup", qdrant.url, *server, "--alias", f"{name}-live")
+    assert (code, f"{name}-live means the collection" in error["error"]["message"]) == (1, True)
+    code, hits = run("search", "x", "--qdrant", qdrant.url, *live, "--limit", 2)
+    assert (code, len(hits)) == (0, 2)
+    # A later collection, of shorter vectors, takes the alias when it is full.
+    later = f"{name}-2"
+    second = ("--collection", later, "--bundle", tiny.bundle.path, "--json")
+    try:
+        code, (made,) = run("qdrant", "setup", qdrant.url, *second, "--dimension", 8)
+        assert (code, made["collection"]["dimension"]) == (0, 8)
+        switch = ("qdrant", "alias", qdrant.url, "--alias", f"{name}-live", "--collection", later, "--json")
+        code, (error,) = run(*switch)
+        assert (code, error["error"]["type"]) == (1, "CollectionMismatchError")
+        code, (report,) = run("index", source, "--qdrant", qdrant.url, *second)
+        assert (code, report["added"]) == (0, 5)
+        assert run(*switch)[0] == 0
+        code, hits = run("search", "x", "--qdrant", qdrant.url, *live, "--limit", 2)
+        assert (code, len(hits)) == (0, 2)
+        code, (error,) = run("index", source, "--qdrant", qdrant.url, *second, "--dimension", 16)
+        assert (code, error["error"]["type"]) == (1, "InvalidDimensionError")
+    finally:
+        client.delete_collection(later)

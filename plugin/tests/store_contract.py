@@ -207,6 +207,9 @@ class SearchContract:
         assert self.ids(library, group_by="book", where={"lang": ["fr", "de"]}) == ["de-1", "fr-1"]
         assert self.ids(library, group_by="absent") == []
 
+    def test_groups_by_a_field_inside_an_object(self, library: Store) -> None:
+        assert self.ids(library, group_by="author.name") == ["en-2"]
+
     def test_hybrid_finds_words_and_meaning(self, library: Store) -> None:
         found = self.ids(library, keywords="voiture bleue", limit=3)
         assert found[0] == "fr-1"

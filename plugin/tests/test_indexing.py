@@ -6,7 +6,7 @@ import pytest
 
 from lusifer.documents import Rejected
 from lusifer.engines.fake import FakeEngine, Faults
-from lusifer.errors import EngineOutputError, InvalidInputError, StorageFullError
+from lusifer.errors import EngineOutputError, InvalidDimensionError, InvalidInputError, StorageFullError
 from lusifer.indexing import IndexReport, index_documents
 from lusifer.qdrant.embedded import EmbeddedStore
 from lusifer.store import Document
@@ -121,6 +121,31 @@ def test_a_wrong_vector_is_never_stored(bundle: Bundle, store: EmbeddedStore) ->
     with pytest.raises(EngineOutputError):
         index_documents(DOCUMENTS, Vectorizer(bundle, engine), store, window=8)
     assert store.count() == 8
+
+
+def test_a_window_of_large_documents_ends_early(
+    vectorizer: Vectorizer, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded by what a window holds, text and fields, not only by how many documents it has."""
+    monkeypatch.setattr("lusifer.indexing.WINDOW_CHARACTERS", 1000)
+    large = [Document(f"t{i}", f"{i} " + "x " * 200) for i in range(6)]
+    large += [Document(f"f{i}", f"{i}", {"note": "x" * 2000, "n": 1}) for i in range(3)]
+    seen: list[IndexReport] = []
+    report = index_documents([*large, *DOCUMENTS], vectorizer, store, window=16, on_progress=seen.append)
+    assert [each.added for each in seen] == [3, 6, 7, 8, 9, 25, 29]
+    assert (report.added, store.count()) == (29, 29)
+
+
+def test_vectors_of_another_length_are_refused_before_anything_is_read(
+    vectorizer: Vectorizer, store: EmbeddedStore
+) -> None:
+    short = Vectorizer(vectorizer.bundle, vectorizer.engine, dimension=8)
+    items = iter(DOCUMENTS)
+    with pytest.raises(
+        InvalidDimensionError, match="keeps vectors of dimension 16, the model in use makes 8"
+    ):
+        index_documents(items, short, store)
+    assert len(list(items)) == len(DOCUMENTS)
 
 
 def test_window_below_one(vectorizer: Vectorizer, store: EmbeddedStore) -> None:

@@ -9,6 +9,7 @@ from plugin.tests.store_contract import (
     DIMENSION,
     FINGERPRINT,
     LIBRARY,
+    QUESTION,
     SearchContract,
     StoreContract,
     near,
@@ -18,7 +19,7 @@ from plugin.tests.store_contract import (
 from lusifer.errors import InvalidInputError, MissingExtraError
 from lusifer.qdrant.embedded import EmbeddedStore
 from lusifer.qdrant.keywords import KeywordOptions
-from lusifer.store import Document, check_document, content_sha256
+from lusifer.store import Document, SearchOptions, check_document, content_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,9 @@ class TestEmbeddedStore(StoreContract, SearchContract):
         )
         yield store
         store.close()
+
+    def test_true_and_false_are_no_groups(self, library: EmbeddedStore) -> None:
+        assert library.search(QUESTION, 10, SearchOptions(group_by="open")) == [], "as on a server"
 
     def test_an_operation_may_be_larger_than_the_log(self, store: EmbeddedStore) -> None:
         large = [Document(str(i), f"{i} " + "x" * 9_000_000) for i in range(5)]
