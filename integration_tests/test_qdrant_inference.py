@@ -8,12 +8,14 @@ from __future__ import annotations
 import email.utils
 import importlib.util
 import json
+import os
 import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -847,6 +849,37 @@ def test_the_rate_of_a_key_slows_an_upload_down_and_loses_nothing(
     assert all(
         np.abs(world.stored(n) - vector).max() < EXACT for n, vector in enumerate(world.documents(texts))
     )
+
+
+def test_over_grpc_it_is_the_same_but_back_pressure_reaches_writes_only(served: World) -> None:
+    if not served.qdrant.real:
+        pytest.skip("LoopbackQdrant speaks REST only")
+    port = int(os.environ.get("QDRANT_GRPC_PORT", "6334"))
+    client = served.qdrant.client(prefer_grpc=True, grpc_port=port)
+    point = models.PointStruct(id=1, vector={NAME: served.document(TEXTS[0])})
+    query = {"collection_name": served.name, "query": served.document(TEXTS[0]), "using": NAME}
+    try:
+        client.upsert(served.name, [point])
+        assert np.abs(served.stored(1) - served.documents([TEXTS[0]])[0]).max() < EXACT
+        (found,) = client.query_points(**query).points
+        assert found.score == pytest.approx(
+            float(served.stored(1) @ np.float32(served.query(TEXTS[0]))), abs=1e-5
+        )
+        sent = [request.json() for request in served.gate.requests]
+        assert [(each["inference"], each["inputs"][0]["options"]) for each in sent] == [
+            ("update", {}),
+            ("search", {}),
+        ]
+        served.gate.answer(429, b"slow", {"retry-after": "2"})
+        with pytest.raises(ResourceExhaustedResponse, match="Too many requests") as told:
+            client.upsert(served.name, [point])
+        assert told.value.retry_after_s == 2
+        with pytest.raises(grpc.RpcError) as failed:
+            client.query_points(**query)
+        assert failed.value.code() == grpc.StatusCode.INTERNAL
+        assert failed.value.details().startswith("Inference error: ")
+    finally:
+        client.close()
 
 
 def test_wait_false_still_waits_for_inference(world: World) -> None:
