@@ -295,13 +295,42 @@ def test_a_keys_own_limits(bundle: Bundle, start_service: Any, tmp_path: Path) -
 
     assert post(few, ["a", "b"]).status_code == 200
     assert post(few, ["a", "b", "c"]).status_code == 413
-    assert post(slow, ["a", "b"]).status_code == 200
-    answer = post(slow, ["c", "d"])
+    assert post(slow, ["a", "b"]).status_code == 200  # what is cached costs nothing
+    assert post(slow, ["c", "d"]).status_code == 200
+    answer = post(slow, ["e", "f"])
     assert answer.status_code == 429
     assert 1 <= int(answer.headers["retry-after"]) <= 60
     metrics = service.http.get("/metrics", headers={"x-api-key": few}).text
     assert 'lusifer_rejected_requests_total{reason="key_limit"} 1.0' in metrics
     assert 'lusifer_rejected_requests_total{reason="queue_full"} 0.0' in metrics
+
+
+def test_a_refused_or_cached_request_costs_a_key_nothing(
+    bundle: Bundle, start_service: Any, tmp_path: Path
+) -> None:
+    key = add_key(tmp_path / "keys.toml", "indexer", tokens_per_minute=60)
+    engine = Gated()
+    engine.gate.set()
+    service = start_service(
+        Vectorizer(bundle, engine), api_keys_file=tmp_path / "keys.toml", queue_tokens=50, batch_tokens=50
+    ).ready()
+    engine.gate.clear()
+    engine.entered.clear()
+
+    def post(text: str) -> int:
+        answer = service.http.post(
+            "/embed", json={"inputs": text, "truncate": True}, headers={"x-api-key": key}
+        )
+        return int(answer.status_code)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, "a" * 40)
+        assert engine.entered.wait(30)
+        # 18 tokens by its bytes, and its share of the queue is 25: three of them would use up the minute.
+        assert [post("b" * 40) for _ in range(4)] == [429] * 4
+        engine.gate.set()
+        assert first.result() == 200
+    assert [post("a" * 40) for _ in range(6)] == [200] * 6
 
 
 def test_a_key_gets_its_share_of_the_queue_and_leaves_the_rest_to_others(

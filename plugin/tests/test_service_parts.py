@@ -145,6 +145,10 @@ class TestKeys:
         assert rate.take("a", 30, 60) == 0
         assert rate.take("b", 1000, 60) == 0  # larger than the bucket: let in once, paid off afterwards
         assert rate.take("b", 1, 60) == pytest.approx(941)
+        rate.correct("b", 1000)
+        assert rate.take("b", 60, 60) == 0
+        rate.correct("never seen", 5)
+        rate.correct(None, 5)
 
 
 class TestAdmission:

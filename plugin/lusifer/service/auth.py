@@ -147,6 +147,12 @@ class TokenRate:
         self._buckets[name] = (level - tokens, now_s)
         return 0.0
 
+    def correct(self, name: str | None, tokens: int) -> None:
+        """Give back what was taken too much, or take what was too little (below 0)."""
+        if name in self._buckets:
+            level, since_s = self._buckets[name]
+            self._buckets[name] = (level + tokens, since_s)
+
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
     """The key in a request's headers, None without one; names of headers are lower case."""

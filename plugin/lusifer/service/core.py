@@ -238,8 +238,9 @@ class EmbeddingService:
         long_text = long_text or vectorizer.long_text
         limit = vectorizer.bundle.manifest.maximum_tokens
         estimate = sum(estimate_tokens(size, limit, truncates=long_text == "truncate") for size in sizes)
-        self._check_rate(caller, estimate)
         with self.admission.hold(caller.key, estimate) as hold:
+            # After the queue, or a refused request would use up the key's minute.
+            self._check_rate(caller, estimate)
             try:
                 async with asyncio.timeout(self.settings.deadline_s):
                     prepared = await self._off_loop(
@@ -247,6 +248,7 @@ class EmbeddingService:
                     )
                     tokens = sum(row.tokens for row in prepared.rows)
                     self.admission.correct(caller.key, hold, tokens)
+                    self._rate.correct(caller.key, estimate - tokens)
                     lane: Lane = "query" if role == "query" else "bulk"
                     computed = await self._compute(prepared.rows, lane)
                     answer = await self._off_loop("finish", self._finish, prepared, computed, dimension)

@@ -212,6 +212,7 @@ async def respond(
         response = Response(status_code=CLIENT_CLOSED_REQUEST)
     except Exception:
         _LOG.exception("request failed", extra={"request_id": request.state.request_id})
+        service.metrics.rejected("failed")
         response = _error_response(
             ServiceError(
                 "The service failed on this request.",
