@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser weaviate demo test lint fmt types unit docs bench eval-table clean
+.PHONY: help setup browser triton weaviate demo test lint fmt types unit docs bench eval-table clean
 
 help: ## List the jobs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ browser: ## Install Debian's Chromium for the tests of the service's page, where
 
 weaviate: setup ## Build the Weaviate server that the tests run on (5 minutes, once; Go 1.26, or from PyPI)
 	PYTHONPATH=. $(BIN)/python integration_tests/weaviate_server.py
+
+triton: setup ## Start NVIDIA's Triton server with the default model, on the CPU
+	PYTHONPATH=. $(BIN)/python integration_tests/triton_server.py
 
 demo: setup ## Cross-language search over Debian's packages, from nothing
 	$(BIN)/lusifer demo

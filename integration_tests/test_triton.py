@@ -1,188 +1,233 @@
-"""The engine triton against NVIDIA's own server, as its Python package carries it.
-
-That package has no ONNX backend, so a Python backend of a few lines stands in for it under the real one's
-name. The repository, the protocol, the scheduling and the errors are the real server's.
-"""
+"""The exported repository on NVIDIA's own server, and the engine triton against it."""
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
-import socket
-import subprocess
-import sys
-import sysconfig
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import pytest
+from integration_tests.triton_server import CannotRunError, TritonServer, free_port
+from plugin.tests.conftest import make_bundle
+from plugin.tests.test_engines import IDS, MASK, EngineContract
 
-from lusifer.defaults import cache_directory
+from lusifer.bundle import ManifestFields, finish_bundle
+from lusifer.engines.onnx import OnnxEngine
 from lusifer.engines.triton import TritonEngine
 from lusifer.errors import EngineError, EngineUnavailableError
 from lusifer.service.canary import canary_texts
 from lusifer.vectorizer import Vectorizer
+from lusifer_export.cases import MIXED_SCRIPTS
+from lusifer_export.triton.repository import LOAD_ORDER, activate, write_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PACKAGE = "nvidia-pytriton==0.7.0"
-BACKEND = """
-import os, sys
+    from lusifer.bundle import Bundle
 
-# The server starts Python without this environment's packages, and is older than numpy 2.
-sys.path[:0] = {packages}
-import onnxruntime
-import triton_python_backend_utils as pb
-
-
-class TritonPythonModel:
-    def initialize(self, args):
-        folder = os.path.join(args["model_repository"], args["model_version"])
-        self.session = onnxruntime.InferenceSession(os.path.join(folder, "model.onnx"))
-
-    def execute(self, requests):
-        answers = []
-        for request in requests:
-            inputs = {
-                name: pb.get_input_tensor_by_name(request, name).as_numpy()
-                for name in ("input_ids", "attention_mask")
-            }
-            (vectors,) = self.session.run(["embedding"], inputs)
-            answers.append(pb.InferenceResponse([pb.Tensor("embedding", vectors)]))
-        return answers
-"""
-CONFIG = """
-name: "{name}"
-backend: "onnxruntime"
-max_batch_size: {rows}
-input [
-  {{ name: "input_ids" data_type: TYPE_INT64 dims: [ -1 ] }},
-  {{ name: "attention_mask" data_type: TYPE_INT64 dims: [ -1 ] }}
-]
-output [ {{ name: "embedding" data_type: TYPE_FP32 dims: [ {dimension} ] }} ]
-instance_group [ {{ kind: KIND_CPU }} ]
-"""
+NOISE = 2e-6
 
 
 @pytest.fixture(scope="module")
-def tritonserver() -> Path:
-    """Folder of the unpacked package; downloaded once for a machine."""
-    folder = cache_directory() / "tritonserver" / PACKAGE.replace("==", "-")
-    # The second for its Python backend, which reads arrays of numpy 2 as empty.
-    for part, package in ((folder, PACKAGE), (folder / "numpy1", "numpy==1.26.4")):
-        if (part / package.partition("==")[0].removeprefix("nvidia-")).is_dir():
-            continue
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(part)]
-        done = subprocess.run([*pip, package], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"{package} can't be installed: {done.stderr.strip()[-300:]}")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def url(
-    tritonserver: Path, vectorizer: Vectorizer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """Address of a running server with the default model, at most 16 rows a call."""
+def server(vectorizer: Vectorizer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A running server with the default model; its vectors are those of this process's engine."""
     root = tmp_path_factory.mktemp("triton")
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    stub = tritonserver / "pytriton" / "tritonserver" / "python_backend_stubs" / version
-    if not stub.is_dir():
-        pytest.skip(f"{PACKAGE} has no backend for Python {version}")
-    backends = root / "backends"
-    shutil.copytree(tritonserver / "pytriton" / "tritonserver" / "backends" / "python", backends / "python")
-    shutil.copy(stub / "triton_python_backend_stub", backends / "python")
-    (backends / "python" / "triton_python_backend_stub").chmod(0o755)
-    (backends / "onnxruntime").mkdir()
-    packages = [str(tritonserver / "numpy1"), *(p for p in sys.path if p.endswith("site-packages"))]
-    backend = BACKEND.replace("{packages}", repr(packages))
-    (backends / "onnxruntime" / "model.py").write_text(backend)
-    for name, rows in (("lusifer", 16), ("other", 0)):
-        model = root / "models" / name / "1"
-        model.mkdir(parents=True)
-        for file in vectorizer.bundle.path.glob("model.onnx*"):
-            (model / file.name).symlink_to(file)
-        config = CONFIG.format(name=name, rows=rows, dimension=vectorizer.dimension)
-        if name == "other":
-            config = config.replace('"embedding"', '"sentence"').replace("[ -1 ]", "[ -1, -1 ]")
-        (model.parent / "config.pbtxt").write_text(config)
-    binary = tritonserver / "pytriton" / "tritonserver" / "bin" / "tritonserver"
-    binary.chmod(0o755)
-    ports = [_free_port() for _ in range(3)]
-    libraries = [str(tritonserver / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR") or ""]
-    with (root / "log").open("w") as log:
-        process = subprocess.Popen(
-            [
-                str(binary),
-                f"--model-repository={root / 'models'}",
-                f"--backend-directory={backends}",
-                *(
-                    f"--{kind}-port={port}"
-                    for kind, port in zip(("http", "grpc", "metrics"), ports, strict=True)
-                ),
-            ],
-            env={**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        address = f"127.0.0.1:{ports[0]}"
-        try:
-            _wait(process, address, root / "log")
-            yield address
-        finally:
-            process.terminate()
-            process.wait(60)
+    try:
+        running = TritonServer(root / "repository", root)
+        write_repository(vectorizer.bundle, root / "repository")
+        running.start()
+    except CannotRunError as error:
+        pytest.skip(str(error))
+    yield running
+    running.stop()
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def infer(server: TritonServer, texts: list[str], role: str = "document") -> httpx.Response:
+    """Ask the ensemble as a client of Triton would, over HTTP."""
+    inputs = [
+        {"name": name, "shape": [len(texts), 1], "datatype": "BYTES", "data": data}
+        for name, data in (("text", texts), ("role", [role] * len(texts)))
+    ]
+    return httpx.post(f"http://{server.http}/v2/models/lusifer/infer", json={"inputs": inputs}, timeout=120)
 
 
-def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            if "failed to load" in log.read_text():
-                pytest.fail(log.read_text()[-4000:])
-            pytest.skip(f"tritonserver can't run here: {log.read_text()[:8000]}")
-        try:
-            TritonEngine(address).close()
-        except EngineUnavailableError:
-            time.sleep(0.3)
-        else:
-            return
-    pytest.fail(f"tritonserver was not ready in time: {log.read_text()[-2000:]}")
+def outputs(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.text
+    return {each["name"]: np.array(each["data"]).reshape(each["shape"]) for each in answer.json()["outputs"]}
 
 
-def test_vectors_are_those_of_the_engine_in_this_process(url: str, vectorizer: Vectorizer) -> None:
-    texts = canary_texts()
-    with Vectorizer(vectorizer.bundle, TritonEngine(url)) as remote:
-        # 48 rows and 16 a call: the engine splits them.
+class TestContract(EngineContract):
+    dimension = 384
+
+    @pytest.fixture
+    def engine(self, server: TritonServer, vectorizer: Vectorizer) -> Iterator[TritonEngine]:
+        engine = TritonEngine(server.grpc, fingerprint=vectorizer.fingerprint)
+        yield engine
+        engine.close()
+
+
+def test_vectors_are_those_of_the_engine_in_this_process(
+    server: TritonServer, vectorizer: Vectorizer
+) -> None:
+    texts = canary_texts() * 2
+    # More rows than the model takes at once: the engine splits them.
+    assert len(texts) > 64
+    with Vectorizer(vectorizer.bundle, TritonEngine(server.grpc)) as remote:
         found = remote.embed_documents(texts)
-    assert np.abs(found.vectors - vectorizer.embed_documents(texts).vectors).max() < 2e-6
+    assert np.abs(found.vectors - vectorizer.embed_documents(texts).vectors).max() < NOISE
 
 
-def test_a_service_runs_on_it(url: str, vectorizer: Vectorizer, start_service: object) -> None:
-    service = start_service(Vectorizer(vectorizer.bundle, TritonEngine(url)), canary=True)  # type: ignore[operator]
+def test_a_service_runs_on_it(server: TritonServer, vectorizer: Vectorizer, start_service: Any) -> None:
+    service = start_service(Vectorizer(vectorizer.bundle, TritonEngine(server.grpc)), canary=True)
     service.ready()
-    answer = service.http.post("/vectors", json={"text": "Guten Tag", "config": {"task_type": "query"}})
+    answer = httpx.post(
+        f"{service.url}/vectors", json={"text": "Guten Tag", "config": {"task_type": "query"}}
+    )
     expected = vectorizer.embed_query("Guten Tag").vector
-    assert np.abs(np.float32(answer.json()["vector"]) - expected).max() < 2e-6
-    assert service.http.get("/meta").json()["engine"] == "triton"
+    assert np.abs(np.float32(answer.json()["vector"]) - expected).max() < NOISE
+    assert httpx.get(f"{service.url}/meta").json()["engine"] == "triton"
 
 
-def test_models_that_are_missing_or_of_another_shape_are_told(url: str) -> None:
+class TestEnsemble:
+    @pytest.mark.parametrize("role", ["query", "document"])
+    def test_text_and_role_in_vector_out(
+        self, server: TritonServer, vectorizer: Vectorizer, role: str
+    ) -> None:
+        # The long one by itself: within a request all are as long as the longest.
+        for texts in (["Guten Tag", MIXED_SCRIPTS, "<s>old price</s>"], ["word " * 700]):
+            found = outputs(infer(server, texts, role))
+            expected = vectorizer.embed(texts, role)  # type: ignore[arg-type]
+            assert np.abs(found["embedding"] - expected.vectors).max() < NOISE
+            assert found["tokens"][:, 0].tolist() == list(expected.tokens)
+            assert found["truncated"][:, 0].tolist() == list(expected.truncated)
+        assert expected.truncated == (True,)
+
+    def test_many_clients_each_get_their_own_vector(
+        self, server: TritonServer, vectorizer: Vectorizer
+    ) -> None:
+        texts = canary_texts()[:24]
+        expected = vectorizer.embed_documents(texts).vectors
+        found: dict[int, Any] = {}
+
+        def ask(index: int) -> None:
+            found[index] = outputs(infer(server, [texts[index]]))["embedding"][0]
+
+        threads = [threading.Thread(target=ask, args=[index]) for index in range(len(texts))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for index, vector in found.items():
+            assert np.abs(vector - expected[index]).max() < NOISE
+        assert len(found) == len(texts)
+
+    @pytest.mark.parametrize(
+        ("text", "role", "message"),
+        [(" ", "query", "no visible character"), ("a", "title", "The role is"), ("a\0b", "query", "NUL")],
+    )
+    def test_what_can_not_be_embedded(self, server: TritonServer, text: str, role: str, message: str) -> None:
+        answer = infer(server, [text], role)
+        assert answer.status_code >= 400
+        assert message in answer.json()["error"]
+
+
+def test_the_real_server_reads_every_field(server: TritonServer, vectorizer: Vectorizer) -> None:
+    config = httpx.get(f"http://{server.http}/v2/models/lusifer_core/config").json()
+    assert config["parameters"]["fingerprint"]["string_value"] == vectorizer.fingerprint
+    assert config["dynamic_batching"]["preferred_batch_size"] == [8, 16, 32, 64]
+    policy = config["dynamic_batching"]["default_queue_policy"]
+    assert policy["timeout_action"] == "REJECT"
+    assert len(config["model_warmup"]) == 6
+    log = server.log.read_text(errors="replace")
+    assert "failed to load" not in log
+    assert "64 tokens" in json.dumps(config["model_warmup"])
+
+
+def test_models_and_fingerprints_that_are_not_there(server: TritonServer) -> None:
     with pytest.raises(EngineError, match="no model 'nothing'; it has"):
-        TritonEngine(url, "nothing")
-    with pytest.raises(EngineError, match="sentence"):
-        TritonEngine(url, "other")
+        TritonEngine(server.grpc, "nothing")
+    # The ensemble takes texts.
+    with pytest.raises(EngineError, match="text"):
+        TritonEngine(server.grpc, "lusifer")
+    with pytest.raises(EngineError, match="must not be mixed"):
+        TritonEngine(server.grpc, fingerprint="sha256:" + "0" * 64)
 
 
 def test_a_server_that_is_gone_is_a_reason_to_come_back() -> None:
     with pytest.raises(EngineUnavailableError, match="can't compute now"):
-        TritonEngine(f"127.0.0.1:{_free_port()}")
+        TritonEngine(f"127.0.0.1:{free_port()}", timeout_s=2)
+
+
+@pytest.fixture
+def own(tmp_path: Path, server: TritonServer) -> Iterator[tuple[TritonServer, Bundle]]:
+    """A server of its own with a bundle of kilobytes; the shared one shows that servers run here."""
+    bundle = make_bundle(tmp_path / "making", tmp_path / "tiny")
+    running = TritonServer(tmp_path / "repository", tmp_path)
+    write_repository(bundle, tmp_path / "repository")
+    running.start()
+    yield running, bundle
+    running.stop()
+
+
+def test_a_new_version_goes_live_by_load_and_back(own: tuple[TritonServer, Bundle], tmp_path: Path) -> None:
+    server, bundle = own
+    # The same files under another fingerprint.
+    shutil.copytree(bundle.path, tmp_path / "staging")
+    changed = bundle.manifest.model_dump(exclude={"files"}) | {"fingerprint": "sha256:" + "2" * 64}
+    other = finish_bundle(tmp_path / "staging", tmp_path / "other", ManifestFields(**changed))
+    engine = TritonEngine(server.grpc, fingerprint=bundle.manifest.fingerprint)
+    expected = engine.run(IDS, MASK)
+    write_repository(other, server.repository)
+    # Written, but not live.
+    assert np.array_equal(engine.run(IDS, MASK), expected)
+    _load(server)
+    with pytest.raises(EngineError, match="must not be mixed"):
+        engine.run(IDS, MASK)
+    TritonEngine(server.grpc, fingerprint=other.manifest.fingerprint).close()
+    activate(server.repository, 1)
+    _load(server)
+    assert np.array_equal(engine.run(IDS, MASK), expected)
+    engine.close()
+
+
+def _load(server: TritonServer) -> None:
+    for name in LOAD_ORDER:
+        answer = httpx.post(f"http://{server.http}/v2/repository/models/{name}/load", timeout=120)
+        assert answer.status_code == 200, answer.text
+
+
+def test_killed_in_the_middle_of_a_thousand_requests(own: tuple[TritonServer, Bundle]) -> None:
+    server, bundle = own
+    engine = TritonEngine(server.grpc, fingerprint=bundle.manifest.fingerprint, timeout_s=10)
+    rng = np.random.default_rng(0)
+    batches = [rng.integers(4, 200, (1, 12)) for _ in range(1000)]
+    mask = np.ones((1, 12), dtype=np.int64)
+    right = OnnxEngine(bundle.model_path, threads=1)
+    restarted: list[threading.Thread] = []
+    answered = refused = 0
+    for index, ids in enumerate(batches):
+        if index == 300:
+            server.kill()
+            restarted.append(threading.Thread(target=server.start))
+            restarted[0].start()
+        try:
+            vectors = engine.run(ids, mask)
+        except EngineUnavailableError as error:
+            assert error.retryable
+            refused += 1
+            # As a service would: the client is told to come back.
+            time.sleep(0.1)
+            continue
+        answered += 1
+        assert np.abs(vectors - right.run(ids, mask)).max() < NOISE
+    restarted[0].join()
+    assert answered + refused == 1000
+    assert answered >= 300
+    # And it answers again.
+    assert np.abs(engine.run(batches[0], mask) - right.run(batches[0], mask)).max() < NOISE
+    engine.close()

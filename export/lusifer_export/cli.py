@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path  # noqa: TC003 - typer reads annotations at run time
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from lusifer.bundle import PRECISIONS
+from lusifer.bundle import PRECISIONS, Bundle
 
 if TYPE_CHECKING:
     from lusifer.bundle import Precision
+    from lusifer_export.triton.config import Device
 
 export_app = typer.Typer(add_completion=False)
 
 
 @export_app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
-    target: Annotated[Path, typer.Argument(help="Bundle folder to write.")],
+    source: Annotated[
+        Path | None, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder, or a bundle for --triton.")
+    ] = None,
+    target: Annotated[Path | None, typer.Argument(metavar="BUNDLE", help="Bundle folder to write.")] = None,
     precision: Annotated[
         str,
         typer.Option(help=f"{', '.join(PRECISIONS)}; or auto: the first of these that passes the gate."),
@@ -30,28 +33,72 @@ def export(
             "--keep-failed", help="Write a bundle that the gate refuses, for study; nothing serves it."
         ),
     ] = False,
+    triton: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Add the bundle to this Triton model repository as a new version."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Of the repository: cpu, gpu or gpu-tensorrt.")] = "cpu",
+    rollback: Annotated[
+        int | None, typer.Option(metavar="VERSION", help="Make an older version of --triton DIR live again.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The gate's report as JSON.")] = False,
 ) -> None:
     """Checkpoint to ONNX bundle; fails if its vectors leave those of PyTorch in any language.
 
     Example:
         lusifer export runs/small/checkpoint bundles/small --precision auto
+        lusifer export runs/small/checkpoint bundles/small --triton /srv/models
+        lusifer export bundles/small --triton /srv/models --device gpu
+        lusifer export --triton /srv/models --rollback 1
     """
-    if precision not in ("auto", *PRECISIONS):
-        known = ", ".join(("auto", *PRECISIONS))
-        raise typer.BadParameter(f"{precision!r} is not one of: {known}", param_hint="--precision")
-    from lusifer_export.build import export_checkpoint
+    _one_of(precision, ("auto", *PRECISIONS), "--precision")
+    _one_of(device, ("cpu", "gpu", "gpu-tensorrt"), "--device")
+    if rollback is not None:
+        if triton is None or source is not None:
+            raise typer.BadParameter("goes with --triton DIR and nothing else", param_hint="--rollback")
+        _rollback(triton, rollback)
+        return
+    if source is None or (target is None and triton is None):
+        raise typer.BadParameter("name a checkpoint and a bundle, or a bundle and --triton")
+    if target is None:
+        bundle = Bundle.open(source)
+    else:
+        from lusifer_export.build import export_checkpoint
 
-    bundle = export_checkpoint(
-        checkpoint,
-        target,
-        precision=cast("Precision", precision),
-        keep_failed=keep_failed,
-    )
+        bundle = export_checkpoint(
+            source, target, precision=cast("Precision", precision), keep_failed=keep_failed
+        )
+    if triton is not None and bundle.manifest.gate == "passed":
+        from lusifer_export.triton.config import Serving
+        from lusifer_export.triton.repository import write_repository
+
+        version = write_repository(bundle, triton, Serving(device=cast("Device", device)))
+        _tell_load(triton, version, to_stderr=as_json)
     report = json.loads((bundle.path / "parity_report.json").read_text(encoding="utf-8"))
     if as_json:
         typer.echo(json.dumps(report))
-        return
+    elif target is not None:
+        _show(bundle, report)
+
+
+def _rollback(triton: Path, version: int) -> None:
+    from lusifer_export.triton.repository import activate
+
+    activate(triton, version)
+    _tell_load(triton, version, to_stderr=False)
+
+
+def _tell_load(triton: Path, version: int, *, to_stderr: bool) -> None:
+    from lusifer_export.triton.repository import LOAD_ORDER
+
+    typer.echo(
+        f"{triton}: version {version} is the one that Triton loads next. On a running one:", err=to_stderr
+    )
+    for name in LOAD_ORDER:
+        typer.echo(f"  curl -X POST http://localhost:8000/v2/repository/models/{name}/load", err=to_stderr)
+
+
+def _show(bundle: Bundle, report: dict[str, Any]) -> None:
     typer.echo(f"{bundle.path}  {bundle.manifest.fingerprint}")
     typer.echo(f"{bundle.manifest.precision}: the gate says {report['verdict']}")
     for language, scores in report["languages"].items():
@@ -62,3 +109,8 @@ def export(
         )
     for failure in report["failures"]:
         typer.echo(f"  refused: {failure}")
+
+
+def _one_of(value: str, known: tuple[str, ...], option: str) -> None:
+    if value not in known:
+        raise typer.BadParameter(f"{value!r} is not one of: {', '.join(known)}", param_hint=option)

@@ -41,7 +41,7 @@ def serve(
         str | None, typer.Option(help="onnx, openvino, openvino-bf16, auto or triton.  [default: onnx]")
     ] = None,
     triton_url: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Triton's HTTP endpoint, for --engine triton.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Triton's gRPC endpoint, for --engine triton.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the engine in this process.")] = None,
     long_text: Annotated[

@@ -129,7 +129,9 @@ def _load(settings: Settings) -> Vectorizer:
     from lusifer.engines.triton import TritonEngine
 
     bundle = Bundle.open(settings.bundle or default_bundle())
-    engine = TritonEngine(settings.triton_url or "", settings.triton_model)
+    engine = TritonEngine(
+        settings.triton_url or "", settings.triton_model, fingerprint=bundle.manifest.fingerprint
+    )
     return Vectorizer(bundle, engine, long_text=settings.long_text)
 
 

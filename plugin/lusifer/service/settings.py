@@ -40,8 +40,8 @@ class Settings(BaseModel):
     engine: Literal["onnx", "openvino", "openvino-bf16", "auto", "triton"] = "onnx"
     """What computes: ONNX Runtime, OpenVINO, the faster of them (auto, measured once) or a Triton server."""
     triton_url: str | None = None
-    """Host and port of Triton's HTTP endpoint, for the engine triton."""
-    triton_model: str = "lusifer"
+    """Host and port of Triton's gRPC endpoint, for the engine triton."""
+    triton_model: str = "lusifer_core"
     """Name of the model in Triton's repository."""
     threads: Positive | None = None
     """Threads of the engine, unless it is triton; by default one for each physical core."""

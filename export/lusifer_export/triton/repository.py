@@ -1,0 +1,151 @@
+"""A Triton model repository with versions: written beside the live one, switched and rolled back by a rename.
+
+::
+
+    repository/
+      lusifer_core/        config.pbtxt   configs/3.pbtxt   warmup/ones_64 ...   3/model.onnx, model.onnx.data
+      lusifer_tokenizer/   config.pbtxt   configs/3.pbtxt   3/model.py, tokenizer.json, manifest.json
+      lusifer/             config.pbtxt   configs/3.pbtxt   3/
+
+``config.pbtxt`` names the one version that is served. A new one goes live when Triton is told to ``load`` the
+three models (or polls); until then, and while it loads, the old one answers.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lusifer_export.errors import ExportError, NoSpaceError
+from lusifer_export.triton.config import (
+    CORE,
+    ENSEMBLE,
+    TOKENIZER,
+    WARMUP_FILE,
+    Serving,
+    configs,
+    length_buckets,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lusifer.bundle import Bundle
+
+__all__ = ["LOAD_ORDER", "activate", "live_version", "versions", "write_repository"]
+
+LOAD_ORDER = (CORE, TOKENIZER, ENSEMBLE)
+"""An ensemble loads only after its parts."""
+
+
+def write_repository(bundle: Bundle, folder: Path, serving: Serving | None = None) -> int:
+    """Add a bundle to a repository as its newest version, and make it the one that is served.
+
+    Args:
+        bundle: Opened and verified.
+        folder: The repository; made if it isn't there.
+        serving: How it is served.
+
+    Returns:
+        The version's number.
+
+    Raises:
+        ExportError: The precision can't run on the device.
+        NoSpaceError: The disk is full; what was served is served still.
+    """
+    serving = serving or Serving()
+    if serving.device == "gpu-tensorrt" and bundle.manifest.precision.startswith("int"):
+        raise ExportError(
+            f"TensorRT has no operator for the blocks of {bundle.manifest.precision}.",
+            next_step="Export with --precision fp16, bf16 or fp32, or serve with device gpu.",
+        )
+    version = max(versions(folder), default=0) + 1
+    staged: list[tuple[Path, Path]] = []
+    try:
+        for name in LOAD_ORDER:
+            target = folder / name / str(version)
+            # Triton reads folders with a number for a name only.
+            staging = target.with_name(f".{version}.new")
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+            staged.append((staging, target))
+            _write_model(name, bundle, staging)
+        _write_warm_up(folder / CORE / "warmup", bundle.manifest.maximum_tokens)
+        for name, text in configs(bundle.manifest, version, serving).items():
+            (folder / name / "configs").mkdir(exist_ok=True)
+            (folder / name / "configs" / f"{version}.pbtxt").write_text(text, encoding="utf-8")
+        for staging, target in staged:
+            staging.rename(target)
+    except OSError as error:
+        for staging, _ in staged:
+            shutil.rmtree(staging, ignore_errors=True)
+        if error.errno == errno.ENOSPC:
+            raise NoSpaceError(
+                f"No space left in {folder} for version {version}.",
+                next_step="Remove old versions' folders, or choose another place.",
+            ) from error
+        raise
+    activate(folder, version)
+    return version
+
+
+def activate(folder: Path, version: int) -> None:
+    """Make a version the one that Triton loads next: the way forward, and the way back.
+
+    Raises:
+        ExportError: The repository has no such version.
+    """
+    if version not in versions(folder):
+        raise ExportError(
+            f"{folder} has no version {version}; it has {versions(folder)}.",
+            next_step="Name one of these, or export again.",
+        )
+    for name in LOAD_ORDER:
+        aside = folder / name / "config.pbtxt.new"
+        shutil.copyfile(folder / name / "configs" / f"{version}.pbtxt", aside)
+        aside.replace(folder / name / "config.pbtxt")
+
+
+def versions(folder: Path) -> list[int]:
+    """The complete versions of a repository, ascending."""
+    if not folder.is_dir():
+        return []
+    found = [
+        {int(path.name) for path in (folder / name).glob("*") if path.name.isdecimal()} for name in LOAD_ORDER
+    ]
+    return sorted(set.intersection(*found))
+
+
+def live_version(folder: Path) -> int | None:
+    """The version that ``config.pbtxt`` names; None if there is none."""
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    path = folder / CORE / "config.pbtxt"
+    if not path.is_file():
+        return None
+    config = text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+    return int(config.version_policy.specific.versions[0])
+
+
+def _write_model(name: str, bundle: Bundle, target: Path) -> None:
+    if name == CORE:
+        for file in bundle.manifest.files:
+            if file.startswith("model.onnx"):
+                shutil.copyfile(bundle.path / file, target / file)
+    elif name == TOKENIZER:
+        source = resources.files("lusifer_export.triton") / "tokenizer_model.py"
+        (target / "model.py").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        shutil.copyfile(bundle.tokenizer_path, target / "tokenizer.json")
+        shutil.copyfile(bundle.path / "manifest.json", target / "manifest.json")
+
+
+def _write_warm_up(folder: Path, maximum_tokens: int) -> None:
+    """Ids and masks of ones: padding, which any vocabulary has, read as if it were text."""
+    folder.mkdir(exist_ok=True)
+    for tokens in length_buckets(maximum_tokens):
+        (folder / WARMUP_FILE.format(tokens=tokens)).write_bytes(np.ones(tokens, dtype=np.int64).tobytes())
