@@ -235,12 +235,12 @@ class RunningService:
         self.port = int(self._socket.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         # Patient, for slow machines, and never through a proxy.
-        self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
         self._server = uvicorn.Server(server_config(app, app.state.service.settings))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
         self._thread.start()
 
-    def wait_until(self, condition: Callable[[], object], timeout_s: float = 60) -> None:
+    def wait_until(self, condition: Callable[[], object], timeout_s: float = 120) -> None:
         """Wait for something to become true."""
         import time
 
@@ -266,7 +266,7 @@ class RunningService:
         import select
         import socket
 
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=120) as connection:
             connection.sendall(request)
             for _ in range(drops):
                 if select.select([connection], [], [], 0.05)[0]:

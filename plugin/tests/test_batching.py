@@ -34,7 +34,7 @@ class Gate(FakeEngine):
     def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         self.shapes.append(input_ids.shape)
         self.entered.release()
-        assert self.through.acquire(timeout=20)
+        assert self.through.acquire(timeout=120)
         return super().run(input_ids, attention_mask)
 
 
@@ -74,7 +74,7 @@ def test_every_row_has_the_vector_it_has_alone(jobs) -> None:  # type: ignore[no
     batcher = _batcher(FakeEngine(DIMENSION), batch_tokens=64)
     submitted = [(rows, batcher.submit([_row(*ids) for ids in rows], lane)) for lane, rows in jobs]
     for rows, job in submitted:
-        vectors = job.future.result(timeout=20)
+        vectors = job.future.result(timeout=120)
         assert vectors.shape == (len(rows), DIMENSION)
         for ids, vector in zip(rows, vectors, strict=True):
             assert np.abs(vector - _alone(_row(*ids))).max() < 1e-6
@@ -87,21 +87,21 @@ def test_requests_that_come_while_the_engine_works_share_the_next_batch(
 ) -> None:
     engine, batcher = gate
     jobs = [batcher.submit([_row(5, 6, 7)], "query")]
-    assert engine.entered.acquire(timeout=20)
+    assert engine.entered.acquire(timeout=120)
     jobs += [batcher.submit([_row(5, 6, 7, n)], "query") for n in range(10, 20)]
     engine.through.release(2)
     for job in jobs:
-        job.future.result(timeout=20)
+        job.future.result(timeout=120)
     assert engine.shapes == [(1, 3), (10, 4)]
 
 
 def test_a_question_overtakes_documents(gate: tuple[Gate, MicroBatcher]) -> None:
     engine, batcher = gate
     bulk = batcher.submit([_row(*range(n, n + 100)) for n in range(2, 10)], "bulk")
-    assert engine.entered.acquire(timeout=20)
+    assert engine.entered.acquire(timeout=120)
     query = batcher.submit([_row(5, 6)], "query")
     engine.through.release(2)
-    query.future.result(timeout=20)
+    query.future.result(timeout=120)
     assert not bulk.future.done()
     assert engine.shapes[1] == (1, 2)
 
@@ -111,10 +111,10 @@ def test_equal_rows_are_computed_once_even_if_one_is_already_running(
 ) -> None:
     engine, batcher = gate
     first = batcher.submit([_row(5, 6), _row(5, 6)], "bulk")
-    assert engine.entered.acquire(timeout=20)
+    assert engine.entered.acquire(timeout=120)
     second = batcher.submit([_row(5, 6)], "query")
     engine.through.release(1)
-    assert (first.future.result(timeout=20)[1] == second.future.result(timeout=20)[0]).all()
+    assert (first.future.result(timeout=120)[1] == second.future.result(timeout=120)[0]).all()
     assert engine.shapes == [(1, 2)]
 
 
@@ -123,17 +123,17 @@ def test_a_cancelled_job_leaves_the_queue_and_its_neighbours_alone(
 ) -> None:
     engine, batcher = gate
     running = batcher.submit([_row(9)], "bulk")
-    assert engine.entered.acquire(timeout=20)
+    assert engine.entered.acquire(timeout=120)
     gone = batcher.submit([_row(5, 6), _row(5, 7)], "bulk")
     stays = batcher.submit([_row(5, 6)], "bulk")
     batcher.cancel(gone)
     batcher.cancel(gone)
     batcher.cancel(running)  # too late for the engine, in time for the caller
     engine.through.release(2)
-    stays.future.result(timeout=20)
+    stays.future.result(timeout=120)
     for job in (gone, running):
         with pytest.raises(CancelledError):
-            job.future.result(timeout=20)
+            job.future.result(timeout=120)
     assert engine.shapes == [(1, 1), (1, 2)]
     assert batcher.queued_tokens == 0
 
@@ -153,7 +153,7 @@ def test_a_passing_fault_hurts_nobody(fault: str) -> None:
     engine = FakeEngine(DIMENSION, faults=Faults(**{fault: {1}}))  # type: ignore[arg-type]
     batcher = _batcher(engine)
     rows = [_row(5, n) for n in range(6, 12)]
-    vectors = batcher.submit(rows, "bulk").future.result(timeout=20)
+    vectors = batcher.submit(rows, "bulk").future.result(timeout=120)
     assert np.abs(vectors - np.stack([_alone(row) for row in rows])).max() < 1e-6
     batcher.close()
 
@@ -173,9 +173,9 @@ def test_a_row_that_fails_fails_its_own_request_only() -> None:
     for n, job in zip(range(10, 20), jobs, strict=True):
         if n == 13:
             with pytest.raises(EngineOutputError, match="NaN"):
-                job.future.result(timeout=20)
+                job.future.result(timeout=120)
         else:
-            assert np.abs(job.future.result(timeout=20)[0] - _alone(_row(5, n))).max() < 1e-6
+            assert np.abs(job.future.result(timeout=120)[0] - _alone(_row(5, n))).max() < 1e-6
     batcher.close()
 
 
@@ -187,7 +187,7 @@ def test_an_engine_that_always_answers_nonsense_is_not_asked_for_ever() -> None:
     engine = Broken(DIMENSION)
     batcher = _batcher(engine, batch_tokens=10_000)
     with pytest.raises(EngineOutputError):
-        batcher.submit([_row(5, n) for n in range(6, 500)], "bulk").future.result(timeout=20)
+        batcher.submit([_row(5, n) for n in range(6, 500)], "bulk").future.result(timeout=120)
     batcher.close()
     assert engine.calls < 60
 
@@ -196,12 +196,12 @@ def test_a_batch_too_large_for_memory_is_halved() -> None:
     engine = FakeEngine(DIMENSION, faults=Faults(out_of_memory_above_rows=3))
     batcher = _batcher(engine)
     rows = [_row(5, n) for n in range(6, 26)]
-    assert batcher.submit(rows, "bulk").future.result(timeout=20).shape == (20, DIMENSION)
+    assert batcher.submit(rows, "bulk").future.result(timeout=120).shape == (20, DIMENSION)
     batcher.close()
     engine = FakeEngine(DIMENSION, faults=Faults(out_of_memory_above_rows=0))
     batcher = _batcher(engine)
     with pytest.raises(EngineBusyError):
-        batcher.submit([_row(5)], "bulk").future.result(timeout=20)
+        batcher.submit([_row(5)], "bulk").future.result(timeout=120)
     batcher.close()
 
 
@@ -213,7 +213,7 @@ def test_an_engine_that_raises_anything_still_gives_every_request_an_answer() ->
     batcher = _batcher(Crashing(DIMENSION))
     for _ in range(3):
         with pytest.raises(EngineError, match="ZeroDivisionError: boom"):
-            batcher.submit([_row(5)], "query").future.result(timeout=20)
+            batcher.submit([_row(5)], "query").future.result(timeout=120)
     batcher.close()
 
 
@@ -221,7 +221,7 @@ def test_reports_and_speed_are_of_what_happened() -> None:
     reports: list[BatchReport] = []
     batcher = _batcher(FakeEngine(DIMENSION, faults=Faults(slow_s=0.01)), on_batch=reports.append)
     assert batcher.tokens_per_s == 0
-    batcher.submit([_row(5, 6, 7), _row(8, 9)], "bulk").future.result(timeout=20)
+    batcher.submit([_row(5, 6, 7), _row(8, 9)], "bulk").future.result(timeout=120)
     batcher.close()
     (report,) = reports
     assert (report.lane, report.rows, report.tokens, report.padded_tokens) == ("bulk", 2, 5, 6)
@@ -237,12 +237,12 @@ def test_an_idle_engine_gathers_only_while_requests_come_fast() -> None:
     # Far apart: there is no company to wait for.
     for n in range(6):
         time.sleep(0.15)
-        batcher.submit([_row(5, n)], "query").future.result(timeout=20)
+        batcher.submit([_row(5, n)], "query").future.result(timeout=120)
     assert engine.shapes == [(1, 2)] * 6
     # Fast: once that is known, those that come together leave together.
     for _ in range(3):
         jobs = [batcher.submit([_row(7, n)], "query") for n in range(40)]
         for job in jobs:
-            job.future.result(timeout=20)
+            job.future.result(timeout=120)
     assert max(rows for rows, _ in engine.shapes) > 10
     batcher.close()

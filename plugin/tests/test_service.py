@@ -100,7 +100,7 @@ class Translator(FakeEngine):
         self._topic = {row.windows[0].tobytes(): n % 4 for n, row in enumerate(rows)}
 
     def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        assert self.gate.wait(60)
+        assert self.gate.wait(120)
         vectors = super().run(input_ids, attention_mask)
         for n, (ids, mask) in enumerate(zip(input_ids, attention_mask, strict=True)):
             topic = self._topic.get(ids[mask == 1].astype(np.int32).tobytes())
@@ -121,7 +121,7 @@ class Gated(FakeEngine):
     def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         self.sizes.append(len(input_ids))
         self.entered.set()
-        assert self.gate.wait(30)
+        assert self.gate.wait(120)
         return super().run(input_ids, attention_mask)
 
 
@@ -325,7 +325,7 @@ def test_a_refused_or_cached_request_costs_a_key_nothing(
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(post, "a" * 40)
-        assert engine.entered.wait(30)
+        assert engine.entered.wait(120)
         # 18 tokens by its bytes, and its share of the queue is 25: three of them would use up the minute.
         assert [post("b" * 40) for _ in range(4)] == [429] * 4
         engine.gate.set()
@@ -354,7 +354,7 @@ def test_a_key_gets_its_share_of_the_queue_and_leaves_the_rest_to_others(
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(post, keys[0], "a")
-        assert engine.entered.wait(30)
+        assert engine.entered.wait(120)
         refused = post(keys[0], "b")
         other = pool.submit(post, keys[1], "c")
         service.wait_until(lambda: service.service.in_flight_requests == 2)
@@ -373,7 +373,7 @@ def test_a_full_queue_says_when_to_come_back(bundle: Bundle, start_service: Any,
     path, _, message_of = PROTOCOLS[protocol]
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(service.http.post, path, content=body_of(protocol, "a" * 20))
-        assert engine.entered.wait(30)
+        assert engine.entered.wait(120)
         answer = service.http.post(path, content=body_of(protocol, "b" * 20))
         engine.gate.set()
         assert first.result().status_code == 200
@@ -420,7 +420,7 @@ def test_a_client_that_leaves_takes_its_texts_out_of_the_queue(bundle: Bundle, s
         connection.sendall(
             b"POST /embed HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
-        assert engine.entered.wait(30)
+        assert engine.entered.wait(120)
     service.wait_until(lambda: service.service.in_flight_requests == 0)
     assert service.service.status().queued_tokens == 0
     engine.gate.set()
@@ -501,7 +501,7 @@ def test_it_is_alive_at_once_and_ready_after_warm_up_only(bundle: Bundle, start_
     service = start_service(Vectorizer(bundle, engine))
     http = service.http
     service.wait_until(lambda: _alive(http))
-    assert engine.entered.wait(30)
+    assert engine.entered.wait(120)
     assert http.get("/.well-known/ready").status_code == 503
     assert http.get("/meta").status_code == 200
     refused = http.post("/vectors", json={"text": "a"})
@@ -599,7 +599,7 @@ def test_stopping_finishes_what_is_in_flight(bundle: Bundle, start_service: Any)
     engine.entered.clear()
     with ThreadPoolExecutor(2) as pool:
         answer = pool.submit(service.http.post, "/vectors", json={"text": "in flight"})
-        assert engine.entered.wait(30)
+        assert engine.entered.wait(120)
         stopping = pool.submit(service.stop)
         time.sleep(0.1)
         engine.gate.set()
