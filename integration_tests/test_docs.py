@@ -64,6 +64,13 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def test_the_front_page_of_the_documentation_links_every_page() -> None:
+    front = ROOT / "docs" / "index.md"
+    linked = set(re.findall(r"\]\(([^)#\s]+\.md)", front.read_text(encoding="utf-8")))
+    pages = {str(page.relative_to(front.parent)) for page in front.parent.rglob("*.md")}
+    assert pages - linked == {"index.md"}, "give each a row in the table of docs/index.md"
+
+
 @pytest.mark.parametrize("command", ["demo", "test", "setup", "docs", "fmt"])
 def test_jobs_that_the_pages_name_exist(command: str) -> None:
     assert re.search(rf"^{command}:", _text("Makefile"), re.MULTILINE)
