@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import stat
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
+from lusifer.engines.fake import FakeEngine
 from lusifer.errors import OverloadedError, RequestTooLargeError, SettingsError, UnauthorizedError
 from lusifer.service.admission import Admission, estimate_tokens
 from lusifer.service.auth import ApiKeys, TokenRate, add_key, presented_key, read_keys, revoke_key
@@ -24,10 +24,13 @@ from lusifer.service.metrics import Metrics
 from lusifer.service.server import server_config
 from lusifer.service.settings import Settings, load_settings
 from lusifer.service.tracing import Tracer
+from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from lusifer.bundle import Bundle
 
 
 class TestSettings:
@@ -276,7 +279,9 @@ class TestTracing:
             assert span is None
         tracer.close()
 
-    def test_spans_reach_a_collector_as_children_of_the_caller(self) -> None:
+    def test_a_request_is_a_span_at_the_collector_and_a_child_of_the_callers(
+        self, bundle: Bundle, start_service: Any
+    ) -> None:
         received: list[bytes] = []
 
         class Collector(BaseHTTPRequestHandler):
@@ -292,18 +297,21 @@ class TestTracing:
         server = HTTPServer(("127.0.0.1", 0), Collector)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        tracer = Tracer.start(f"http://127.0.0.1:{server.server_port}/v1/traces", "1")
+        endpoint = f"http://127.0.0.1:{server.server_port}/v1/traces"
+        service = start_service(Vectorizer(bundle, FakeEngine(16)), otlp_endpoint=endpoint).ready()
         trace = "0af7651916cd43dd8448eb211c80319c"
-
-        async def request() -> None:
-            with tracer.request("weaviate", {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}) as span:
-                span.set_attribute("lusifer.protocol", "weaviate")
-
-        asyncio.run(request())
-        tracer.close()
+        headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", "x-request-id": "traced-1"}
+        assert service.http.post("/vectors", json={"text": "secret"}, headers=headers).status_code == 200
+        service.stop()  # sends what is left
         server.shutdown()
         thread.join()
         server.server_close()
-        (body,) = received
-        assert bytes.fromhex(trace) in body
-        assert b"lusifer.protocol" in body
+        sent = b"".join(received)
+        for part in (
+            bytes.fromhex(trace),
+            b"weaviate POST /vectors",
+            b"traced-1",
+            b"http.response.status_code",
+        ):
+            assert part in sent, part
+        assert b"secret" not in sent
