@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from integration_tests.borrowed import Borrowed
 
 from lusifer.engines.fake import FakeEngine
 from lusifer.service.auth import add_key
@@ -60,7 +61,7 @@ class Page:
 def test_page_shows_what_is_served_and_compares_languages(
     browser: Any, vectorizer: Vectorizer, start_service: Any
 ) -> None:
-    service = start_service(_Borrowed(vectorizer)).ready()
+    service = start_service(Borrowed(vectorizer)).ready()
     page = Page(browser, service.url)
     page.page.wait_for_selector("#model dd")
     manifest = vectorizer.bundle.manifest
@@ -148,13 +149,3 @@ def test_page_says_why_the_service_is_not_ready(
 @pytest.fixture
 def bundle_of_fake(vectorizer: Vectorizer) -> Vectorizer:
     return Vectorizer(vectorizer.bundle, FakeEngine(vectorizer.dimension))
-
-
-class _Borrowed(Vectorizer):
-    """The shared vectorizer, which a service must not close."""
-
-    def __init__(self, lender: Vectorizer) -> None:
-        super().__init__(lender.bundle, lender.engine)
-
-    def close(self) -> None:
-        pass

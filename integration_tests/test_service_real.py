@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import numpy as np
 import pytest
+from integration_tests.borrowed import Borrowed
 
 from lusifer.engines.fake import FakeEngine
 from lusifer.service.canary import canary_texts
@@ -28,16 +29,6 @@ if TYPE_CHECKING:
 
 NOISE = 2e-6
 """Alone against in a batch, the int8 graph moves a number by up to 1.5e-7 (the gate's report)."""
-
-
-class Borrowed(Vectorizer):
-    """The shared vectorizer, which a service must not close."""
-
-    def __init__(self, lender: Vectorizer) -> None:
-        super().__init__(lender.bundle, lender.engine)
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture
