@@ -5,6 +5,7 @@
     config.json            ModelConfig
     adapter.safetensors    connector, head, LoRA, layer mix, language basis
     training_report.json   recipe, data counts, losses, versions
+    language_centroids.safetensors   where a language subspace was found: names the language of a side vector
 """
 
 from __future__ import annotations
@@ -25,12 +26,10 @@ from lusifer_training.errors import CheckpointError
 from lusifer_training.model.lusifer import build_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
     from torch import nn
 
     from lusifer_training.model.lusifer import Lusifer
+    from lusifer_training.subspace import LanguageIdentifier
 
 __all__ = [
     "default_checkpoint",
@@ -143,26 +142,32 @@ def _adapter(model: Lusifer) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def with_language_basis(folder: Path, target: Path, basis: np.ndarray, *, languages: Sequence[str]) -> Path:
+def with_language_basis(
+    folder: Path, target: Path, identifier: LanguageIdentifier, report: dict[str, Any]
+) -> Path:
     """Write a checkpoint that projects the language subspace out.
 
-    Args:
-        folder: The checkpoint the basis was measured on, itself without one.
-        target: Folder to write.
-        basis: Orthonormal directions ``(D, r)``.
-        languages: Whose text gave the means; kept in the report.
+    Without the residual path the head is the last Linear, and the projection P is folded into it: W becomes
+    P W and b becomes P b, exactly. With it, P stands at the end of the graph, since the encoder's own
+    vector joins after the head.
 
-    Raises:
-        CheckpointError: The checkpoint has a basis already.
+    Args:
+        folder: The checkpoint the basis was measured on; its own basis, if it has one, is replaced.
+        target: Folder to write.
+        identifier: The basis ``(D, r)``, and what names languages from the side vector.
+        report: How the basis was found; kept in ``training_report.json``.
     """
     model = load_checkpoint(folder)
-    if model.config.language_rank:
-        raise CheckpointError(
-            f"{folder} already projects {model.config.language_rank} directions out.",
-            next_step="Start from the checkpoint without projection.",
-        )
-    model.config = model.config.model_copy(update={"language_rank": basis.shape[1]})
-    model.language_basis = torch.from_numpy(basis)
-    report = json.loads((folder / "training_report.json").read_text(encoding="utf-8"))
-    report["language_subspace"] = {"rank": basis.shape[1], "languages": list(languages)}
-    return save_checkpoint(model, target, report)
+    basis = torch.from_numpy(identifier.basis)
+    if model.config.residual:
+        model.config = model.config.model_copy(update={"language_rank": basis.shape[1]})
+        model.language_basis = basis
+    else:
+        with torch.no_grad():
+            model.head.weight.copy_(model.head.weight - basis @ (basis.T @ model.head.weight))
+            model.head.bias.copy_(model.head.bias - basis @ (basis.T @ model.head.bias))
+    whole = json.loads((folder / "training_report.json").read_text(encoding="utf-8"))
+    whole["language_subspace"] = {"rank": basis.shape[1], "languages": list(identifier.languages), **report}
+    written = save_checkpoint(model, target, whole)
+    identifier.save(written)
+    return written

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,7 +17,6 @@ from lusifer_training.checkpoint import (
     read_config,
     save_checkpoint,
     trained_parameters,
-    with_language_basis,
 )
 from lusifer_training.config import ModelConfig, validated
 from lusifer_training.errors import CheckpointError, ConfigError
@@ -127,28 +125,6 @@ class TestDamage:
         path.write_text(json.dumps(values))
         with pytest.raises(ConfigError, match="poolin: unknown key; did you mean 'pooling'"):
             load_checkpoint(checkpoint)
-
-
-class TestLanguageBasis:
-    BASIS = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 3)))[0].astype(np.float32)
-
-    def test_it_projects_the_old_vectors(self, checkpoint: Path, tmp_path: Path) -> None:
-        before = vectors(load_checkpoint(checkpoint)).numpy()
-        target = with_language_basis(checkpoint, tmp_path / "projected", self.BASIS, languages=["en", "de"])
-        model = load_checkpoint(target)
-        expected = before - before @ self.BASIS @ self.BASIS.T
-        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-        np.testing.assert_allclose(vectors(model).numpy(), expected, atol=1e-6)
-        assert model.config.language_rank == 3
-        report = json.loads((target / "training_report.json").read_text())
-        assert report["language_subspace"] == {"rank": 3, "languages": ["en", "de"]}
-        assert report["steps"] == 0
-
-    def test_not_twice(self, checkpoint: Path, tmp_path: Path) -> None:
-        once = with_language_basis(checkpoint, tmp_path / "once", self.BASIS, languages=[])
-        with pytest.raises(CheckpointError, match="already projects 3 directions out"):
-            with_language_basis(once, tmp_path / "twice", self.BASIS, languages=[])
-        assert not (tmp_path / "twice").exists()
 
 
 class TestConfigurations:

@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 
 from lusifer_training.data.batches import PairSampler, TextSampler, pad, token_budget_batches, tokenize
 from lusifer_training.data.cleaning import load_clean_pairs, normal_form
+from lusifer_training.data.monolingual import (
+    LANGUAGES,
+    gnome_sentences,
+    monolingual_file,
+    udhr_articles,
+)
 from lusifer_training.data.readers import Pair, is_held_out, load_pairs, read_json_lines
-from lusifer_training.data.udhr import LANGUAGES, main, paragraphs
 from lusifer_training.errors import DataError
 from lusifer_training.recipe import DatasetRecipe, Recipe
 
@@ -410,20 +415,54 @@ class TestSamplers:
         assert 180 < documents < 240
 
 
-class TestUdhr:
-    def test_paragraphs_of_a_page(self) -> None:
+class TestMonolingual:
+    def test_articles_of_the_declaration(self, tmp_path: Path) -> None:
         page = (
-            "<h3>Article 1</h3><p>All human&nbsp;beings are <b>born</b>\n free.</p>"
-            "<li>(1)</li><li>Everyone has.</li>"
+            '<article data-number="1"><h3>Article 1</h3><p>All human&nbsp;beings are <b>born</b>\n free.</p>'
+            "</article>"
+            '<article data-number="2"><li>(1)</li><li>Everyone has.</li><p>And more of it.</p></article>'
         )
-        assert list(paragraphs(page)) == ["All human beings are born free.", "Everyone has."]
+        for name, _ in LANGUAGES.values():
+            (tmp_path / f"{name}.html").write_text(page, encoding="utf-8")
+        texts = udhr_articles(tmp_path)
+        assert list(texts) == list(LANGUAGES)
+        assert texts["de"] == ["All human beings are born free.", "Everyone has."]
 
-    def test_lines_of_all_languages(self, tmp_path: Path) -> None:
-        folder = tmp_path / "declaration"
-        folder.mkdir()
-        for language in LANGUAGES:
-            (folder / f"{language}.html").write_text(f"<p>Declaration in {language}</p>", encoding="utf-8")
-        main(tmp_path, tmp_path / "udhr.jsonl")
-        records = list(read_json_lines(tmp_path / "udhr.jsonl", ("language", "text")))
-        assert [record["language"] for record in records] == list(LANGUAGES)
-        assert len(set(LANGUAGES)) == len(LANGUAGES) > 30
+    def test_sentences_of_the_guide(self, tmp_path: Path) -> None:
+        def page(folder: str, texts: list[str]) -> None:
+            (tmp_path / folder / "gnome-help").mkdir(parents=True)
+            body = "".join(f"<p>{text}</p>" for text in texts)
+            (tmp_path / folder / "gnome-help" / "files.page").write_text(
+                f'<page xmlns="http://projectmallard.org/1.0/">{body}</page>', encoding="utf-8"
+            )
+
+        english = [f"You can open the file number {n} in this folder." for n in range(30)]
+        page("C", english)
+        page("de", [f"Sie können die Datei Nummer {n} in diesem Ordner öffnen." for n in range(30)])
+        # Half is not translated: one too few is left. Of an older guide, the English is another.
+        page("fr", [*english[:12], *(f"Vous pouvez ouvrir le fichier {n} de ce dossier." for n in range(18))])
+        page("es", [f"You can open the folder {n} of your files here." for n in range(30)])
+        (tmp_path / "de" / "gnome-help" / "broken.page").write_text("<page>", encoding="utf-8")
+        found = gnome_sentences(tmp_path, count=25, minimum=20)
+        assert {language: len(texts) for language, texts in found.items()} == {"en": 25, "de": 25}
+        # The same sentences in both.
+        assert [text.split()[6] for text in found["en"]] == [text.split()[5] for text in found["de"]]
+
+    def test_a_program_that_is_missing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(DataError, match="no npm") as caught:
+            monolingual_file(tmp_path)
+        assert "--texts" in caught.value.next_step
+        assert not (tmp_path / "monolingual.jsonl").exists()
+
+    def test_lines_of_both_sources(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from lusifer_training.data import monolingual
+
+        monkeypatch.setattr(monolingual, "udhr_articles", lambda pages: {"en": ["free"], "de": ["frei"]})
+        monkeypatch.setattr(monolingual, "gnome_sentences", lambda guide: {"en": ["open"]})
+        path = monolingual.write_monolingual(tmp_path, tmp_path, tmp_path / "out" / "m.jsonl")
+        assert [(each["source"], each["language"], each["text"]) for each in read_json_lines(path, ())] == [
+            ("udhr", "en", "free"),
+            ("udhr", "de", "frei"),
+            ("gnome", "en", "open"),
+        ]

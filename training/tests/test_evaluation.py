@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training.tests.oracle import LANGUAGES, Oracle, accent, write_data
 
 from lusifer_training.errors import ConfigError, DataError
 from lusifer_training.evaluation import metrics
@@ -23,75 +23,17 @@ from lusifer_training.evaluation.embedders import (
 from lusifer_training.evaluation.suite import TASKS, TITLES
 from lusifer_training.evaluation.table import evaluate, markdown_table
 from lusifer_training.evaluation.tasks import Size, load_tatoeba, load_xquad
-from lusifer_training.subspace import language_basis, language_means, load_monolingual
+from lusifer_training.subspace import LanguageMeans, language_basis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-LANGUAGES = ("de", "en", "ja")
-DIMENSION = 64
-
-
-class Oracle:
-    """Reads the meaning, the number in a text; an offset is added that gives away the language before it."""
-
-    def __init__(self, offset: float = 0.0) -> None:
-        self.identity = f"oracle:{offset}"
-        self.offset = offset
-        self.seen: list[tuple[str, str]] = []
-
-    @property
-    def texts(self) -> int:
-        """How many were embedded."""
-        return len(self.seen)
-
-    def __call__(self, texts: Sequence[str], role: str) -> np.ndarray:
-        self.seen += [(text, role) for text in texts]
-        vectors = np.stack(
-            [meaning(int(text.split()[1])) + self.offset * accent(text.split()[0]) for text in texts]
-        )
-        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def meaning(number: int) -> np.ndarray:
-    return np.random.default_rng(number).normal(size=DIMENSION)
-
-
-def accent(language: str) -> np.ndarray:
-    seed = int.from_bytes(hashlib.sha256(language.encode()).digest()[:4])
-    return np.random.default_rng(seed).normal(size=DIMENSION)
-
 
 @pytest.fixture
 def data(tmp_path: Path, write_lines: Any) -> Path:
-    """Tatoeba of 12 sentences in two languages, XQuAD of 5 paragraphs in three, and so on."""
-    folder = tmp_path / "data"
-    for language in ("de", "ja"):
-        records = [{"text": f"{language} {n}", "english": f"en {n}"} for n in range(12)]
-        write_lines(folder / "eval" / "tatoeba" / f"{language}.jsonl.gz", records)
-    for language in LANGUAGES:
-        records = [
-            {"context": f"{language} {n}", "questions": [{"question": f"{language} {n}"}] * 2}
-            for n in range(5)
-        ]
-        write_lines(folder / "eval" / "xquad" / f"{language}.jsonl.gz", records)
-        records = [
-            {"sentence1": f"{language} {n}", "sentence2": f"{language} {n % 3}", "score": 5 * (n < 3)}
-            for n in range(9)
-        ]
-        write_lines(folder / "eval" / "stsb" / f"{language}.jsonl.gz", records)
-    for language in ("deu", "eng"):
-        records = [
-            {"id": n, "split": split, "label": "art" if n % 2 else "law", "text": f"{language} {n % 2}"}
-            for split in ("train", "test")
-            for n in range(8)
-        ]
-        write_lines(folder / "eval" / "sib200" / f"{language}.jsonl.gz", records)
-    for name in ("english.train", "english.test", "german.test"):
-        records = [{"text": f"{name[:2]} {n}", "label": n % 3} for n in range(6)]
-        write_lines(folder / "eval" / "tweet_sentiment" / f"{name}.jsonl.gz", records)
-    return folder
+    """A data folder that the oracle can read."""
+    return write_data(tmp_path / "data", write_lines)
 
 
 class TestMetrics:
@@ -267,7 +209,9 @@ class TestEvaluate:
         where = {"data_folder": data, "cache_folder": tmp_path / "cache", "tasks": ["xquad"]}
         base = Oracle(2.0)
         before = evaluate(base, **where)
-        basis = language_basis([np.stack([accent(language) for language in LANGUAGES])], 2)
+        basis = language_basis(
+            [LanguageMeans("", "query", LANGUAGES, np.stack([accent(language) for language in LANGUAGES]))]
+        )
         projected = ProjectedEmbedder(Oracle(2.0), basis)
         after = evaluate(projected, **where)
         assert projected.base.texts == 0
@@ -409,76 +353,3 @@ class TestEmbedders:
         np.testing.assert_allclose(vectors, alone, atol=5e-6)
         with pytest.raises(ConfigError, match="has no LLM"):
             raw_llm_embedder(tiny.checkpoint(tmp_path / "e", tiny.config(llm=None)))
-
-
-class TestSubspace:
-    def test_a_pure_language_offset_is_repaired(self, data: Path, tmp_path: Path) -> None:
-        embedder = Oracle(offset=3.0)
-        monolingual = {language: [f"{language} {n}" for n in range(100, 200)] for language in LANGUAGES}
-        basis = language_basis(language_means(embedder, monolingual), rank=2)
-        assert basis.shape == (DIMENSION, 2)
-        np.testing.assert_allclose(basis.T @ basis, np.eye(2), atol=1e-6)
-
-        class Projected(Oracle):
-            def __call__(self, texts: Sequence[str], role: str) -> np.ndarray:
-                vectors = super().__call__(texts, role)
-                vectors -= vectors @ basis @ basis.T
-                return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-        broken = self._mixed(embedder)
-        repaired = self._mixed(Projected(offset=3.0))
-        assert broken < 0.1
-        assert repaired > 0.9
-
-    @staticmethod
-    def _mixed(embedder: Oracle) -> float:
-        """How often a German question finds its English answer before any German text."""
-        questions = embedder([f"de {n}" for n in range(30)], "query")
-        answers = embedder([f"en {n}" for n in range(30)] + [f"de {n}" for n in range(30, 60)], "document")
-        return float(((questions @ answers.T).argmax(axis=1) == np.arange(30)).mean())
-
-    def test_the_direction_between_roles_stays(self) -> None:
-        rng = np.random.default_rng(0)
-        means, between_roles = rng.normal(size=(4, 20)), rng.normal(size=20)
-        basis = language_basis([means, means + between_roles], rank=3)
-        alone = language_basis([means], rank=3)
-        # The same subspace: projecting one on the other loses nothing.
-        np.testing.assert_allclose(np.linalg.norm(alone.T @ basis), np.sqrt(3), atol=1e-5)
-
-    @pytest.mark.parametrize("rank", [0, 3, 9])
-    def test_a_rank_that_three_languages_can_not_have(self, rank: int) -> None:
-        with pytest.raises(ConfigError, match="Choose a rank from 1 to 2"):
-            language_basis([np.eye(3)], rank)
-
-    def test_monolingual_texts(self, tmp_path: Path, write_lines: Any) -> None:
-        records = [{"language": language, "text": f"{n}"} for language in ("en", "de") for n in range(20)]
-        path = write_lines(tmp_path / "m.jsonl", records)
-        assert {name: len(each) for name, each in load_monolingual(path).items()} == {"en": 20, "de": 20}
-        write_lines(path, records[:-1])
-        with pytest.raises(DataError, match="fewer than 20 texts in de"):
-            load_monolingual(path)
-
-
-class TestCommands:
-    def test_subspace_of_a_checkpoint(self, tiny: Any, tmp_path: Path, write_lines: Any) -> None:
-        from typer.testing import CliRunner
-
-        from lusifer_training.cli import train_app
-
-        checkpoint = tiny.checkpoint(tmp_path / "c")
-        records = [
-            {"language": language, "text": f"{word} {n}"}
-            for language, word in (("en", "the cat"), ("de", "die Katze"), ("ja", "猫"))
-            for n in range(20)
-        ]
-        texts = write_lines(tmp_path / "m.jsonl", records)
-        output = tmp_path / "projected"
-        result = CliRunner().invoke(
-            train_app, ["subspace", str(checkpoint), str(output), "--texts", str(texts), "--rank", "2"]
-        )
-        assert result.exit_code == 0, result.output
-        means = language_means(checkpoint_embedder(output), load_monolingual(texts))
-        # What is left between the languages is what the third direction and the roles left.
-        before = language_means(checkpoint_embedder(checkpoint), load_monolingual(texts))
-        spread = [np.ptp(np.concatenate(each), axis=0).sum() for each in (before, means)]
-        assert spread[1] < spread[0]

@@ -6,13 +6,17 @@ import json
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import platformdirs
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    from matplotlib.figure import Figure
+
+    from lusifer_training.evaluation.embedders import Embedder
 
 eval_app = typer.Typer(no_args_is_help=True, help="Cross-lingual evaluation.", add_completion=False)
 
@@ -23,6 +27,11 @@ CacheOption = Annotated[
 ]
 SizeOption = Annotated[
     str, typer.Option(help="How much of each set: smoke, quick, standard or full. Smaller pools are easier.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="All numbers as JSON.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="As for lusifer eval table.")]
+CheckpointArgument = Annotated[
+    Path | None, typer.Argument(help="Checkpoint folder; by default the one that ships.")
 ]
 DEFAULT_DATA = Path("../shared/data")
 DEFAULT_MODELS = ["raw-encoder", "encoder-only", "lusifer-unprojected", "lusifer"]
@@ -52,7 +61,11 @@ def table(
     languages: Annotated[bool, typer.Option(help="Also rows for each language.")] = False,
     data: DataOption = DEFAULT_DATA,
     cache: CacheOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All scores as JSON.")] = False,
+    as_json: JsonOption = False,
+    plots: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures and report.html, one page that needs nothing else."),
+    ] = None,
 ) -> None:
     """Score models on the same sets, side by side, with intervals of 95 %.
 
@@ -67,14 +80,14 @@ def table(
     from lusifer_training.evaluation.sources import named_source, open_source
     from lusifer_training.evaluation.table import evaluate, markdown_table
 
-    folder = cache or platformdirs.user_cache_path("lusifer") / "eval"
-    scores = {}
+    opened, scores = {}, {}
     for name, source in map(named_source, models or DEFAULT_MODELS):
+        opened[name] = open_source(source)
         with _progress(name) as progress:
             scores[name] = evaluate(
-                open_source(source),
+                opened[name],
                 data_folder=data,
-                cache_folder=folder,
+                cache_folder=_cache(cache),
                 size=size,
                 tasks=task,
                 progress=progress,
@@ -83,6 +96,222 @@ def table(
         typer.echo(json.dumps({name: each.as_dict() for name, each in scores.items()}))
     else:
         typer.echo(markdown_table(scores, languages=languages))
+    if plots:
+        from lusifer_training.evaluation.plots import report, score_pictures
+
+        pictures = score_pictures(scores) | _maps(opened, data, _cache(cache))
+        typer.echo(report(pictures, scores, plots), err=True)
+
+
+def _cache(folder: Path | None) -> Path:
+    return folder or platformdirs.user_cache_path("lusifer") / "eval"
+
+
+def _maps(opened: Mapping[str, Embedder], data: Path, cache: Path) -> dict[str, Figure]:
+    """t-SNE of twenty parallel sentences a language, of every model."""
+    from lusifer_training.evaluation.cache import VectorCache
+    from lusifer_training.evaluation.plots import map_of_sentences
+    from lusifer_training.evaluation.tasks import load_sib200
+
+    sets = load_sib200(data, train=1, test=20)
+    topics = next(iter(sets.test_labels.values())).tolist()
+    pictures = {}
+    for name, embedder in opened.items():
+        vectors = VectorCache(cache, embedder)
+        points = {language: vectors(each.texts, each.role) for language, each in sets.test.items()}
+        pictures[f"map-{name.replace('/', '-')}"] = map_of_sentences(points, topics, name)
+    return pictures
+
+
+@eval_app.command("xmrc")
+def xmrc(
+    model: ModelArgument = "lusifer",
+    size: SizeOption = "quick",
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A-B", help="Question and paragraph language of the evidence oracle, repeatable."
+        ),
+    ] = None,
+    needle: Annotated[
+        list[str] | None, typer.Option(help="Language of the needle grid, repeatable; at least two.")
+    ] = None,
+    data: DataOption = DEFAULT_DATA,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why a model misses across languages: ratios, error split, evidence and read-out oracles, needles.
+
+    Ratios, error split and read-out oracle come from the vectors of the table. The evidence oracle embeds
+    each paragraph once without each of its sentences, and the needle grid 3 L² documents a paragraph: name
+    the languages they shall look at.
+
+    Examples:
+        lusifer eval xmrc lusifer --pair en-en --pair ar-en --needle en --needle hi
+    """
+    from lusifer_training.evaluation import metrics
+    from lusifer_training.evaluation import xmrc as analysis
+    from lusifer_training.evaluation.cache import VectorCache
+    from lusifer_training.evaluation.sources import open_source
+    from lusifer_training.evaluation.table import named
+    from lusifer_training.evaluation.tasks import SIZES, load_xquad
+
+    sets = load_xquad(data, named("size", size, SIZES).xquad)
+    vectors = VectorCache(_cache(cache), open_source(model))
+    questions = {name: vectors(each.texts, each.role) for name, each in sets.questions.items()}
+    paragraphs = {name: vectors(each.texts, each.role) for name, each in sets.paragraphs.items()}
+    matrix = metrics.retrieval_matrix(questions, paragraphs, sets.answers)
+    found: dict[str, Any] = {
+        "ratios": analysis.ratios(matrix.cells("r1")),
+        "error_split": analysis.error_split(questions, paragraphs, sets),
+        "readout_oracle": analysis.readout_oracle(questions, paragraphs, sets),
+    }
+    if pair:
+        pairs = [(a, b) for a, _, b in (each.partition("-") for each in pair)]
+        if unknown := {code for each in pairs for code in each} - set(sets.languages):
+            raise typer.BadParameter(f"no such language: {', '.join(sorted(unknown))}", param_hint="--pair")
+        oracle = analysis.evidence_oracle(vectors, sets, pairs)
+        found["evidence_oracle"] = {f"{a}-{b}": each for (a, b), each in oracle.items()}
+    if needle:
+        if unknown := set(needle) - set(sets.languages):
+            raise typer.BadParameter(f"no such language: {', '.join(sorted(unknown))}", param_hint="--needle")
+        found["needle_grid"] = analysis.needle_grid(vectors, sets, needle)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    typer.echo(_table("R@1 over English to English", found["ratios"], digits=2))
+    typer.echo(_table("First hit in the mixed pool, %", found["error_split"]))
+    typer.echo(_table("Read-out oracle, other articles, %", found["readout_oracle"]))
+    if pair:
+        typer.echo(_table("Evidence oracle, %", found["evidence_oracle"]))
+    if needle:
+        rows = {
+            " ".join(str(row[key]) for key in ("question", "needle", "distractor", "position")): {
+                "r1": row["r1"]
+            }
+            for row in found["needle_grid"]
+        }
+        typer.echo(_table("Needle grid: question, needle, distractors, position; %", rows))
+
+
+@eval_app.command("phases")
+def phases(
+    checkpoint: CheckpointArgument = None,
+    sentences: Annotated[int, typer.Option(min=10, help="Parallel sentences of each language.")] = 100,
+    plot: Annotated[Path | None, typer.Option(help="Picture to write, PNG or SVG.")] = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where in a model languages meet: alignment, retrieval, language and collapse at every layer.
+
+    Parallel XQuAD questions are read; their pooled states are scored at every encoder layer, the connector,
+    every LLM layer, the output, and the projected output.
+
+    Examples:
+        lusifer eval phases --sentences 60 --plot phases.png
+    """
+    from dataclasses import asdict
+
+    from lusifer_training.checkpoint import default_checkpoint
+    from lusifer_training.evaluation.phases import phase_scores, site_states
+    from lusifer_training.evaluation.plots import phase_curves
+    from lusifer_training.evaluation.tasks import load_xquad
+
+    sets = load_xquad(data, sentences)
+    # One question of each paragraph first: questions of one paragraph are alike.
+    order = sorted(range(len(sets.answers)), key=lambda n: (sum(sets.answers[:n] == sets.answers[n]), n))
+    chosen = order[:sentences]
+    texts = {name: [each.texts[n] for n in chosen] for name, each in sets.questions.items()}
+    found = phase_scores(site_states(checkpoint or default_checkpoint(), texts))
+    if plot:
+        phase_curves(found).savefig(plot, dpi=110)
+    meeting = {
+        language: {"site": found.sites[site].site, "spread": found.meeting_spread[language]}
+        for language, site in found.meeting.items()
+    }
+    sites = {each.site: {k: v for k, v in asdict(each).items() if k != "site"} for each in found.sites}
+    if as_json:
+        typer.echo(json.dumps({"sites": sites, "meeting": meeting}))
+        return
+    typer.echo(_table("Site", sites, digits=2))
+    for language, each in meeting.items():
+        typer.echo(f"{language} meets English at {each['site']} (± {each['spread']:.1f} sites)")
+
+
+@eval_app.command("subspace")
+def subspace(
+    checkpoint: CheckpointArgument = None,
+    texts: Annotated[
+        Path | None, typer.Option(help="JSON lines of language and text; as for lusifer train subspace.")
+    ] = None,
+    ranks: Annotated[str, typer.Option(help="Numbers of directions to try.")] = "1,2,4,8,16,28,40,56",
+    size: SizeOption = "quick",
+    data: DataOption = DEFAULT_DATA,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sweep the rank of a language projection: XQuAD in pairs of languages and in one pool.
+
+    Beside each rank stand the vectors as they are, and de-meaned: less the mean of their own language,
+    which needs to know the language of every text.
+
+    Examples:
+        lusifer eval subspace runs/small/checkpoint --ranks 5,10,20,40
+    """
+    from lusifer_training.checkpoint import default_checkpoint
+    from lusifer_training.data.monolingual import monolingual_file
+    from lusifer_training.evaluation.cache import VectorCache
+    from lusifer_training.evaluation.embedders import checkpoint_embedder
+    from lusifer_training.evaluation.sweep import sweep
+    from lusifer_training.evaluation.table import named
+    from lusifer_training.evaluation.tasks import SIZES, load_xquad
+    from lusifer_training.subspace import language_means, load_monolingual
+
+    folder = _cache(cache)
+    vectors = VectorCache(folder, checkpoint_embedder(checkpoint or default_checkpoint(), projected=False))
+    monolingual = load_monolingual(texts or monolingual_file(folder.parent))
+    means = language_means(vectors, monolingual)
+    sets = load_xquad(data, named("size", size, SIZES).xquad)
+    found = sweep(vectors, sets, means, [int(rank) for rank in ranks.split(",")])
+    typer.echo(json.dumps(found) if as_json else _table("XQuAD", found))
+
+
+@eval_app.command("mteb")
+def run_mteb(
+    model: ModelArgument = "lusifer",
+    task: Annotated[
+        list[str] | None, typer.Option(help="Task of mteb, repeatable. Default: the paper's datasets.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of mteb's results; a run goes on there.")] = Path(
+        "mteb"
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Run tasks of MTEB, by default the paper's 14 languages; extra mteb, and a model hub to download from.
+
+    Examples:
+        lusifer eval mteb lusifer --task STSBenchmark --task SIB200Classification
+    """
+    import mteb
+
+    from lusifer_training.evaluation import mteb_adapter
+
+    tasks = [mteb.get_task(each) for each in task] if task else mteb_adapter.paper_benchmark().tasks
+    found = mteb_adapter.run_mteb(model, list(tasks), output)
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        typer.echo(_table("Task", {name: {"score": value} for name, value in found.items()}))
+
+
+def _table(title: str, rows: Mapping[str, Mapping[str, float]], *, digits: int = 1) -> str:
+    columns = list(next(iter(rows.values())))
+    lines = [f"| {title} | " + " | ".join(columns) + " |", "|---" + "|---:" * len(columns) + "|"]
+    lines += [
+        f"| {name} | " + " | ".join(f"{row[column]:.{digits}f}" for column in columns) + " |"
+        for name, row in rows.items()
+    ]
+    return "\n".join(lines) + "\n"
 
 
 @contextmanager

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lusifer_training.evaluation.embedders import Embedder, Role
     from lusifer_training.evaluation.tasks import TextSet
 
-__all__ = ["Scores", "evaluate", "markdown_table"]
+__all__ = ["Scores", "evaluate", "markdown_table", "named"]
 
 _log = logging.getLogger(__name__)
 
@@ -78,10 +78,10 @@ def evaluate(
         ConfigError: A size or a task is unknown.
         DataError: The evaluation data is missing or broken.
     """
-    chosen = _named("size", size, SIZES) if isinstance(size, str) else size
+    chosen = named("size", size, SIZES) if isinstance(size, str) else size
     scores = Scores()
     for name in TASKS if tasks is None else tasks:
-        task = _named("task", name, TASKS)
+        task = named("task", name, TASKS)
         sets = task.load(data_folder, chosen)
         path = cache_folder / "results" / f"{_result_key(embedder, task, sets)}.json"
         if path.is_file():
@@ -146,7 +146,12 @@ def _by_language(scores: list[Scores]) -> Iterable[tuple[str, list[float]]]:
         yield f"Tatoeba {language}", [s.details["tatoeba"][language] for s in scores]
 
 
-def _named(kind: str, name: str, known: Mapping[str, T]) -> T:
+def named(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """What a name stands for.
+
+    Raises:
+        ConfigError: It is unknown; the error lists those that are known.
+    """
     if name not in known:
         raise ConfigError(f"There is no {kind} {name!r}.", next_step=f"Choose from {', '.join(known)}.")
     return known[name]

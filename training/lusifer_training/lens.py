@@ -1,0 +1,249 @@
+"""Stage 3, after Lens (arXiv 2410.04407): other languages pulled to English outside the language subspace.
+
+Parallel sentences are needed here, and only here. Three losses, a frozen copy of the checkpoint as teacher:
+
+* **alignment**: in the agnostic part, z - M_s M_sᵀ z, a sentence is told from the others of its batch by
+the teacher's
+  vector of its English translation, and brought near it. Lens uses one direction for that part and a plain
+  distance; one direction can't hold a meaning.
+* **retention**: English stays where it was, and so do the similarities among English sentences.
+* **replay**: stage 2's own loss on English pairs.
+
+Lens' fourth term, the **push**, moves a language along its own direction so that a generator answers in the
+right language. It is here as an arm to be measured (``push_weight``), off by default: it pushes languages
+apart, which is what retrieval must not do.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import random
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field
+from torch.nn.functional import cross_entropy, mse_loss, normalize
+
+from lusifer_training.backbones.load import load_tokenizer
+from lusifer_training.checkpoint import load_checkpoint, save_checkpoint, trained_parameters
+from lusifer_training.config import Frozen
+from lusifer_training.data.batches import pad, token_budget_batches, tokenize
+from lusifer_training.data.readers import read_json_lines
+from lusifer_training.errors import ConfigError, DataError
+from lusifer_training.finetune import similarity_distillation
+from lusifer_training.loop import TrainingLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from lusifer_training.model.lusifer import Lusifer
+
+__all__ = ["LensObjective", "LensRecipe", "ParallelBatch", "load_parallel", "train_lens"]
+
+_log = logging.getLogger(__name__)
+
+_PARTS = {
+    "head": ("head.",),
+    "llm": ("head.", "connector.", "llm."),
+    "all": ("head.", "connector.", "llm.", "encoder."),
+}
+
+ParallelBatch = list[tuple[str, str, str]]
+"""Language, text, and its English translation."""
+
+
+class LensRecipe(Frozen):
+    """Stage 3."""
+
+    steps: int = Field(60, gt=0)
+    batch_pairs: int = Field(32, gt=1)
+    """Sentence pairs per step, of all languages mixed: the positive is always in the other language."""
+    maximum_tokens: int = Field(48, gt=4)
+    learning_rate: float = Field(1e-4, gt=0)
+    temperature: float = Field(0.05, gt=0)
+    align_weight: float = Field(1.0, ge=0)
+    retain_weight: float = Field(1.0, ge=0)
+    push_weight: float = Field(0.0, ge=0)
+    """Lens' specific separation, one step along a language's own direction; an arm to be measured."""
+    train: Literal["head", "llm", "all"] = "all"
+    """What is trained: the head, also the connector and the LLM's LoRA, or also the encoder's."""
+    seed: int = 0
+
+
+def load_parallel(path: Path, *, maximum_per_language: int = 2000, seed: int = 0) -> ParallelBatch:
+    """Sentence pairs from JSON lines with ``language``, ``text`` and ``english``.
+
+    Raises:
+        DataError: The file is missing, a line is broken, or there is nothing in it.
+    """
+    by_language: dict[str, ParallelBatch] = {}
+    for record in read_json_lines(path, ("language", "text", "english")):
+        pair = (record["language"], record["text"], record["english"])
+        by_language.setdefault(record["language"], []).append(pair)
+    rng = random.Random(seed)
+    pairs = [
+        pair
+        for language in sorted(by_language)
+        for pair in rng.sample(by_language[language], min(maximum_per_language, len(by_language[language])))
+    ]
+    if not pairs:
+        raise DataError(
+            f"{path} has no sentence pairs.", next_step="Give lines of language, text and english."
+        )
+    return pairs
+
+
+class LensObjective:
+    """Losses of one batch of parallel sentences.
+
+    Args:
+        model: The model in training.
+        teacher: A frozen copy of it from before.
+        basis: M_s, orthonormal ``(D, r)``.
+        directions: Each language's offset from English inside M_s ``(D,)``: where the push goes.
+        recipe: Weights and temperature.
+        embed: Texts to unit vectors ``(N, D)`` by a model, without its projection.
+    """
+
+    def __init__(
+        self,
+        model: Lusifer,
+        teacher: Lusifer,
+        basis: Tensor,
+        directions: dict[str, Tensor],
+        recipe: LensRecipe,
+        embed: Callable[[Lusifer, Sequence[str]], Tensor],
+    ) -> None:
+        self.model, self.teacher, self.basis = model, teacher, basis
+        self.directions, self.recipe, self.embed = directions, recipe, embed
+
+    def __call__(self, batch: ParallelBatch) -> dict[str, Tensor]:
+        """``loss`` and its parts ``align``, ``retain`` and ``push``, scalars."""
+        recipe = self.recipe
+        count = len(batch)
+        texts = [text for _, text, _ in batch] + [english for *_, english in batch]
+        vectors = self.embed(self.model, texts)
+        with torch.no_grad():
+            before = self.embed(self.teacher, texts)
+        foreign, english = vectors[:count], vectors[count:]
+        align = _alignment(
+            self._agnostic(foreign), self._agnostic(before[count:]), temperature=recipe.temperature
+        )
+        retain = (1 - (english * before[count:]).sum(dim=-1)).mean() + similarity_distillation(
+            english, before[count:], temperature=recipe.temperature
+        )
+        loss = recipe.align_weight * align + recipe.retain_weight * retain
+        losses = {"align": align.detach(), "retain": retain.detach()}
+        if recipe.push_weight:
+            goal = torch.stack([self.directions[language] for language, *_ in batch])
+            push = mse_loss(self._specific(foreign) - self._specific(before[:count]), goal)
+            # A mean over D numbers of unit vectors is tiny beside the other two.
+            push = push * vectors.shape[1]
+            loss = loss + recipe.push_weight * push
+            losses["push"] = push.detach()
+        return {"loss": loss, **losses}
+
+    def _specific(self, vectors: Tensor) -> Tensor:
+        return (vectors @ self.basis) @ self.basis.T
+
+    def _agnostic(self, vectors: Tensor) -> Tensor:
+        return normalize(vectors - self._specific(vectors), dim=-1)
+
+
+def _alignment(foreign: Tensor, english: Tensor, *, temperature: float) -> Tensor:
+    """InfoNCE in both directions, and half the squared distance of each pair; unit vectors ``(N, D)``."""
+    scores = foreign @ english.T / temperature
+    target = torch.arange(len(scores))
+    contrast = (cross_entropy(scores, target) + cross_entropy(scores.T, target)) / 2
+    return contrast + 0.5 * (foreign - english).pow(2).sum(dim=-1).mean()
+
+
+def train_lens(
+    checkpoint: Path,
+    target: Path,
+    pairs: ParallelBatch,
+    recipe: LensRecipe,
+    *,
+    basis: Tensor,
+    directions: dict[str, Tensor] | None = None,
+    replay: Callable[[Lusifer, int], Tensor] | None = None,
+    run_folder: Path,
+) -> Path:
+    """Train stage 3 from a checkpoint, or go on with a run that was killed.
+
+    Args:
+        checkpoint: After stage 2. Its own projection is replaced by that of ``basis``.
+        target: Checkpoint folder to write.
+        pairs: Parallel sentences.
+        recipe: Weights, steps, and what is trained.
+        basis: M_s of the checkpoint, ``(D, r)``.
+        directions: For the push: each language's offset from English ``(D,)``.
+        replay: Stage 2's loss of a step, added to the others.
+        run_folder: States to resume from, and metrics.
+
+    Raises:
+        ConfigError: The push is on and a language has no direction; or there is nothing to train.
+        DivergedError: The loss is not finite.
+    """
+    directions = directions or {}
+    languages = {language for language, *_ in pairs}
+    if recipe.push_weight and (unknown := languages - set(directions)):
+        raise ConfigError(
+            f"The push has no direction for {', '.join(sorted(unknown))}.",
+            next_step="Find the language subspace with texts in these languages too.",
+        )
+    torch.manual_seed(recipe.seed)
+    model = load_checkpoint(checkpoint)
+    # The subspace is projected out of the served vector, not of what the losses look at.
+    model.config = model.config.model_copy(update={"language_rank": 0})
+    teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    everything = trained_parameters(model)
+    parameters = {name: value for name, value in everything.items() if name.startswith(_PARTS[recipe.train])}
+    for name, value in everything.items():
+        value.requires_grad_(name in parameters)
+    tokenizer = load_tokenizer(model.config.tokenizer)
+
+    def embed(which: Lusifer, texts: Sequence[str]) -> Tensor:
+        prompted = [which.config.query_prompt + text for text in texts]
+        rows = tokenize(tokenizer, prompted, recipe.maximum_tokens)
+        groups = token_budget_batches([len(row) for row in rows], budget_tokens=2048)
+        parts = [which(*pad([rows[index] for index in group], which.pad_token_id)) for group in groups]
+        return torch.cat(parts)[torch.tensor([index for group in groups for index in group]).argsort()]
+
+    objective = LensObjective(model, teacher, basis, directions, recipe, embed)
+
+    def losses_of_step(step: int) -> dict[str, Tensor]:
+        rng = random.Random(f"{recipe.seed}/lens/{step}")
+        losses = objective(rng.sample(pairs, min(recipe.batch_pairs, len(pairs))))
+        if replay:
+            again = replay(model, step)
+            losses = {**losses, "loss": losses["loss"] + again, "replay": again.detach()}
+        return losses
+
+    _log.info("stage 3, Lens: %d trained parameters", sum(value.numel() for value in parameters.values()))
+    loop = TrainingLoop(
+        run_folder,
+        parameters,
+        dict.fromkeys(parameters, recipe.learning_rate),
+        steps=recipe.steps,
+        identity=recipe.model_dump_json(),
+    )
+    trained = loop.run(losses_of_step)
+    for value in everything.values():
+        value.requires_grad_(True)
+    model.config = model.config.model_copy(update={"language_rank": basis.shape[1]})
+    model.language_basis = basis
+    report = {
+        "lens": {
+            "recipe": recipe.model_dump(mode="json"),
+            "pairs": len(pairs),
+            "languages": sorted(languages),
+            "first_loss": round(trained[0], 4),
+            "last_loss": round(sum(trained[-10:]) / len(trained[-10:]), 4),
+        }
+    }
+    return save_checkpoint(model, target, report)

@@ -1,0 +1,185 @@
+"""The language subspace: what it spans, what projecting it out repairs, folding, and the side vector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from training.tests.oracle import LANGUAGES, Oracle, write_data
+
+from lusifer_training.checkpoint import load_checkpoint, with_language_basis
+from lusifer_training.errors import CheckpointError, ConfigError, DataError
+from lusifer_training.evaluation.embedders import checkpoint_embedder
+from lusifer_training.evaluation.sweep import sweep
+from lusifer_training.evaluation.tasks import load_xquad
+from lusifer_training.subspace import (
+    LanguageIdentifier,
+    LanguageMeans,
+    language_basis,
+    language_means,
+    load_monolingual,
+    project_out,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MONOLINGUAL = {"guide": {language: [f"{language} {n}" for n in range(100, 400)] for language in LANGUAGES}}
+
+
+def means_of(*arrays: np.ndarray) -> list[LanguageMeans]:
+    return [LanguageMeans("", "query", tuple(map(str, range(len(each)))), each) for each in arrays]
+
+
+class TestBasis:
+    def test_a_pure_language_offset_is_repaired(self, tmp_path: Path, write_lines: Any) -> None:
+        """Pairs of languages are fine with it, the mixed pool is not, and the projection mends the pool."""
+        embedder = Oracle(offset=3.0)
+        basis = language_basis(language_means(embedder, MONOLINGUAL), rank=2)
+        np.testing.assert_allclose(basis.T @ basis, np.eye(2), atol=1e-6)
+        sets = load_xquad(write_data(tmp_path, write_lines))
+        rows = sweep(embedder, sets, language_means(embedder, MONOLINGUAL), [1, 2])
+        assert rows["raw"]["different"] > 85
+        # Its own paragraph is first, those of the other languages come after all other German ones.
+        assert rows["raw"]["map"] < 60
+        assert rows["r = 2"]["map"] > 95
+        assert rows["de-meaned"]["map"] > 95
+        assert rows["raw"]["map"] < rows["r = 1"]["map"] < rows["r = 2"]["map"]
+        assert rows["r = 2"]["worst_change"] >= -1
+
+    def test_language_is_inside_and_only_inside(self) -> None:
+        embedder = Oracle(offset=1.0)
+        basis = language_basis(language_means(embedder, MONOLINGUAL))
+        texts = [f"{language} {n}" for language in LANGUAGES for n in range(60)]
+        labels = np.repeat(LANGUAGES, 60)
+        vectors = embedder(texts, "query")
+        probe = LogisticRegression(max_iter=500)
+        assert cross_val_score(probe, vectors @ basis, labels).mean() >= 0.95
+        assert cross_val_score(probe, project_out(vectors, basis), labels).mean() < 0.5
+
+    def test_directions_between_roles_and_sources_stay(self) -> None:
+        rng = np.random.default_rng(0)
+        means, between_roles = rng.normal(size=(4, 20)), rng.normal(size=20)
+        basis = language_basis(means_of(means, means + between_roles), rank=3)
+        alone = language_basis(means_of(means))
+        # The same subspace: projecting one on the other loses nothing.
+        np.testing.assert_allclose(np.linalg.norm(alone.T @ basis), np.sqrt(3), atol=1e-5)
+
+    @given(
+        languages=st.integers(2, 6),
+        dimension=st.integers(8, 24),
+        sources=st.integers(1, 3),
+        seed=st.integers(0, 99),
+    )
+    @settings(max_examples=25, deadline=None)
+    def test_without_it_the_means_of_each_source_are_one(
+        self, languages: int, dimension: int, sources: int, seed: int
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        means = [rng.normal(size=(languages, dimension)) for _ in range(sources)]
+        basis = language_basis(means_of(*means))
+        assert basis.shape == (dimension, min(dimension, sources * (languages - 1)))
+        for each in means:
+            left = each - (each @ basis) @ basis.T
+            np.testing.assert_allclose(left, np.broadcast_to(left[0], left.shape), atol=1e-5)
+
+    @pytest.mark.parametrize("rank", [0, 3, 9])
+    def test_a_rank_that_three_languages_can_not_have(self, rank: int) -> None:
+        with pytest.raises(ConfigError, match="Choose a rank from 1 to 2"):
+            language_basis(means_of(np.eye(3)), rank)
+
+    def test_monolingual_texts(self, tmp_path: Path, write_lines: Any) -> None:
+        records = [{"language": language, "text": f"{n}"} for language in ("en", "de") for n in range(20)]
+        path = write_lines(tmp_path / "m.jsonl", records)
+        found = load_monolingual(path)
+        assert {name: len(each) for name, each in found[""].items()} == {"en": 20, "de": 20}
+        write_lines(path, [*records, *({**each, "source": "guide"} for each in records[:20])])
+        assert {source: list(each) for source, each in load_monolingual(path).items()} == {
+            "": ["en", "de"],
+            "guide": ["en"],
+        }
+        write_lines(path, records[:-1])
+        with pytest.raises(DataError, match="fewer than 20 texts of a source in de"):
+            load_monolingual(path)
+
+
+class TestIdentifier:
+    def test_the_side_vector_names_the_language(self, tmp_path: Path) -> None:
+        embedder = Oracle(offset=1.5)
+        means = language_means(embedder, MONOLINGUAL)
+        identifier = LanguageIdentifier.fit(means, language_basis(means))
+        texts = [f"{language} {n}" for language in LANGUAGES for n in range(40)]
+        vectors = embedder(texts, "document")
+        assert identifier.side_vectors(vectors).shape == (120, identifier.basis.shape[1])
+        right = np.array(identifier.identify(vectors, "document")) == np.repeat(LANGUAGES, 40)
+        assert right.mean() >= 0.95
+        identifier.save(tmp_path)
+        again = LanguageIdentifier.load(tmp_path)
+        assert again.languages == identifier.languages
+        assert again.identify(vectors, "document") == identifier.identify(vectors, "document")
+
+    def test_a_checkpoint_without_one(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match="lusifer train subspace"):
+            LanguageIdentifier.load(tmp_path)
+
+
+class TestCheckpoints:
+    TEXTS = ("The cat sits on the mat.", "Die Katze", "猫はマットの上に座っています。", "archive")
+
+    @pytest.mark.parametrize("residual", [True, False])
+    def test_folding_is_exact(self, tiny: Any, tmp_path: Path, residual: bool) -> None:
+        checkpoint = tiny.checkpoint(tmp_path / "c", tiny.config(residual=residual))
+        rng = np.random.default_rng(0)
+        basis = np.linalg.qr(rng.normal(size=(tiny.HIDDEN, 3)))[0].astype(np.float32)
+        identifier = LanguageIdentifier(basis, ("de", "en"), {"query": basis[:2], "document": basis[:2]})
+        folded = with_language_basis(checkpoint, tmp_path / "f", identifier, {"texts": {}})
+        before = checkpoint_embedder(checkpoint)(self.TEXTS, "query")
+        after = checkpoint_embedder(folded)(self.TEXTS, "query")
+        np.testing.assert_allclose(after, project_out(before, basis), atol=1e-5)
+        # Without a residual path, nothing is left to do at run time.
+        assert load_checkpoint(folded).config.language_rank == (3 if residual else 0)
+        assert LanguageIdentifier.load(folded).languages == ("de", "en")
+
+    def test_a_basis_is_replaced(self, tiny: Any, tmp_path: Path) -> None:
+        checkpoint = tiny.checkpoint(tmp_path / "c")
+        bases = [torch.linalg.qr(torch.randn(tiny.HIDDEN, rank)).Q.numpy() for rank in (2, 3)]
+        for basis in bases:
+            identifier = LanguageIdentifier(basis, ("en",), {"query": basis[:1], "document": basis[:1]})
+            checkpoint = with_language_basis(checkpoint, checkpoint, identifier, {})
+        np.testing.assert_array_equal(load_checkpoint(checkpoint).language_basis.numpy(), bases[1])
+        plain = checkpoint_embedder(checkpoint, projected=False)(self.TEXTS, "query")
+        found = checkpoint_embedder(checkpoint)(self.TEXTS, "query")
+        np.testing.assert_allclose(found, project_out(plain, bases[1]), atol=1e-6)
+
+    def test_the_command(self, tiny: Any, tmp_path: Path, write_lines: Any) -> None:
+        from typer.testing import CliRunner
+
+        from lusifer_training.cli import train_app
+
+        checkpoint = tiny.checkpoint(tmp_path / "c")
+        records = [
+            {"language": language, "text": f"{word} {n}"}
+            for language, word in (("en", "the cat"), ("de", "die Katze"), ("ja", "猫"))
+            for n in range(20)
+        ]
+        texts = write_lines(tmp_path / "m.jsonl", records)
+        output = tmp_path / "projected"
+        arguments = ["subspace", str(checkpoint), str(output), "--texts", str(texts), "--rank", "2"]
+        result = CliRunner().invoke(train_app, [*arguments, "--cache", str(tmp_path / "cache")])
+        assert result.exit_code == 0, result.output
+        monolingual = load_monolingual(texts)
+        # What is left between the languages is what further directions left.
+        spread = [
+            np.ptp(
+                np.concatenate([each.vectors for each in language_means(embedder, monolingual)]), axis=0
+            ).sum()
+            for embedder in (checkpoint_embedder(checkpoint), checkpoint_embedder(output))
+        ]
+        assert spread[1] < spread[0]
+        assert LanguageIdentifier.load(output).languages == ("de", "en", "ja")
