@@ -107,8 +107,8 @@ def subspace(
     ] = None,
     rank: Annotated[
         int | None,
-        typer.Option(help="Directions to project out; all in which languages differ, if larger.", min=1),
-    ] = DEFAULT_RANK,
+        typer.Option(help="Directions to project out; 24 by default, or all where there are fewer.", min=1),
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of downloads and vectors already computed.")
     ] = None,
@@ -138,9 +138,63 @@ def subspace(
     monolingual = load_monolingual(texts or monolingual_file(folder))
     embedder = VectorCache(folder / "eval", checkpoint_embedder(checkpoint, projected=False))
     means = language_means(embedder, monolingual)
+    rank = rank or min(DEFAULT_RANK, language_basis(means).shape[1])
     identifier = LanguageIdentifier.fit(means, language_basis(means, rank))
     counts = {
         source: {language: len(each) for language, each in languages.items()}
         for source, languages in monolingual.items()
     }
     typer.echo(with_language_basis(checkpoint, output, identifier, {"texts": counts}))
+
+
+@train_app.command("lens")
+def lens(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint with a language subspace.")],
+    output: Annotated[Path, typer.Argument(help="Checkpoint folder to write.")],
+    pairs: Annotated[
+        Path,
+        typer.Option(help="JSON lines of {language, text, english}; see lusifer_training.data.ddtp."),
+    ],
+    run: Annotated[Path, typer.Option(help="Run folder; the same command resumes a run that was killed.")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 60,
+    batch_pairs: Annotated[int, typer.Option(min=2, help="Sentence pairs a step.")] = 32,
+    part: Annotated[str, typer.Option("--train", help="What is trained: head, llm or all.")] = "all",
+    learning_rate: Annotated[float, typer.Option(help="Peak.")] = 1e-4,
+    push_weight: Annotated[
+        float,
+        typer.Option(min=0, help="Weight of Lens' push, which moves languages apart: an arm to measure."),
+    ] = 0.0,
+    replay: Annotated[
+        Path | None, typer.Option(help="Recipe whose stage 2 is trained on beside; its data must be there.")
+    ] = None,
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """Stage 3: pull other languages to English outside the language subspace, from parallel sentences.
+
+    This is the one stage that is trained on more than English, and no checkpoint that ships has seen it.
+
+    Examples:
+        lusifer train lens runs/small/projected runs/small/lens --pairs ddtp.jsonl --run runs/small/lens-run
+    """
+    from lusifer_training.config import validated
+    from lusifer_training.lens import LensRecipe, lens_subspace, load_parallel, replay_of, train_lens
+
+    values = {
+        "steps": steps,
+        "batch_pairs": batch_pairs,
+        "train": part,
+        "learning_rate": learning_rate,
+        "push_weight": push_weight,
+    }
+    basis, directions = lens_subspace(checkpoint)
+    written = train_lens(
+        checkpoint,
+        output,
+        load_parallel(pairs),
+        validated(LensRecipe, values, where="the options"),
+        basis=basis,
+        directions=directions,
+        replay=replay_of(replay, data) if replay else None,
+        run_folder=run,
+    )
+    typer.echo(written)

@@ -28,11 +28,13 @@ from torch.nn.functional import cross_entropy, mse_loss, normalize
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint, save_checkpoint, trained_parameters
 from lusifer_training.config import Frozen
-from lusifer_training.data.batches import pad, token_budget_batches, tokenize
+from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
 from lusifer_training.data.readers import read_json_lines
 from lusifer_training.errors import ConfigError, DataError
-from lusifer_training.finetune import similarity_distillation
+from lusifer_training.finetune import FinetuneObjective, similarity_distillation
 from lusifer_training.loop import TrainingLoop
+from lusifer_training.recipe import load_recipe
+from lusifer_training.subspace import LanguageIdentifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +44,15 @@ if TYPE_CHECKING:
 
     from lusifer_training.model.lusifer import Lusifer
 
-__all__ = ["LensObjective", "LensRecipe", "ParallelBatch", "load_parallel", "train_lens"]
+__all__ = [
+    "LensObjective",
+    "LensRecipe",
+    "ParallelBatch",
+    "lens_subspace",
+    "load_parallel",
+    "replay_of",
+    "train_lens",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -160,6 +170,39 @@ def _alignment(foreign: Tensor, english: Tensor, *, temperature: float) -> Tenso
     target = torch.arange(len(scores))
     contrast = (cross_entropy(scores, target) + cross_entropy(scores.T, target)) / 2
     return contrast + 0.5 * (foreign - english).pow(2).sum(dim=-1).mean()
+
+
+def lens_subspace(folder: Path) -> tuple[Tensor, dict[str, Tensor]]:
+    """M_s of a checkpoint ``(D, r)``, and each language's offset from English inside it ``(D,)``.
+
+    Raises:
+        CheckpointError: The checkpoint has no language subspace.
+    """
+    identifier = LanguageIdentifier.load(folder)
+    side = identifier.centroids["query"]
+    english = side[identifier.languages.index("en")]
+    directions = {
+        language: torch.from_numpy(identifier.basis @ (each - english))
+        for language, each in zip(identifier.languages, side, strict=True)
+    }
+    return torch.from_numpy(identifier.basis), directions
+
+
+def replay_of(path: Path, data_folder: Path) -> Callable[[Lusifer, int], Tensor]:
+    """Stage 2's loss of a step on the English pairs of a recipe, as :func:`train_lens` adds it.
+
+    Raises:
+        TrainingError: The recipe or its data can't be used.
+    """
+    recipe = load_recipe(path)
+    sampler = PairSampler(recipe, data_folder)
+    tokenizer = load_tokenizer(recipe.model.tokenizer)
+
+    def replay(model: Lusifer, step: int) -> Tensor:
+        objective = FinetuneObjective(model, tokenizer, recipe.finetune)
+        return objective(sampler.batch(step, recipe.finetune.batch_pairs))["loss"]
+
+    return replay
 
 
 def train_lens(

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from lusifer_training.checkpoint import load_checkpoint, read_adapter
 from lusifer_training.config import validated
+from lusifer_training.data.ddtp import write_parallel
 from lusifer_training.errors import ConfigError, DataError
 from lusifer_training.evaluation.embedders import checkpoint_embedder
 from lusifer_training.lens import LensObjective, LensRecipe, load_parallel, train_lens
@@ -146,6 +147,50 @@ class TestTraining:
     def test_a_push_without_directions(self, tiny: Any, checkpoint: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no direction for de, ja, ru"):
             self.train(tiny, checkpoint, tmp_path / "run", recipe={"push_weight": 1.0})
+
+    def test_the_command(self, tiny: Any, checkpoint: Path, tmp_path: Path, write_lines: Any) -> None:
+        from typer.testing import CliRunner
+
+        from lusifer_training.checkpoint import with_language_basis
+        from lusifer_training.cli import train_app
+        from lusifer_training.subspace import LanguageIdentifier
+
+        basis = np.eye(tiny.HIDDEN, 3, dtype=np.float32)
+        centroids = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+        identifier = LanguageIdentifier(
+            basis, ("de", "en", "ja", "ru"), {"query": centroids, "document": centroids}
+        )
+        with_language_basis(checkpoint, checkpoint, identifier, {})
+        records = [
+            {"language": language, "text": text, "english": english} for language, text, english in PAIRS
+        ]
+        pairs = write_lines(tmp_path / "p.jsonl", records)
+        arguments = ["lens", str(checkpoint), str(tmp_path / "out"), "--pairs", str(pairs), "--steps", "2"]
+        arguments += ["--run", str(tmp_path / "run"), "--batch-pairs", "2", "--push-weight", "0.5"]
+        result = CliRunner().invoke(train_app, arguments)
+        assert result.exit_code == 0, result.output
+        assert load_checkpoint(tmp_path / "out").config.language_rank == 3
+        line = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0]
+        assert json.loads(line)["push"] > 0
+        # Stage 3 moved the vectors, and the side vector with them: it has to be found again.
+        assert not (tmp_path / "out" / "language_centroids.safetensors").exists()
+
+    def test_translated_descriptions(self, tmp_path: Path) -> None:
+        def translation(language: str, *texts: str) -> None:
+            stanzas = [
+                f"Package: p{n}\nDescription-md5: {n}\nDescription-{language}: {text}\n more\n"
+                for n, text in enumerate(texts)
+            ]
+            name = f"host_i18n_Translation-{language.replace('_', '%5f')}"
+            (tmp_path / name).write_text("\n".join(stanzas), encoding="utf-8")
+
+        with pytest.raises(DataError, match="no translated descriptions"):
+            write_parallel(tmp_path, tmp_path / "out.jsonl")
+        translation("en", "an editor of images", "a reader of archives", "a game")
+        translation("pt_BR", "um editor de imagens", "a reader of archives", "um jogo")
+        assert write_parallel(tmp_path, tmp_path / "out.jsonl") == 1
+        found = load_parallel(tmp_path / "out.jsonl")
+        assert found == [("pt", "um editor de imagens", "an editor of images")]
 
     def test_parallel_texts(self, tmp_path: Path, write_lines: Any) -> None:
         records = [

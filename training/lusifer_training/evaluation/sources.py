@@ -91,6 +91,10 @@ class _Plugin:
         vectors: np.ndarray = embed(list(texts)).vectors
         return vectors
 
+    def close(self) -> None:
+        """Give up the session or the connection."""
+        self._opened.close()
+
 
 def _bundle(folder: Path) -> Embedder:
     from lusifer.vectorizer import Vectorizer

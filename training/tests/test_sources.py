@@ -1,0 +1,177 @@
+"""Whatever embeds: bundle, service, sentence-transformers folder, function; and mteb's side of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from lusifer_training.errors import ConfigError
+from lusifer_training.evaluation.embedders import checkpoint_embedder
+from lusifer_training.evaluation.sources import named_source, open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TEXTS = ["The cat sits on the mat.", "猫", "archive"]
+
+
+class TestSources:
+    def test_names_of_columns(self) -> None:
+        assert named_source("mine=runs/small/checkpoint") == ("mine", "runs/small/checkpoint")
+        assert named_source("runs/a=b/checkpoint") == ("runs/a=b/checkpoint",) * 2
+        assert named_source("lusifer") == ("lusifer", "lusifer")
+
+    def test_nothing_that_embeds(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="nothing that embeds") as caught:
+            open_source(str(tmp_path))
+        assert "lusifer-unprojected" in caught.value.next_step
+        with pytest.raises(ConfigError, match="can't be imported"):
+            open_source("no_such_module:embed")
+
+    def test_a_function(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(str(tmp_path))
+        (tmp_path / "a_model_of_mine.py").write_text(
+            "def embed(texts, role):\n    return [[3.0, 4.0 * (role == 'query')] for _ in texts]\n",
+            encoding="utf-8",
+        )
+        embedder = open_source("a_model_of_mine:embed")
+        np.testing.assert_allclose(embedder(TEXTS, "query"), [[0.6, 0.8]] * 3, atol=1e-6)
+        np.testing.assert_allclose(embedder(TEXTS, "document"), [[1, 0]] * 3, atol=1e-6)
+
+    def test_a_checkpoint_with_and_without_its_projection(self, tiny: Any, tmp_path: Path) -> None:
+        folder = tiny.checkpoint(tmp_path / "c", tiny.config(language_rank=2))
+        for source, projected in ((str(folder), True), (f"unprojected:{folder}", False)):
+            expected = checkpoint_embedder(folder, projected=projected)
+            assert open_source(source).identity == expected.identity
+            np.testing.assert_array_equal(open_source(source)(TEXTS, "query"), expected(TEXTS, "query"))
+
+    def test_a_bundle_and_a_service_of_it(self, start_service: Callable[..., Any], tmp_path: Path) -> None:
+        from plugin.tests.conftest import make_bundle
+
+        from lusifer.vectorizer import Vectorizer
+
+        bundle = make_bundle(tmp_path / "staging", tmp_path / "bundle")
+        opened = open_source(str(tmp_path / "bundle"))
+        assert opened.identity == f"bundle:{bundle.manifest.fingerprint}"
+        served = open_source(start_service(Vectorizer.load(tmp_path / "bundle")).ready().url)
+        vectorizer = Vectorizer.load(tmp_path / "bundle")
+        for role, expected in (
+            ("query", vectorizer.embed_queries(TEXTS).vectors),
+            ("document", vectorizer.embed_documents(TEXTS).vectors),
+        ):
+            np.testing.assert_allclose(opened(TEXTS, role), expected, atol=1e-6)
+            np.testing.assert_allclose(served(TEXTS, role), expected, atol=1e-5)
+        for each in (vectorizer, opened, served):
+            each.close()
+
+    def test_a_sentence_transformers_folder(self, tiny: Any, tmp_path: Path) -> None:
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer import modules
+        from transformers import AutoModel, PreTrainedTokenizerFast
+
+        encoder = tmp_path / "encoder"
+        AutoModel.from_pretrained(tiny.encoder_folder("bert")).save_pretrained(encoder)
+        PreTrainedTokenizerFast(
+            tokenizer_file=str(tiny.tokenizer_file()), pad_token="<pad>", unk_token="<unk>"
+        ).save_pretrained(encoder)
+        transformer = modules.Transformer(str(encoder))
+        model = SentenceTransformer(
+            modules=[transformer, modules.Pooling(tiny.HIDDEN, pooling_mode="mean")],
+            prompts={"query": "query: ", "document": "passage: "},
+            device="cpu",
+        )
+        model.save(str(tmp_path / "st"))
+        embedder = open_source(str(tmp_path / "st"))
+        for role in ("query", "document"):
+            prompted = [model.prompts[role] + text for text in TEXTS]
+            expected = model.encode(prompted, normalize_embeddings=True)
+            np.testing.assert_allclose(embedder(TEXTS, role), expected, atol=1e-5)
+
+
+@pytest.fixture
+def adapter() -> Any:
+    pytest.importorskip("mteb", reason="the extra mteb is not installed")
+    from lusifer_training.evaluation import mteb_adapter
+
+    return mteb_adapter
+
+
+class TestMteb:
+    def test_the_papers_datasets(self, adapter: Any) -> None:
+        # Rows of the paper's appendix, language by language.
+        assert {language: len(names) for language, names in adapter.PAPER_TASKS.items()} == {
+            "eng": 56, "spa": 19, "rus": 17, "fra": 25, "vie": 10, "fas": 6, "ind": 8,
+            "ara": 7, "fin": 10, "kor": 13, "hin": 16, "ben": 12, "tel": 12, "swa": 8,
+        }  # fmt: skip
+        benchmark = adapter.paper_benchmark()
+        names = {name for each in adapter.PAPER_TASKS.values() for name in each}
+        assert {task.metadata.name for task in benchmark.tasks} == names
+
+    def test_mteb_runs_a_local_task(
+        self, adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from datasets import Dataset, DatasetDict
+        from mteb.abstasks.sts import AbsTaskSTS
+        from mteb.abstasks.task_metadata import TaskMetadata
+
+        class LocalSts(AbsTaskSTS):
+            metadata = TaskMetadata(
+                name="LocalSts",
+                description="Sentence pairs that a test makes.",
+                dataset={"path": "none/none", "revision": "1"},
+                type="STS",
+                category="t2t",
+                eval_splits=["test"],
+                eval_langs=["eng-Latn"],
+                main_score="cosine_spearman",
+                reference=None,
+                date=None,
+                domains=None,
+                task_subtypes=None,
+                license=None,
+                annotations_creators=None,
+                dialect=None,
+                sample_creation=None,
+                bibtex_citation="",
+            )
+            min_score, max_score = 0, 5
+
+            def load_data(self, **options: Any) -> None:
+                rows = {
+                    "sentence1": ["0"] * 6,
+                    "sentence2": [str(n) for n in range(6)],
+                    "score": [5.0, 4.0, 3.0, 2.0, 1.0, 0.0],
+                }
+                self.dataset = DatasetDict({"test": Dataset.from_dict(rows)})
+                self.data_loaded = True
+
+        monkeypatch.syspath_prepend(str(tmp_path))
+        (tmp_path / "angles.py").write_text(
+            "import math\n"
+            "def embed(texts, role):\n"
+            "    return [[math.cos(int(t) / 4), math.sin(int(t) / 4)] for t in texts]\n",
+            encoding="utf-8",
+        )
+        found = adapter.run_mteb("mine=angles:embed", [LocalSts()], tmp_path / "results")
+        assert found == {"LocalSts": pytest.approx(100)}
+        assert list((tmp_path / "results").rglob("LocalSts.json"))
+
+    def test_roles(self, adapter: Any) -> None:
+        from mteb.types import PromptType
+
+        class Echo:
+            identity = "echo"
+
+            def __call__(self, texts: list[str], role: str) -> np.ndarray:
+                return np.array([[len(text), role == "document"] for text in texts], dtype=np.float32)
+
+        encoder = adapter.MtebEncoder("lusifer/echo", embedder=Echo())
+        batches = [{"text": ["a", "bb"]}, {"text": ["ccc"]}]
+        for prompt_type, document in ((None, 0), (PromptType.query, 0), (PromptType.document, 1)):
+            found = encoder.encode(
+                batches, task_metadata=None, hf_split="test", hf_subset="default", prompt_type=prompt_type
+            )
+            assert found.tolist() == [[1, document], [2, document], [3, document]]
