@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -601,10 +600,19 @@ def test_stopping_finishes_what_is_in_flight(bundle: Bundle, start_service: Any)
         answer = pool.submit(service.http.post, "/vectors", json={"text": "in flight"})
         assert engine.entered.wait(120)
         stopping = pool.submit(service.stop)
-        time.sleep(0.1)
+        # The first thing a server that stops does is to take no more connections.
+        service.wait_until(lambda: not _listens(service.port))
         engine.gate.set()
         assert answer.result().status_code == 200
         stopping.result()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=120).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_faults_of_the_engine_never_reach_an_answer(bundle: Bundle, start_service: Any) -> None:
