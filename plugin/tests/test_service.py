@@ -621,15 +621,18 @@ def test_faults_of_the_engine_never_reach_an_answer(bundle: Bundle, start_servic
     )
     service = start_service(Vectorizer(bundle, FakeEngine(D, faults=faults)), cache="off").ready()
     expected = Vectorizer(bundle, FakeEngine(D))
-    http = service.http
+    right = 0
     for n in range(30):
         texts = [f"text {n}", f"another {n}"]
-        answer = http.post("/embed", json={"inputs": texts})
+        answer = service.http.post("/embed", json={"inputs": texts})
         if answer.status_code == 200:
             vectors = np.float32(answer.json())
             assert np.abs(vectors - expected.embed_documents(texts).vectors).max() < 1e-6
+            right += 1
         else:
             assert answer.status_code in {500, 503}
+    # Most faults pass when the text is tried again alone; only a fault upon a fault is told.
+    assert right >= 27
 
 
 def test_metrics_and_status_tell_what_happened(http: httpx.Client) -> None:

@@ -82,6 +82,14 @@ class TestSettings:
             assert field.description, name
 
 
+@pytest.fixture(scope="module")
+def right_and_keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ApiKeys]:
+    """A key, and the keys that it is one of."""
+    path = tmp_path_factory.mktemp("keys") / "keys.toml"
+    add_key(path, "other")
+    return add_key(path, "mine"), ApiKeys(path)
+
+
 class TestKeys:
     def test_only_a_salted_hash_is_stored_and_only_the_owner_may_read(self, tmp_path: Path) -> None:
         path = tmp_path / "keys.toml"
@@ -96,12 +104,17 @@ class TestKeys:
         with pytest.raises(SettingsError, match="can't be stored"):
             add_key(path, "a b")
 
-    @given(st.text(max_size=60))
-    def test_nothing_else_is_a_key(self, presented: str) -> None:
-        keys = ApiKeys.__new__(ApiKeys)
-        keys._keys, keys._looked_s = [], float("inf")
-        with pytest.raises(UnauthorizedError):
-            keys.identify(presented)
+    @given(st.data())
+    def test_nothing_else_is_a_key(self, right_and_keys: tuple[str, ApiKeys], data: st.DataObject) -> None:
+        right, keys = right_and_keys
+        at = data.draw(st.integers(0, len(right)))
+        changed = right[:at] + data.draw(st.text(max_size=2)) + right[at + data.draw(st.integers(0, 2)) :]
+        for presented in (changed, data.draw(st.text(max_size=60))):
+            if presented == right:
+                assert keys.identify(presented).name == "mine"
+            else:
+                with pytest.raises(UnauthorizedError):
+                    keys.identify(presented)
 
     def test_a_revoked_key_ends_while_the_service_runs_and_a_broken_file_changes_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -120,6 +133,13 @@ class TestKeys:
         assert keys.identify(other).name == "b"
         with pytest.raises(SettingsError, match="no keys file"):
             read_keys(path)
+
+    def test_a_disabled_key_is_no_key(self, tmp_path: Path) -> None:
+        path = tmp_path / "keys.toml"
+        key = add_key(path, "a")
+        path.write_text(path.read_text() + "disabled = true\n")
+        with pytest.raises(UnauthorizedError):
+            ApiKeys(path).identify(key)
 
     @pytest.mark.parametrize(
         ("headers", "expected"),
