@@ -3,9 +3,8 @@
 Parallel sentences are needed here, and only here. Three losses, a frozen copy of the checkpoint as teacher:
 
 * **alignment**: in the agnostic part, z - M_s M_sᵀ z, a sentence is told from the others of its batch by
-the teacher's
-  vector of its English translation, and brought near it. Lens uses one direction for that part and a plain
-  distance; one direction can't hold a meaning.
+  the teacher's vector of its English translation, and brought near it. Lens uses one direction for that
+  part and a plain distance; one direction can't hold a meaning.
 * **retention**: English stays where it was, and so do the similarities among English sentences.
 * **replay**: stage 2's own loss on English pairs.
 

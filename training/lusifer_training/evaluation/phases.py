@@ -5,10 +5,10 @@ head's output with the residual path, and the served vector. Measured on paralle
 after masked mean pooling:
 
 * ``mexa``: share of sentences whose translation is the strict best both ways (MEXA, arXiv 2410.05873), mean
-over pairs.
+  over pairs.
 * ``r1``: translation first among all sentences of the other language.
 * ``r1_mixed``: translation first among the sentences of all other languages and the own language's other
-sentences.
+  sentences.
 * ``language``: accuracy of a linear probe for the language, cross-validated by sentence.
 * ``random_cosine`` and ``rank``: collapse guards. MEXA can't see that all vectors became alike.
 """

@@ -1,7 +1,7 @@
 """Evaluation sets: Tatoeba, XQuAD, multilingual STS-B, SIB-200 and tweet sentiment.
 
-Nothing here is ever trained on. A sample of a set is the first part of one fixed order, so that a larger one
-holds every smaller one and cached vectors serve both.
+Nothing here is ever trained on. A sample of a set is the first part of one fixed order, so that a larger
+one holds every smaller one and cached vectors serve both.
 """
 
 from __future__ import annotations

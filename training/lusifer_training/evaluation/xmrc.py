@@ -2,12 +2,12 @@
 
 * **Ratios**: each cell of the XQuAD matrix over English to English.
 * **Error split**: in the mixed pool, is a wrong first hit of the question's language, of the right article,
-or neither?
+  or neither?
 * **Evidence oracle**: dropping which sentence of the right paragraph lowers its cosine with the question
-most? If that
-  is the sentence with the answer although the paragraph isn't found, the evidence is seen and the ranking
-  is at fault.
-* **Read-out oracle**: how much does a linear fix win, fitted on other articles? That is what an offset costs.
+  most? If that is the sentence with the answer although the paragraph isn't found, the evidence is seen and
+  the ranking is at fault.
+* **Read-out oracle**: how much does a linear fix win, fitted on other articles? That is what an offset
+  costs.
 * **Needle grid**: a sentence in one language inside sentences of another, at the start, middle and end.
 """
 
