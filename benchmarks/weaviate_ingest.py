@@ -5,6 +5,7 @@
 * ``transformers``: Weaviate asks our service with one text at a time (``batch.fixed_size(96, 2)``, and
   ``batch.stream()``, which the server cuts into many parallel parts).
 * ``cohere``: Weaviate asks with 96 texts at a time.
+* Both again with an engine that computes nothing, which shows what the protocols cost by themselves.
 * ``precomputed``: ``lusifer index`` makes the vectors and sends them along.
 
 The documents are names and short descriptions of Debian's packages; the service's cache is off. The server is
@@ -42,6 +43,7 @@ from lusifer.weaviate.store import WeaviateStore, object_id
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
 SLOW, FAST = "transformers, fixed_size(96, 2)", "cohere, fixed_size(96, 2)"
+WITHOUT = "without the engine's work: "
 BEGIN, END = "<!-- weaviate: start -->", "<!-- weaviate: end -->"
 
 
@@ -57,11 +59,30 @@ class Measured:
     """Texts in a batch of the service's engine, on average."""
 
 
+STUB = """
+import sys, uvicorn
+from lusifer.bundle import Bundle
+from lusifer.defaults import default_bundle
+from lusifer.engines.fake import FakeEngine
+from lusifer.service.app import create_app
+from lusifer.service.settings import Settings
+from lusifer.vectorizer import Vectorizer
+
+bundle = Bundle.open(default_bundle())
+app = create_app(
+    Settings(cache="off", canary=False), vectorizer=Vectorizer(bundle, FakeEngine(bundle.manifest.dimension))
+)
+uvicorn.run(app, port=int(sys.argv[1]), log_config=None, access_log=False)
+"""
+
+
 @contextmanager
-def serving() -> Iterator[tuple[str, int]]:
-    """``lusifer serve`` on a port of its own; its address and process."""
+def serving(*, stub: bool = False) -> Iterator[tuple[str, int]]:
+    """``lusifer serve`` on a port of its own, or the same with an engine that computes nothing."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("lusifer")), "serve", "--cache", "off", "--port", str(port)]
+    if stub:
+        command = [sys.executable, "-c", STUB, str(port)]
     address = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
@@ -135,26 +156,27 @@ def measure(texts: Sequence[str]) -> dict[str, Measured]:
                 timed("engine again", engine, {"client": os.getpid()})
                 assert store.count() == len(documents) + 64
                 assert store.count_without_vector() == 0
-            with serving() as (address, pid):
-                for name, route, how in (
-                    (SLOW, "transformers", lambda batch: batch.fixed_size(96, 2)),
-                    ("transformers, stream()", "transformers", lambda batch: batch.stream()),
-                    (FAST, "cohere", lambda batch: batch.fixed_size(96, 2)),
-                ):
-                    collection = f"Route{len(measured)}"
-                    create_collection(client, collection, card, service_url=address, route=route)  # type: ignore[arg-type]
-                    handle = client.collections.get(collection)
+            for stub in (False, True):
+                with serving(stub=stub) as (address, pid):
+                    for name, route, how in (
+                        (SLOW, "transformers", lambda batch: batch.fixed_size(96, 2)),
+                        ("transformers, stream()", "transformers", lambda batch: batch.stream()),
+                        (FAST, "cohere", lambda batch: batch.fixed_size(96, 2)),
+                    ):
+                        collection = f"Route{len(measured)}"
+                        create_collection(client, collection, card, service_url=address, route=route)  # type: ignore[arg-type]
+                        handle = client.collections.get(collection)
 
-                    def fill(handle: Any = handle, how: Any = how) -> None:
-                        with how(handle.batch) as batch:
-                            for each in documents:
-                                batch.add_object(
-                                    {"text": each.text, "document_id": each.id}, uuid=object_id(each.id)
-                                )
+                        def fill(handle: Any = handle, how: Any = how) -> None:
+                            with how(handle.batch) as batch:
+                                for each in documents:
+                                    batch.add_object(
+                                        {"text": each.text, "document_id": each.id}, uuid=object_id(each.id)
+                                    )
 
-                    timed(name, fill, {**here, "service": pid}, address)
-                    found = handle.aggregate.over_all(total_count=True).total_count
-                    assert found == len(documents), f"{name}: {found} of {len(documents)}"
+                        timed(f"{WITHOUT if stub else ''}{name}", fill, {**here, "service": pid}, address)
+                        found = handle.aggregate.over_all(total_count=True).total_count
+                        assert found == len(documents), f"{name}: {found} of {len(documents)}"
         finally:
             client.close()
             server.stop()
@@ -174,17 +196,21 @@ def table(measured: dict[str, Measured], count: int) -> str:
     for name, each in measured.items():
         if name.startswith("engine"):
             continue
+        share = "" if name.startswith(WITHOUT) else f"{each.rate / best:.0%}"
         shown = f"**{name}**" if name == "precomputed" else name
         spent = ", ".join(
             f"{each.cpu_s[process]:.1f}" if process in each.cpu_s else "–"
             for process in ("Weaviate", "service", "client")
         )
         rows = f"{each.rows:.1f}" if each.rows else ""
-        lines.append(f"| {shown} | {each.rate:.0f} | {each.rate / best:.0%} | {spent} | {rows} |")
-    times = measured[FAST].rate / measured[SLOW].rate
+        lines.append(f"| {shown} | {each.rate:.0f} | {share} | {spent} | {rows} |")
+    times, without = (
+        measured[f"{before}{FAST}"].rate / measured[f"{before}{SLOW}"].rate for before in ("", WITHOUT)
+    )
     lines += [
         "",
-        f"{count:,} documents; cohere is {times:.1f} times as fast as transformers. {os.cpu_count()} cores "
+        f"{count:,} documents; cohere is {times:.1f} times as fast as transformers, {without:.1f} times "
+        f"where the engine computes nothing. {os.cpu_count()} cores "
         f"for engine, Weaviate and client together, {date.today()}. Command: "
         "`python -m benchmarks.weaviate_ingest`.",
     ]

@@ -115,6 +115,19 @@ def test_the_commands_from_setup_to_doctor(
         assert [hit["id"] for hit in hits] == ["ja-1"]
         # The service computes with the fake engine, the doctor with the bundle's own: two models of one name.
         serve()
+        arguments = (
+            "--weaviate",
+            weaviate_server.url,
+            "--collection",
+            f"{name}Live",
+            "--json",
+            "--limit",
+            "2",
+        )
+        code, hits = run("search", "x", *arguments, "--by-server", "--language", "en")
+        assert (code, {hit["metadata"]["lang"] for hit in hits}, len(hits)) == (0, {"en"}, 2)
+        code, (error,) = run("search", "x", "--by-server", "--index", tmp_path, "--json")
+        assert (code, error["error"]["type"]) == (1, "InvalidInputError")
         code, findings = run("doctor", "weaviate", weaviate_server.url, *common)
         subjects = {finding["subject"]: finding for finding in findings}
         for subject in ("version", "modules", "schema", "fingerprint", "vectors", "sample"):
@@ -122,6 +135,47 @@ def test_the_commands_from_setup_to_doctor(
         assert (code, subjects["inference"]["severity"]) == (1, "error")
     finally:
         client.alias.delete(alias_name=f"{name}Live")
+
+
+def test_the_card_says_the_dimension(
+    weaviate_server: RunningWeaviate,
+    client: Any,
+    gate: InferenceGate,
+    start_service: Any,
+    name: str,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Given once, to setup; index, search and doctor find it, and another one is refused before embedding."""
+    from typer.testing import CliRunner
+
+    from lusifer.cli.app import app
+
+    monkeypatch.setenv("WEAVIATE_GRPC_PORT", str(weaviate_server.grpc_port))
+
+    def run(*arguments: object) -> tuple[int, list[dict[str, Any]]]:
+        given = [*map(str, arguments), "--collection", name, "--bundle", str(bundle.path), "--json"]
+        result = CliRunner().invoke(app, given, catch_exceptions=False)
+        return result.exit_code, [json.loads(line) for line in result.stdout.splitlines() if line]
+
+    gate.forward_to = start_service(Vectorizer.load(bundle.path)).ready().url
+    source = tmp_path / "texts.jsonl"
+    source.write_text("".join(json.dumps({"id": each.id, "text": each.text}) + "\n" for each in LIBRARY[:3]))
+    there = ("--weaviate", weaviate_server.url)
+    code, _ = run("weaviate", "setup", weaviate_server.url, "--service-address", gate.url, "--dimension", 8)
+    assert code == 0
+    code, (error,) = run("index", source, *there, "--dimension", 16)
+    assert (code, error["error"]["type"]) == (1, "InvalidDimensionError")
+    code, (report,) = run("index", source, *there)
+    assert (code, report["added"], report["without_vector"]) == (0, 3, 0)
+    (stored, *_) = client.collections.get(name).query.fetch_objects(include_vector=True).objects
+    assert len(stored.vector["lusifer"]) == 8
+    code, hits = run("search", LIBRARY[0].text, *there, "--limit", 1)
+    assert (code, len(hits)) == (0, 1)
+    code, found = run("doctor", "weaviate", weaviate_server.url)
+    assert (code, {each["subject"] for each in found if each["severity"] != "ok"}) == (0, {"text"})
+    assert {"sample", "inference"} <= {each["subject"] for each in found}
 
 
 def findings(client: Any, **options: Any) -> dict[str, Finding]:

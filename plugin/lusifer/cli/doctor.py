@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.cli.common import EXIT_ERROR, BundleOption, JsonOption, guarded, write_json
+from lusifer.cli.common import DEFAULT_INDEX, EXIT_ERROR, BundleOption, JsonOption, guarded, write_json
 from lusifer.cli.targets import (
     CollectionOption,
     GrpcOption,
     ServiceOption,
+    Target,
     TenantOption,
     connected,
     open_embedder,
 )
+from lusifer.errors import LusiferError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,10 +73,14 @@ def weaviate(
     as_json: JsonOption = False,
 ) -> None:
     """Look at a Weaviate server, its module and a collection; exit code 1 if something does not work."""
-    from lusifer.cli.targets import open_embedder
     from lusifer.cli.weaviate import examine_url
 
-    with open_embedder(bundle, service if bundle is None else None) as embedder:
+    stored = None
+    if collection is not None:
+        # What is wrong with the collection is among the findings.
+        with suppress(LusiferError):
+            stored = Target(DEFAULT_INDEX, weaviate=url, collection=collection).stored()
+    with open_embedder(bundle, service if bundle is None else None, stored=stored) as embedder:
         findings = examine_url(
             url, collection=collection, tenant=tenant, embedder=embedder, service_url=service
         )

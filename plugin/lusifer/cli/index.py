@@ -124,12 +124,12 @@ def index(
     )
     chosen = keyword_options(keyword_language) if keywords or keyword_language else None
     documents = DocumentSource(source, text_field=text_field, id_field=id_field)
+    stored: tuple[str, int] | None = None
     try:
         stored = target.stored()
     except IndexNotFoundError:
         if target.folder is None:
             raise
-        stored = None
     with (
         open_embedder(bundle, service, dimension=dimension, stored=stored, long_text=long_text) as embedder,
         target.open_or_create(embedder, chosen) as store,

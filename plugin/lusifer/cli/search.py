@@ -28,7 +28,7 @@ from lusifer.cli.targets import (
 from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from lusifer.store import JSON, Hit
+    from lusifer.store import JSON, Hit, SearchOptions
 
 __all__ = ["EXAMPLES", "search"]
 
@@ -36,6 +36,7 @@ EXAMPLES = (
     'lusifer search "Wo kann ich Fotos bearbeiten?" --index ./articles',
     'lusifer search --json --limit 3 "写真を編集する"',
     'lusifer search "Bildbearbeitung" --qdrant http://localhost:6333 --collection articles --where lang=en',
+    'lusifer search "Bildbearbeitung" --weaviate http://localhost:8080 --collection Articles --by-server',
 )
 
 _CHARACTERS_SHOWN = 160
@@ -77,6 +78,12 @@ def search(
         typer.Option("--group-by", metavar="FIELD", help="At most --group-size hits for each value."),
     ] = None,
     group_size: Annotated[int, typer.Option("--group-size", min=1, help="Hits of a group.")] = 1,
+    by_server: Annotated[
+        bool,
+        typer.Option(
+            "--by-server", help="Have Weaviate embed the question by its module; no model is loaded here."
+        ),
+    ] = False,
     grpc: GrpcOption = False,
     bundle: BundleOption = None,
     service: ServiceOption = None,
@@ -100,15 +107,32 @@ def search(
         group_by=group_by,
         group_size=group_size,
     )
-    with (
-        open_embedder(bundle, service, stored=target.stored()) as embedder,
-        target.open(embedder) as store,
-    ):
-        hits = store.search(embedder.embed_query(question).vector, limit, options)
+    if by_server:
+        hits = _ask_server(target, question, limit, options)
+    else:
+        with (
+            open_embedder(bundle, service, stored=target.stored()) as embedder,
+            target.open(embedder) as store,
+        ):
+            hits = store.search(embedder.embed_query(question).vector, limit, options)
     for rank, hit in enumerate(hits, start=1):
         _show(rank, hit, as_json=as_json)
     if not hits and not as_json:
         sys.stderr.write(f"Nothing found in {target.name}.\n")
+
+
+def _ask_server(target: Target, question: str, limit: int, options: SearchOptions) -> list[Hit]:
+    if target.weaviate is None:
+        raise InvalidInputError(
+            "--by-server is for Weaviate.", next_step="Add --weaviate URL, or leave out --by-server."
+        )
+    from lusifer.cli.weaviate import connected
+    from lusifer.weaviate.search import ask_server
+
+    with connected(target.weaviate) as client:
+        return ask_server(
+            client, target.collection or "", question, limit=limit, options=options, tenant=target.tenant
+        )
 
 
 def _parse_where(condition: str) -> tuple[str, JSON]:

@@ -106,8 +106,8 @@ class Target:
 
         return EmbeddedCollections(self.index_path).path(self.collection)
 
-    def stored(self) -> tuple[str, int] | None:
-        """Fingerprint and dimension D of the vectors that lie there; None where only the open store can tell.
+    def stored(self) -> tuple[str, int]:
+        """Fingerprint and dimension D of the vectors that lie there.
 
         Cheap: neither the model nor the index is loaded, so that a wrong name is told at once.
 
@@ -122,7 +122,12 @@ class Target:
             index = read_index(folder)
             return index.fingerprint, index.dimension
         if self.weaviate:
-            return None
+            from lusifer.cli.weaviate import connected as connected_to_weaviate
+            from lusifer.weaviate.schema import find_card
+
+            with connected_to_weaviate(self.weaviate) as weaviate:
+                found, _ = find_card(weaviate, self.collection or "")
+            return found.fingerprint, found.dimension
         from lusifer.qdrant.schema import read_collection
 
         with connected(self.qdrant or "", grpc=self.grpc) as client:
@@ -167,13 +172,7 @@ class Target:
         if self.weaviate:
             from lusifer.cli.weaviate import open_weaviate
 
-            return open_weaviate(
-                self.weaviate,
-                collection,
-                fingerprint=embedder.fingerprint,
-                model=embedder.model_name,
-                tenant=self.tenant,
-            )
+            return open_weaviate(self.weaviate, collection, embedder, tenant=self.tenant)
         from lusifer.qdrant.connection import connect
         from lusifer.qdrant.store import QdrantStore
 

@@ -176,14 +176,21 @@ def connected(url: str) -> Any:
 
 
 def open_weaviate(
-    url: str, collection: str, *, fingerprint: str, model: str, tenant: str | None = None
+    url: str, collection: str, embedder: Embedder, *, tenant: str | None = None
 ) -> WeaviateStore:
     """The store for a collection; raises as :meth:`lusifer.weaviate.store.WeaviateStore.open`."""
     from lusifer.weaviate.store import WeaviateStore
 
     client = connected(url)
     try:
-        return WeaviateStore.open(client, collection, fingerprint=fingerprint, model=model, tenant=tenant)
+        return WeaviateStore.open(
+            client,
+            collection,
+            fingerprint=embedder.fingerprint,
+            model=embedder.model_name,
+            dimension=embedder.dimension,
+            tenant=tenant,
+        )
     except BaseException:
         client.close()
         raise

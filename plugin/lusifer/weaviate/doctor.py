@@ -308,6 +308,9 @@ def _sample(sample: Any, card: CollectionCard, config: Any, embedder: Embedder |
         return
     if embedder is None or not text or embedder.fingerprint != card.fingerprint:
         return
+    if embedder.dimension != card.dimension:
+        yield note("sample", f"Not compared: vectors made here have {embedder.dimension} numbers.")
+        return
     cosine = float(embedder.embed_documents([text]).vectors[0] @ stored)
     if cosine > _SAME:
         yield ok("sample", f"its vector is the one made here from that text (cosine {cosine:.5f})")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lusifer.errors import (
     CollectionMismatchError,
     FingerprintMismatchError,
+    InvalidDimensionError,
     InvalidInputError,
     StoreError,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "card_of",
     "create_collection",
     "data_types",
+    "find_card",
     "module_of",
     "open_card",
     "read_card",
@@ -65,11 +67,18 @@ class CollectionCard(BaseModel):
     lower_case: bool = False
     """Whether the server runs with ``LOWERCASE_VECTORIZATION_INPUT``."""
 
-    def check(self, collection: str, *, fingerprint: str, model: str) -> None:
-        """Refuse a model other than the one that filled the collection.
+    def check(self, collection: str, *, fingerprint: str, model: str, dimension: int | None = None) -> None:
+        """Refuse a model other than the one that filled the collection, or another length of its vectors.
+
+        Args:
+            collection: Its name, for the errors.
+            fingerprint: The model about to be used.
+            model: Its name for people.
+            dimension: Length D of the vectors it is going to make; None skips the comparison.
 
         Raises:
-            FingerprintMismatchError: It is another one.
+            FingerprintMismatchError: It is another model.
+            InvalidDimensionError: It is another dimension.
         """
         if fingerprint != self.fingerprint:
             raise FingerprintMismatchError(
@@ -77,6 +86,11 @@ class CollectionCard(BaseModel):
                 f"model in use is {model} ({fingerprint}).",
                 next_step="Use the model it was made with, or index into a new collection and switch the "
                 "alias.",
+            )
+        if dimension is not None and dimension != self.dimension:
+            raise InvalidDimensionError(
+                f"The collection {collection} has vectors of {self.dimension} numbers, not {dimension}.",
+                next_step=f"Use the dimension {self.dimension}.",
             )
 
     def in_description(self, text: str = "") -> str:
@@ -307,13 +321,12 @@ def read_card(collection: str, config: Any) -> CollectionCard:
     return card
 
 
-def open_card(client: Any, collection: str, *, fingerprint: str, model: str) -> tuple[CollectionCard, Any]:
-    """Card and configuration of a collection or alias, checked against the model about to be used.
+def find_card(client: Any, collection: str) -> tuple[CollectionCard, Any]:
+    """Card and configuration of a collection or alias.
 
     Raises:
         IndexNotFoundError: There is no such collection.
         CollectionMismatchError: It was not made for LUSIFER.
-        FingerprintMismatchError: It holds vectors of another model.
         StoreUnavailableError: The server does not answer.
     """
     with weaviate_errors(collection):
@@ -321,8 +334,21 @@ def open_card(client: Any, collection: str, *, fingerprint: str, model: str) -> 
         if not handle.exists():
             raise not_found(collection)
         config = handle.config.get()
-    card = read_card(collection, config)
-    card.check(collection, fingerprint=fingerprint, model=model)
+    return read_card(collection, config), config
+
+
+def open_card(
+    client: Any, collection: str, *, fingerprint: str, model: str, dimension: int | None = None
+) -> tuple[CollectionCard, Any]:
+    """As :func:`find_card`, checked against the model about to be used.
+
+    Raises:
+        FingerprintMismatchError: It holds vectors of another model.
+        InvalidDimensionError: It holds vectors of another dimension D.
+        StoreError: As :func:`find_card`.
+    """
+    card, config = find_card(client, collection)
+    card.check(collection, fingerprint=fingerprint, model=model, dimension=dimension)
     return card, config
 
 

@@ -16,7 +16,7 @@ from lusifer.store import Hit, SearchOptions
 from lusifer.texts import check_text
 from lusifer.weaviate.compose import property_name
 from lusifer.weaviate.connection import weaviate_errors
-from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, data_types, open_card, read_card
+from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, data_types, find_card, open_card
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,10 +99,7 @@ def ask_server(
     if hybrid and options.keywords is None:
         options = replace(options, keywords=question)
     check_text(question)
-    with weaviate_errors(collection):
-        handle = client.collections.get(collection)
-        config = handle.config.get()
-    card = read_card(collection, config)
+    card, config = find_card(client, collection)
     handle = client.collections.get(config.name)
     if tenant is not None:
         handle = handle.with_tenant(tenant)

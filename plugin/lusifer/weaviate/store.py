@@ -92,6 +92,7 @@ class WeaviateStore:
         *,
         fingerprint: str,
         model: str,
+        dimension: int | None = None,
         tenant: str | None = None,
         patience_s: float = 300.0,
     ) -> WeaviateStore:
@@ -102,6 +103,7 @@ class WeaviateStore:
             collection: Its name, or an alias: the store then stays with the collection it means now.
             fingerprint: The model about to be used with it.
             model: That model's name for people.
+            dimension: Length D of the vectors it is going to make; None skips the comparison.
             tenant: Of a collection with tenants; made where it is not there yet.
             patience_s: How long a busy or absent server is waited for.
 
@@ -109,11 +111,14 @@ class WeaviateStore:
             IndexNotFoundError: There is no such collection.
             CollectionMismatchError: It was not made for LUSIFER.
             FingerprintMismatchError: It holds vectors of another model.
+            InvalidDimensionError: It holds vectors of another dimension.
             InvalidInputError: It has tenants and none is named, or the other way round.
             StoreError: The tenant is not active.
             StoreUnavailableError: The server does not answer.
         """
-        card, config = open_card(client, collection, fingerprint=fingerprint, model=model)
+        card, config = open_card(
+            client, collection, fingerprint=fingerprint, model=model, dimension=dimension
+        )
         handle = client.collections.get(config.name)
         if config.multi_tenancy_config.enabled != (tenant is not None):
             raise InvalidInputError(
