@@ -831,11 +831,13 @@ def test_the_rate_of_a_key_slows_an_upload_down_and_loses_nothing(
     world: World, start_service: Any, bundle: Bundle, tmp_path: Path
 ) -> None:
     texts = [f"text number {n}" for n in range(12)]
-    tokens = sum(estimate_tokens(len(text), 32, truncates=True) for text in texts)
+    vectorizer = Vectorizer(bundle, FakeEngine(D))
+    tokens = sum(row.tokens for row in vectorizer.tokenize(texts[:8], "document"))
+    tokens += sum(estimate_tokens(len(text), 32, truncates=True) for text in texts[8:])
     keys = tmp_path / "keys.toml"
-    # The bucket holds a minute's worth: the last of three batches lacks 4 tokens, and waits for 2 seconds.
-    key = add_key(keys, "indexer", tokens_per_minute=tokens - 4)
-    service = start_service(Vectorizer(bundle, FakeEngine(D)), api_keys_file=keys).ready()
+    # The bucket holds a minute's worth: the last of three batches lacks 15 tokens, and waits some seconds.
+    key = add_key(keys, "indexer", tokens_per_minute=tokens - 15)
+    service = start_service(vectorizer, api_keys_file=keys).ready()
     world.gate.forward_to = service.url
     points = [models.PointStruct(id=n, vector={NAME: world.document(t)}) for n, t in enumerate(texts)]
     uploading = world.qdrant.client(headers={"lusifer-api-key": key})
