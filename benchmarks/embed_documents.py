@@ -49,12 +49,37 @@ START, END = "<!-- embed_documents: start -->", "<!-- embed_documents: end -->"
 MATRIX_SIZE = 2048
 PROMPT_AND_SPECIAL_TOKENS = 5
 """What the role prompt and the special tokens add to a text, about: the texts are cut that much shorter."""
-ENGINE_NAMES = {
-    "torch-fp32": "PyTorch fp32",
-    "torch-bf16": "PyTorch bf16",
-    "onnx-fp32": "ONNX Runtime fp32",
-    "onnx-int8": "ONNX Runtime int8 weights",
+QUERY_TOKENS, QUERY_REPEATS = 12, 30
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An engine on the bundle of a precision."""
+
+    label: str
+    engine: str
+    """``torch`` or a name that ``Vectorizer.load`` knows."""
+    precision: str
+    """Of the bundle; for PyTorch, of the model."""
+    peak: str = "fp32"
+    """The matrix peak that its speed is put beside."""
+
+
+CANDIDATES = {
+    "torch-fp32": Candidate("PyTorch fp32", "torch", "fp32"),
+    "torch-bf16": Candidate("PyTorch bf16", "torch", "bf16", "bf16"),
+    "onnx-fp32": Candidate("ONNX Runtime fp32", "onnx", "fp32"),
+    "onnx-int8": Candidate("ONNX Runtime int8 weights, fp32 arithmetic", "onnx", "int8"),
+    "onnx-int8-dynamic": Candidate("ONNX Runtime int8-dynamic (default)", "onnx", "int8-dynamic"),
+    "onnx-int4": Candidate("ONNX Runtime int4", "onnx", "int4"),
+    "openvino-fp32": Candidate("OpenVINO fp32", "openvino", "fp32"),
+    "openvino-bf16": Candidate("OpenVINO bf16", "openvino-bf16", "fp32", "bf16"),
+    "openvino-bf16-int8": Candidate(
+        "OpenVINO bf16 on the default bundle", "openvino-bf16", "int8-dynamic", "bf16"
+    ),
 }
+PRECISIONS = ("fp32", "int8", "int8-dynamic", "int4")
+BUNDLED = [name for name, each in CANDIDATES.items() if each.engine != "torch"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +95,7 @@ class Workload:
         return f"{self.texts} texts x {self.tokens} tokens"
 
 
-FULL = (Workload(64, 128), Workload(256, 16))
+FULL = (Workload(32, 128), Workload(128, 16))
 QUICK = (Workload(4, 128), Workload(8, 16))
 
 
@@ -97,7 +122,7 @@ class TorchEngine:
 
 
 def worker_bundles(job: dict[str, Any]) -> dict[str, Any]:
-    """Folders of the fp32 and the int8 bundle, exported now if the cache lacks them."""
+    """Folders of the bundles by precision, exported now if the cache lacks them."""
     from lusifer.defaults import cache_directory
     from lusifer_export.build import checkpoint_fingerprint, export_checkpoint
     from lusifer_export.default import build_default_bundle
@@ -106,7 +131,7 @@ def worker_bundles(job: dict[str, Any]) -> dict[str, Any]:
     cache = cache_directory() / "bundles"
     checkpoint = Path(job["checkpoint"]) if job["checkpoint"] else default_checkpoint()
     paths = {}
-    for precision in ("fp32", "int8"):
+    for precision in PRECISIONS:
         if not job["checkpoint"]:
             paths[precision] = build_default_bundle(cache, precision)
             continue
@@ -123,7 +148,7 @@ def worker_peak(job: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(job["threads"])
-    kinds = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if has_amx_bf16() else {})
+    kinds = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if multiplies_bf16() else {})
     peaks = {}
     for name, dtype in kinds.items():
         left, right = (torch.randn(MATRIX_SIZE, MATRIX_SIZE).to(dtype) for _ in range(2))
@@ -137,15 +162,17 @@ def worker_engine(job: dict[str, Any]) -> dict[str, Any]:
     from lusifer.bundle import Bundle
     from lusifer.vectorizer import Vectorizer
 
-    kind, _, precision = job["engine"].partition("-")
+    candidate = CANDIDATES[job["engine"]]
     started_s = time.perf_counter()
     bundle = Bundle.open(job["bundle"], verify=False)
     shape: dict[str, int] = {}
-    if kind == "torch":
-        engine, shape = torch_engine(Path(job["checkpoint"]), precision, job["threads"])
+    if candidate.engine == "torch":
+        engine, shape = torch_engine(Path(job["checkpoint"]), candidate.precision, job["threads"])
         vectorizer = Vectorizer(bundle, engine)
     else:
-        vectorizer = Vectorizer.load(bundle.path, threads=job["threads"], verify=False)
+        vectorizer = Vectorizer.load(
+            bundle.path, threads=job["threads"], engine=candidate.engine, verify=False
+        )
     load_s = time.perf_counter() - started_s
     loading_mib = peak_memory_mib()
     forget_peak_memory()
@@ -160,13 +187,16 @@ def worker_engine(job: dict[str, Any]) -> dict[str, Any]:
         workloads.append({"seconds": seconds, "tokens": answers[-1].tokens})
         vectors.append(answers[-1].vectors)
     np.save(job["vectors"], np.concatenate(vectors))
+    ids = np.arange(100, 100 + QUERY_TOKENS)[None]
+    query = timed(lambda: vectorizer.engine.run(ids, np.ones_like(ids)), warm_up=3, repeats=QUERY_REPEATS)
     return {
+        "query_ms": statistics.median(query) * 1000,
         "workloads": workloads,
         "shape": shape,
         "load_s": load_s,
         "peak_loading_mib": loading_mib,
         "peak_embedding_mib": peak_memory_mib(),
-        "weights_mib": weights_mib(bundle) if kind == "onnx" else None,
+        "weights_mib": None if candidate.engine == "torch" else weights_mib(bundle),
     }
 
 
@@ -267,12 +297,13 @@ def weights_mib(bundle: Bundle) -> float:
     return sum(record.bytes for name, record in files if name.startswith("model.onnx")) / 2**20
 
 
-def has_amx_bf16() -> bool:
-    """Whether the processor multiplies bf16 matrices itself; elsewhere PyTorch emulates it, and crawls."""
+def multiplies_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself; elsewhere PyTorch emulates it, and crawls."""
     try:
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 # The process that plans, starts the others and writes the report.
@@ -334,18 +365,18 @@ def measure(checkpoint: Path | None, *, quick: bool, repeats: int, threads: int)
     texts = [workload_texts(Path(folders["fp32"], "tokenizer.json"), workload) for workload in workloads]
     say("Matrix peak")
     peaks = [run_worker({"kind": "peak", "threads": threads})]
-    names = [name for name in ENGINE_NAMES if name != "torch-bf16" or has_amx_bf16()]
+    names = [name for name, each in CANDIDATES.items() if each.peak == "fp32" or multiplies_bf16()]
     engines: dict[str, dict[str, Any]] = {}
     vectors: dict[str, NDArray[np.float32]] = {}
     with tempfile.TemporaryDirectory(prefix="lusifer-benchmark-") as scratch:
         for name in names:
-            say(ENGINE_NAMES[name])
+            say(CANDIDATES[name].label)
             path = Path(scratch, f"{name}.npy")
             job = {
                 "kind": "engine",
                 "engine": name,
                 "checkpoint": folders["checkpoint"],
-                "bundle": folders["int8" if name == "onnx-int8" else "fp32"],
+                "bundle": folders[CANDIDATES[name].precision if name in BUNDLED else "fp32"],
                 "workloads": texts,
                 "repeats": repeats,
                 "threads": threads,
@@ -377,8 +408,8 @@ def summary(
     vectors: dict[str, NDArray[np.float32]],
 ) -> dict[str, Any]:
     """What the report says of one engine."""
-    # Weights in int8 are multiplied in fp32, so that fp32 is the peak of both.
-    peak = max(each["bf16" if name.endswith("bf16") else "fp32"] for each in peaks)
+    # There is no common peak of int8 products: they are put beside fp32, which they may exceed.
+    peak = max(each[CANDIDATES[name].peak] for each in peaks)
     workloads = []
     for each in engine["workloads"]:
         seconds = statistics.median(each["seconds"])
@@ -398,6 +429,8 @@ def summary(
     return {
         "engine": name,
         "workloads": workloads,
+        "query_ms": round(engine["query_ms"], 2),
+        "query_arithmetic_ms": round(flops_of_text(shape, QUERY_TOKENS) / peak / 1e6, 2),
         "load_s": round(engine["load_s"], 1),
         "peak_embedding_mib": rounded(engine["peak_embedding_mib"]),
         "peak_loading_mib": rounded(engine["peak_loading_mib"]),
@@ -412,7 +445,7 @@ def rounded(value: float | None) -> int | None:
 
 def machine(threads: int) -> dict[str, Any]:
     """Processor, versions and date."""
-    packages = ("lusifer", "torch", "transformers", "onnxruntime", "numpy")
+    packages = ("lusifer", "torch", "transformers", "onnxruntime", "openvino", "numpy")
     versions = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -421,7 +454,7 @@ def machine(threads: int) -> dict[str, Any]:
             versions[package] = "not installed"
     return {
         "cpu": cpu_model(),
-        "amx_bf16": has_amx_bf16(),
+        "bf16": multiplies_bf16(),
         "threads": threads,
         "system": f"{platform.system()} {platform.machine()}",
         "versions": versions,
@@ -443,12 +476,19 @@ def markdown(report: dict[str, Any]) -> str:
     header = ["engine"]
     for name in report["workloads"]:
         header += [f"{name}: tokens/s", "GFLOP/s (of peak)"]
-    header += ["peak memory embedding", "loading", "weights", "cosine to PyTorch fp32"]
+    header += [
+        f"one query of {QUERY_TOKENS} tokens (its arithmetic)",
+        "peak memory embedding",
+        "loading",
+        "weights",
+        "cosine to PyTorch fp32",
+    ]
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     for engine in report["engines"]:
-        cells = [ENGINE_NAMES[engine["engine"]]]
+        cells = [CANDIDATES[engine["engine"]].label]
         for each in engine["workloads"]:
             cells += [f"{each['tokens_per_s']:,}", f"{each['gflops']:.0f} ({each['share_of_peak']:.0%})"]
+        cells.append(f"{engine['query_ms']:.1f} ms ({engine['query_arithmetic_ms']:.1f})")
         for key in ("peak_embedding_mib", "peak_loading_mib", "weights_mib"):
             cells.append("–" if engine[key] is None else f"{engine[key]:,} MiB")
         cells.append(f"{engine['mean_cosine_to_torch_fp32']:.4f}")
@@ -465,7 +505,7 @@ def markdown(report: dict[str, Any]) -> str:
             warning,
             *lines,
             "",
-            f"{host['cpu']}, threads: {host['threads']}{', AMX' if host['amx_bf16'] else ', no AMX'}, "
+            f"{host['cpu']}, threads: {host['threads']}{', bf16 products' if host['bf16'] else ''}, "
             f"{host['system']}; {versions}; {host['date']}. Each figure is the {repeats} after one to "
             f"warm up; prompts and special tokens count, padding does not. Matrix peak "
             f"({MATRIX_SIZE} x {MATRIX_SIZE}, PyTorch): {peaks}; shares are of the higher. "
@@ -490,8 +530,8 @@ def write_into(page: Path, table: str) -> None:
 def main() -> None:
     """Run a worker's job, or all of the benchmark."""
     parser = argparse.ArgumentParser(
-        description="Tokens per second and peak memory of embed_documents: ONNX Runtime fp32 and int8, "
-        "PyTorch fp32, and bf16 where the processor has AMX."
+        description="Tokens per second and peak memory of embed_documents: PyTorch, ONNX Runtime and "
+        "OpenVINO in every precision, bf16 where the processor multiplies it."
     )
     parser.add_argument("--checkpoint", type=Path, help="checkpoint folder; default: the one that ships")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each workload (default: 5)")

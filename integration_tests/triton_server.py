@@ -9,8 +9,10 @@ ensembles, protocols and errors are the real server's.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -121,6 +123,8 @@ class TritonServer:
                 cwd=self._package / "numpy1",
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                # With the processes of its Python models, which would outlive a crash of the server.
+                start_new_session=True,
             )
 
     def wait(self, timeout_s: float = 240) -> None:
@@ -145,7 +149,8 @@ class TritonServer:
     def kill(self) -> None:
         """End at once, as a crash would."""
         if self._process is not None:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(60)
 
     def stop(self) -> None:
@@ -153,10 +158,9 @@ class TritonServer:
         if self._process is None or self._process.poll() is not None:
             return
         self._process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self.kill()
 
 
 def unpacked() -> Path:

@@ -38,6 +38,10 @@ def export(
         typer.Option(metavar="DIR", help="Add the bundle to this Triton model repository as a new version."),
     ] = None,
     device: Annotated[str, typer.Option(help="Of the repository: cpu, gpu or gpu-tensorrt.")] = "cpu",
+    tensorrt: Annotated[
+        bool,
+        typer.Option("--tensorrt", help="Also build a TensorRT engine for this GPU into the bundle."),
+    ] = False,
     rollback: Annotated[
         int | None, typer.Option(metavar="VERSION", help="Make an older version of --triton DIR live again.")
     ] = None,
@@ -50,6 +54,7 @@ def export(
         lusifer export runs/small/checkpoint bundles/small --triton /srv/models
         lusifer export bundles/small --triton /srv/models --device gpu
         lusifer export --triton /srv/models --rollback 1
+        lusifer export runs/small/checkpoint bundles/small --precision fp16 --tensorrt
     """
     _one_of(precision, ("auto", *PRECISIONS), "--precision")
     _one_of(device, ("cpu", "gpu", "gpu-tensorrt"), "--device")
@@ -58,8 +63,8 @@ def export(
             raise typer.BadParameter("goes with --triton DIR and nothing else", param_hint="--rollback")
         _rollback(triton, rollback)
         return
-    if source is None or (target is None and triton is None):
-        raise typer.BadParameter("name a checkpoint and a bundle, or a bundle and --triton")
+    if source is None or (target is None and triton is None and not tensorrt):
+        raise typer.BadParameter("name a checkpoint and a bundle, or a bundle and --triton or --tensorrt")
     if target is None:
         bundle = Bundle.open(source)
     else:
@@ -68,6 +73,10 @@ def export(
         bundle = export_checkpoint(
             source, target, precision=cast("Precision", precision), keep_failed=keep_failed
         )
+    if tensorrt:
+        from lusifer_export.tensorrt import build_engine
+
+        typer.echo(build_engine(bundle), err=as_json)
     if triton is not None and bundle.manifest.gate == "passed":
         from lusifer_export.triton.config import Serving
         from lusifer_export.triton.repository import write_repository

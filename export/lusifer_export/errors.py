@@ -5,6 +5,7 @@
     LusiferError
     └── ExportError
         ├── GateError         the graph's vectors are too far from the model's
+        ├── TensorRtError     TensorRT or a GPU is missing, or TensorRT refuses the graph
         └── NoSpaceError      the disk can't hold the bundle
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from lusifer.errors import LusiferError
 
-__all__ = ["ExportError", "GateError", "NoSpaceError"]
+__all__ = ["ExportError", "GateError", "NoSpaceError", "TensorRtError"]
 
 
 class ExportError(LusiferError):
@@ -21,6 +22,10 @@ class ExportError(LusiferError):
 
 class GateError(ExportError):
     """The exported graph doesn't answer what the model answers."""
+
+
+class TensorRtError(ExportError):
+    """No TensorRT engine can be built here, or from this graph."""
 
 
 class NoSpaceError(ExportError):
