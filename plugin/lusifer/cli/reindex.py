@@ -28,6 +28,7 @@ from lusifer.cli.targets import (
     GrpcOption,
     QdrantOption,
     ServiceOption,
+    WeaviateOption,
     open_embedder,
 )
 
@@ -83,6 +84,7 @@ def _examples(*lines: str) -> str:
     epilog=_examples(
         "lusifer reindex plan --qdrant http://localhost:6333 --collection articles --bundle ./new-model",
         "lusifer reindex plan --qdrant http://localhost:6333 --collection articles --in-place",
+        "lusifer reindex plan --weaviate http://localhost:8080 --collection Articles --service http://gpu:8000",
         "lusifer reindex plan --index ./db --collection articles --bundle ./new-model",
         "lusifer reindex plan --from export.parquet --qdrant http://localhost:6333 --collection articles",
     ),
@@ -91,6 +93,7 @@ def _examples(*lines: str) -> str:
 def plan(
     index_path: IndexOption = DEFAULT_INDEX,
     qdrant: QdrantOption = None,
+    weaviate: WeaviateOption = None,
     collection: CollectionOption = None,
     grpc: GrpcOption = False,
     source: Annotated[
@@ -116,6 +119,14 @@ def plan(
     ] = False,
     vector_name: Annotated[
         str | None, typer.Option("--vector-name", metavar="NAME", help="Of the new vector.")
+    ] = None,
+    service_address: Annotated[
+        str | None,
+        typer.Option(
+            "--service-address",
+            metavar="URL",
+            help="Where Weaviate reaches lusifer serve with the new model.",
+        ),
     ] = None,
     text_field: Annotated[str, typer.Option("--text-field", help="Field with the text.")] = "text",
     id_field: Annotated[str, typer.Option("--id-field", help="Field of a file with the id.")] = "id",
@@ -171,9 +182,11 @@ def plan(
 
     if collection is None:
         raise InvalidInputError("No collection is named.", next_step="Add --collection NAME.")
+    if qdrant and weaviate:
+        raise InvalidInputError("Both --qdrant and --weaviate are given.", next_step="Name one of them.")
     request = PlanRequest(
-        kind="qdrant" if qdrant else "embedded",
-        address=qdrant or str(index_path.resolve()),
+        kind="qdrant" if qdrant else "weaviate" if weaviate else "embedded",
+        address=qdrant or weaviate or str(index_path.resolve()),
         name=collection,
         bundle=None if bundle is None else str(bundle.resolve()),
         service=service,
@@ -183,6 +196,7 @@ def plan(
         new_collection=new_collection,
         in_place=in_place,
         vector_name=vector_name,
+        service_address=service_address,
         grpc=grpc,
         text_field=text_field,
         id_field=id_field,
@@ -209,7 +223,10 @@ def plan(
 
 @reindex_app.command(
     "run",
-    epilog=_examples("lusifer reindex run lusifer-reindex"),
+    epilog=_examples(
+        "lusifer reindex run lusifer-reindex",
+        "lusifer reindex run lusifer-reindex --ray auto --workers 8",
+    ),
 )
 @guarded
 def run(
@@ -220,6 +237,14 @@ def run(
             "--maximum-passes", min=1, help="Stop after so many, where applications never stop writing."
         ),
     ] = 5,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS", help="Embed on a Ray cluster: auto, ray://HOST:PORT, local."
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Models in the Ray cluster.")] = 2,
+    gpus: Annotated[float, typer.Option("--gpus", min=0, help="GPUs for each of these models.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Embed what is missing or stale, pass after pass, until a pass finds nothing.
@@ -239,10 +264,17 @@ def run(
         _pausing() as stopped,
         _progress(job.plan) as on_progress,
     ):
-        state = run_job(
-            job, migration, embedder,
-            maximum_passes=maximum_passes, on_progress=on_progress, stopped=stopped,
-        )  # fmt: skip
+        common: dict[str, Any] = {
+            "maximum_passes": maximum_passes,
+            "on_progress": on_progress,
+            "stopped": stopped,
+        }
+        if ray is None:
+            state = run_job(job, migration, embedder, **common)
+        else:
+            from lusifer.reindex.cluster import run_on_ray
+
+            state = run_on_ray(job, migration, embedder, address=ray, workers=workers, gpus=gpus, **common)
     if as_json:
         write_json(report_of(job, state))
     else:
@@ -422,11 +454,13 @@ def _opened(plan: Plan, *, exclusive: bool = False) -> Iterator[Migration]:
 
 @contextmanager
 def _embedder(model: Model) -> Iterator[Embedder]:
-    bundle = None if model.bundle is None else Path(model.bundle)
-    with open_embedder(
-        bundle, model.service, dimension=model.dimension, long_text=model.long_text
-    ) as embedder:
+    from lusifer.reindex.opening import open_model
+
+    embedder = open_model(model)
+    try:
         yield embedder
+    finally:
+        embedder.close()
 
 
 @contextmanager

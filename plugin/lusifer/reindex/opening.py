@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from lusifer.reindex.sides import Migration
 
 if TYPE_CHECKING:
-    from lusifer.reindex.plan import Place, Plan
+    from lusifer.embedder import Embedder
+    from lusifer.reindex.plan import Model, Place, Plan
 
-__all__ = ["file_source", "open_migration"]
+__all__ = ["file_source", "open_migration", "open_model"]
 
 
 def open_migration(plan: Plan, *, exclusive: bool = False) -> Migration:
@@ -27,7 +28,25 @@ def open_migration(plan: Plan, *, exclusive: bool = False) -> Migration:
     """
     if plan.target.kind == "embedded":
         return _embedded(plan, exclusive)
-    return _qdrant(plan)
+    if plan.target.kind == "qdrant":
+        return _qdrant(plan)
+    return _weaviate(plan)
+
+
+def open_model(model: Model) -> Embedder:
+    """The model of a plan, in this process or behind a service; the caller closes it.
+
+    Raises:
+        LusiferError: It can't be loaded or reached.
+    """
+    if model.service is not None:
+        from lusifer.embedder import RemoteVectorizer
+
+        key = os.environ.get("LUSIFER_API_KEY")
+        return RemoteVectorizer(model.service, api_key=key, dimension=model.dimension)
+    from lusifer.vectorizer import Vectorizer
+
+    return Vectorizer.load(model.bundle, dimension=model.dimension, long_text=model.long_text)
 
 
 def file_source(place: Place) -> Any:
@@ -135,6 +154,66 @@ def _qdrant(plan: Plan) -> Migration:
             files = FileSide(file_source(source), language_field=plan.language_field)
             return Migration(files, new, switch, searchable=False, release=client.close)
         old = QdrantSide(client, source.collection, source.vector_name, carried=carried, **common)
+        return Migration(old, new, switch, release=client.close)
+    except BaseException:
+        client.close()
+        raise
+
+
+def _weaviate(plan: Plan) -> Migration:
+    from lusifer.cli.weaviate import connected
+    from lusifer.reindex.files import FileSide
+    from lusifer.reindex.weaviate import WeaviateSide
+    from lusifer.reindex.weaviate_switch import WeaviateAlias
+    from lusifer.weaviate.compose import TextRules
+    from lusifer.weaviate.connection import weaviate_errors
+    from lusifer.weaviate.schema import CollectionCard, read_card, rules_of
+    from lusifer.weaviate.store import object_id
+
+    source, target, model = plan.source, plan.target, plan.model
+    client = connected(target.address)
+    try:
+        card = CollectionCard(
+            fingerprint=model.fingerprint,
+            model=model.name,
+            dimension=model.dimension,
+            vector_name=target.vector_name,
+            text_property=source.text_field,
+        )
+        from_file = source.kind == "file"
+        rules = TextRules(collection=target.collection, source_properties=(source.text_field,))
+        if not from_file:
+            with weaviate_errors(source.collection):
+                config = client.collections.get(source.collection).config.get()
+            if plan.old_model is not None:
+                before = read_card(source.collection, config)
+                card = before.model_copy(
+                    update={
+                        "vector_name": target.vector_name,
+                        "fingerprint": model.fingerprint,
+                        "model": model.name,
+                        "dimension": model.dimension,
+                    }
+                )
+                rules = rules_of(before, config)
+        common: dict[str, Any] = {"rules": rules, "language_field": plan.language_field}
+        new = WeaviateSide(
+            client, target.collection, target.vector_name, text_property=card.text_property, **common
+        )
+        switch = WeaviateAlias(
+            client,
+            alias=plan.alias or "",
+            old=plan.shown_before,
+            new=target.collection,
+            card=card,
+            like=None if from_file else source.collection,
+            old_vector=source.vector_name,
+            service_address=plan.service_address,
+        )
+        if from_file:
+            files = FileSide(file_source(source), key_of=object_id, language_field=plan.language_field)
+            return Migration(files, new, switch, searchable=False, release=client.close)
+        old = WeaviateSide(client, source.collection, source.vector_name, **common)
         return Migration(old, new, switch, release=client.close)
     except BaseException:
         client.close()

@@ -24,8 +24,6 @@ class Place(_Frozen):
     collection: str = ""
     """The collection's own name, not an alias; empty for a file."""
     vector_name: str = "lusifer"
-    tenant: str | None = None
-    """Of a Weaviate collection with tenants."""
     grpc: bool = False
     """Talk gRPC to Qdrant."""
     text_field: str = "text"
@@ -125,6 +123,8 @@ class Plan(_Frozen):
     shown_before: str | None = None
     """Collection that the alias meant before, for the way back; None where there was none."""
     language_field: str = "lang"
+    service_address: str | None = None
+    """Where Weaviate reaches the service of the new model; None keeps what the old collection says."""
     model: Model
     old_model: Model | None
     window: Annotated[int, Field(ge=1)] = 256

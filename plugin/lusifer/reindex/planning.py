@@ -49,7 +49,8 @@ class PlanRequest:
     in_place: bool = False
     vector_name: str | None = None
     """Of the new vector."""
-    tenant: str | None = None
+    service_address: str | None = None
+    """Where Weaviate reaches the service of the new model."""
     grpc: bool = False
     text_field: str = "text"
     id_field: str = "id"
@@ -87,7 +88,7 @@ def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
         StoreError: A side can't be read.
         EngineError: The model can't run.
     """
-    look = {"embedded": _look_embedded, "qdrant": _look_qdrant}[request.kind]
+    look = {"embedded": _look_embedded, "qdrant": _look_qdrant, "weaviate": _look_weaviate}[request.kind]
     found = look(request)
     model = Model(
         name=embedder.model_name,
@@ -112,6 +113,7 @@ def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
         model=model,
         old_model=None if found is None or request.file else found.old_model,
         language_field=request.language_field,
+        service_address=request.service_address,
         window=request.window,
         limits=request.limits,
         gate=request.gate,
@@ -129,12 +131,12 @@ def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
 
 def _places(request: PlanRequest, found: _Found | None, model: Model) -> dict[str, Any]:
     here: dict[str, Any] = {"kind": request.kind, "address": request.address}
-    here |= {"tenant": request.tenant, "grpc": request.grpc, "text_field": request.text_field}
+    here |= {"grpc": request.grpc, "text_field": request.text_field}
     vector_name = request.vector_name or "lusifer"
     if request.in_place:
-        if request.file or request.kind == "embedded":
+        if request.file or request.kind != "qdrant":
             raise InvalidInputError(
-                "In place needs a collection of a server.", next_step="Leave out --in-place."
+                "In place needs a collection of Qdrant.", next_step="Leave out --in-place, and name an alias."
             )
         if found is None:
             raise _absent(request)
@@ -155,7 +157,7 @@ def _places(request: PlanRequest, found: _Found | None, model: Model) -> dict[st
             next_step="Name the alias that they are going to ask with --alias NAME"
             + (
                 ", or fill a second vector of the same points: --in-place."
-                if request.kind != "embedded"
+                if request.kind == "qdrant"
                 else "."
             ),
         )
@@ -233,6 +235,51 @@ def _look_qdrant(request: PlanRequest) -> _Found | None:
             role_prompts=card.role_prompts,
         )
         return _Found(name, name != request.name, card.vector_name, old, names, tuple(notes))
+    finally:
+        client.close()
+
+
+def _look_weaviate(request: PlanRequest) -> _Found | None:
+    from lusifer.cli.weaviate import connected
+    from lusifer.weaviate.connection import not_found, weaviate_errors
+    from lusifer.weaviate.schema import module_of, read_card, version_warnings
+
+    client = connected(request.address)
+    try:
+        with weaviate_errors(request.name):
+            version = str(client.get_meta()["version"])
+            handle = client.collections.get(request.name)
+            if not handle.exists():
+                if request.file:
+                    return None
+                raise not_found(request.name)
+            config = handle.config.get()
+        notes = [
+            findings.warning("Weaviate", each, "Upgrade Weaviate.") for each in version_warnings(version)
+        ]
+        names = tuple(config.vector_config or {})
+        is_alias = config.name != request.name
+        try:
+            card = read_card(config.name, config)
+        except CollectionMismatchError as error:
+            if len(names) != 1:
+                raise
+            notes.append(
+                findings.note(
+                    "old model", f"{error.message} Its old vectors can be compared with, not asked."
+                )
+            )
+            return _Found(config.name, is_alias, names[0], None, names, tuple(notes))
+        if module_of(config, card.vector_name) != "none" and request.service_address is None:
+            notes.append(
+                findings.note(
+                    "service",
+                    "Weaviate will ask the same address as before for vectors of the new collection.",
+                    "Serve the new model at another address and name it with --service-address.",
+                )
+            )
+        old = Model(name=card.model, fingerprint=card.fingerprint, dimension=card.dimension)
+        return _Found(config.name, is_alias, card.vector_name, old, names, tuple(notes))
     finally:
         client.close()
 

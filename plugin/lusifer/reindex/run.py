@@ -171,7 +171,7 @@ def copy_here(job: Job, state: State, migration: Migration, embedder: Embedder) 
         Pace(limits.source_per_s), Pace(limits.tokens_per_s), Pace(limits.target_per_s)
     )  # fmt: skip
     if not state.spans:
-        state.start_step("copy", 1)
+        state.start_step("copy", len(migration.old.spans(1)))
     parts = migration.old.spans(state.spans)
     for part in state.open_parts():
         cursor = state.cursors.get(part)

@@ -223,10 +223,14 @@ class Migration:
         """Whether documents can be left over on the new side."""
         return self.searchable and not self.in_place
 
-    def close(self) -> None:
-        """Release both sides."""
+    def close_sides(self) -> None:
+        """Let other processes at both sides; they open again when they are used."""
         self.old.close()
         self.new.close()
+
+    def close(self) -> None:
+        """Release both sides and what they share."""
+        self.close_sides()
         self.release()
 
 

@@ -1,0 +1,207 @@
+"""Re-embedding on a real Weaviate while applications write: behind an alias, with tenants and all."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+from integration_tests.weaviate_server import RunningWeaviate
+from numpy.typing import NDArray
+from plugin.tests.conftest import make_bundle
+from plugin.tests.reindex_world import OLD, Machine, make_plan
+from typer.testing import CliRunner
+
+from lusifer.bundle import Bundle
+from lusifer.cli.app import app
+from lusifer.reindex.opening import open_migration
+from lusifer.reindex.plan import Place, Plan
+from lusifer.reindex.sides import Migration
+from lusifer.store import Document
+from lusifer.weaviate.schema import ID_PROPERTY, card_of, create_collection
+from lusifer.weaviate.store import object_id
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def environment(weaviate_server: RunningWeaviate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEAVIATE_GRPC_PORT", str(weaviate_server.grpc_port))
+
+
+class WeaviateWorld:
+    """Two collections and an alias."""
+
+    in_place = False
+    fenced = False
+
+    def __init__(self, server: RunningWeaviate, client: Any) -> None:
+        self.client = client
+        base = f"Test{uuid.uuid4().hex[:12]}"
+        self.alias, self.old, self.new = base, f"{base}_v1", f"{base}_v2"
+        create_collection(client, self.old, card_of(OLD), service_url=NOWHERE, alias=self.alias)
+        source = Place(kind="weaviate", address=server.url, collection=self.old)
+        target = source.model_copy(update={"collection": self.new})
+        self.plan: Plan = make_plan(source=source, target=target, alias=self.alias, shown_before=self.old)
+
+    def migration(self) -> Migration:
+        return open_migration(self.plan)
+
+    def write(self, document: Document, vector: NDArray[np.float32]) -> None:
+        properties = {"text": document.text, ID_PROPERTY: document.id, **document.metadata}
+        arguments = {
+            "uuid": object_id(document.id),
+            "properties": properties,
+            "vector": {"lusifer": vector.tolist()},
+        }
+        handle = self.client.collections.get(self.alias)
+        if handle.data.exists(arguments["uuid"]):
+            handle.data.replace(**arguments)
+        else:
+            handle.data.insert(**arguments)
+
+    def delete(self, document_id: str) -> None:
+        self.client.collections.get(self.alias).data.delete_by_id(object_id(document_id))
+
+    def everything(self, vector_of: str) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
+        found = {}
+        for each in self.client.collections.get(self.alias).iterator(include_vector=True):
+            properties = each.properties
+            metadata = {"edit": properties["edit"], "lang": properties["lang"]}
+            document = Document(properties[ID_PROPERTY], properties["text"], metadata)
+            vector = each.vector.get("lusifer")
+            found[document.id] = (document, np.asarray(vector, dtype=np.float32) if vector else None)
+        return found
+
+    def close(self) -> None:
+        self.client.alias.delete(alias_name=self.alias)
+        for name in (self.old, self.new):
+            self.client.collections.delete(name)
+
+
+@pytest.mark.usefixtures("environment")
+def test_applications_write_all_the_while(weaviate_server: RunningWeaviate, client: Any) -> None:
+    class WeaviateMachine(Machine):
+        @staticmethod
+        def make_world(folder: Path) -> Any:
+            return WeaviateWorld(weaviate_server, client)
+
+    run_state_machine_as_test(
+        WeaviateMachine,
+        settings=settings(
+            max_examples=3, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+@pytest.mark.usefixtures("environment")
+def test_tenants_references_blobs_and_other_vectors_go_along(
+    weaviate_server: RunningWeaviate, client: Any, name: str, tmp_path: Path
+) -> None:
+    """All properties, types and links of every tenant, through the command, and back."""
+    from weaviate.classes.config import Configure, DataType, Property, ReferenceProperty
+    from weaviate.classes.data import DataObject
+    from weaviate.classes.tenants import Tenant
+    from weaviate.util import generate_uuid5
+
+    make_bundle(tmp_path / "staging", tmp_path / "bundle", seed=1)
+    new = Bundle.open(tmp_path / "bundle")
+    old, alias = f"{name}_v1", f"{name}Live"
+    create_collection(
+        client, old, card_of(OLD), service_url=NOWHERE, alias=alias, tenants=True,
+        properties=[
+            Property(name="picture", data_type=DataType.BLOB),
+            Property(name="born", data_type=DataType.DATE),
+            Property(
+                name="author", data_type=DataType.OBJECT,
+                nested_properties=[Property(name="name", data_type=DataType.TEXT)],
+            ),
+        ],
+    )  # fmt: skip
+    handle = client.collections.get(old)
+    handle.config.add_reference(ReferenceProperty(name="sees", target_collection=old))
+    handle.config.add_vector(vector_config=Configure.Vectors.self_provided(name="other"))
+    handle.tenants.create([Tenant(name="b"), Tenant(name="a")])
+    picture = base64.b64encode(b"picture").decode()
+    for tenant in ("a", "b"):
+        objects = handle.with_tenant(tenant).data
+        answer = objects.insert_many(
+            [
+                DataObject(
+                    uuid=generate_uuid5(n),
+                    properties={
+                        "text": f"{tenant} text {n}",
+                        "lang": "en",
+                        "picture": picture,
+                        "born": "2001-02-03T04:05:06Z",
+                        "author": {"name": "Ada"},
+                    },
+                    vector={"lusifer": OLD.vector(f"{tenant} text {n}").tolist(), "other": [1.0, float(n)]},
+                )
+                for n in range(12)
+            ]
+        )
+        assert not answer.errors
+        for n in range(12):
+            # Some refer to objects that come later in the order of their ids.
+            objects.reference_add(generate_uuid5(n), "sees", generate_uuid5((n + 1) % 12))
+    try:
+        where = ["--weaviate", weaviate_server.url, "--collection", alias, "--bundle", str(new.path)]
+        job = str(tmp_path / "job")
+        plan = command("plan", *where, "--job", job, "--window", "5", "--new-collection", f"{name}_v2")
+        assert plan["estimate"]["documents"] == 24
+        assert not client.collections.exists(f"{name}_v2")
+        report = command("run", job)
+        assert report["phase"] == "settled"
+        assert report["totals"]["written"] >= 24
+        command("switch", job, "--force")
+        assert client.alias.get(alias_name=alias).collection == f"{name}_v2"
+        for tenant in ("a", "b"):
+            before, after = (
+                everything(client.collections.get(each).with_tenant(tenant)) for each in (old, f"{name}_v2")
+            )
+            assert len(after) == 12
+            for key, (properties, vectors, links) in before.items():
+                copied, made, linked = after[key]
+                assert copied == properties
+                assert properties["picture"] == picture
+                assert (linked, made["other"]) == (links, vectors["other"])
+                assert len(made["lusifer"]) == new.manifest.dimension != len(vectors["lusifer"])
+        assert command("rollback", job)["left_behind"] == 0
+        assert client.alias.get(alias_name=alias).collection == old
+        command("clean", job, "--yes")
+        assert not client.collections.exists(f"{name}_v2")
+    finally:
+        client.alias.delete(alias_name=alias)
+        for each in (old, f"{name}_v2"):
+            client.collections.delete(each)
+
+
+def command(*arguments: str) -> Any:
+    result = CliRunner().invoke(app, ["reindex", *arguments, "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def everything(handle: Any) -> dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]]:
+    from weaviate.classes.query import QueryNested, QueryReference
+
+    answer = handle.query.fetch_objects(
+        limit=100, include_vector=True,
+        return_properties=["text", "lang", "picture", "born", QueryNested(name="author", properties="name")],
+        return_references=QueryReference(link_on="sees", return_properties=[]),
+    )  # fmt: skip
+    return {
+        str(each.uuid): (
+            dict(each.properties),
+            dict(each.vector),
+            [str(one.uuid) for one in each.references["sees"].objects],
+        )
+        for each in answer.objects
+    }  # fmt: skip
