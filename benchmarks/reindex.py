@@ -1,4 +1,4 @@
-"""Re-embedding of the embedded store with a fake engine: what it costs beside the model, and what memory does.
+"""Re-embedding the embedded store with a fake engine: what it costs beside the model, and its memory.
 
     python benchmarks/reindex.py --write
 
