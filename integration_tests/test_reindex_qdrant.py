@@ -132,5 +132,6 @@ def test_applications_write_all_the_while(client: QdrantClient, world: Any) -> N
             return world(client)
 
     run_state_machine_as_test(
-        QdrantMachine, settings=settings(max_examples=6, stateful_step_count=10, deadline=None)
+        QdrantMachine,
+        settings=settings(max_examples=8, stateful_step_count=10, deadline=None, derandomize=True),
     )

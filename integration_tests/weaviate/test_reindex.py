@@ -95,7 +95,11 @@ def test_applications_write_all_the_while(weaviate_server: RunningWeaviate, clie
     run_state_machine_as_test(
         WeaviateMachine,
         settings=settings(
-            max_examples=3, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=3,
+            stateful_step_count=8,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
         ),
     )
 

@@ -41,6 +41,10 @@ class Ledger:
         self._database.executemany("INSERT OR REPLACE INTO held VALUES (?, ?)", hashes.items())
         self._database.execute("COMMIT")
 
+    def forget(self, keys: Sequence[str]) -> None:
+        """Drop documents, which both sides agree are gone."""
+        self._database.executemany("DELETE FROM held WHERE key = ?", [(key,) for key in keys])
+
     def count(self) -> int:
         """Documents noted."""
         (count,) = self._database.execute("SELECT count(*) FROM held").fetchone()

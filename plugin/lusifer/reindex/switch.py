@@ -258,9 +258,8 @@ def _bring_writes(job: Job, migration: Migration, embedder: Embedder, ledger: Le
             prepared = windows.embed(embedder, chosen)
             seen = {record.key: base[record.key] for record in chosen if record.key in base}
             moved += migration.new.write(prepared.records, prepared.vectors, seen)
-            # From here on this is the base: a later write to the old side is a change again.
-            now |= migration.new.hashes([record.key for record in chosen])
-        ledger.note({r.key: r.sha256 for r in changed if now.get(r.key) == r.sha256})
+        # Settled, whichever side won: only what the old side changes from here on is a change again.
+        ledger.note({record.key: record.sha256 for record in changed})
         cursor = page.cursor
         if cursor is None:
             return moved
@@ -272,6 +271,7 @@ def _bring_deletions(migration: Migration, ledger: Ledger) -> int:
         alive = migration.old.hashes(list(held))
         if gone := {key: sha256 for key, sha256 in held.items() if key not in alive}:
             moved += migration.new.delete(gone)
+            ledger.forget(list(gone))
     return moved
 
 
