@@ -6,13 +6,11 @@ The same tests run on LoopbackQdrant and, with QDRANT_URL, on a real Qdrant: see
 from __future__ import annotations
 
 import email.utils
-import importlib.util
 import json
 import os
 import time
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -26,6 +24,7 @@ from integration_tests.qdrant_server import (  # noqa: F401  (fixtures)
     inference_gate,
     qdrant_under_test,
 )
+from plugin.tests.conftest import make_bundle
 from qdrant_client import models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.context_headers import headers as call_headers
@@ -38,6 +37,7 @@ from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from integration_tests.qdrant_server import InferenceGate, Recorded
     from numpy.typing import NDArray
@@ -54,14 +54,8 @@ TEXTS = ["Bonjour le monde", "Hallo Welt", "世界よ、こんにちは", "Пр�
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The plugin's tiny bundle: its tokenizer and prompts are real, FakeEngine computes."""
-    pytest.importorskip("onnx")
-    path = Path(__file__).parents[1] / "plugin" / "tests" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("plugin_fixtures", path)
-    assert spec is not None and spec.loader is not None
-    fixtures = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fixtures)
     base = tmp_path_factory.mktemp("bundles")
-    return fixtures.make_bundle(base / "staging", base / "tiny")
+    return make_bundle(base / "staging", base / "tiny")
 
 
 @pytest.fixture(scope="module")

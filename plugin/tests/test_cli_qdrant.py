@@ -9,9 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from lusifer.cli.app import app
+from lusifer.engines.fake import FakeEngine
+from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lusifer.bundle import Bundle
 
 pytest.importorskip("qdrant_edge")
 
@@ -73,6 +77,18 @@ def test_a_dimension_is_taken_from_what_lies_there(database: Database, source: P
     assert len(database.run("search", "number", "--limit", 2)[1]) == 2
     code, (error,) = database.run("index", source, "--dimension", 16)
     assert (code, error["error"]["type"]) == (1, "InvalidDimensionError")
+
+
+def test_a_service_embeds_in_the_length_that_lies_there(
+    database: Database, source: Path, bundle: Bundle, start_service: Any
+) -> None:
+    service = start_service(Vectorizer(bundle, FakeEngine(16))).ready()
+    there = ("--index", database.folder, "--service", service.url)
+    assert run("index", source, *there, "--dimension", 8)[0] == 0
+    code, (report,) = run("index", source, *there)
+    assert (code, report["unchanged"]) == (0, 20)
+    code, hits = run("search", "number 7", *there, "--limit", 2)
+    assert (code, len(hits)) == (0, 2)
 
 
 @pytest.mark.parametrize("command", ["setup", "alias"])
