@@ -51,19 +51,19 @@ class TestWeaviateStore(StoreContract, SearchContract):
     @classmethod
     def library(cls, weaviate_server: RunningWeaviate, weaviate_gate: InferenceGate) -> Iterator[Store]:
         """Only read, so once for all."""
-        client = weaviate_server.client()
+        client, name = weaviate_server.client(), f"Library{uuid.uuid4().hex[:12]}"
         create_collection(
             client,
-            "Library",
+            name,
             card(),
             service_url=weaviate_gate.url,
             tokenization="trigram",
             filter_fields=("lang", "book"),
         )
-        with open_store(client, "Library") as store:
+        with open_store(client, name) as store:
             store.upsert(LIBRARY, near(*COSINES))
             yield store
-            client.collections.delete("Library")
+            client.collections.delete(name)
 
     def test_a_document_comes_back_as_it_went_in(self, store: Store) -> None:
         metadata = {
