@@ -190,7 +190,7 @@ def table(measured: dict[str, Measured], count: int) -> str:
         "| route | documents/s | of the engine's rate | processor seconds of Weaviate, service, client "
         "| texts in a batch |",
         "|---|---:|---:|---:|---:|",
-        f"| engine alone, before and after | {before:.0f} and {after:.0f} | 100% | "
+        f"| engine alone, before and after | {before:.1f} and {after:.1f} | 100% | "
         f"–, –, {measured['engine'].cpu_s['client']:.1f} | |",
     ]
     for name, each in measured.items():
@@ -203,7 +203,7 @@ def table(measured: dict[str, Measured], count: int) -> str:
             for process in ("Weaviate", "service", "client")
         )
         rows = f"{each.rows:.1f}" if each.rows else ""
-        lines.append(f"| {shown} | {each.rate:.0f} | {share} | {spent} | {rows} |")
+        lines.append(f"| {shown} | {each.rate:.1f} | {share} | {spent} | {rows} |")
     times, without = (
         measured[f"{before}{FAST}"].rate / measured[f"{before}{SLOW}"].rate for before in ("", WITHOUT)
     )
