@@ -224,6 +224,13 @@ class TestCommands:
         assert value["interval_95"][0] <= value["value"] <= value["interval_95"][1]
         assert run(*arguments, "--task", "xquad").startswith("| | mine | plain |")
 
+    def test_pictures_of_a_table(self, run: Any, tiny: Any, tmp_path: Path) -> None:
+        checkpoint = tiny.checkpoint(tmp_path / "c")
+        options = ("--cache", str(tmp_path / "k"), "--task", "xquad", "--plots", str(tmp_path / "plots"))
+        run("table", f"mine={checkpoint}", *options)
+        names = {path.name for path in (tmp_path / "plots").iterdir()}
+        assert names == {"report.html", "xquad-mine.png", "tasks.png", "map-mine.png", "layers-mine.png"}
+
     def test_xmrc(self, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.syspath_prepend(str(tmp_path))
         (tmp_path / "their_model.py").write_text(

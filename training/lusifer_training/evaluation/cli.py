@@ -100,6 +100,7 @@ def table(
         from lusifer_training.evaluation.plots import report, score_pictures
 
         pictures = score_pictures(scores) | _maps(opened, data, _cache(cache))
+        pictures |= _curves(dict(map(named_source, models or DEFAULT_MODELS)), data)
         typer.echo(report(pictures, scores, plots), err=True)
 
 
@@ -121,6 +122,21 @@ def _maps(opened: Mapping[str, Embedder], data: Path, cache: Path) -> dict[str, 
         points = {language: vectors(each.texts, each.role) for language, each in sets.test.items()}
         pictures[f"map-{name.replace('/', '-')}"] = map_of_sentences(points, topics, name)
     return pictures
+
+
+def _curves(sources: Mapping[str, str], data: Path) -> dict[str, Figure]:
+    """Layer curves of every model that is a checkpoint, from forty parallel questions a language."""
+    from lusifer_training.evaluation.phases import parallel_questions, phase_scores, site_states
+    from lusifer_training.evaluation.plots import phase_curves
+    from lusifer_training.evaluation.sources import checkpoint_folder
+    from lusifer_training.evaluation.tasks import load_xquad
+
+    texts = parallel_questions(load_xquad(data, 40), 40)
+    return {
+        f"layers-{name.replace('/', '-')}": phase_curves(phase_scores(site_states(folder, texts)))
+        for name, source in sources.items()
+        if (folder := checkpoint_folder(source))
+    }
 
 
 @eval_app.command("xmrc")
@@ -213,15 +229,11 @@ def phases(
     from dataclasses import asdict
 
     from lusifer_training.checkpoint import default_checkpoint
-    from lusifer_training.evaluation.phases import phase_scores, site_states
+    from lusifer_training.evaluation.phases import parallel_questions, phase_scores, site_states
     from lusifer_training.evaluation.plots import phase_curves
     from lusifer_training.evaluation.tasks import load_xquad
 
-    sets = load_xquad(data, sentences)
-    # One question of each paragraph first: questions of one paragraph are alike.
-    order = sorted(range(len(sets.answers)), key=lambda n: (sum(sets.answers[:n] == sets.answers[n]), n))
-    chosen = order[:sentences]
-    texts = {name: [each.texts[n] for n in chosen] for name, each in sets.questions.items()}
+    texts = parallel_questions(load_xquad(data, sentences), sentences)
     found = phase_scores(site_states(checkpoint or default_checkpoint(), texts))
     if plot:
         phase_curves(found).savefig(plot, dpi=110)

@@ -37,7 +37,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-__all__ = ["Phases", "SiteScores", "meeting_layer", "phase_scores", "site_states"]
+    from lusifer_training.evaluation.tasks import XquadSet
+
+__all__ = [
+    "Phases",
+    "SiteScores",
+    "meeting_layer",
+    "parallel_questions",
+    "phase_scores",
+    "site_states",
+]
 
 REPLICATES = 200
 MEETING_SHARE = 0.9
@@ -73,6 +82,12 @@ class Phases:
     mexa_with_english: np.ndarray
     meeting: dict[str, int]
     meeting_spread: dict[str, float]
+
+
+def parallel_questions(data: XquadSet, count: int) -> dict[str, list[str]]:
+    """Questions of XQuAD by language; one of each paragraph first, since those of one paragraph are alike."""
+    order = sorted(range(len(data.answers)), key=lambda n: (sum(data.answers[:n] == data.answers[n]), n))
+    return {name: [each.texts[n] for n in order[:count]] for name, each in data.questions.items()}
 
 
 def site_states(folder: Path, texts: Mapping[str, Sequence[str]]) -> dict[str, dict[str, np.ndarray]]:

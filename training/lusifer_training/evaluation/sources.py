@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lusifer_training.evaluation.embedders import Embedder, Role
 
-__all__ = ["NAMED", "named_source", "open_source"]
+__all__ = ["NAMED", "checkpoint_folder", "named_source", "open_source"]
 
 
 def _beside(name: str) -> Path:
@@ -43,6 +43,14 @@ def named_source(source: str) -> tuple[str, str]:
     """``NAME=SOURCE`` to the name of a column and the source; a source alone is its own name."""
     name, equals, rest = source.partition("=")
     return (name, rest) if equals and "/" not in name else (source, source)
+
+
+def checkpoint_folder(source: str) -> Path | None:
+    """The checkpoint that a source names, where it names one."""
+    folder = {"lusifer": default_checkpoint(), "encoder-only": _beside("encoder-only")}.get(
+        source, Path(source)
+    )
+    return folder if (folder / "adapter.safetensors").is_file() else None
 
 
 def open_source(source: str) -> Embedder:
