@@ -28,7 +28,7 @@ def run(*arguments: object) -> tuple[int, list[dict[str, Any]]]:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "documents.jsonl"
-    path.write_text("".join(json.dumps({"id": f"d{n}", "text": f"number {n}"}) + "\n" for n in range(20)))
+    path.write_text("".join(json.dumps({"id": f"d{n}", "text": f"number n{n}"}) + "\n" for n in range(20)))
     return path
 
 
@@ -57,7 +57,7 @@ def test_from_setup_to_a_switched_alias_without_a_server(database: Database, sou
     code, (report,) = database.run("index", source, "--collection", "live")
     assert (code, report["added"], report["count"]) == (0, 20, 20)
     # One document has this word, so its two ranks together are better than any rank alone.
-    code, hits = database.run("search", "7", "--collection", "live", "--limit", 3, "--hybrid")
+    code, hits = database.run("search", "n7", "--collection", "live", "--limit", 3, "--hybrid")
     assert (code, len(hits), hits[0]["id"]) == (0, 3, "d7")
     # A second one takes its place when it is full, and not before.
     code, (error,) = database.run("qdrant", "setup", "--collection", "v2", "--alias", "live")

@@ -208,6 +208,20 @@ def test_every_language_offered_is_one_that_the_engine_stems() -> None:
     assert "compared as they stand" in caught.value.next_step
 
 
+def test_numbers_that_stand_alone_are_words_only_where_a_language_is_named() -> None:
+    """As the page says; should a later engine keep them, the page has to change."""
+    neutral = edge.Bm25(
+        edge.Bm25Config(
+            tokenizer=edge.TokenizerType.Multilingual,
+            stemmer=edge.DisabledStemmer(),
+            stopwords=edge.StopwordsSet(),
+        )
+    )
+    german = edge.Bm25(edge.Bm25Config(language="german"))
+    assert [len(neutral.embed_query(word).indices) for word in ("2024", "IPv6")] == [0, 1]
+    assert [len(german.embed_query(word).indices) for word in ("2024", "IPv6")] == [1, 1]
+
+
 def test_keywords_are_neutral_unless_a_language_is_named() -> None:
     assert keyword_options(None).bm25() == {
         "tokenizer": "multilingual",
