@@ -219,7 +219,7 @@ def _boosted(hits: list[Hit], options: SearchOptions) -> list[Hit]:
         return hits
     raised = [
         Hit(hit.id, hit.score + options.language_boost, hit.text, hit.metadata)
-        if hit.metadata.get(options.language_field) in options.languages
+        if _inside(hit.metadata, options.language_field) in options.languages
         else hit
         for hit in hits
     ]
@@ -231,12 +231,19 @@ def _grouped(hits: list[Hit], limit: int, options: SearchOptions) -> list[Hit]:
         return hits[:limit]
     groups: dict[object, list[Hit]] = {}
     for hit in hits:
-        value = hit.metadata.get(options.group_by)
+        value = _inside(hit.metadata, options.group_by)
         if isinstance(value, str | int | float):
             group = groups.setdefault(value, [])
             if len(group) < options.group_size:
                 group.append(hit)
     return [hit for group in list(groups.values())[:limit] for hit in group]
+
+
+def _inside(metadata: Any, path: str) -> Any:
+    """A field of the metadata, with dots for one inside an object; None where there is none."""
+    for name in path.split("."):
+        metadata = metadata.get(name) if isinstance(metadata, Mapping) else None
+    return metadata
 
 
 _NOTHING = object()
