@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import onnx
 
     from lusifer_export.gate import Reference
-    from lusifer_training.model.lusifer import Lusifer
+    from lusifer_training.config import ModelConfig
 
 __all__ = ["checkpoint_fingerprint", "export_checkpoint", "lower"]
 
@@ -71,7 +71,7 @@ def export_checkpoint(
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         # mkdtemp shuts others out; a bundle is for whoever may read the folder it lies in.
         staging.chmod(0o755)
-        model, reference = _trace(checkpoint, staging)
+        config, reference = _trace(checkpoint, staging)
         ladder = PRECISIONS if precision == "auto" else (precision,)
         for rung in ladder:
             last = rung == ladder[-1]
@@ -85,7 +85,7 @@ def export_checkpoint(
         shutil.rmtree(staging / _TRACED)
         (staging / "parity_report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         write_probe(staging, *probe_rows(reference))
-        return finish_bundle(staging, target, _fields(model, checkpoint, rung, report))
+        return finish_bundle(staging, target, _fields(config, reference, checkpoint, report))
     except Exception as error:
         if _is_disk_full(error):
             raise NoSpaceError(
@@ -102,8 +102,11 @@ _TRACED = "traced"
 """Folder of the fp32 graph while the ladder is walked."""
 
 
-def _trace(checkpoint: Path, staging: Path) -> tuple[Lusifer, Reference]:
-    """Write the fp32 graph and the tokenizer; what PyTorch answers on the gate's texts."""
+def _trace(checkpoint: Path, staging: Path) -> tuple[ModelConfig, Reference]:
+    """Write the fp32 graph and the tokenizer; what PyTorch answers on the gate's texts.
+
+    The model itself is gone afterwards: its weights and those of a graph need not be in memory together.
+    """
     _log.info("loading %s", checkpoint)
     model = load_checkpoint(checkpoint)
     model.merge_lora()
@@ -111,10 +114,10 @@ def _trace(checkpoint: Path, staging: Path) -> tuple[Lusifer, Reference]:
     tokenizer.save(str(staging / "tokenizer.json"))
     _log.info("tracing the graph")
     (staging / _TRACED).mkdir()
-    save_graph(export_graph(model), staging / _TRACED / "model.onnx")
+    export_graph(model, staging / _TRACED / "model.onnx")
     _log.info("embedding the gate's texts with PyTorch")
     tokenizer.no_truncation()
-    return model, reference_vectors(model, tokenizer)
+    return model.config, reference_vectors(model, tokenizer)
 
 
 def _try(staging: Path, precision: Precision, reference: Reference) -> dict[str, Any]:
@@ -186,8 +189,10 @@ def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:
     )
 
 
-def _fields(model: Lusifer, checkpoint: Path, precision: Precision, report: dict[str, Any]) -> ManifestFields:
-    config = model.config
+def _fields(
+    config: ModelConfig, reference: Reference, checkpoint: Path, report: dict[str, Any]
+) -> ManifestFields:
+    precision: Precision = report["precision"]
     return ManifestFields(
         name=config.name,
         fingerprint=checkpoint_fingerprint(checkpoint, precision),
@@ -195,7 +200,7 @@ def _fields(model: Lusifer, checkpoint: Path, precision: Precision, report: dict
         matryoshka_dimensions=(config.output_dimension,),
         role_prompts=RolePrompts(**config.role_prompts),
         maximum_tokens=config.maximum_tokens,
-        pad_token_id=model.pad_token_id,
+        pad_token_id=reference.pad_token_id,
         precision=precision,
         gate=report["verdict"],
         languages_evaluated=tuple(sorted(report["languages"])),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,14 +22,14 @@ OUTPUT = "embedding"
 OPSET = 20
 
 
-def export_graph(model: Lusifer) -> onnx.ModelProto:
-    """Trace a model with merged LoRA into an fp32 graph of dynamic batch and length.
+def export_graph(model: Lusifer, path: Path) -> None:
+    """Trace a model with merged LoRA into an fp32 graph of dynamic batch and length, and write it.
+
+    Weights go from the model to ``NAME.data`` beside the graph one by one, without a copy of all in memory.
 
     Args:
         model: In eval mode, :meth:`Lusifer.merge_lora` done.
-
-    Returns:
-        Inputs ``(B, T)`` int64, output ``(B, D)`` float32 unit vectors.
+        path: Of the graph: inputs ``(B, T)`` int64, output ``(B, D)`` float32 unit vectors.
     """
     ids = torch.randint(5, 100, (2, 7))
     batch = torch.export.Dim("batch", min=1, max=4096)
@@ -51,9 +51,8 @@ def export_graph(model: Lusifer) -> onnx.ModelProto:
             dynamo=True,
             verbose=False,
         )
-    graph = program.model_proto
-    _rename_output(graph)
-    return graph
+    _rename_output(program.model.graph)
+    program.save(path, external_data=True)
 
 
 def save_graph(graph: onnx.ModelProto, path: Path) -> None:
@@ -70,25 +69,17 @@ def load_graph(path: Path) -> onnx.ModelProto:
     return onnx.load(path)
 
 
-def _rename_output(model: onnx.ModelProto) -> None:
+def _rename_output(graph: Any) -> None:
     """Call the output ``embedding``; the exporter names the token lookup so and doesn't see the clash."""
-    graph = model.graph
-    traced = graph.output[0].name
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == OUTPUT:
-                    names[index] = _free_name("token_embedding", taken)
-                elif name == traced:
-                    names[index] = OUTPUT
-    for value in list(graph.value_info):
+    values = [value for node in graph for value in node.outputs]
+    taken = {value.name for value in (*values, *graph.inputs, *graph.initializers.values())}
+    for value in values:
         if value.name == OUTPUT:
-            graph.value_info.remove(value)
-    graph.output[0].name = OUTPUT
+            value.name = _free_name("token_embedding", taken)
+    graph.outputs[0].name = OUTPUT
 
 
-def _free_name(wish: str, taken: set[str]) -> str:
+def _free_name(wish: str, taken: set[str | None]) -> str:
     name = wish
     while name in taken:
         name += "_"

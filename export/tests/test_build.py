@@ -28,6 +28,8 @@ from lusifer_export.cases import parity_texts
 from lusifer_export.default import build_default_bundle
 from lusifer_export.errors import GateError, NoSpaceError
 from lusifer_export.gate import BARS
+from lusifer_export.graph import save_graph
+from lusifer_training.errors import TrainingError
 from lusifer_training.evaluation.embedders import checkpoint_embedder
 
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ SAME = {
 def quick(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports of the same checkpoint take their graph from the bundle, and compare a few texts."""
 
-    def graph(model: Any) -> onnx.ModelProto:
-        return onnx.load(bundle.model_path)
+    def graph(model: Any, path: Path) -> None:
+        save_graph(onnx.load(bundle.model_path), path)
 
     monkeypatch.setattr(build_module, "export_graph", graph)
     monkeypatch.setattr("lusifer_export.cases.parity_texts", lambda: FEW)
@@ -189,6 +191,25 @@ class TestFailure:
         assert "Free about" in caught.value.next_step
         assert names(tmp_path) == []
 
+    def test_a_checkpoint_that_lacks_a_tensor(self, checkpoint: Path, tmp_path: Path) -> None:
+        copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+        tensors = load_file(copy / "adapter.safetensors")
+        del tensors["head.weight"]
+        save_file(tensors, copy / "adapter.safetensors")
+        with pytest.raises(TrainingError, match=r"head\.weight"):
+            export_checkpoint(copy, tmp_path / "b", precision="fp32")
+        assert names(tmp_path) == ["copy"]
+
+    def test_a_backbone_of_an_unsupported_kind(self, checkpoint: Path, tiny: Any, tmp_path: Path) -> None:
+        copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+        encoder = Path(shutil.copytree(tiny.encoder_folder("bert"), tmp_path / "encoder"))
+        kind = json.loads((encoder / "config.json").read_text()) | {"model_type": "gpt2"}
+        (encoder / "config.json").write_text(json.dumps(kind))
+        TestFingerprint.change(copy, lambda values: values["encoder"].update(location=f"folder:{encoder}"))
+        with pytest.raises(TrainingError, match="gpt2"):
+            export_checkpoint(copy, tmp_path / "b", precision="fp32")
+        assert names(tmp_path) == ["copy", "encoder"]
+
     def test_other_errors_are_not_called_full_disks(
         self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -206,7 +227,7 @@ import os, signal, sys
 from pathlib import Path
 import onnx
 from lusifer_export import build
-build.export_graph = lambda model: onnx.load(sys.argv[2])
+build.export_graph = lambda model, path: build.save_graph(onnx.load(sys.argv[2]), path)
 def killed(*args):
     os.kill(os.getpid(), signal.SIGKILL)
 build.measure_gate = killed

@@ -43,6 +43,7 @@ class Exported:
         self.model = model
         self.graph = graph
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         save_graph(self.graph, folder / "model.onnx")
         self.engine = OnnxEngine(folder / "model.onnx", threads=1)
         self._lowered: dict[str, OnnxEngine] = {}
@@ -77,7 +78,8 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     tiny = request.getfixturevalue("tiny")
     model = tiny.model(tiny.config(encoder, llm, **changes))
     model.merge_lora()
-    return Exported(model, export_graph(model), folder)
+    export_graph(model, folder / "traced.onnx")
+    return Exported(model, onnx.load(folder / "traced.onnx"), folder / "saved")
 
 
 def batch(rows: int, width: int, *, left: bool = False) -> tuple[np.ndarray, np.ndarray]:
