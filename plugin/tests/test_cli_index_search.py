@@ -148,7 +148,7 @@ def test_ctrl_c_in_the_middle_then_the_same_command_again(tiny_bundle: Path, tmp
         process.send_signal(signal.SIGINT)
         assert "Traceback" not in process.stderr.read()
         first = json.loads(process.stdout.read())
-        assert process.wait(30) == 130
+        assert process.wait(120) == 130, first
     assert first["interrupted"]
     assert 96 <= first["added"] == first["count"] < count
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
