@@ -228,6 +228,7 @@ def test_the_example_of_the_readme(
     service = start_service(Borrowed(vectorizer)).ready()
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     (code,) = (block for block in blocks if "import weaviate" in block)
+    assert len([line for line in code.splitlines() if line.strip() and not line.startswith("#")]) == 10
     ports = f"port={weaviate_server.port}, grpc_port={weaviate_server.grpc_port}"
     code = code.replace("weaviate.connect_to_local()", f"weaviate.connect_to_local({ports})")
     code = code.replace("http://localhost:8000", service.url)
