@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["run_on_ray"]
 
 _READERS = 2
-"""Tasks that read at a time, and as many that write: a model is slower than either."""
+"""Actors that read at a time, and as many that write: a model is slower than either."""
+
+_MOST_PARTS = 100_000
+"""What Ray plans for at once; above 100,000 windows a part holds several, and a lost worker costs as many."""
 
 
 def run_on_ray(
@@ -107,7 +110,8 @@ def _copy_on_ray(
     ray: Any, job: Job, state: State, migration: Migration, *, workers: int, gpus: float
 ) -> Iterator[None]:
     if not state.spans:
-        parts = migration.old.spans(max(1, migration.old.count() // job.plan.window))
+        wanted = max(1, min(_MOST_PARTS, migration.old.count() // job.plan.window))
+        parts = migration.old.spans(wanted)
         state.start_step("copy", len(parts))
     spans = migration.old.spans(state.spans)
     rows = [

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedSide", "EmbeddedSwitch"]
 
+_WINDOWS_AT_ONCE = 8
+"""Opening and closing a large index takes most of a second. What changes while these windows are embedded,
+the next pass finds."""
+
 
 class EmbeddedSide:
     """A collection of a folder.
@@ -57,6 +61,7 @@ class EmbeddedSide:
         self.keep_open = keep_open
         self.patience_s = patience_s
         self._kept: EmbeddedStore | None = None
+        self._ahead: tuple[str, list[tuple[str, dict[str, Any]]], str | None] | None = None
 
     def count(self) -> int:
         """Documents, exactly."""
@@ -82,11 +87,19 @@ class EmbeddedSide:
         return point_id(document_id)
 
     def read(self, span: Span, cursor: str | None, limit: int) -> Page:
-        """See :class:`lusifer.reindex.sides.OldSide`."""
-        with self._store() as store:
-            found, following = store.read(cursor or span.first or None, limit)
-        records = [self._record(key, payload) for key, payload in found.items() if span.holds(key)]
-        return Page(records, following if following is not None and span.holds(following) else None)
+        """See :class:`lusifer.reindex.sides.OldSide`; several windows are read at one opening."""
+        begin = cursor or span.first or None
+        if cursor is None or self._ahead is None or self._ahead[0] != begin:
+            with self._store() as store:
+                found, following = store.read(begin, limit * _WINDOWS_AT_ONCE)
+            items = list(found.items())
+        else:
+            _, items, following = self._ahead
+        taken, rest = items[:limit], items[limit:]
+        after = rest[0][0] if rest else following
+        self._ahead = (after, rest, following) if rest and after is not None else None
+        records = [self._record(key, payload) for key, payload in taken if span.holds(key)]
+        return Page(records, after if after is not None and span.holds(after) else None)
 
     def hashes(self, keys: Sequence[str]) -> dict[str, str]:
         """Content hash of the documents that are there."""

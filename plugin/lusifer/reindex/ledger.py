@@ -19,7 +19,7 @@ __all__ = ["Ledger"]
 
 
 class Ledger:
-    """Key to content hash, in a file of SQLite's: constant memory, some 130 bytes of disk a document.
+    """Key to content hash, in a file of SQLite's: constant memory, some 120 bytes of disk a document.
 
     Args:
         path: The file; an empty string is a temporary one.
