@@ -94,6 +94,42 @@ def _train(config: Path, run: Path, data: Path, *, stages: tuple[str, ...], dry_
         typer.echo(train(recipe, data_folder=data, run_folder=run, stages=stages))
 
 
+@train_app.command("mine")
+def train_mine(
+    source: Annotated[Path, typer.Argument(help="JSON lines with query and document.")],
+    output: Annotated[Path, typer.Argument(help="JSON lines to write: the same with negatives.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Checkpoint that finds them; without it the default one.")
+    ] = None,
+    negatives: Annotated[int, typer.Option(min=1, help="Of each query, at most.")] = 7,
+    first_rank: Annotated[int, typer.Option(min=0, help="Nearer documents may answer too.")] = 30,
+    last_rank: Annotated[int, typer.Option(min=1, help="Farther ones are too easy.")] = 128,
+    margin: Annotated[float, typer.Option(min=0, help="Cosine below that of the own document.")] = 0.05,
+    clusters: Annotated[
+        int | None, typer.Option(min=2, help="Number pairs by cluster too: a batch is drawn from one.")
+    ] = None,
+) -> None:
+    """Find hard negatives, and clusters for batches, among the documents of a file of pairs.
+
+    Example:
+        lusifer train mine pairs.jsonl mined.jsonl --clusters 64
+    """
+    from lusifer_training.checkpoint import default_checkpoint
+    from lusifer_training.data.mining import mine
+    from lusifer_training.evaluation.embedders import checkpoint_embedder
+
+    report = mine(
+        source,
+        output,
+        checkpoint_embedder(checkpoint or default_checkpoint()),
+        negatives=negatives,
+        ranks=(first_rank, last_rank),
+        margin=margin,
+        clusters=clusters,
+    )
+    typer.echo(f"{output}: " + ", ".join(f"{value:,} {name}" for name, value in report.items()))
+
+
 @train_app.command("subspace")
 def subspace(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint to project.")],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import PartialState
@@ -59,10 +59,8 @@ class Engine:
         """All processes' vectors ``(total, D)`` in the order of the rows that ``share`` was given."""
         if self.world == 1:
             return vectors
-        from torch.distributed.nn.functional import all_gather
-
         # (each, world, D): row index * world + rank.
-        return torch.stack(all_gather(vectors), dim=1).flatten(0, 1)[:total]
+        return _Gather.apply(vectors, self.rank, self.world).flatten(0, 1)[:total]
 
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Mean over processes: each has the whole loss, but only its own rows' way to it."""
@@ -78,6 +76,23 @@ class Engine:
         """Until every process is here."""
         if self.world > 1:
             torch.distributed.barrier()
+
+
+class _Gather(torch.autograd.Function):
+    """Vectors ``(N, D)`` of every process to ``(N, world, D)``, and the gradients of all of them back."""
+
+    @staticmethod
+    def forward(context: Any, vectors: Tensor, rank: int, world: int) -> Tensor:
+        context.rank = rank
+        parts = [torch.empty_like(vectors) for _ in range(world)]
+        torch.distributed.all_gather(parts, vectors.contiguous())
+        return torch.stack(parts, dim=1)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        gradient = gradient.contiguous()
+        torch.distributed.all_reduce(gradient)
+        return gradient[:, context.rank], None, None
 
 
 def choose_dtype(device: torch.device, *, size: int = 512) -> torch.dtype:
