@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from lusifer_training.engine import Engine
-from lusifer_training.errors import CheckpointError, DivergedError
+from lusifer_training.errors import CheckpointError, DivergedError, TooLargeError
 from lusifer_training.metrics import Metrics
 from lusifer_training.recipe import LoopRecipe
 from lusifer_training.states import StateFolder
@@ -40,6 +40,7 @@ class TrainingLoop:
         recipe: Schedule, clipping, accumulation, and how often what is written.
         engine: Device and other processes.
         describe: What a batch was made of, for messages.
+        advice: What to do about a batch that doesn't fit into memory.
         probe: Scores on held-out text, by name.
     """
 
@@ -54,6 +55,7 @@ class TrainingLoop:
         recipe: LoopRecipe | None = None,
         engine: Engine | None = None,
         describe: Callable[[int], str] | None = None,
+        advice: Callable[[int], str] | None = None,
         probe: Callable[[], dict[str, float]] | None = None,
     ) -> None:
         self.folder = folder
@@ -63,6 +65,7 @@ class TrainingLoop:
         self.recipe = recipe or LoopRecipe()
         self.engine = engine or Engine()
         self.describe = describe or (lambda batch: f"batch {batch}")
+        self.advice = advice or (lambda batch: "Make the batch smaller.")
         self.probe = probe
         self.optimizer = torch.optim.AdamW(
             [{"params": [value], "lr": learning_rates[name]} for name, value in parameters.items()],
@@ -88,6 +91,7 @@ class TrainingLoop:
             DivergedError: The loss is not finite; the last state is kept.
             CheckpointError: The state in the folder belongs to another recipe.
             DiskFullError: A state can't be written; those before are kept.
+            TooLargeError: A batch doesn't fit into memory.
         """
         self._resume()
         start, start_step = time.monotonic(), self.step
@@ -111,9 +115,7 @@ class TrainingLoop:
         record: dict[str, float] = {}
         for part in range(parts):
             number = self.step * parts + part
-            losses = losses_of_batch(number)
-            self._check_finite("loss", losses["loss"], number)
-            (losses["loss"] / parts).backward()
+            losses = self._backward(losses_of_batch, number, parts)
             for name, value in losses.items():
                 record[name] = record.get(name, 0.0) + value.item() / (1 if name == "tokens" else parts)
         self.engine.average_gradients(self.parameters.values())
@@ -130,6 +132,21 @@ class TrainingLoop:
         if tokens := record.pop("tokens", 0):
             record["tokens_per_s"] = round(tokens / (time.monotonic() - start), 1)
         return record
+
+    def _backward(
+        self, losses_of_batch: Callable[[int], dict[str, Tensor]], number: int, parts: int
+    ) -> dict[str, Tensor]:
+        try:
+            losses = losses_of_batch(number)
+            self._check_finite("loss", losses["loss"], number)
+            (losses["loss"] / parts).backward()
+            return losses
+        # MemoryError: numpy's and Python's own; torch has no type for a CPU's.
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            message = f"Batch {number} doesn't fit into memory: {error}."
+        # Out of the handler, whose traceback would keep the batch's tensors while smaller ones are tried.
+        self.optimizer.zero_grad(set_to_none=True)
+        raise TooLargeError(message, next_step=self.advice(number))
 
     def _due(self, every: int | None) -> bool:
         return every is not None and (self.step % every == 0 or self.step == self.steps)

@@ -16,7 +16,7 @@ from lusifer_training.backbones.load import load_llm_tokenizer, load_tokenizer
 from lusifer_training.checkpoint import save_checkpoint, trained_parameters
 from lusifer_training.data.batches import PairSampler, TextSampler
 from lusifer_training.engine import Engine
-from lusifer_training.errors import CheckpointError, ConfigError, TooLargeError
+from lusifer_training.errors import CheckpointError, ConfigError
 from lusifer_training.finetune import FinetuneObjective
 from lusifer_training.loop import TrainingLoop
 from lusifer_training.model.lusifer import build_model
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
     from lusifer_training.probe import Probe
     from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe
 
-__all__ = ["fitting", "interpolate", "train"]
+__all__ = ["interpolate", "train", "what_fits"]
 
 _log = logging.getLogger(__name__)
-
 
 STAGES = ("align", "finetune")
 
@@ -111,7 +110,6 @@ class _Run:
     def align(self, stage: AlignRecipe, folder: Path) -> dict[str, Any]:
         llm_tokenizer = load_llm_tokenizer(self.recipe.model.llm)
         texts, own = TextSampler(self.sampler), slice(self.engine.rank, None, self.engine.world)
-        losses_of: Callable[[int, int], dict[str, Tensor]]
         if stage.objective == "reading":
             reading = AlignmentObjective(
                 self.model,
@@ -120,12 +118,20 @@ class _Run:
                 maximum_tokens=stage.maximum_tokens,
                 train_encoder=stage.train_encoder,
             )
-            losses_of = lambda batch, size: reading(texts.batch(batch, size)[own])  # noqa: E731
+
+            def losses_of(batch: int, size: int) -> dict[str, Tensor]:
+                with self.engine.autocast():
+                    return reading(texts.batch(batch, size)[own])
+
         else:
             writing = ReconstructionObjective(
                 self.model, self.tokenizer, llm_tokenizer, stage, seed=self.recipe.seed
             )
-            losses_of = lambda batch, size: writing(texts.pairs(batch, size)[own], batch)  # noqa: E731
+
+            def losses_of(batch: int, size: int) -> dict[str, Tensor]:
+                with self.engine.autocast():
+                    return writing(texts.pairs(batch, size)[own], batch)
+
         parts = ("connector.", "encoder.") if stage.train_encoder else ("connector.",)
         parameters = {
             name: value for name, value in trained_parameters(self.model).items() if name.startswith(parts)
@@ -138,18 +144,17 @@ class _Run:
             identity=_identity(self.recipe, "finetune", "interpolation"),
             recipe=self.recipe.loop,
             engine=self.engine,
+            advice=lambda batch: what_fits(
+                losses_of, batch, stage.batch_texts, "align.batch_texts", "loop.accumulation"
+            ),
         )
         _log.info("stage 1, alignment: %d trained parameters, %s", _count(parameters), self.engine.dtype)
-
-        def losses_of_batch(batch: int) -> dict[str, Tensor]:
-            with self.engine.autocast():
-                return fitting(losses_of, batch, stage.batch_texts, "align.batch_texts", "loop.accumulation")
 
         # Else what is trained only in stage 2 would gather gradients here, and start there with them.
         with _frozen(
             value for name, value in trained_parameters(self.model).items() if name not in parameters
         ):
-            losses = loop.run(losses_of_batch)
+            losses = loop.run(lambda batch: losses_of(batch, stage.batch_texts))
         # The teacher has done its work; stage 2 and inference have no use for token table and head.
         self.model.llm.token_table = self.model.llm.lm_head = None
         return _summary(losses)
@@ -160,6 +165,10 @@ class _Run:
         rates = {
             name: stage.learning_rate if "lora_" in name else stage.new_learning_rate for name in parameters
         }
+
+        def losses_of(batch: int, size: int) -> dict[str, Tensor]:
+            return objective(self.sampler.batch(batch, size))
+
         loop = TrainingLoop(
             folder,
             parameters,
@@ -169,26 +178,19 @@ class _Run:
             recipe=self.recipe.loop,
             engine=self.engine,
             describe=lambda batch: self.sampler.batch(batch, stage.batch_pairs).describe(),
+            advice=lambda batch: what_fits(
+                losses_of, batch, stage.batch_pairs, "finetune.batch_pairs", "finetune.gradient_cache"
+            ),
             probe=self.probe,
         )
         _log.info("stage 2, finetuning: %d trained parameters, %s", _count(parameters), self.engine.dtype)
-
-        def losses_of(batch: int, size: int) -> dict[str, Tensor]:
-            return objective(self.sampler.batch(batch, size))
-
-        return _summary(
-            loop.run(
-                lambda batch: fitting(
-                    losses_of, batch, stage.batch_pairs, "finetune.batch_pairs", "finetune.gradient_cache"
-                )
-            )
-        )
+        return _summary(loop.run(lambda batch: losses_of(batch, stage.batch_pairs)))
 
 
-def fitting(
+def what_fits(
     losses_of: Callable[[int, int], dict[str, Tensor]], batch: int, size: int, key: str, instead: str
-) -> dict[str, Tensor]:
-    """Losses of a batch; where memory ends, an error with the size that fits.
+) -> str:
+    """What to change in a recipe whose batch doesn't fit into memory; smaller ones are tried.
 
     Args:
         losses_of: Losses by batch number and size.
@@ -196,15 +198,7 @@ def fitting(
         size: The recipe's.
         key: Where the recipe has it.
         instead: What else helps.
-
-    Raises:
-        TooLargeError: The batch doesn't fit. Smaller ones were tried.
     """
-    try:
-        return losses_of(batch, size)
-    # MemoryError: numpy's and Python's own; torch has no type for a CPU's.
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        message = f"A batch of {size} doesn't fit into memory: {error}."
     fits = size // 2
     while fits > 1:
         try:
@@ -213,7 +207,7 @@ def fitting(
         except (torch.OutOfMemoryError, MemoryError):
             fits //= 2
     found = f"{key} {fits} fits" if fits > 1 else "not even two fit"
-    raise TooLargeError(message, next_step=f"Change the recipe: {found}; or try {instead}.")
+    return f"Change the recipe: {found}; or try {instead}."
 
 
 def interpolate(model: Lusifer, share: float) -> None:
@@ -242,7 +236,10 @@ def _frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
 def _identity(recipe: Recipe, *without: str) -> str:
     """What a stage's state depends on: a change of a later stage doesn't cost an earlier one."""
-    return hashlib.sha256(recipe.model_dump_json(exclude=set(without)).encode()).hexdigest()
+    # How often a run is saved or probed changes nothing in it.
+    bookkeeping = {"save_every", "keep_states", "probe_every", "probe_pairs"}
+    exclude: Any = {**dict.fromkeys(without, True), "loop": bookkeeping}
+    return hashlib.sha256(recipe.model_dump_json(exclude=exclude).encode()).hexdigest()
 
 
 def _count(parameters: dict[str, nn.Parameter]) -> int:

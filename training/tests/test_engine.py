@@ -102,20 +102,22 @@ def test_two_processes_give_the_gradients_of_one(
         "MASTER_PORT": str(port),
         "ACCELERATE_USE_CPU": "true",
     }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _STEP, config, str(tmp_path / "two.pt")],
-            env={**shared, "RANK": rank, "LOCAL_RANK": rank},
-            stderr=(tmp_path / f"{rank}.log").open("wb"),
-        )
-        for rank in ("0", "1")
-    ]
+    processes = []
+    for rank in ("0", "1"):
+        with (tmp_path / f"{rank}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _STEP, config, str(tmp_path / "two.pt")],
+                env={**shared, "RANK": rank, "LOCAL_RANK": rank},
+                stderr=log,
+            )
+        processes.append(process)
     try:
         for rank, process in enumerate(processes):
             assert process.wait(timeout=300) == 0, (tmp_path / f"{rank}.log").read_text()[-2000:]
     finally:
         for process in processes:
             process.kill()
+            process.wait()
     one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
     assert (one["world"], two["world"]) == (1, 2)
     torch.testing.assert_close(two["loss"], one["loss"])

@@ -15,7 +15,7 @@ from lusifer_training.errors import CheckpointError, DataError, TooLargeError
 from lusifer_training.evaluation.embedders import checkpoint_embedder
 from lusifer_training.finetune import FinetuneObjective
 from lusifer_training.recipe import Recipe
-from lusifer_training.train import fitting, train
+from lusifer_training.train import train, what_fits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +128,8 @@ def test_another_recipe_in_the_same_folder_is_refused(recipe: Any, data: Path, t
     train(recipe(**short), data_folder=data, run_folder=tmp_path / "run")
     with pytest.raises(CheckpointError, match="another recipe"):
         train(recipe(**short, seed=1), data_folder=data, run_folder=tmp_path / "run")
-    # How much of the training is kept is decided after it.
+    # How often a state is saved changes nothing in it, and how much of it is kept is decided after it.
+    train(recipe(**short, loop={"save_every": 1}), data_folder=data, run_folder=tmp_path / "run")
     train(recipe(**short, interpolation=0.5), data_folder=data, run_folder=tmp_path / "run")
 
 
@@ -155,24 +156,36 @@ def test_a_probe_while_training(recipe: Any, data: Path, tmp_path: Path, write_l
 
 
 class TestMemory:
-    def test_a_batch_too_large_names_one_that_fits(self) -> None:
-        tried = []
-
-        def losses(batch: int, size: int) -> dict[str, torch.Tensor]:
-            tried.append(size)
-            if size > 20:
+    def losses(self, limit: int) -> Any:
+        def losses_of(batch: int, size: int) -> dict[str, torch.Tensor]:
+            self.tried.append(size)
+            if size > limit:
                 raise torch.OutOfMemoryError("tried to allocate 2 GiB")
             return {"loss": torch.zeros(1, requires_grad=True).sum()}
 
-        with pytest.raises(TooLargeError, match="batch of 64 doesn't fit into memory") as caught:
-            fitting(losses, 0, 64, "finetune.batch_pairs", "finetune.gradient_cache")
-        assert tried == [64, 32, 16]
-        assert "finetune.batch_pairs 16 fits; or try finetune.gradient_cache" in caught.value.next_step
+        self.tried: list[int] = []
+        return losses_of
+
+    def test_the_largest_half_that_fits(self) -> None:
+        advice = what_fits(self.losses(20), 0, 64, "finetune.batch_pairs", "finetune.gradient_cache")
+        assert self.tried == [32, 16]
+        assert "finetune.batch_pairs 16 fits; or try finetune.gradient_cache" in advice
 
     def test_nothing_fits(self) -> None:
-        def losses(batch: int, size: int) -> dict[str, torch.Tensor]:
-            raise MemoryError
+        advice = what_fits(self.losses(0), 0, 8, "align.batch_texts", "loop.accumulation")
+        assert "not even two fit" in advice
 
-        with pytest.raises(TooLargeError) as caught:
-            fitting(losses, 0, 8, "align.batch_texts", "loop.accumulation")
-        assert "not even two fit" in caught.value.next_step
+    def test_a_run_says_it(
+        self, recipe: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        call = FinetuneObjective.__call__
+
+        def full(objective: FinetuneObjective, batch: Any) -> Any:
+            if len(batch.pairs) > 3:
+                raise MemoryError
+            return call(objective, batch)
+
+        monkeypatch.setattr(FinetuneObjective, "__call__", full)
+        with pytest.raises(TooLargeError, match="doesn't fit into memory") as caught:
+            train(recipe(align=None), data_folder=data, run_folder=tmp_path / "run")
+        assert "finetune.batch_pairs 3 fits" in caught.value.next_step
