@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -133,53 +133,50 @@ def measure(texts: Sequence[str]) -> dict[str, Measured]:
         print(f"{name}: {measured[name]}", flush=True)
 
     documents = [Document(f"d{n}", text) for n, text in enumerate(texts)]
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         server = RunningWeaviate(find_or_build(print), Path(folder), "http://127.0.0.1:9").start()
-        client = server.client()
+        stack.callback(server.stop)
+        client = stack.enter_context(server.client())
         here = {"Weaviate": server.pid, "client": os.getpid()}
-        try:
-            with Vectorizer.load() as vectorizer:
-                card = card_of(vectorizer)
-                create_collection(client, "Precomputed", card, service_url="http://127.0.0.1:9")
-                store = WeaviateStore.open(
-                    client, "Precomputed", fingerprint=card.fingerprint, model=card.model
-                )
-                index_documents(documents[:64], vectorizer, store)
+        with Vectorizer.load() as vectorizer:
+            card = card_of(vectorizer)
+            warm = documents[:64]
+            create_collection(client, "Precomputed", card, service_url="http://127.0.0.1:9")
+            store = WeaviateStore.open(client, "Precomputed", fingerprint=card.fingerprint, model=card.model)
+            index_documents(warm, vectorizer, store)
 
-                def engine() -> None:
-                    list(vectorizer.stream(texts, "document", window=256))
+            def engine() -> None:
+                list(vectorizer.stream(texts, "document", window=256))
 
-                # Other texts than the warm-up's, so that every document is really written.
-                fresh = [Document(f"f{n}", text) for n, text in enumerate(texts)]
-                timed("engine", engine, {"client": os.getpid()})
-                timed("precomputed", lambda: index_documents(fresh, vectorizer, store), here)
-                timed("engine again", engine, {"client": os.getpid()})
-                assert store.count() == len(documents) + 64
-                assert store.count_without_vector() == 0
-            for stub in (False, True):
-                with serving(stub=stub) as (address, pid):
-                    for name, route, how in (
-                        (SLOW, "transformers", lambda batch: batch.fixed_size(96, 2)),
-                        ("transformers, stream()", "transformers", lambda batch: batch.stream()),
-                        (FAST, "cohere", lambda batch: batch.fixed_size(96, 2)),
-                    ):
-                        collection = f"Route{len(measured)}"
-                        create_collection(client, collection, card, service_url=address, route=route)  # type: ignore[arg-type]
-                        handle = client.collections.get(collection)
+            # Other texts than the warm-up's, so that every document is really written.
+            fresh = [Document(f"f{n}", text) for n, text in enumerate(texts)]
+            timed("engine", engine, {"client": os.getpid()})
+            timed("precomputed", lambda: index_documents(fresh, vectorizer, store), here)
+            timed("engine again", engine, {"client": os.getpid()})
+            assert store.count() == len(documents) + len(warm)
+            assert store.count_without_vector() == 0
+        for stub in (False, True):
+            with serving(stub=stub) as (address, pid):
+                for name, route, how in (
+                    (SLOW, "transformers", lambda batch: batch.fixed_size(96, 2)),
+                    ("transformers, stream()", "transformers", lambda batch: batch.stream()),
+                    (FAST, "cohere", lambda batch: batch.fixed_size(96, 2)),
+                ):
+                    collection = f"Route{len(measured)}"
+                    create_collection(client, collection, card, service_url=address, route=route)  # type: ignore[arg-type]
+                    handle = client.collections.get(collection)
 
-                        def fill(handle: Any = handle, how: Any = how) -> None:
-                            with how(handle.batch) as batch:
-                                for each in documents:
-                                    batch.add_object(
-                                        {"text": each.text, "document_id": each.id}, uuid=object_id(each.id)
-                                    )
+                    def fill(handle: Any = handle, how: Any = how) -> None:
+                        with how(handle.batch) as batch:
+                            for each in documents:
+                                batch.add_object(
+                                    {"text": each.text, "document_id": each.id}, uuid=object_id(each.id)
+                                )
 
-                        timed(f"{WITHOUT if stub else ''}{name}", fill, {**here, "service": pid}, address)
-                        found = handle.aggregate.over_all(total_count=True).total_count
-                        assert found == len(documents), f"{name}: {found} of {len(documents)}"
-        finally:
-            client.close()
-            server.stop()
+                    timed(f"{WITHOUT if stub else ''}{name}", fill, {**here, "service": pid}, address)
+                    found = handle.aggregate.over_all(total_count=True).total_count
+                    assert found == len(documents), f"{name}: {found} of {len(documents)}"
     return measured
 
 
