@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from integration_tests.noise import FLIPPED, assert_same_vectors
 
 from lusifer.bundle import Bundle
 from lusifer_export.build import checkpoint_fingerprint
@@ -45,9 +46,6 @@ QUESTIONS = {
     "fi": ("Milloin juna lentokentälle lähtee?", 1),
 }
 
-NOISE = 2e-6
-"""Largest difference of any number of a vector between batches; 3e-7 was measured."""
-
 
 @pytest.mark.parametrize("language", QUESTIONS)
 def test_question_finds_its_english_answer(vectorizer: Vectorizer, language: str) -> None:
@@ -62,8 +60,8 @@ def test_one_text_has_one_vector(vectorizer: Vectorizer) -> None:
     alone = np.stack([vectorizer.embed_documents([text]).vectors[0] for text in texts])
     order = np.random.default_rng(0).permutation(len(texts))
     shuffled = vectorizer.embed_documents([texts[index] for index in order]).vectors
-    assert np.abs(together - alone).max() < NOISE
-    assert np.abs(together[order] - shuffled).max() < NOISE
+    assert_same_vectors(together, alone)
+    assert_same_vectors(together[order], shuffled)
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
 
 
@@ -82,7 +80,7 @@ def test_bundle_says_what_it_is(real_bundle: Path) -> None:
     assert len(report["languages"]) >= 18
     assert (report["verdict"], bundle.manifest.gate) == ("passed", "passed")
     assert report["mean"] >= BARS["int8-dynamic"].mean
-    assert report["alone_against_batch"] < NOISE
+    assert report["alone_against_batch"] < FLIPPED
 
 
 def test_default_checkpoint_is_small_and_complete() -> None:
@@ -90,6 +88,7 @@ def test_default_checkpoint_is_small_and_complete() -> None:
     assert {path.name for path in folder.iterdir()} == {
         "config.json",
         "adapter.safetensors",
+        "language_centroids.safetensors",
         "training_report.json",
     }
     assert (folder / "adapter.safetensors").stat().st_size <= 16 * 2**20
@@ -104,8 +103,8 @@ def test_command_embeds_a_file_in_order(real_bundle: Path, vectorizer: Vectorize
     )
     lines = [json.loads(line) for line in answer.stdout.splitlines()]
     assert [set(line) for line in lines] == [{"embedding", "tokens", "truncated"}] * len(texts)
-    for line, text in zip(lines, texts, strict=True):
-        assert np.abs(np.array(line["embedding"]) - vectorizer.embed_query(text).vector).max() < NOISE
+    expected = [vectorizer.embed_query(text).vector for text in texts]
+    assert_same_vectors([line["embedding"] for line in lines], expected)
 
 
 def test_commands_index_and_search(real_bundle: Path, tmp_path: Path) -> None:

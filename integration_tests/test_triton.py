@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import numpy as np
 import pytest
+from integration_tests.noise import assert_same_vectors
 from integration_tests.triton_server import CannotRunError, TritonServer, free_port
 from plugin.tests.conftest import make_bundle
 from plugin.tests.test_engines import IDS, MASK, EngineContract
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lusifer.bundle import Bundle
-
-NOISE = 2e-6
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +78,7 @@ def test_vectors_are_those_of_the_engine_in_this_process(
     assert len(texts) > 64
     with Vectorizer(vectorizer.bundle, TritonEngine(server.grpc)) as remote:
         found = remote.embed_documents(texts)
-    assert np.abs(found.vectors - vectorizer.embed_documents(texts).vectors).max() < NOISE
+    assert_same_vectors(found.vectors, vectorizer.embed_documents(texts).vectors)
 
 
 def test_a_service_runs_on_it(server: TritonServer, vectorizer: Vectorizer, start_service: Any) -> None:
@@ -89,7 +88,7 @@ def test_a_service_runs_on_it(server: TritonServer, vectorizer: Vectorizer, star
         f"{service.url}/vectors", json={"text": "Guten Tag", "config": {"task_type": "query"}}
     )
     expected = vectorizer.embed_query("Guten Tag").vector
-    assert np.abs(np.float32(answer.json()["vector"]) - expected).max() < NOISE
+    assert_same_vectors(answer.json()["vector"], expected)
     assert httpx.get(f"{service.url}/meta").json()["engine"] == "triton"
 
 
@@ -102,7 +101,7 @@ class TestEnsemble:
         for texts in (["Guten Tag", MIXED_SCRIPTS, "<s>old price</s>"], ["word " * 700]):
             found = outputs(infer(server, texts, role))
             expected = vectorizer.embed(texts, role)  # type: ignore[arg-type]
-            assert np.abs(found["embedding"] - expected.vectors).max() < NOISE
+            assert_same_vectors(found["embedding"], expected.vectors)
             assert found["tokens"][:, 0].tolist() == list(expected.tokens)
             assert found["truncated"][:, 0].tolist() == list(expected.truncated)
         assert expected.truncated == (True,)
@@ -122,9 +121,8 @@ class TestEnsemble:
             thread.start()
         for thread in threads:
             thread.join()
-        for index, vector in found.items():
-            assert np.abs(vector - expected[index]).max() < NOISE
-        assert len(found) == len(texts)
+        assert sorted(found) == list(range(len(texts)))
+        assert_same_vectors([found[index] for index in sorted(found)], expected)
 
     @pytest.mark.parametrize(
         ("text", "role", "message"),
@@ -224,10 +222,10 @@ def test_killed_in_the_middle_of_a_thousand_requests(own: tuple[TritonServer, Bu
             time.sleep(0.1)
             continue
         answered += 1
-        assert np.abs(vectors - right.run(ids, mask)).max() < NOISE
+        assert_same_vectors(vectors, right.run(ids, mask))
     restarted[0].join()
     assert answered + refused == 1000
     assert answered >= 300
     # And it answers again.
-    assert np.abs(engine.run(batches[0], mask) - right.run(batches[0], mask)).max() < NOISE
+    assert_same_vectors(engine.run(batches[0], mask), right.run(batches[0], mask))
     engine.close()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from integration_tests.noise import FLIPPED, assert_same_vectors
 from integration_tests.qdrant_server import InferenceGate
 from integration_tests.weaviate.support import ROOT, Borrowed, card
 from integration_tests.weaviate_server import RunningWeaviate
@@ -62,10 +63,6 @@ QUESTIONS: dict[str, dict[str, str]] = {
     "ar": {"weather": "توقعات الطقس", "photo": "تعديل الصور", "mail": "قراءة البريد الإلكتروني"},
     "tr": {"archive": "arşiv dosyasını açmak", "music": "müzik dinlemek", "chess": "satranç oynamak"},
 }
-NOISE = 2e-6
-"""Alone or in another batch, a number of a vector moves by so much: Weaviate keeps what it gets."""
-FLIPPED = 3e-4
-"""Where that flips the rounding of an int8 activation, as in one of the texts here, it moves by 5e-5."""
 
 EIGHT_LANGUAGES = [
     "The cat sits on the mat.",
@@ -116,9 +113,7 @@ def test_three_routes_give_one_vector_and_questions_find_as_the_engine_does(
         stored = handle.query.fetch_objects(limit=100, include_vector=True).objects
         by_id = {each.properties["document_id"]: np.float32(each.vector["lusifer"]) for each in stored}
         assert len(by_id) == len(texts)
-        moved = np.array([np.abs(by_id[f"d{n}"] - expected[n]).max() for n in range(len(texts))])
-        assert moved.max() < FLIPPED, f"{route}: {moved.max():.1e}"
-        assert np.median(moved) < NOISE, f"{route}: {np.median(moved):.1e}"
+        assert_same_vectors([by_id[f"d{n}"] for n in range(len(texts))], expected, f"{route}:")
         found[route] = collection
     names = list(ENGLISH)
     right = dict.fromkeys(("engine", "near_vector", *found), 0)

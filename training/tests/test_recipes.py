@@ -174,7 +174,7 @@ class TestCommand:
         assert "align\n  20 steps" in result.output
         assert "finetune\n  20 steps" in result.output
         assert not (tmp_path / "run").exists()
-        assert "align" not in self.run("finetune", "--dry-run").output
+        assert "align" not in self.run("finetune", "--dry-run").stdout
 
     def test_one_stage_after_the_other_is_both(self, tmp_path: Path) -> None:
         whole, parts = tmp_path / "whole", tmp_path / "parts"
