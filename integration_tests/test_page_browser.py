@@ -87,7 +87,7 @@ def test_page_shows_what_is_served_and_compares_languages(
         assert row == [other[i] for other in table]
     assert min(table[0][1], table[0][2]) > max(table[0][3:])
     assert table[3][4] > max(table[3][:3])
-    page.page.wait_for_function("document.querySelector('#load').innerText.includes('requests/s')")
+    sync_api.expect(page.page.locator("#load")).to_contain_text("requests/s")
     assert page.complaints == []
     assert {url.split("/")[2] for url in page.requests} == {f"127.0.0.1:{service.port}"}
 
@@ -119,7 +119,7 @@ def test_texts_are_text_and_errors_are_told(
     assert page.page.title() == "LUSIFER"
     page.page.fill("#texts", "\n".join("abcdefg"))
     page.page.click("button[type=submit]")
-    page.page.wait_for_function("document.querySelector('#problem').innerText.includes('at most 5')")
+    sync_api.expect(page.page.locator("#problem")).to_contain_text("at most 5")
     assert page.page.query_selector("#similarity table") is None
 
 
@@ -142,7 +142,7 @@ def test_page_says_why_the_service_is_not_ready(
     service = start_service(bundle_of_fake, canary=True)
     service.wait_until(lambda: "canary" in (service.service.not_ready_reason() or ""))
     page = Page(browser, service.url)
-    page.page.wait_for_function("document.querySelector('#ready').innerText.includes('canary')")
+    sync_api.expect(page.page.locator("#ready")).to_contain_text("canary")
     assert page.complaints == []
 
 
