@@ -3,7 +3,7 @@
 ::
 
     python benchmarks/ablate.py --udhr udhr.jsonl    # the default recipe: hours on two cores
-    python benchmarks/ablate.py --udhr udhr.jsonl --steps 20 --size smoke --seeds 1
+    python benchmarks/ablate.py --udhr udhr.jsonl --steps 40 --batch 16 --size smoke    # an hour or two
 
 Each row is trained by its own recipe and scored with and without its own language subspace, beside the raw
 encoder and the raw LLM, which cost no training. Runs and vectors are kept: the same command goes on after a
@@ -13,12 +13,23 @@ kill. Three seeds for the full model and for the encoder trained alone, which it
 from __future__ import annotations
 
 import argparse
+import hashlib
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from lusifer_training.checkpoint import default_checkpoint, load_checkpoint
+import numpy as np
+import torch
+from tokenizers.processors import TemplateProcessing
+from torch import nn
+from torch.nn.functional import normalize
+
+from lusifer_training.backbones.load import load_llm, load_llm_tokenizer
+from lusifer_training.checkpoint import default_checkpoint, load_checkpoint, trained_parameters
+from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
+from lusifer_training.engine import Engine
 from lusifer_training.estimate import forward_flops_per_token
+from lusifer_training.evaluation.cache import VectorCache
 from lusifer_training.evaluation.embedders import (
     ProjectedEmbedder,
     checkpoint_embedder,
@@ -26,17 +37,42 @@ from lusifer_training.evaluation.embedders import (
     raw_llm_embedder,
 )
 from lusifer_training.evaluation.table import evaluate
-from lusifer_training.recipe import Recipe, load_recipe
+from lusifer_training.finetune import FinetuneObjective
+from lusifer_training.loop import TrainingLoop
+from lusifer_training.model.llm import Llm
+from lusifer_training.model.lusifer import build_model, with_lora
+from lusifer_training.model.pooling import mean_pool
+from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe, load_recipe
 from lusifer_training.subspace import language_basis, language_means, load_monolingual
 from lusifer_training.train import train
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lusifer_training.config import ModelConfig
     from lusifer_training.evaluation.embedders import Embedder
+
+StageT = TypeVar("StageT", AlignRecipe, FinetuneRecipe)
 
 ROOT = Path(__file__).resolve().parents[1]
 MACRO = ("tatoeba.accuracy", "xquad.r1.different", "stsb.different", "sib200.other")
 ENGLISH = ("xquad.r1.en", "stsb.en", "tweets.en")
 RANK = 8
+MONOLINGUAL_TEXTS, MONOLINGUAL_CHARACTERS = 10, 150
+"""Of each language for its mean; a short text's tokens say which language it is as well as a long one's."""
+LLM_TOKENS = 256
+"""An English vocabulary spells other scripts in bytes: paragraphs get long, and are cut here."""
+
+
+def at_budget(recipe: Recipe, steps: int | None, batch: int | None) -> Recipe:
+    """A recipe with other numbers of steps and of texts and pairs a step; None keeps the recipe's."""
+
+    def changed(stage: StageT, size: str) -> StageT:
+        given = {key: value for key, value in (("steps", steps), (size, batch)) if value}
+        return stage.model_copy(update=given)
+
+    align = recipe.align and changed(recipe.align, "batch_texts")
+    return recipe.model_copy(update={"align": align, "finetune": changed(recipe.finetune, "batch_pairs")})
 
 
 def variants(recipe: Recipe) -> dict[str, Recipe]:
@@ -59,6 +95,84 @@ def variants(recipe: Recipe) -> dict[str, Recipe]:
     }
 
 
+class LlmAlone(nn.Module):
+    """The recipe's LLM layers reading their own tokens: LoRA and a head that starts as the identity.
+
+    Untrained it gives the vectors of ``raw_llm_embedder``: causal, the mean of the last states.
+
+    Args:
+        config: Of the recipe's model; only its LLM is loaded.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        assert config.llm is not None
+        self.config = config
+        self.llm = Llm(load_llm(config.llm), layers=config.llm_layers, keep_token_table=True)
+        self.llm.requires_grad_(False)
+        self.llm.backbone = with_lora(self.llm.backbone, config.llm_lora)
+        self.head = nn.Linear(self.llm.hidden_size, self.llm.hidden_size)
+        nn.init.eye_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        tokenizer = load_llm_tokenizer(config.llm)
+        self.pad_token_id: int = tokenizer.bos_token_id
+        self.tokenizer = tokenizer.backend_tokenizer
+        bos = tokenizer.bos_token
+        self.tokenizer.post_processor = TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, self.pad_token_id)]
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.weight.device
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Unit vectors ``(B, H)``."""
+        _, states = self.llm.read_tokens(input_ids, attention_mask)
+        return normalize(self.head(mean_pool(states, attention_mask)), dim=-1)
+
+
+def train_llm_alone(recipe: Recipe, data_folder: Path, run_folder: Path) -> LlmAlone:
+    """Stage 2 of a recipe without its encoder; goes on with a run that was killed."""
+    # Kept similarities are the encoder's share of the recipe; the raw LLM's are not worth keeping.
+    stage = recipe.finetune.model_copy(update={"distillation_weight": 0.0, "false_negative_margin": None})
+    torch.manual_seed(recipe.seed)
+    model, sampler = LlmAlone(recipe.model).train(), PairSampler(recipe, data_folder)
+    objective = FinetuneObjective(model, model.tokenizer, stage)
+    parameters = trained_parameters(model)
+    rates = {name: stage.learning_rate if "lora_" in name else stage.new_learning_rate for name in parameters}
+    loop = TrainingLoop(
+        run_folder,
+        parameters,
+        rates,
+        steps=stage.steps,
+        identity=hashlib.sha256(recipe.model_dump_json().encode()).hexdigest(),
+        recipe=recipe.loop,
+        engine=Engine(),
+    )
+    loop.run(lambda step: objective(sampler.batch(step, stage.batch_pairs)))
+    return model.eval()
+
+
+class LlmAloneEmbedder:
+    """Unit vectors ``(N, H)`` of a trained ``LlmAlone``, with the recipe's role prompts."""
+
+    def __init__(self, model: LlmAlone) -> None:
+        self.model = model
+        digest = hashlib.sha256()
+        for name, value in sorted(trained_parameters(model).items()):
+            digest.update(name.encode() + value.detach().numpy().tobytes())
+        self.identity = f"llm alone:{digest.hexdigest()}"
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str], role: str) -> np.ndarray:
+        prompt = self.model.config.role_prompts[role]
+        rows = tokenize(self.model.tokenizer, [prompt + text for text in texts], LLM_TOKENS)
+        groups = token_budget_batches([len(row) for row in rows], budget_tokens=4096)
+        parts = [self.model(*pad([rows[at] for at in group], self.model.pad_token_id)) for group in groups]
+        return torch.cat(parts).numpy()[np.argsort([at for group in groups for at in group])]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -70,44 +184,50 @@ def main() -> None:
     parser.add_argument("--udhr", type=Path, required=True, help="of python -m lusifer_training.data.udhr")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), help="runs and vectors, kept")
     parser.add_argument("--steps", type=int, help="of each stage; the recipe's by default")
+    parser.add_argument("--batch", type=int, help="texts and pairs a step; the recipe's by default")
     parser.add_argument("--size", default="quick", help="of the evaluation sets")
     parser.add_argument("--seeds", type=int, default=3, help="of the full model and the encoder only")
     options = parser.parse_args()
 
-    recipe = load_recipe(options.config)
-    if options.steps:
-        stages = {
-            name: stage.model_copy(update={"steps": options.steps})
-            for name, stage in (("align", recipe.align), ("finetune", recipe.finetune))
-            if stage
+    recipe = at_budget(load_recipe(options.config), options.steps, options.batch)
+    monolingual = {
+        source: {
+            language: [text[:MONOLINGUAL_CHARACTERS] for text in texts[:MONOLINGUAL_TEXTS]]
+            for language, texts in languages.items()
         }
-        recipe = recipe.model_copy(update=stages)
-    monolingual = load_monolingual(options.udhr)
+        for source, languages in load_monolingual(options.udhr).items()
+    }
     head = ["| model | MFLOP/token | macro | Tatoeba | XQuAD, different | STS-B, different | SIB-200, other "]
     head[0] += "| XQuAD en | STS-B en | sentiment en |"
     head.append("|---|" + "---:|" * 9)
     print("\n".join(head), flush=True)
 
-    def rows(name: str, flops: float | None, embedders: list[Embedder]) -> None:
+    def rows(name: str, model: nn.Module, embedders: list[Embedder]) -> None:
+        kept = options.runs / "vectors"
         projected = [
-            ProjectedEmbedder(each, language_basis(language_means(each, monolingual), RANK))
+            ProjectedEmbedder(
+                each, language_basis(language_means(VectorCache(kept, each), monolingual), RANK)
+            )
             for each in embedders
         ]
+        cost = forward_flops_per_token(model) / 1e6
         for title, group in ((name, embedders), (f"{name}, languages projected out", projected)):
             scores = [
-                evaluate(
-                    each, data_folder=options.data, cache_folder=options.runs / "vectors", size=options.size
-                )
+                evaluate(each, data_folder=options.data, cache_folder=kept, size=options.size)
                 for each in group
             ]
             columns = [[statistics.mean(each[key] for key in MACRO) for each in scores]]
             columns += [[each[key] for each in scores] for key in (*MACRO, *ENGLISH)]
-            cost = f"{flops / 1e6:.0f}" if flops else "–"
-            print(f"| {title} | {cost} | " + " | ".join(map(cell, columns)) + " |", flush=True)
+            print(f"| {title} | {cost:.0f} | " + " | ".join(map(cell, columns)) + " |", flush=True)
 
     if recipe.model.encoder.location.startswith("package:"):
-        rows("raw encoder", None, [raw_encoder_embedder(default_checkpoint())])
-        rows("raw LLM", None, [raw_llm_embedder(default_checkpoint())])
+        bare = {"encoder_lora": None, "llm_lora": None}
+        encoder = build_model(recipe.model.model_copy(update={**bare, "llm": None, "residual": True}))
+        rows("raw encoder", encoder, [raw_encoder_embedder(default_checkpoint())])
+        llm = LlmAlone(recipe.model.model_copy(update=bare))
+        rows("raw LLM", llm, [raw_llm_embedder(default_checkpoint(), maximum_tokens=LLM_TOKENS)])
+    alone = train_llm_alone(recipe, options.data, options.runs / "LLM only 0")
+    rows("LLM only", alone, [LlmAloneEmbedder(alone)])
     for name, variant in variants(recipe).items():
         seeds = options.seeds if name in ("full", "encoder only") else 1
         folders = [
@@ -118,8 +238,7 @@ def main() -> None:
             )
             for seed in range(seeds)
         ]
-        flops = forward_flops_per_token(load_checkpoint(folders[0]))
-        rows(name, flops, [checkpoint_embedder(folder) for folder in folders])
+        rows(name, load_checkpoint(folders[0]), [checkpoint_embedder(folder) for folder in folders])
 
 
 def cell(values: list[float]) -> str:

@@ -89,9 +89,13 @@ def estimate(recipe: Recipe, data_folder: Path) -> tuple[dict[str, dict[str, int
     return sampler.report, stages
 
 
-def forward_flops_per_token(model: Lusifer) -> float:
-    """Two for every weight of a matrix a token passes, attention scores not counted."""
-    return _flops(model.encoder) + _flops(model.llm) + _flops(getattr(model, "connector", None))
+def forward_flops_per_token(model: nn.Module) -> float:
+    """Two for every weight of a matrix a token passes, attention scores not counted.
+
+    Args:
+        model: With an encoder, a connector and an LLM, or those of them that it has.
+    """
+    return sum(_flops(getattr(model, part, None)) for part in ("encoder", "connector", "llm"))
 
 
 def matrix_peak_flops(size: int = 1024, *, seconds: float = 0.5) -> float:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from lusifer_training.config import LoraShape, ModelConfig
 
-__all__ = ["Lusifer", "build_model"]
+__all__ = ["Lusifer", "build_model", "with_lora"]
 
 
 class Lusifer(nn.Module):
@@ -66,12 +66,12 @@ class Lusifer(nn.Module):
             )
         # Backbones never train as a whole; the LoRA layers put on them do.
         self.encoder.backbone.requires_grad_(False)
-        self.encoder.backbone = _with_lora(self.encoder.backbone, config.encoder_lora)
+        self.encoder.backbone = with_lora(self.encoder.backbone, config.encoder_lora)
         self.llm: Llm | None = None
         if llm is not None:
             self.llm = Llm(llm, layers=config.llm_layers, keep_token_table=keep_token_table, lm_head=lm_head)
             self.llm.requires_grad_(False)
-            self.llm.backbone = _with_lora(self.llm.backbone, config.llm_lora)
+            self.llm.backbone = with_lora(self.llm.backbone, config.llm_lora)
             self.connector = Connector(
                 self.encoder.hidden_size,
                 config.connector_hidden,
@@ -169,7 +169,8 @@ def build_model(
         )
 
 
-def _with_lora(backbone: PreTrainedModel, shape: LoraShape | None) -> PreTrainedModel | PeftModel:
+def with_lora(backbone: PreTrainedModel, shape: LoraShape | None) -> PreTrainedModel | PeftModel:
+    """LoRA on the linear layers of a backbone's chosen transformer layers; None leaves it as it is."""
     if shape is None:
         return backbone
     total = backbone.config.num_hidden_layers
