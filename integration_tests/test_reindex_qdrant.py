@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from integration_tests.qdrant_server import QdrantUnderTest, qdrant_under_test  # noqa: F401
 from numpy.typing import NDArray
 from plugin.tests.conftest import make_bundle
-from plugin.tests.reindex_world import NEW, OLD, Machine
+from plugin.tests.reindex_world import NEW, OLD, Machine, make_plan, switch_while, written_again
 from qdrant_client import QdrantClient, models
 from typer.testing import CliRunner
 
@@ -27,9 +27,12 @@ from lusifer.qdrant.connection import connect
 from lusifer.qdrant.points import payload_of, point_id
 from lusifer.qdrant.schema import card_of, create_collection
 from lusifer.qdrant.search import points, search
+from lusifer.reindex.job import Job
 from lusifer.reindex.qdrant import QdrantSide
 from lusifer.reindex.qdrant_switch import QdrantAlias, QdrantVector
+from lusifer.reindex.run import run
 from lusifer.reindex.sides import Migration
+from lusifer.reindex.switch import clean
 from lusifer.store import Document
 from lusifer.vectorizer import Vectorizer
 
@@ -144,6 +147,47 @@ def test_applications_write_all_the_while(client: QdrantClient, world: Any) -> N
         QdrantMachine,
         settings=settings(max_examples=8, stateful_step_count=10, deadline=None, derandomize=True),
     )
+
+
+@pytest.mark.parametrize("world", [AliasWorld, VectorWorld])
+def test_what_an_application_takes_away_and_brings_back_at_the_switch(
+    client: QdrantClient, world: Any, tmp_path: Path
+) -> None:
+    made = world(client)
+    try:
+        written_again(made, tmp_path)
+    finally:
+        made.close()
+
+
+def test_an_edit_of_a_part_after_the_switch_stays(client: QdrantClient, tmp_path: Path) -> None:
+    """It leaves the mark of a copy in the payload; and the cleaning takes the marks away."""
+    world = AliasWorld(client)
+    try:
+        documents = [Document(f"doc/{n}", f"text {n}", {"edit": 0}) for n in range(3)]
+        for document in documents:
+            world.write(document, OLD.vector(document.text))
+        migration, job = world.migration(), Job.create(tmp_path / "job", make_plan())
+        with job.locked():
+            run(job, migration, NEW)
+
+        def before() -> None:
+            for document in documents[:2]:
+                world.write(Document(document.id, "edited before", {"edit": 1}), OLD.vector("edited before"))
+
+        def after() -> None:
+            client.set_payload(world.alias, {"metadata": {"edit": 2}}, [point_id("doc/0")], wait=True)
+
+        switch_while(job, migration, before=before, at_the_switch=lambda: None, after=after)
+        clean(job, migration)
+        found = world.everything("new")
+        assert found["doc/0"][0] == Document("doc/0", "text 0", {"edit": 2})
+        assert found["doc/1"][0] == Document("doc/1", "edited before", {"edit": 1})
+        scrolled, _ = client.scroll(world.new.collection)
+        assert [set(point.payload or {}) for point in scrolled] == [{"id", "text", "metadata", "sha256"}] * 3
+        assert not client.collection_exists(world.old.collection)
+    finally:
+        world.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,30 @@ from hypothesis.stateful import run_state_machine_as_test
 from integration_tests.weaviate_server import RunningWeaviate
 from numpy.typing import NDArray
 from plugin.tests.conftest import make_bundle
-from plugin.tests.reindex_world import OLD, Machine, make_plan
+from plugin.tests.reindex_world import (
+    NEW,
+    OLD,
+    Killed,
+    Machine,
+    make_plan,
+    switch_while,
+    written_again,
+)
 from typer.testing import CliRunner
+from weaviate.exceptions import UnexpectedStatusCodeError
 
 from lusifer.bundle import Bundle
 from lusifer.cli.app import app
+from lusifer.errors import StoreBusyError
+from lusifer.reindex.job import Job
 from lusifer.reindex.opening import open_migration
 from lusifer.reindex.plan import Place, Plan
+from lusifer.reindex.run import run
 from lusifer.reindex.sides import Migration
+from lusifer.reindex.switch import rollback, switch
 from lusifer.store import Document
 from lusifer.weaviate.schema import ID_PROPERTY, card_of, create_collection
-from lusifer.weaviate.store import object_id
+from lusifer.weaviate.store import WeaviateStore, object_id
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -39,10 +53,10 @@ class WeaviateWorld:
     """Two collections and an alias."""
 
     in_place = False
-    fenced = False
 
-    def __init__(self, server: RunningWeaviate, client: Any) -> None:
+    def __init__(self, server: RunningWeaviate, client: Any, *, fenced: bool = False) -> None:
         self.client = client
+        self.fenced = fenced
         base = f"Test{uuid.uuid4().hex[:12]}"
         self.alias, self.old, self.new = base, f"{base}_v1", f"{base}_v2"
         create_collection(client, self.old, card_of(OLD), service_url=NOWHERE, alias=self.alias)
@@ -51,7 +65,7 @@ class WeaviateWorld:
         self.plan: Plan = make_plan(source=source, target=target, alias=self.alias, shown_before=self.old)
 
     def migration(self) -> Migration:
-        return open_migration(self.plan)
+        return open_migration(self.plan, hold_writes=self.fenced)
 
     def write(self, document: Document, vector: NDArray[np.float32]) -> None:
         properties = {"text": document.text, ID_PROPERTY: document.id, **document.metadata}
@@ -86,22 +100,91 @@ class WeaviateWorld:
 
 
 @pytest.mark.usefixtures("environment")
-def test_applications_write_all_the_while(weaviate_server: RunningWeaviate, client: Any) -> None:
+@pytest.mark.parametrize("held", [False, True])
+def test_applications_write_all_the_while(
+    weaviate_server: RunningWeaviate, client: Any, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lusifer.reindex.weaviate._LAST_WRITE_S", 0)
+
     class WeaviateMachine(Machine):
         @staticmethod
         def make_world(folder: Path) -> Any:
-            return WeaviateWorld(weaviate_server, client)
+            return WeaviateWorld(weaviate_server, client, fenced=held)
 
     run_state_machine_as_test(
         WeaviateMachine,
         settings=settings(
-            max_examples=3,
+            max_examples=2 if held else 3,
             stateful_step_count=8,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.usefixtures("environment")
+def test_what_an_application_takes_away_and_brings_back_at_the_switch(
+    weaviate_server: RunningWeaviate, client: Any, tmp_path: Path
+) -> None:
+    world = WeaviateWorld(weaviate_server, client)
+    try:
+        written_again(world, tmp_path)
+    finally:
+        world.close()
+
+
+@pytest.mark.usefixtures("environment")
+def test_with_writes_held_nothing_is_written_between_the_last_pass_and_the_switch(
+    weaviate_server: RunningWeaviate, client: Any, tmp_path: Path
+) -> None:
+    world = WeaviateWorld(weaviate_server, client, fenced=True)
+    first, late = (Document(f"doc/{n}", f"text {n}", {"edit": 0, "lang": "en"}) for n in range(2))
+    tries: list[str] = []
+
+    def refused() -> None:
+        for attempt in (lambda: world.write(late, OLD.vector(late.text)), lambda: world.delete(first.id)):
+            with pytest.raises(UnexpectedStatusCodeError, match="manually set by user"):
+                attempt()
+        # Our own command waits until it may.
+        store = WeaviateStore.open(
+            weaviate_server.client(), world.old, fingerprint=OLD.fingerprint, model="old", patience_s=0
+        )
+        with store, pytest.raises(StoreBusyError, match="refuses writes"):
+            store.upsert([late], OLD.vector(late.text)[None])
+        assert set(world.everything("old")) == {first.id}
+        tries.append("refused")
+
+    def killed() -> None:
+        raise Killed
+
+    try:
+        world.write(first, OLD.vector(first.text))
+        shards = client.collections.get(world.old).config
+        job = Job.create(tmp_path / "job", make_plan())
+        with closing(world.migration()) as migration, job.locked():
+            run(job, migration, NEW)
+        with closing(world.migration()) as migration, pytest.raises(Killed):
+            switch_while(job, migration, before=refused, at_the_switch=killed, after=killed)
+        assert tries == ["refused"]
+        # What a process leaves behind that is killed outright.
+        shards.update_shards("READONLY")
+        with closing(world.migration()) as migration, job.locked():
+            switch(job, migration, NEW)
+        # Stragglers may write to the old side again, and applications to the new one.
+        straggler = {"text": "late", ID_PROPERTY: "late", "edit": 0, "lang": "en"}
+        vector = {"lusifer": OLD.vector("late").tolist()}
+        client.collections.get(world.old).data.insert(straggler, uuid=object_id("late"), vector=vector)
+        world.write(late, NEW.vector(late.text))
+        with closing(world.migration()) as migration, job.locked():
+            assert switch(job, migration, NEW).brought_over == 1
+            assert set(world.everything("new")) == {first.id, late.id, "late"}
+            shards.update_shards("READONLY")
+            rollback(job, migration)
+        world.write(late, OLD.vector(late.text))
+        assert set(world.everything("old")) == {first.id, late.id, "late"}
+    finally:
+        world.close()
 
 
 @pytest.mark.usefixtures("environment")

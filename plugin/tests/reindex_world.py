@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 DIMENSION = 8
 IDS = [f"doc/{index}" for index in range(12)]
 TEXTS = [f"text {index}" for index in range(6)]
+DELETE, AGAIN = "delete", "again"
+"""Beside a text to write: delete, or write what was there at first, to the letter."""
 
 
 def fast_folder() -> Path:
@@ -150,6 +152,74 @@ class World(Protocol):
         ...
 
 
+def switch_while(
+    job: Job,
+    migration: Migration,
+    *,
+    before: Callable[[], None],
+    at_the_switch: Callable[[], None],
+    after: Callable[[], None],
+) -> None:
+    """Switch, while an application does this and that.
+
+    Args:
+        job: It has run.
+        migration: Its two sides.
+        before: In the last moment before the alias changes, if the database lets writers in.
+        at_the_switch: Just before it does.
+        after: As soon as it has.
+    """
+    show_new, fence = migration.switch.show_new, migration.fence
+
+    def show() -> None:
+        before()
+        at_the_switch()
+        show_new()
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        with fence():
+            yield
+        after()
+
+    migration.switch.show_new = show  # type: ignore[method-assign]
+    with job.locked():
+        switch(job, replace(migration, fence=watched), NEW, force=True, samples=4, per_language=1)
+
+
+def written_again(world: World, folder: Path) -> None:
+    """An application takes documents away or edits them on the old side, and on the new one has them back."""
+    first = {id_: Document(id_, f"text of {id_}", {"edit": 0, "lang": "en"}) for id_ in IDS}
+    for document in first.values():
+        world.write(document, OLD.vector(document.text))
+    migration = world.migration()
+    job = Job.create(folder / "job", make_plan(in_place=world.in_place))
+    with job.locked():
+        assert run(job, migration, NEW).phase == "settled"
+    deleted, edited, added = IDS[0], IDS[1], Document("new", "a new text", {"edit": 1, "lang": "en"})
+
+    def before() -> None:
+        world.delete(deleted)
+        world.delete(IDS[2])
+        other = Document(edited, "an edited text", {"edit": 1, "lang": "en"})
+        for document in (other, added):
+            world.write(document, OLD.vector(document.text))
+
+    def after() -> None:
+        for id_ in (deleted, edited):
+            world.write(first[id_], NEW.vector(first[id_].text))
+        world.delete(IDS[3])
+
+    switch_while(job, migration, before=before, at_the_switch=lambda: None, after=after)
+    migration.close()
+    expected = {id_: document for id_, document in first.items() if id_ not in IDS[2:4]} | {"new": added}
+    found = world.everything("new")
+    assert {id_: document for id_, (document, _) in found.items()} == expected
+    for id_, (document, vector) in found.items():
+        assert vector is not None
+        np.testing.assert_allclose(vector, NEW.vector(document.text), atol=1e-5, err_msg=id_)
+
+
 class Machine(RuleBasedStateMachine):
     """Subclasses give ``make_world``."""
 
@@ -175,10 +245,12 @@ class Machine(RuleBasedStateMachine):
     @rule(id_=st.sampled_from(IDS), text=st.sampled_from(TEXTS))
     def write(self, id_: str, text: str) -> None:
         self.edits += 1
-        document = Document(id_, text, {"edit": self.edits, "lang": "en"})
+        self.write_as_it_is(Document(id_, text, {"edit": self.edits, "lang": "en"}))
+
+    def write_as_it_is(self, document: Document) -> None:
         model = NEW if self.switched else OLD
-        self.world.write(document, model.vector(text))
-        self.live[id_] = document
+        self.world.write(document, model.vector(document.text))
+        self.live[document.id] = document
 
     @rule(id_=st.sampled_from(IDS))
     def delete(self, id_: str) -> None:
@@ -232,44 +304,42 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), killed=st.sampled_from(["not", "before", "after"]))
     @precondition(lambda self: not self.switched and self.live)
     def switch(self, data: st.DataObject, killed: str) -> None:
-        """Applications write just before and just after the alias changes."""
+        """Applications write just before and just after the alias changes, and while it is settled."""
         self.run()
         held = set(self.live)
         before = self.some_writes(data)
         # A document that was added in the last moment and deleted right after can't be told from one that is
         # still to be brought over: these databases keep no trace of what was deleted.
         after = self.some_writes(data, lambda id_: id_ in held)
+        later = self.some_writes(data, lambda id_: id_ in held)
         migration = self.world.migration()
-        show_new, fence = migration.switch.show_new, migration.fence
 
-        def show() -> None:
-            if not self.world.fenced:
-                before()
+        def at_the_switch() -> None:
             if killed == "before":
                 raise Killed
             self.old_side = dict(self.live)
-            show_new()
 
-        @contextmanager
-        def watched() -> Iterator[None]:
-            with fence():
-                yield
+        def then() -> None:
             if killed == "after":
                 raise Killed
             after()
+            NEW.during = later
 
-        migration.switch.show_new = show  # type: ignore[method-assign]
         try:
-            with self.job.locked():
-                switch(
-                    self.job, replace(migration, fence=watched), NEW, force=True, samples=4, per_language=1
-                )
+            switch_while(
+                self.job,
+                migration,
+                before=before if not self.world.fenced else lambda: None,
+                at_the_switch=at_the_switch,
+                after=then,
+            )
         except Killed:
             migration.close()
             after()
             self.old_side = self.old_side or dict(self.live)
             self.complete()
         finally:
+            NEW.during = None
             migration.close()
         self.right()
 
@@ -344,14 +414,18 @@ class Machine(RuleBasedStateMachine):
     def some_writes(
         self, data: st.DataObject, deletable: Callable[[str], bool] = lambda _: True
     ) -> Callable[[], None]:
-        drawn = st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from([*TEXTS, None])), max_size=3)
-        changes = [(id_, text) for id_, text in data.draw(drawn) if text is not None or deletable(id_)]
+        ways = [*TEXTS, DELETE, AGAIN]
+        changes = data.draw(st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from(ways)), max_size=4))
+        known = dict(self.live)
 
         def write() -> None:
             for id_, text in changes:
-                if text is None:
-                    self.delete(id_)
-                else:
+                if text == AGAIN:
+                    if id_ in known:
+                        self.write_as_it_is(known[id_])
+                elif text != DELETE:
                     self.write(id_, text)
+                elif deletable(id_):
+                    self.delete(id_)
 
         return write

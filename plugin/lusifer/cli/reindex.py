@@ -345,12 +345,24 @@ def verify(
 
 
 @reindex_app.command(
-    "switch", epilog=_examples("lusifer reindex switch lusifer-reindex --old-bundle ./old-model")
+    "switch",
+    epilog=_examples(
+        "lusifer reindex switch lusifer-reindex --old-bundle ./old-model",
+        "lusifer reindex switch lusifer-reindex --hold-writes",
+    ),
 )
 @guarded
 def switch(
     job_path: JobArgument = DEFAULT_JOB,
     force: Annotated[bool, typer.Option("--force", help="Switch although the checks fail.")] = False,
+    hold_writes: Annotated[
+        bool,
+        typer.Option(
+            "--hold-writes",
+            help="Have Weaviate refuse writes to the old collection from the last pass to the switch: "
+            "nothing can be missed, and applications must try again.",
+        ),
+    ] = False,
     questions: QuestionsOption = None,
     old_bundle: OldBundleOption = None,
     old_service: OldServiceOption = None,
@@ -369,7 +381,7 @@ def switch(
     job = Job(job_path)
     with (
         job.locked(),
-        _opened(job.plan) as migration,
+        _opened(job.plan, hold_writes=hold_writes) as migration,
         _embedder(job.plan.model) as embedder,
         _old_embedder(job.plan, old_bundle, old_service) as old,
         _progress(job.plan) as on_progress,
@@ -442,10 +454,10 @@ def clean(
 
 
 @contextmanager
-def _opened(plan: Plan, *, exclusive: bool = False) -> Iterator[Migration]:
+def _opened(plan: Plan, *, exclusive: bool = False, hold_writes: bool = False) -> Iterator[Migration]:
     from lusifer.reindex.opening import open_migration
 
-    migration = open_migration(plan, exclusive=exclusive)
+    migration = open_migration(plan, exclusive=exclusive, hold_writes=hold_writes)
     try:
         yield migration
     finally:

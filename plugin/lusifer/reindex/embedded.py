@@ -101,8 +101,19 @@ class EmbeddedSide:
         records = [self._record(key, payload) for key, payload in taken if span.holds(key)]
         return Page(records, after if after is not None and span.holds(after) else None)
 
+    def present(self, keys: Sequence[str]) -> set[str]:
+        """Those that are there."""
+        with self._store() as store:
+            return set(store.retrieve(keys, fields=["sha256"]))
+
     def hashes(self, keys: Sequence[str]) -> dict[str, str]:
         """Content hash of the documents that are there."""
+        with self._store() as store:
+            found = store.retrieve(keys)
+        return {key: self._record(key, payload).sha256 for key, (payload, _) in found.items()}
+
+    def versions(self, keys: Sequence[str]) -> dict[str, str]:
+        """The stored content hash: nobody can write between the last pass and the switch."""
         with self._store() as store:
             return _hashes(store, keys)
 
@@ -143,17 +154,20 @@ class EmbeddedSide:
             return len(chosen)
 
     def keys(self, span: Span, cursor: str | None, limit: int) -> tuple[dict[str, str], str | None]:
-        """Keys with their hashes, and where the next reading begins."""
+        """Keys with their versions, and where the next reading begins."""
         with self._store() as store:
             found, following = store.read(cursor or span.first or None, limit, fields=["sha256"])
         hashes = {key: str(payload.get("sha256")) for key, payload in found.items() if span.holds(key)}
         return hashes, following if following is not None and span.holds(following) else None
 
     def delete(self, seen: Mapping[str, str]) -> int:
-        """Delete documents whose hash still is the one that was seen."""
+        """Delete documents whose version still is the one that was seen."""
         with self._store() as store:
             now = _hashes(store, list(seen))
             return store.delete_points([key for key, sha256 in seen.items() if now.get(key) == sha256])
+
+    def unmark(self) -> None:
+        """Nothing was added."""
 
     def close(self) -> None:
         """Let other processes in."""

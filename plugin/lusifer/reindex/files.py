@@ -106,7 +106,7 @@ class FileSide:
         records = {(record := self._record(document)).key: record for document in documents}
         return Page(list(records.values()), f"{self._next:015d}" if more else None)
 
-    def hashes(self, keys: Sequence[str]) -> dict[str, str]:
+    def present(self, keys: Sequence[str]) -> set[str]:
         """A file can't be asked by key."""
         self._refuse()
 

@@ -19,7 +19,7 @@ __all__ = ["Ledger"]
 
 
 class Ledger:
-    """Key to content hash, in a file of SQLite's: constant memory, some 120 bytes of disk a document.
+    """Key to version, in a file of SQLite's: constant memory, 120 to 140 bytes of disk a document.
 
     Args:
         path: The file; an empty string is a temporary one.
@@ -35,10 +35,10 @@ class Ledger:
         """Forget everything."""
         self._database.execute("DELETE FROM held")
 
-    def note(self, hashes: Mapping[str, str]) -> None:
+    def note(self, versions: Mapping[str, str]) -> None:
         """Keep what a page of the new side holds; on disk when it returns."""
         self._database.execute("BEGIN")
-        self._database.executemany("INSERT OR REPLACE INTO held VALUES (?, ?)", hashes.items())
+        self._database.executemany("INSERT OR REPLACE INTO held VALUES (?, ?)", versions.items())
         self._database.execute("COMMIT")
 
     def forget(self, keys: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ class Ledger:
         return int(count)
 
     def held(self, keys: Sequence[str]) -> dict[str, str]:
-        """Hashes of the keys that were there."""
+        """Versions of the keys that were there."""
         found: dict[str, str] = {}
         for part in _parts(keys, 500):
             marks = ",".join("?" * len(part))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from lusifer.errors import InvalidInputError
 from lusifer.reindex.sides import Migration
 
 if TYPE_CHECKING:
@@ -14,23 +16,31 @@ if TYPE_CHECKING:
 __all__ = ["file_source", "open_migration", "open_model"]
 
 
-def open_migration(plan: Plan, *, exclusive: bool = False) -> Migration:
+def open_migration(plan: Plan, *, exclusive: bool = False, hold_writes: bool = False) -> Migration:
     """Open both sides of a plan; nothing is made or changed.
 
     Args:
         plan: What was planned.
         exclusive: Keep the new side of the embedded store open between windows: applications can't open it,
             which before the switch they don't.
+        hold_writes: Have Weaviate refuse writes to the old side from the last pass to the switch.
 
     Raises:
+        InvalidInputError: The database can't hold writes back.
         StoreError: A side can't be opened.
         MissingExtraError: The database's package is not installed.
     """
     if plan.target.kind == "embedded":
         return _embedded(plan, exclusive)
     if plan.target.kind == "qdrant":
+        if hold_writes:
+            raise InvalidInputError(
+                "Qdrant can't be told to refuse writes to one collection.",
+                next_step="Have the applications pause deletions during the switch, or re-embed in place, "
+                "where nothing can be missed.",
+            )
         return _qdrant(plan)
-    return _weaviate(plan)
+    return _weaviate(plan, hold_writes=hold_writes)
 
 
 def open_model(model: Model) -> Embedder:
@@ -160,7 +170,7 @@ def _qdrant(plan: Plan) -> Migration:
         raise
 
 
-def _weaviate(plan: Plan) -> Migration:
+def _weaviate(plan: Plan, *, hold_writes: bool) -> Migration:
     from lusifer.cli.weaviate import connected
     from lusifer.reindex.files import FileSide
     from lusifer.reindex.weaviate import WeaviateSide
@@ -214,7 +224,8 @@ def _weaviate(plan: Plan) -> Migration:
             files = FileSide(file_source(source), key_of=object_id, language_field=plan.language_field)
             return Migration(files, new, switch, searchable=False, release=client.close)
         old = WeaviateSide(client, source.collection, source.vector_name, **common)
-        return Migration(old, new, switch, release=client.close)
+        fence = old.held if hold_writes else nullcontext
+        return Migration(old, new, switch, fence=fence, release=client.close)
     except BaseException:
         client.close()
         raise

@@ -1,7 +1,8 @@
 """A collection on a Qdrant server as a side, whether ``lusifer index`` wrote it or not.
 
-* The hash that guards a write lies in the payload: ``sha256`` where we wrote it, ``lusifer_sha256`` in copies
-  of foreign points. A filter that is an OR of (id AND hash) guards each point of a request by itself.
+* What guards a write lies in the payload: every copy has its content's hash as ``lusifer_sha256``, which an
+  application that writes the point anew does not; points of ours have ``sha256``. A filter that is an OR of
+  (id AND hash) guards each point of a request by itself. :meth:`QdrantSide.unmark` takes the marks off.
 * In place a point without a stored hash, or whose hash is not that of its content, is guarded by its text.
 * ``update_vectors`` with a missing point writes an unknown part of its points (Qdrant 1.19): so at most 32
   points a request, which are one chunk of its, and what is left is sent again.
@@ -154,15 +155,32 @@ class QdrantSide:
         after = None if following is None else _key(following)
         return Page(records, after if after is not None and span.holds(after) else None)
 
+    def present(self, keys: Sequence[str]) -> set[str]:
+        """Points that are there."""
+        found: set[str] = set()
+        for part in _parts(keys, 1024):
+            found |= {_key(point.id) for point in self._retrieve(part, payload=False)}
+        return found
+
     def hashes(self, keys: Sequence[str]) -> dict[str, str]:
         """Content hash of the points that are there; in place, of those that have the vector."""
         found: dict[str, str] = {}
-        for part in _parts(keys, 1024):
+        for part in _parts(keys, 256):
             if self.in_place:
-                found |= {record.key: record.sha256 for record in self._with_vector(part)}
+                records = self._with_vector(part)
             else:
-                points = self._retrieve(part, payload=_HASHES)
-                found |= {_key(point.id): _stored_hash(point.payload) for point in points}
+                records = [self._record(point) for point in self._retrieve(part, payload=True)]
+            found |= {record.key: record.sha256 for record in records}
+        return found
+
+    def versions(self, keys: Sequence[str]) -> dict[str, str]:
+        """Version of the points that are there; in place, of those that have the vector."""
+        if self.in_place:
+            return self.hashes(keys)
+        found: dict[str, str] = {}
+        for part in _parts(keys, 1024):
+            points = self._retrieve(part, payload=_HASHES)
+            found |= {_key(point.id): _version(point.payload) for point in points}
         return found
 
     def vectors(self, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -214,7 +232,7 @@ class QdrantSide:
         return len(pairs)
 
     def keys(self, span: Span, cursor: str | None, limit: int) -> tuple[dict[str, str], str | None]:
-        """Keys with their hashes, and where the next reading begins."""
+        """Keys with their versions, and where the next reading begins."""
         begin = cursor or span.first
         points, following = self._ask(
             lambda: self.client.scroll(
@@ -225,18 +243,44 @@ class QdrantSide:
                 with_vectors=False,
             )
         )
-        found = {_key(point.id): _stored_hash(point.payload) for point in points}
+        found = {_key(point.id): _version(point.payload) for point in points}
         after = None if following is None else _key(following)
-        kept = {key: sha256 for key, sha256 in found.items() if span.holds(key)}
+        kept = {key: version for key, version in found.items() if span.holds(key)}
         return kept, after if after is not None and span.holds(after) else None
 
     def delete(self, seen: Mapping[str, str]) -> int:
-        """Delete points whose hash still is the one that was seen."""
+        """Delete points whose version still is the one that was seen."""
         for part in _parts(list(seen), _POINTS_PER_REQUEST):
             guard = self._models.Filter(should=[self._holds(key, seen[key]) for key in part])
             selector = self._models.FilterSelector(filter=guard)
             self._ask(lambda selector=selector: self.client.delete(self.collection, selector, wait=True))
         return len(seen)
+
+    def unmark(self) -> None:
+        """Take ``lusifer_sha256`` off the payloads."""
+        models = self._models
+        bare = models.IsEmptyCondition(is_empty=models.PayloadField(key=_COPY_HASH))
+        marked = models.Filter(must_not=[bare])
+        offset: Any = None
+        while True:
+            points, offset = self._ask(
+                lambda offset=offset: self.client.scroll(
+                    self.collection,
+                    scroll_filter=marked,
+                    limit=1024,
+                    offset=offset,
+                    with_payload=False,
+                    with_vectors=False,
+                )
+            )
+            if ids := [point.id for point in points]:
+                self._ask(
+                    lambda ids=ids: self.client.delete_payload(
+                        self.collection, keys=[_COPY_HASH], points=ids, wait=True
+                    )
+                )
+            if offset is None:
+                return
 
     def close(self) -> None:
         """Nothing of its own is held."""
@@ -354,17 +398,18 @@ class QdrantSide:
         models = self._models
         return models.Filter(must_not=[models.HasVectorCondition(has_vector=vector_name)])
 
-    def _holds(self, key: str, sha256: str) -> Any:
-        """The point with this id, if its stored hash is this one; empty: if it has none."""
+    def _holds(self, key: str, version: str) -> Any:
+        """The point with this id, if it is of this version."""
         models = self._models
+        sha256, _, copied = version.partition("@")
+        held = {_COPY_HASH: sha256} if copied else {_COPY_HASH: "", _OUR_HASH: sha256}
         conditions: list[Any] = [models.HasIdCondition(has_id=[_id(key)])]
-        if sha256:
-            equal = models.MatchValue(value=sha256)
-            return models.Filter(
-                must=conditions,
-                should=[models.FieldCondition(key=name, match=equal) for name in _HASHES],
-            )
-        conditions += [models.IsEmptyCondition(is_empty=models.PayloadField(key=name)) for name in _HASHES]
+        for name, value in held.items():
+            if value:
+                condition: Any = models.FieldCondition(key=name, match=models.MatchValue(value=value))
+            else:
+                condition = models.IsEmptyCondition(is_empty=models.PayloadField(key=name))
+            conditions.append(condition)
         return models.Filter(must=conditions)
 
     def _unchanged(self, record: Record) -> Any:
@@ -436,24 +481,26 @@ def _computed_hash(payload: Mapping[str, Any]) -> str:
     return canonical_sha256({name: value for name, value in payload.items() if name != _COPY_HASH})
 
 
-def _stored_hash(payload: Mapping[str, Any] | None) -> str:
+def _version(payload: Mapping[str, Any] | None) -> str:
     payload = payload or {}
-    return str(payload.get(_COPY_HASH) or payload.get(_OUR_HASH) or "")
+    if copied := payload.get(_COPY_HASH):
+        return f"{copied}@copy"
+    return str(payload.get(_OUR_HASH) or "")
 
 
 def _copied(record: Record) -> dict[str, Any]:
-    """The payload for the new side, with the hash of what it holds."""
+    """The payload for the new side, marked as a copy with the hash of what it holds."""
     if isinstance(record.content, Document):
         return payload_of(record.content)
     payload = dict(record.content[0])
-    if payload.get(_OUR_HASH) == record.sha256:
-        return payload
-    return {**payload, _OUR_HASH if _ours(payload) else _COPY_HASH: record.sha256}
+    ours = {_OUR_HASH: record.sha256} if _ours(payload) else {}
+    return {**payload, **ours, _COPY_HASH: record.sha256}
 
 
 def _ours(payload: Mapping[str, Any]) -> bool:
     """Whether ``lusifer index`` wrote it, and nobody added fields that its hash does not cover."""
-    return set(payload) == {"id", "text", "metadata", _OUR_HASH} and isinstance(payload["metadata"], dict)
+    fields = set(payload) - {_COPY_HASH}
+    return fields == {"id", "text", "metadata", _OUR_HASH} and isinstance(payload["metadata"], dict)
 
 
 def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -4,10 +4,14 @@
 
     old side ── read ──▶ records whose new vector is missing or of other content ── embed ──▶ new side
        ▲                                                                                        │
-       └────────────── hashes: still there? ◀── keys ───────────── sweep: delete what is gone ───┘
+       └───────────── present: still there? ◀── keys ───────────── sweep: delete what is gone ───┘
 
 Both sides are of one class for each database. They are two collections, with an alias that applications ask,
 or one collection with two named vectors ("in place").
+
+What the new side holds is known by *versions*: the hash of a document's content, and where the database can
+tell, after an ``@``, what sets this writing of it apart from another of the same content. With it a copy of
+ours is never taken for what an application wrote, be they equal to the letter.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ __all__ = [
     "Record",
     "Span",
     "canonical_sha256",
+    "content_of",
     "places",
     "sampled",
     "title_of",
@@ -119,8 +124,8 @@ class OldSide(Protocol):
         """
         ...
 
-    def hashes(self, keys: Sequence[str]) -> dict[str, str]:
-        """Content hash of those that are there."""
+    def present(self, keys: Sequence[str]) -> set[str]:
+        """Those that are there."""
         ...
 
     def vectors(self, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -140,6 +145,14 @@ class OldSide(Protocol):
 class NewSide(OldSide, Protocol):
     """Where the new vectors go."""
 
+    def hashes(self, keys: Sequence[str]) -> dict[str, str]:
+        """Content hash of those that are there, computed from what is there."""
+        ...
+
+    def versions(self, keys: Sequence[str]) -> dict[str, str]:
+        """Version of those that are there, as they were marked when they were written."""
+        ...
+
     def write(
         self,
         records: Sequence[Record],
@@ -149,9 +162,9 @@ class NewSide(OldSide, Protocol):
         """Write each record with its vector, if the side still is as it was seen.
 
         A record is skipped, and left to the next pass, where its content changed meanwhile: in place, where
-        its hash is no longer the record's; in another collection, where the hash there is no longer the one
-        in ``seen`` (absent: where somebody else inserted it). None stands for a text that can't be embedded:
-        the document is kept without a vector.
+        its hash is no longer the record's; in another collection, where the version there is no longer the
+        one in ``seen`` (absent: where somebody else inserted it). None stands for a text that can't be
+        embedded: the document is kept without a vector.
 
         Returns:
             How many were written.
@@ -159,11 +172,15 @@ class NewSide(OldSide, Protocol):
         ...
 
     def keys(self, span: Span, cursor: str | None, limit: int) -> tuple[dict[str, str], str | None]:
-        """Keys with their hashes, and where the next reading begins."""
+        """Keys with their versions, and where the next reading begins."""
         ...
 
     def delete(self, seen: Mapping[str, str]) -> int:
-        """Delete documents whose hash still is the one that was seen; returns how many."""
+        """Delete documents whose version still is the one that was seen; returns how many."""
+        ...
+
+    def unmark(self) -> None:
+        """Take off the documents what marks them as copies, once no switch needs it any more."""
         ...
 
 
@@ -277,6 +294,11 @@ def uuid_spans(count: int) -> list[Span]:
     """All UUIDs in ``count`` parts."""
     edges = ["", *(_uuid((index << _BITS) // count) for index in range(1, count)), ""]
     return [Span(first, end) for first, end in pairwise(edges)]
+
+
+def content_of(version: str) -> str:
+    """The content hash in a version."""
+    return version.partition("@")[0]
 
 
 def canonical_sha256(value: Any) -> str:

@@ -6,9 +6,10 @@
     rollback  applications see the old side
     clean     delete the side that nobody sees
 
-Where the database can keep writers out for a moment, it does so from the last pass to the switch. Where it
-can't, what an application wrote to the old side in between is brought over right after the switch, by
-comparing three ways: see :mod:`lusifer.reindex.ledger`. In place there is nothing to bring over.
+Where writers can be kept out for a moment, they are from the last pass to the switch: always of the embedded
+store, on Weaviate if that is wished. Else what an application wrote to the old side in between is brought
+over right after the switch, by comparing three ways: see :mod:`lusifer.reindex.ledger`. In place there is
+nothing to bring over.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from lusifer.reindex import windows
 from lusifer.reindex.gate import Gate, measure
 from lusifer.reindex.ledger import Ledger
 from lusifer.reindex.run import check_model, run_passes
-from lusifer.reindex.sides import EVERYTHING
+from lusifer.reindex.sides import EVERYTHING, content_of
 from lusifer.reindex.verify import Verification, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from lusifer.embedder import Embedder
     from lusifer.reindex.gate import Question
@@ -172,8 +173,11 @@ def switch(
             state.phase = "switching"
             job.save(state)
             migration.switch.show_new()
-    elif not migration.switch.shows_new():
-        migration.switch.show_new()
+    else:
+        # The fence lets go of what a killed switch held.
+        with migration.fence():
+            if not migration.switch.shows_new():
+                migration.switch.show_new()
     if migration.in_place:
         before = sum(each.written for each in state.passes)
         catch_up(_LAST_PASSES)
@@ -214,7 +218,11 @@ def clean(job: Job, migration: Migration) -> str:
         StoreError: The side can't be deleted.
     """
     state = job.state()
-    removed = migration.switch.remove_old() if migration.switch.shows_new() else migration.switch.remove_new()
+    if migration.switch.shows_new():
+        migration.new.unmark()
+        removed = migration.switch.remove_old()
+    else:
+        removed = migration.switch.remove_new()
     state.phase = "cleaned"
     job.save(state)
     (job.path / "ledger.sqlite").unlink(missing_ok=True)
@@ -251,15 +259,19 @@ def _bring_writes(job: Job, migration: Migration, embedder: Embedder, ledger: Le
     while True:
         page = migration.old.read(EVERYTHING, cursor, job.plan.window)
         base = ledger.held([record.key for record in page.records])
-        changed = [record for record in page.records if base.get(record.key) != record.sha256]
-        now = migration.new.hashes([record.key for record in changed]) if changed else {}
-        chosen: list[Record] = [r for r in changed if now.get(r.key) == base.get(r.key)]
+        changed = [r for r in page.records if content_of(base.get(r.key, "")) != r.sha256]
+        untouched = _untouched(migration, {record.key: base.get(record.key) for record in changed})
+        chosen: list[Record] = [record for record in changed if record.key in untouched]
+        # Settled, whichever side wins: only what the old side changes from here on is a change again. And
+        # what an application wrote on the new side never is a copy again.
+        settled = {record.key: f"{record.sha256}@theirs" for record in changed}
         if chosen:
             prepared = windows.embed(embedder, chosen)
             seen = {record.key: base[record.key] for record in chosen if record.key in base}
             moved += migration.new.write(prepared.records, prepared.vectors, seen)
-        # Settled, whichever side won: only what the old side changes from here on is a change again.
-        ledger.note({record.key: record.sha256 for record in changed})
+            now = migration.new.versions([record.key for record in chosen])
+            settled |= {r.key: now[r.key] for r in chosen if content_of(now.get(r.key, "")) == r.sha256}
+        ledger.note(settled)
         cursor = page.cursor
         if cursor is None:
             return moved
@@ -268,11 +280,23 @@ def _bring_writes(job: Job, migration: Migration, embedder: Embedder, ledger: Le
 def _bring_deletions(migration: Migration, ledger: Ledger) -> int:
     moved = 0
     for held in ledger.pages(windows.SWEEP_KEYS):
-        alive = migration.old.hashes(list(held))
-        if gone := {key: sha256 for key, sha256 in held.items() if key not in alive}:
-            moved += migration.new.delete(gone)
+        alive = migration.old.present(list(held))
+        if gone := {key: version for key, version in held.items() if key not in alive}:
+            untouched = _untouched(migration, gone)
+            moved += migration.new.delete({key: gone[key] for key in untouched})
             ledger.forget(list(gone))
     return moved
+
+
+def _untouched(migration: Migration, base: Mapping[str, str | None]) -> set[str]:
+    """Documents that no application wrote or deleted on the new side since their version was noted."""
+    if not base:
+        return set()
+    now = migration.new.versions(list(base))
+    same = [key for key, version in base.items() if now.get(key) == version]
+    # Part of a document may have been edited, which leaves it marked as the copy that it no longer is.
+    contents = migration.new.hashes([key for key in same if key in now])
+    return {key for key in same if key not in now or contents.get(key) == content_of(now[key])}
 
 
 def _left_behind(job: Job, migration: Migration) -> int:
@@ -285,6 +309,6 @@ def _left_behind(job: Job, migration: Migration) -> int:
         while True:
             held, cursor = migration.new.keys(EVERYTHING, cursor, windows.SWEEP_KEYS)
             base = ledger.held(list(held))
-            changed += sum(base.get(key) != sha256 for key, sha256 in held.items())
+            changed += sum(base.get(key) != version for key, version in held.items())
             if cursor is None:
                 return changed

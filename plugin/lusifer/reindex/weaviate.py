@@ -12,6 +12,7 @@ import logging
 import random
 import time
 import uuid
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,8 @@ __all__ = ["WeaviateSide"]
 logger = logging.getLogger(__name__)
 
 _OBJECTS_PER_REQUEST = 200
+_LAST_WRITE_S = 1.0
+"""In which a write ends that was let in just before a shard was set to READONLY."""
 
 
 class WeaviateSide:
@@ -131,9 +134,17 @@ class WeaviateSide:
         objects, following = self._page(span, cursor, limit, vectors=others)
         return Page([self._record(key, each) for key, each in objects], following)
 
+    def present(self, keys: Sequence[str]) -> set[str]:
+        """Objects that are there."""
+        return {key for key, _ in self._fetch(keys, vectors=[], contents=False)}
+
     def hashes(self, keys: Sequence[str]) -> dict[str, str]:
         """Content hash of the objects that are there."""
         return {key: _hash(each) for key, each in self._fetch(keys, vectors=[])}
+
+    def versions(self, keys: Sequence[str]) -> dict[str, str]:
+        """Version of the objects that are there: Weaviate notes when each was written last."""
+        return {key: _version(each) for key, each in self._fetch(keys, vectors=[])}
 
     def vectors(self, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Vectors ``(D,)`` of those that have one."""
@@ -172,22 +183,35 @@ class WeaviateSide:
         return written
 
     def keys(self, span: Span, cursor: str | None, limit: int) -> tuple[dict[str, str], str | None]:
-        """Keys with their hashes, and where the next reading begins."""
+        """Keys with their versions, and where the next reading begins."""
         objects, following = self._page(span, cursor, min(limit, 1000), vectors=[])
-        return {key: _hash(each) for key, each in objects}, following
+        return {key: _version(each) for key, each in objects}, following
 
     def delete(self, seen: Mapping[str, str]) -> int:
-        """Delete objects whose hash still is the one that was seen."""
+        """Delete objects whose version still is the one that was seen."""
         from weaviate.classes.query import Filter
 
-        now = self.hashes(list(seen))
-        gone = [key for key, sha256 in seen.items() if now.get(key) == sha256]
+        now = self.versions(list(seen))
+        gone = [key for key, version in seen.items() if now.get(key) == version]
         for tenant, ids in _by_tenant(gone).items():
             for start in range(0, len(ids), _OBJECTS_PER_REQUEST):
                 chosen = Filter.by_id().contains_any(ids[start : start + _OBJECTS_PER_REQUEST])
                 handle = self._handle(tenant)
                 self._ask(lambda handle=handle, chosen=chosen: handle.data.delete_many(where=chosen))
         return len(gone)
+
+    def unmark(self) -> None:
+        """Nothing was added."""
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the server refuse every write to the collection, of whatever tenant; it goes on answering."""
+        try:
+            self._ask(lambda: self._base.config.update_shards("READONLY"))
+            time.sleep(_LAST_WRITE_S)
+            yield
+        finally:
+            self._ask(lambda: self._base.config.update_shards("READY"))
 
     def close(self) -> None:
         """Nothing of its own is held."""
@@ -197,7 +221,7 @@ class WeaviateSide:
     ) -> int:
         from weaviate.classes.data import DataObject
 
-        now = self.hashes([record.key for record, _ in part])
+        now = self.versions([record.key for record, _ in part])
         chosen: dict[str, list[Any]] = {}
         for record, vector in part:
             if now.get(record.key) != seen.get(record.key):
@@ -292,6 +316,7 @@ class WeaviateSide:
                     include_vector=vectors or False,
                     return_properties=self._properties(),
                     return_references=self._references(),
+                    return_metadata=_written(),
                 )
             )
             objects = [(_join(name, str(each.uuid)), each) for each in answer.objects]
@@ -302,7 +327,9 @@ class WeaviateSide:
         more = len(found) >= limit and len(kept) == len(found)
         return kept, kept[-1][0] if more else None
 
-    def _fetch(self, keys: Sequence[str], *, vectors: list[str]) -> Iterator[tuple[str, Any]]:
+    def _fetch(
+        self, keys: Sequence[str], *, vectors: list[str], contents: bool = True
+    ) -> Iterator[tuple[str, Any]]:
         for tenant, ids in _by_tenant(keys).items():
             if tenant and tenant not in self._tenant_names():
                 continue
@@ -314,8 +341,9 @@ class WeaviateSide:
                         part,
                         limit=len(part),
                         include_vector=vectors or False,
-                        return_properties=self._properties(),
-                        return_references=self._references(),
+                        return_properties=self._properties() if contents else [],
+                        return_references=self._references() if contents else None,
+                        return_metadata=_written(),
                     )
                 )
                 yield from ((_join(tenant, str(each.uuid)), each) for each in answer.objects)
@@ -375,6 +403,17 @@ def _hash(each: Any) -> str:
     """Of all properties and references; null is what Weaviate calls absent."""
     properties = {name: value for name, value in each.properties.items() if value is not None}
     return canonical_sha256([properties, _links(each)])
+
+
+def _version(each: Any) -> str:
+    """Every writing, even of the same content, has a later time (seen on 1.39)."""
+    return f"{_hash(each)}@{each.metadata.last_update_time.timestamp()}"
+
+
+def _written() -> Any:
+    from weaviate.classes.query import MetadataQuery
+
+    return MetadataQuery(last_update_time=True)
 
 
 def _links(each: Any) -> dict[str, list[str]]:

@@ -77,8 +77,13 @@ class WeaviateAlias:
         self._mean(self.new)
 
     def show_old(self) -> None:
-        """Let the alias mean the old collection, or nothing where there was none."""
+        """Let the alias mean the old collection, or nothing where there was none.
+
+        It takes writes again, if a switch that was killed had them held.
+        """
         if self.old is not None:
+            with weaviate_errors(self.old):
+                self.client.collections.get(self.old).config.update_shards("READY")
             self._mean(self.old)
         elif self._meant() is not None:
             with weaviate_errors(self.new):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lusifer.errors import InvalidInputError, LusiferError
 from lusifer.reindex.job import REFUSED_KEPT, LanguageTally, PassTally
+from lusifer.reindex.sides import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ class Found:
     read: int
     stale: list[Record]
     seen: dict[str, str]
-    """Hashes that the new side had for the stale ones."""
+    """Versions that the new side had of the stale ones."""
     cursor: str | None
 
 
@@ -80,8 +81,8 @@ def find(migration: Migration, span: Span, cursor: str | None, limit: int) -> Fo
         StoreError: A side can't be read.
     """
     page = migration.old.read(span, cursor, limit)
-    have = migration.new.hashes([record.key for record in page.records]) if page.records else {}
-    stale = [record for record in page.records if have.get(record.key) != record.sha256]
+    have = migration.new.versions([record.key for record in page.records]) if page.records else {}
+    stale = [record for record in page.records if content_of(have.get(record.key, "")) != record.sha256]
     seen = {record.key: have[record.key] for record in stale if record.key in have}
     return Found(len(page.records), stale, seen, page.cursor)
 
@@ -153,8 +154,8 @@ def sweep(migration: Migration, span: Span, cursor: str | None) -> tuple[Outcome
         StoreError: A side can't be read or written.
     """
     have, following = migration.new.keys(span, cursor, SWEEP_KEYS)
-    alive = migration.old.hashes(list(have)) if have else {}
-    gone = {key: sha256 for key, sha256 in have.items() if key not in alive}
+    alive = migration.old.present(list(have)) if have else set()
+    gone = {key: version for key, version in have.items() if key not in alive}
     if gone:
         migration.new.delete(gone)
     return Outcome(PassTally(gone=len(gone))), following

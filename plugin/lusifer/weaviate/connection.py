@@ -192,6 +192,13 @@ def refused(message: str, collection: str, *, server: bool = False) -> LusiferEr
         )
     if any(word in lower for word in _EMBEDDING):
         return _not_embedded(message, look)
+    if "manually set" in lower:
+        return StoreBusyError(
+            f"Weaviate refuses writes to {collection}: {message}",
+            next_step="Its shards were set to READONLY, as lusifer reindex switch --hold-writes does for a "
+            "while: write again when they are READY.",
+            retry_after_s=1.0,
+        )
     if any(word in lower for word in _FULL):
         return StorageFullError(
             f"Weaviate takes no writes: {message}",
