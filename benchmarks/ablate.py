@@ -44,7 +44,7 @@ from lusifer_training.model.lusifer import build_model, with_lora
 from lusifer_training.model.pooling import mean_pool
 from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe, load_recipe
 from lusifer_training.subspace import language_basis, language_means, load_monolingual
-from lusifer_training.train import train
+from lusifer_training.train import identity_of, train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +146,7 @@ def train_llm_alone(recipe: Recipe, data_folder: Path, run_folder: Path) -> LlmA
         parameters,
         rates,
         steps=stage.steps,
-        identity=hashlib.sha256(recipe.model_dump_json().encode()).hexdigest(),
+        identity=identity_of(recipe, "interpolation"),
         recipe=recipe.loop,
         engine=Engine(),
     )

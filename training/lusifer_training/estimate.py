@@ -81,7 +81,8 @@ def estimate(recipe: Recipe, data_folder: Path) -> tuple[dict[str, dict[str, int
         stages.append(_stage("align", model, recipe.align.steps, per_step, per_step, parts, flops, peak))
     stage = recipe.finetune
     flops = _training_flops(model, encoder_trained=True)
-    flops += _flops(model.encoder) * bool(stage.distillation_weight or stage.false_negative_margin)
+    if not stage.teacher and (stage.distillation_weight or stage.false_negative_margin):
+        flops += _flops(model.encoder)
     flops += forward_flops_per_token(model) * stage.gradient_cache
     per_step = _finetune_tokens(recipe, sampler, tokenizer)
     at_once = min(per_step, stage.group_tokens) if stage.gradient_cache else per_step
@@ -197,7 +198,7 @@ def _align_tokens(recipe: Recipe, sampler: PairSampler, tokenizer: Tokenizer) ->
         for step in range(SAMPLE_STEPS)
         for row in tokenize(tokenizer, texts.batch(step, min(64, stage.batch_texts)), stage.maximum_tokens)
     ]
-    return round(sum(rows) / len(rows) * stage.batch_texts)
+    return _limited(sum(rows) / len(rows) * stage.batch_texts, stage.batch_tokens)
 
 
 def _finetune_tokens(recipe: Recipe, sampler: PairSampler, tokenizer: Tokenizer) -> int:
@@ -213,7 +214,11 @@ def _finetune_tokens(recipe: Recipe, sampler: PairSampler, tokenizer: Tokenizer)
         documents += [recipe.model.document_prompt + text for text in (pair.document, *negatives)]
     tokens = sum(map(len, tokenize(tokenizer, queries, stage.maximum_query_tokens)))
     tokens += sum(map(len, tokenize(tokenizer, documents, stage.maximum_document_tokens)))
-    return round(tokens / pairs * stage.batch_pairs)
+    return _limited(tokens / pairs * stage.batch_pairs, stage.batch_tokens)
+
+
+def _limited(tokens: float, budget: int | None) -> int:
+    return round(tokens if budget is None else min(tokens, budget))
 
 
 def _duration(seconds: float) -> str:

@@ -2,11 +2,14 @@
 
 Cosine InfoNCE in both directions over in-batch and hard negatives, where the reference code used Euclidean
 NT-Xent with a miner. Narrow English data makes a multilingual encoder forget, so the raw encoder's own
-similarities of the same batch are kept as a second target (relational distillation, arXiv 1904.05068).
+similarities of the same batch, or another teacher's, are kept as a second target (relational distillation,
+arXiv 1904.05068).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +17,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize, softmax
 from torch.utils.checkpoint import checkpoint
 
-from lusifer_training.data.batches import PairBatch, pad, token_budget_batches, tokenize
+from lusifer_training.data.batches import (
+    PairBatch,
+    of_number,
+    pad,
+    token_budget_batches,
+    tokenize,
+    within_budget,
+)
 from lusifer_training.engine import Engine
 
 if TYPE_CHECKING:
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
 
     from lusifer_training.model.lusifer import Lusifer
     from lusifer_training.recipe import FinetuneRecipe
+    from lusifer_training.teacher import Teacher
 
 __all__ = [
     "FinetuneObjective",
@@ -43,38 +54,38 @@ class FinetuneObjective:
         tokenizer: The encoder's.
         recipe: Temperatures, lengths and weights.
         engine: Device and other processes.
+        teacher: Whose similarities are kept; the raw encoder's without one.
     """
 
     def __init__(
-        self, model: Lusifer, tokenizer: Tokenizer, recipe: FinetuneRecipe, engine: Engine | None = None
+        self,
+        model: Lusifer,
+        tokenizer: Tokenizer,
+        recipe: FinetuneRecipe,
+        engine: Engine | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.recipe = recipe
         self.engine = engine or Engine()
+        self.teacher = teacher
 
     def __call__(self, batch: PairBatch) -> dict[str, Tensor]:
         """Losses, scalars: ``loss``, its parts ``contrastive`` and ``distillation``; and ``tokens``."""
-        config, recipe = self.model.config, self.recipe
+        recipe = self.recipe
+        if recipe.batch_tokens is not None:
+            lengths = [
+                sum(map(len, chain(*self._rows(replace(batch, pairs=[pair]))))) for pair in batch.pairs
+            ]
+            batch = replace(batch, pairs=batch.pairs[: within_budget(lengths, recipe.batch_tokens)])
         n_pairs = len(batch.pairs)
-        query_prompt = or_else(batch.recipe.query_prompt, config.query_prompt)
-        document_prompt = query_prompt if batch.recipe.symmetric else config.document_prompt
-        document_prompt = or_else(batch.recipe.document_prompt, document_prompt)
-        negatives = [each for pair in batch.pairs for each in pair.negatives[: recipe.maximum_negatives]]
-        queries = tokenize(
-            self.tokenizer, [query_prompt + pair.query for pair in batch.pairs], recipe.maximum_query_tokens
-        )
-        documents = tokenize(
-            self.tokenizer,
-            [document_prompt + text for text in [*(pair.document for pair in batch.pairs), *negatives]],
-            recipe.maximum_document_tokens,
-        )
+        queries, documents = self._rows(batch)
         rows = queries + documents
         vectors = self._embed(rows, self._model_with_gradient_cache)
         target = None
         if recipe.distillation_weight or recipe.false_negative_margin:
-            with self.model.raw_encoder() as raw:
-                target = self._embed(rows, raw)
+            target = self._target(batch, rows)
         # Which documents each query is contrasted with: (N, documents).
         allowed = _allowed(batch, recipe.maximum_negatives).to(vectors.device)
         if target is not None and recipe.false_negative_margin:
@@ -95,6 +106,36 @@ class FinetuneObjective:
             losses["distillation"] = distillation.detach()
         return losses
 
+    def _rows(self, batch: PairBatch) -> tuple[list[list[int]], list[list[int]]]:
+        """Tokens of the queries, and of the documents with all hard negatives behind them."""
+        config, recipe = self.model.config, self.recipe
+        query_prompt = or_else(batch.recipe.query_prompt, config.query_prompt)
+        document_prompt = query_prompt if batch.recipe.symmetric else config.document_prompt
+        document_prompt = or_else(batch.recipe.document_prompt, document_prompt)
+        queries = [query_prompt + pair.query for pair in batch.pairs]
+        documents = [document_prompt + text for text in self._documents(batch)]
+        return (
+            tokenize(self.tokenizer, queries, recipe.maximum_query_tokens),
+            tokenize(self.tokenizer, documents, recipe.maximum_document_tokens),
+        )
+
+    def _documents(self, batch: PairBatch) -> list[str]:
+        negatives = (pair.negatives[: self.recipe.maximum_negatives] for pair in batch.pairs)
+        return [*(pair.document for pair in batch.pairs), *chain.from_iterable(negatives)]
+
+    def _target(self, batch: PairBatch, rows: list[list[int]]) -> Tensor:
+        """The teacher's vectors ``(N, E)`` of the batch's texts."""
+        if self.teacher is None:
+            with self.model.raw_encoder() as raw:
+                return self._embed(rows, raw)
+        parts = []
+        for texts, role in (
+            ([pair.query for pair in batch.pairs], "query"),
+            (self._documents(batch), "query" if batch.recipe.symmetric else "document"),
+        ):
+            parts.append(self.engine.gather(self.teacher(self.engine.share(texts), role), len(texts)))
+        return torch.cat(parts)
+
     def _model_with_gradient_cache(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The model; with the gradient cache it keeps no graph and is run again in the backward pass.
 
@@ -108,7 +149,12 @@ class FinetuneObjective:
     def _embed(self, rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Vectors ``(N, D)`` of token rows, run in groups of like length: little padding is computed."""
         own = self.engine.share(rows)
-        groups = token_budget_batches([len(row) for row in own], budget_tokens=self.recipe.group_tokens)
+        grouped = [
+            token_budget_batches(list(map(len, self.engine.share(rows, rank=rank))), self.recipe.group_tokens)
+            for rank in range(self.engine.world)
+        ]
+        # With FSDP, processes give each other the weights of each layer, as often as a group is run.
+        groups = of_number(grouped[self.engine.rank], max(map(len, grouped)))
         device, padding = self.model.device, self.model.pad_token_id
         with self.engine.autocast():
             parts = [embed(*pad([own[at] for at in group], padding, device=device)) for group in groups]
@@ -128,10 +174,10 @@ def prefixes(vectors: Tensor, dimensions: Sequence[int]) -> list[Tensor]:
 
 
 def false_negatives(queries: Tensor, documents: Tensor, margin: float) -> Tensor:
-    """``(N, M)``: documents too near to a query to be called wrong, by the raw encoder.
+    """``(N, M)``: documents too near to a query to be called wrong, by the teacher.
 
     Args:
-        queries: ``(N, D)`` unit vectors of the raw encoder.
+        queries: ``(N, D)`` unit vectors of the teacher.
         documents: ``(M, D)``, document i being query i's own.
         margin: A document is suspect from this much below the own document's cosine.
     """

@@ -9,6 +9,7 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from torch.nn.utils import clip_grad_norm_
 
 from lusifer_training.engine import Engine
@@ -23,9 +24,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["TrainingLoop"]
+__all__ = ["TrainingLoop", "out_of_memory"]
 
 _log = logging.getLogger(__name__)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out: a GPU's, or a CPU's, for which torch has no type."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)
 
 
 class TrainingLoop:
@@ -141,8 +147,9 @@ class TrainingLoop:
             self._check_finite("loss", losses["loss"], number)
             (losses["loss"] / parts).backward()
             return losses
-        # MemoryError: numpy's and Python's own; torch has no type for a CPU's.
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
             message = f"Batch {number} doesn't fit into memory: {error}."
         # Out of the handler, whose traceback would keep the batch's tensors while smaller ones are tried.
         self.optimizer.zero_grad(set_to_none=True)

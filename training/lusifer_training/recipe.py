@@ -92,6 +92,8 @@ class AlignRecipe(Frozen):
 
     steps: int = Field(gt=0)
     batch_texts: int = Field(gt=0)
+    batch_tokens: int | None = Field(None, gt=0)
+    """Of the encoder, padding not counted: a batch ends before ``batch_texts`` where its texts are long."""
     maximum_tokens: int = Field(64, gt=4)
     learning_rate: float = Field(gt=0)
     train_encoder: bool = False
@@ -110,6 +112,9 @@ class FinetuneRecipe(Frozen):
 
     steps: int = Field(gt=0)
     batch_pairs: int = Field(gt=1)
+    batch_tokens: int | None = Field(None, gt=0)
+    """Queries, documents and negatives, padding not counted: a batch ends before ``batch_pairs`` where its
+    pairs are long."""
     maximum_query_tokens: int = Field(48, gt=4)
     maximum_document_tokens: int = Field(128, gt=4)
     learning_rate: float = Field(gt=0)
@@ -118,12 +123,15 @@ class FinetuneRecipe(Frozen):
     """Of connector, head and layer mix, which start untrained."""
     temperature: float = Field(0.02, gt=0)
     distillation_weight: float = Field(1.0, ge=0)
-    """Weight of keeping the raw encoder's English similarities."""
+    """Weight of keeping the teacher's English similarities."""
+    teacher: str | None = None
+    """Whose similarities are kept: the folder of a checkpoint, or JSON lines of ``text`` and ``vector``, from
+    any model. None: the raw encoder. With ``./``, beside the recipe."""
     distillation_temperature: float = Field(0.02, gt=0)
     maximum_negatives: int = Field(7, ge=0)
     """Hard negatives used of each pair."""
     false_negative_margin: float | None = Field(None, gt=0)
-    """Mask in-batch documents that the raw encoder finds as near to a query as its own, up to this cosine."""
+    """Mask in-batch documents that the teacher finds as near to a query as its own, up to this cosine."""
     matryoshka_dimensions: tuple[int, ...] = ()
     """Train these prefixes of the vector too (arXiv 2205.13147), each a search vector by itself."""
     gradient_cache: bool = False
@@ -171,9 +179,13 @@ def load_recipe(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} can't be read: {error}.", next_step="Check the file.") from error
     recipe = validated(Recipe, values or {}, where=str(path))
-    beside = {
-        name: dataset.model_copy(update={"file": str((path.parent / dataset.file).resolve())})
+
+    def beside(file: str | None) -> str | None:
+        return str((path.parent / file).resolve()) if file and file.startswith("./") else file
+
+    datasets = {
+        name: dataset.model_copy(update={"file": beside(dataset.file)})
         for name, dataset in recipe.datasets.items()
-        if dataset.file and dataset.file.startswith("./")
     }
-    return recipe.model_copy(update={"datasets": {**recipe.datasets, **beside}})
+    finetune = recipe.finetune.model_copy(update={"teacher": beside(recipe.finetune.teacher)})
+    return recipe.model_copy(update={"datasets": datasets, "finetune": finetune})

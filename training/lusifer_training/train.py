@@ -7,21 +7,22 @@ import logging
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from lusifer_training.align import AlignmentObjective
 from lusifer_training.backbones.load import load_llm_tokenizer, load_tokenizer
 from lusifer_training.checkpoint import save_checkpoint, trained_parameters
-from lusifer_training.data.batches import PairSampler, TextSampler
+from lusifer_training.data.batches import PairSampler, TextSampler, tokenize, within_budget
 from lusifer_training.engine import Engine
 from lusifer_training.errors import CheckpointError, ConfigError
 from lusifer_training.finetune import FinetuneObjective
-from lusifer_training.loop import TrainingLoop
+from lusifer_training.loop import TrainingLoop, out_of_memory
 from lusifer_training.model.lusifer import build_model
 from lusifer_training.reconstruct import ReconstructionObjective
 from lusifer_training.states import StateFolder
+from lusifer_training.teacher import load_teacher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,11 +35,12 @@ if TYPE_CHECKING:
     from lusifer_training.probe import Probe
     from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe
 
-__all__ = ["interpolate", "train", "what_fits"]
+__all__ = ["identity_of", "interpolate", "train", "what_fits"]
 
 _log = logging.getLogger(__name__)
 
 STAGES = ("align", "finetune")
+T = TypeVar("T")
 
 
 def train(recipe: Recipe, *, data_folder: Path, run_folder: Path, stages: Sequence[str] = STAGES) -> Path:
@@ -69,6 +71,7 @@ def train(recipe: Recipe, *, data_folder: Path, run_folder: Path, stages: Sequen
     engine = Engine()
     writes = recipe.align is not None and recipe.align.objective == "reconstruction"
     model = build_model(recipe.model, keep_token_table=recipe.align is not None, keep_lm_head=writes)
+    engine.shard(model.transformer_layers(), trained_parameters(model).values())
     model.train().to(engine.device)
     run = _Run(
         recipe, model, load_tokenizer(recipe.model.tokenizer), PairSampler(recipe, data_folder), engine
@@ -110,6 +113,11 @@ class _Run:
     def align(self, stage: AlignRecipe, folder: Path) -> dict[str, Any]:
         llm_tokenizer = load_llm_tokenizer(self.recipe.model.llm)
         texts, own = TextSampler(self.sampler), slice(self.engine.rank, None, self.engine.world)
+
+        def cut(drawn: list[T], text_of: Callable[[T], str]) -> list[T]:
+            rows = tokenize(self.tokenizer, list(map(text_of, drawn)), stage.maximum_tokens)
+            return drawn[: within_budget(list(map(len, rows)), stage.batch_tokens)]
+
         if stage.objective == "reading":
             reading = AlignmentObjective(
                 self.model,
@@ -121,7 +129,7 @@ class _Run:
 
             def losses_of(batch: int, size: int) -> dict[str, Tensor]:
                 with self.engine.autocast():
-                    return reading(texts.batch(batch, size)[own])
+                    return reading(cut(texts.batch(batch, size), str)[own])
 
         else:
             writing = ReconstructionObjective(
@@ -130,7 +138,7 @@ class _Run:
 
             def losses_of(batch: int, size: int) -> dict[str, Tensor]:
                 with self.engine.autocast():
-                    return writing(texts.pairs(batch, size)[own], batch)
+                    return writing(cut(texts.pairs(batch, size), lambda pair: pair.document)[own], batch)
 
         parts = ("connector.", "encoder.") if stage.train_encoder else ("connector.",)
         parameters = {
@@ -141,11 +149,16 @@ class _Run:
             parameters,
             dict.fromkeys(parameters, stage.learning_rate),
             steps=stage.steps,
-            identity=_identity(self.recipe, "finetune", "interpolation"),
+            identity=identity_of(self.recipe, "finetune", "interpolation"),
             recipe=self.recipe.loop,
             engine=self.engine,
             advice=lambda batch: what_fits(
-                losses_of, batch, stage.batch_texts, "align.batch_texts", "loop.accumulation"
+                losses_of,
+                batch,
+                stage.batch_texts,
+                "align.batch_texts",
+                "loop.accumulation",
+                self.engine,
             ),
         )
         _log.info("stage 1, alignment: %d trained parameters, %s", _count(parameters), self.engine.dtype)
@@ -160,7 +173,8 @@ class _Run:
         return _summary(losses)
 
     def finetune(self, stage: FinetuneRecipe, folder: Path) -> dict[str, Any]:
-        objective = FinetuneObjective(self.model, self.tokenizer, stage, self.engine)
+        teacher = load_teacher(stage.teacher, self.engine) if stage.teacher else None
+        objective = FinetuneObjective(self.model, self.tokenizer, stage, self.engine, teacher)
         parameters = trained_parameters(self.model)
         rates = {
             name: stage.learning_rate if "lora_" in name else stage.new_learning_rate for name in parameters
@@ -174,12 +188,17 @@ class _Run:
             parameters,
             rates,
             steps=stage.steps,
-            identity=_identity(self.recipe, "interpolation"),
+            identity=identity_of(self.recipe, "interpolation"),
             recipe=self.recipe.loop,
             engine=self.engine,
             describe=lambda batch: self.sampler.batch(batch, stage.batch_pairs).describe(),
             advice=lambda batch: what_fits(
-                losses_of, batch, stage.batch_pairs, "finetune.batch_pairs", "finetune.gradient_cache"
+                losses_of,
+                batch,
+                stage.batch_pairs,
+                "finetune.batch_pairs",
+                "finetune.gradient_cache",
+                self.engine,
             ),
             probe=self.probe,
         )
@@ -188,7 +207,12 @@ class _Run:
 
 
 def what_fits(
-    losses_of: Callable[[int, int], dict[str, Tensor]], batch: int, size: int, key: str, instead: str
+    losses_of: Callable[[int, int], dict[str, Tensor]],
+    batch: int,
+    size: int,
+    key: str,
+    instead: str,
+    engine: Engine | None = None,
 ) -> str:
     """What to change in a recipe whose batch doesn't fit into memory; smaller ones are tried.
 
@@ -198,14 +222,22 @@ def what_fits(
         size: The recipe's.
         key: Where the recipe has it.
         instead: What else helps.
+        engine: Of the processes; the others wait for this one, and it must not wait for them.
     """
-    fits = size // 2
+    engine, fits = engine or Engine(), size // 2
+    if engine.sharded:
+        # No layer runs here without the others' weights.
+        return f"Change the recipe: try {key} {max(2, fits)}, or {instead}."
     while fits > 1:
         try:
-            losses_of(batch, fits)["loss"].backward()
+            with engine.alone():
+                losses_of(batch, fits)["loss"].backward()
             break
-        except (torch.OutOfMemoryError, MemoryError):
-            fits //= 2
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        # Out of the handler, whose traceback keeps the batch's tensors.
+        fits //= 2
     found = f"{key} {fits} fits" if fits > 1 else "not even two fit"
     return f"Change the recipe: {found}; or try {instead}."
 
@@ -234,7 +266,7 @@ def _frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _identity(recipe: Recipe, *without: str) -> str:
+def identity_of(recipe: Recipe, *without: str) -> str:
     """What a stage's state depends on: a change of a later stage doesn't cost an earlier one."""
     # How often a run is saved or probed changes nothing in it.
     bookkeeping = {"save_every", "keep_states", "probe_every", "probe_pairs"}

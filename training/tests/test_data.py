@@ -10,7 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lusifer_training.data.batches import PairSampler, TextSampler, pad, token_budget_batches, tokenize
+from lusifer_training.data.batches import (
+    PairSampler,
+    TextSampler,
+    of_number,
+    pad,
+    token_budget_batches,
+    tokenize,
+    within_budget,
+)
 from lusifer_training.data.cleaning import load_clean_pairs, normal_form
 from lusifer_training.data.monolingual import (
     LANGUAGES,
@@ -333,6 +341,25 @@ class TestBatches:
         assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
         for group in groups:
             assert len(group) == 1 or len(group) * max(lengths[index] for index in group) <= budget
+
+    @settings(deadline=None)
+    @given(lengths=st.lists(st.integers(1, 600), min_size=1, max_size=60), data=st.data())
+    def test_groups_are_halved_to_a_number_and_keep_every_index(self, lengths: list[int], data: Any) -> None:
+        groups = token_budget_batches(lengths, 1500)
+        number = data.draw(st.integers(len(groups), len(lengths)))
+        halved = of_number(groups, number)
+        assert len(halved) == number
+        assert all(halved)
+        assert [at for group in halved for at in group] == [at for group in groups for at in group]
+
+    @settings(deadline=None)
+    @given(lengths=st.lists(st.integers(1, 600), max_size=60), budget=st.integers(1, 3000))
+    def test_the_first_examples_fill_a_budget(self, lengths: list[int], budget: int) -> None:
+        count = within_budget(lengths, budget)
+        assert count >= min(2, len(lengths))
+        assert count <= 2 or sum(lengths[:count]) <= budget
+        assert count == len(lengths) or sum(lengths[: count + 1]) > budget
+        assert within_budget(lengths, None) == len(lengths)
 
     @settings(deadline=None)
     @given(rows=st.lists(st.lists(st.integers(2, 99), min_size=1, max_size=12), min_size=1, max_size=8))

@@ -6,12 +6,13 @@ import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 from lusifer_training.engine import Engine, choose_dtype
+from lusifer_training.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,10 @@ recipe = load_recipe(Path(sys.argv[1]))
 engine = Engine()
 torch.manual_seed(0)
 model = build_model(recipe.model).eval()
+whole = sum(value.numel() for value in model.parameters())
+engine.shard(model.transformer_layers(), trained_parameters(model).values())
+own = (value.to_local() if hasattr(value, "to_local") else value for value in model.parameters())
+kept = sum(value.numel() for value in own)
 generator = torch.Generator().manual_seed(1)
 parameters = trained_parameters(model)
 with torch.no_grad():
@@ -75,23 +80,19 @@ losses["loss"].backward()
 engine.average_gradients(parameters.values())
 if engine.is_main:
     grads = {name: value.grad for name, value in parameters.items()}
-    torch.save({"world": engine.world, "loss": losses["loss"].detach(), "gradients": grads}, sys.argv[2])
+    found = {"world": engine.world, "loss": losses["loss"].detach(), "gradients": grads, "kept": kept / whole}
+    torch.save(found, sys.argv[2])
 engine.wait()
 if engine.world > 1:
     torch.distributed.destroy_process_group()
 """
 
 
-def test_two_processes_give_the_gradients_of_one(
-    tmp_path: Path, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = str(pytestconfig.rootpath / "training" / "configs" / "tiny.yaml")
-    monkeypatch.setattr(sys, "argv", ["step", config, str(tmp_path / "one.pt")])
-    exec(compile(_STEP, "step", "exec"), {})  # noqa: S102 - a test's own text, as its processes run it
+def two_processes(script: str, *arguments: str, folder: Path, **variables: str) -> list[tuple[int, str]]:
+    """Exit status and standard error of each of two processes, as `accelerate launch` starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # What `accelerate launch` gives to its processes.
     shared = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
@@ -101,25 +102,92 @@ def test_two_processes_give_the_gradients_of_one(
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "ACCELERATE_USE_CPU": "true",
+        **variables,
     }
     processes = []
     for rank in ("0", "1"):
-        with (tmp_path / f"{rank}.log").open("wb") as log:
+        with (folder / f"{rank}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", _STEP, config, str(tmp_path / "two.pt")],
+                [sys.executable, "-c", script, *arguments],
                 env={**shared, "RANK": rank, "LOCAL_RANK": rank},
                 stderr=log,
             )
         processes.append(process)
     try:
-        for rank, process in enumerate(processes):
-            assert process.wait(timeout=300) == 0, (tmp_path / f"{rank}.log").read_text()[-2000:]
+        statuses = [process.wait(timeout=300) for process in processes]
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
+    return [(status, (folder / f"{rank}.log").read_text()) for rank, status in enumerate(statuses)]
+
+
+@pytest.fixture(scope="module")
+def config(pytestconfig: pytest.Config) -> str:
+    return str(pytestconfig.rootpath / "training" / "configs" / "tiny.yaml")
+
+
+@pytest.fixture(scope="module")
+def one(config: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process finds."""
+    path = tmp_path_factory.mktemp("one") / "one.pt"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["step", config, str(path)])
+        exec(compile(_STEP, "step", "exec"), {})  # noqa: S102 - a test's own text, as its processes run it
+    return torch.load(path, weights_only=True)
+
+
+FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+"""What `accelerate launch --use_fsdp --fsdp_version 2` adds."""
+
+
+@pytest.mark.parametrize("variables", [{}, FSDP], ids=["ddp", "fsdp"])
+def test_two_processes_give_the_gradients_of_one(
+    variables: dict[str, str], config: str, one: dict[str, Any], tmp_path: Path
+) -> None:
+    for status, log in two_processes(_STEP, config, str(tmp_path / "two.pt"), folder=tmp_path, **variables):
+        assert status == 0, log[-2000:]
+    two = torch.load(tmp_path / "two.pt", weights_only=True)
     assert (one["world"], two["world"]) == (1, 2)
+    # Tokens' embeddings, and what is trained, stay whole.
+    assert two["kept"] < 0.9 if variables else two["kept"] == 1
     torch.testing.assert_close(two["loss"], one["loss"])
     for name, gradient in one["gradients"].items():
         torch.testing.assert_close(two["gradients"][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_fsdp_1_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FSDP_VERSION", "1")
+    engine = Engine()
+    engine.sharded = True
+    with pytest.raises(ConfigError, match="--fsdp_version 2"):
+        engine.shard([], [])
+
+
+_FULL = """
+import sys, torch
+from pathlib import Path
+from lusifer_training.finetune import FinetuneObjective
+from lusifer_training.engine import Engine
+from lusifer_training.recipe import load_recipe
+from lusifer_training.train import train
+embed = FinetuneObjective._embed
+def full(objective, rows, model):
+    if Engine().rank == 1 and len(rows) > 8:
+        torch.empty(1 << 58, dtype=torch.uint8)
+    return embed(objective, rows, model)
+FinetuneObjective._embed = full
+recipe = load_recipe(Path(sys.argv[1]))
+train(recipe.model_copy(update={"align": None}), data_folder=Path("nowhere"), run_folder=Path(sys.argv[2]))
+"""
+
+
+def test_a_process_that_runs_out_of_memory_says_what_fits_and_ends_the_others(
+    config: str, tmp_path: Path
+) -> None:
+    """The memory is really asked for, and refused by torch's allocator of a CPU."""
+    (first, _), (second, log) = two_processes(_FULL, config, str(tmp_path / "run"), folder=tmp_path)
+    assert first != 0
+    assert second != 0
+    assert "TooLargeError: Batch 0 doesn't fit into memory" in log
+    assert "finetune.batch_pairs 4 fits" in log

@@ -391,6 +391,37 @@ class TestFinetune:
             ]
         assert tokens[0] < tokens[1] < tokens[2]
 
+    def test_a_batch_ends_where_its_tokens_do(self, tiny: Any) -> None:
+        pairs = [*self.PAIRS, *self.PAIRS]
+        with torch.no_grad():
+            tokens = [
+                self.objective(tiny, batch_tokens=budget)(batch_of(pairs))["tokens"].item()
+                for budget in (None, 10_000, 150, 1)
+            ]
+            two = self.objective(tiny)(batch_of(pairs[:2]))["tokens"].item()
+        assert tokens[0] == tokens[1] > 150 >= tokens[2] > two
+        # In-batch negatives need two.
+        assert tokens[3] == two
+
+    def test_a_teacher_stands_in_for_the_raw_encoder(self, tiny: Any) -> None:
+        objective, asked = self.objective(tiny), []
+
+        def teacher(texts: list[str], role: str) -> torch.Tensor:
+            asked.append((texts, role))
+            return torch.eye(8)[len(asked) :][: len(texts)]
+
+        with torch.no_grad():
+            raw = objective(batch_of(list(self.PAIRS)))
+            objective.teacher = teacher
+            objective.model.raw_encoder = None
+            taught = objective(batch_of(list(self.PAIRS)))
+        assert asked == [
+            ([pair.query for pair in self.PAIRS], "query"),
+            ([*(pair.document for pair in self.PAIRS), "The cat sits."], "document"),
+        ]
+        assert not torch.isclose(taught["distillation"], raw["distillation"])
+        torch.testing.assert_close(taught["contrastive"], raw["contrastive"])
+
     def test_prompts_of_a_dataset_come_before_the_model_s(self, tiny: Any) -> None:
         objective = self.objective(tiny)
         with torch.no_grad():

@@ -10,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lusifer_training.align import AlignmentObjective
 from lusifer_training.checkpoint import load_checkpoint
+from lusifer_training.engine import Engine
 from lusifer_training.errors import CheckpointError, DataError, TooLargeError
 from lusifer_training.evaluation.embedders import checkpoint_embedder
 from lusifer_training.finetune import FinetuneObjective
@@ -123,6 +125,34 @@ def test_the_encoder_alone(tiny: Any, recipe: Any, data: Path, tmp_path: Path) -
     assert "align" not in json.loads((folder / "training_report.json").read_text())["stages"]
 
 
+def test_the_teacher_of_a_recipe_is_asked(recipe: Any, data: Path, tmp_path: Path, write_lines: Any) -> None:
+    stage = {**recipe().finetune.model_dump(), "steps": 2}
+    first = train(recipe(align=None, finetune=stage), data_folder=data, run_folder=tmp_path / "first")
+    taught = recipe(align=None, finetune={**stage, "teacher": str(first)})
+    assert train(taught, data_folder=data, run_folder=tmp_path / "second").is_dir()
+    vectors = write_lines(tmp_path / "vectors.jsonl", [{"text": "another", "vector": [1, 0]}])
+    taught = recipe(align=None, finetune={**stage, "teacher": str(vectors)})
+    with pytest.raises(DataError, match="has no vector of"):
+        train(taught, data_folder=data, run_folder=tmp_path / "third")
+
+
+def test_batches_of_stage_1_end_where_their_tokens_do(
+    recipe: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, batches = AlignmentObjective.__call__, []
+
+    def seen(objective: AlignmentObjective, texts: list[str]) -> dict[str, torch.Tensor]:
+        losses = call(objective, texts)
+        batches.append((len(texts), losses["tokens"].item()))
+        return losses
+
+    monkeypatch.setattr(AlignmentObjective, "__call__", seen)
+    stage = {**recipe().align.model_dump(), "steps": 6, "batch_tokens": 50}
+    train(recipe(align=stage), data_folder=data, run_folder=tmp_path / "run", stages=["align"])
+    assert len(batches) == 6
+    assert all(2 <= count < stage["batch_texts"] and tokens <= 50 for count, tokens in batches)
+
+
 def test_another_recipe_in_the_same_folder_is_refused(recipe: Any, data: Path, tmp_path: Path) -> None:
     short = {"align": None, "finetune": {**recipe().finetune.model_dump(), "steps": 2}}
     train(recipe(**short), data_folder=data, run_folder=tmp_path / "run")
@@ -170,6 +200,24 @@ class TestMemory:
         advice = what_fits(self.losses(20), 0, 64, "finetune.batch_pairs", "finetune.gradient_cache")
         assert self.tried == [32, 16]
         assert "finetune.batch_pairs 16 fits; or try finetune.gradient_cache" in advice
+
+    def test_a_cpu_s_allocator_is_understood_and_other_errors_are_not_hidden(self) -> None:
+        def losses_of(batch: int, size: int) -> dict[str, torch.Tensor]:
+            torch.empty(1 << 58 if size > 4 else 1, dtype=torch.uint8)
+            if size < 4:
+                raise RuntimeError("shapes don't match")
+            return {"loss": torch.zeros(1, requires_grad=True).sum()}
+
+        assert "batch_pairs 4 fits" in what_fits(losses_of, 0, 16, "batch_pairs", "less")
+        with pytest.raises(RuntimeError, match="shapes"):
+            what_fits(losses_of, 0, 6, "batch_pairs", "less")
+
+    def test_with_fsdp_nothing_is_tried(self) -> None:
+        engine = Engine()
+        engine.sharded = True
+        advice = what_fits(self.losses(0), 0, 8, "align.batch_texts", "loop.accumulation", engine)
+        assert self.tried == []
+        assert "try align.batch_texts 4, or loop.accumulation" in advice
 
     def test_nothing_fits(self) -> None:
         advice = what_fits(self.losses(0), 0, 8, "align.batch_texts", "loop.accumulation")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
     from lusifer_training.data.readers import Pair
     from lusifer_training.recipe import DatasetRecipe, Recipe
 
-__all__ = ["PairBatch", "PairSampler", "TextSampler", "pad", "token_budget_batches", "tokenize"]
+__all__ = [
+    "PairBatch",
+    "PairSampler",
+    "TextSampler",
+    "of_number",
+    "pad",
+    "token_budget_batches",
+    "tokenize",
+    "within_budget",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,23 @@ def token_budget_batches(lengths: Sequence[int], budget_tokens: int) -> list[lis
         else:
             groups.append([index])
     return groups
+
+
+def of_number(groups: Sequence[list[int]], number: int) -> list[list[int]]:
+    """The same groups, the largest halved until there are so many."""
+    groups = list(groups)
+    while len(groups) < number:
+        at = max(range(len(groups)), key=lambda index: len(groups[index]))
+        middle = len(groups[at]) // 2
+        groups[at : at + 1] = [groups[at][:middle], groups[at][middle:]]
+    return groups
+
+
+def within_budget(lengths: Sequence[int], budget_tokens: int | None) -> int:
+    """How many of the first examples stay within a budget of tokens; two at least, None: all."""
+    if budget_tokens is None:
+        return len(lengths)
+    return max(min(2, len(lengths)), sum(total <= budget_tokens for total in accumulate(lengths)))
 
 
 class PairSampler:

@@ -107,6 +107,11 @@ class Lusifer(nn.Module):
             vector = vector - (vector @ self.language_basis) @ self.language_basis.T
         return normalize(vector, dim=-1)
 
+    def transformer_layers(self) -> list[nn.Module]:
+        """Of both backbones, in the order they run."""
+        parts = (self.encoder, self.llm)
+        return [layer for part in parts if part is not None for layer in _layers(part.backbone)]
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -176,7 +181,7 @@ def with_lora(backbone: PreTrainedModel, shape: LoraShape | None) -> PreTrainedM
     total = backbone.config.num_hidden_layers
     first = max(0, total - (shape.last_layers or total))
     # Full names: peft can't restrict "all-linear" to some layers.
-    layers = next(child for child in backbone.modules() if isinstance(child, nn.ModuleList))
+    layers = _layers(backbone)
     prefix = next(name for name, child in backbone.named_modules() if child is layers)
     targets = [
         f"{prefix}.{index}.{name}"
@@ -191,3 +196,7 @@ def with_lora(backbone: PreTrainedModel, shape: LoraShape | None) -> PreTrainedM
         # peft 0.21 asks transformers 5.23 by the old name.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
         return get_peft_model(backbone, adapter)
+
+
+def _layers(backbone: nn.Module) -> nn.ModuleList:
+    return next(child for child in backbone.modules() if isinstance(child, nn.ModuleList))
