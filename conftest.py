@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,18 @@ SENTENCES = [
     "A library that reads and writes compressed archives of many formats.",
     "猫はマットの上に座っています。 Кошка сидит на коврике. القطة على السجادة",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Commands set logging up as if the process were theirs, on a stream that a test closes."""
+    names = (None, "lusifer", "lusifer_training", "lusifer_export", "uvicorn", "uvicorn.error")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(each.handlers[:], each.level, each.propagate) for each in loggers]
+    yield
+    for each, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        each.handlers, each.propagate = handlers, propagate
+        each.setLevel(level)
 
 
 class Tiny:

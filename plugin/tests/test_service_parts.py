@@ -27,7 +27,6 @@ from lusifer.service.tracing import Tracer
 from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from lusifer.bundle import Bundle
@@ -260,14 +259,6 @@ class TestMetrics:
 
 
 class TestLogs:
-    @pytest.fixture(autouse=True)
-    def _restore(self) -> Iterator[None]:
-        root = logging.getLogger()
-        handlers, level = root.handlers[:], root.level
-        yield
-        root.handlers, root.level = handlers, level
-        logging.getLogger("lusifer").setLevel(logging.NOTSET)
-
     def test_json_lines_hold_what_was_given(self, capsys: pytest.CaptureFixture[str]) -> None:
         configure("json", "info")
         logging.getLogger("lusifer.service").info("request", extra={"request_id": "r1", "status": 200})
