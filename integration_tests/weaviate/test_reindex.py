@@ -247,6 +247,17 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
         report = command("run", job)
         assert report["phase"] == "settled"
         assert report["totals"]["written"] >= 24
+        # The gate looks at every tenant, and asks each question where its answer lies.
+        assert gate_of(job)["questions"] == 24
+        asked = tmp_path / "questions.jsonl"
+        questions = [
+            {"text": f"{t} text 3", "lang": "en", "tenant": t, "id": generate_uuid5(3)} for t in "ab"
+        ]
+        asked.write_text("\n".join(map(json.dumps, questions)))
+        mine = gate_of(job, "--questions", str(asked))
+        assert (mine["questions"], mine["recall_new"]) == (2, 1.0)
+        asked.write_text(json.dumps({"text": "text", "id": generate_uuid5(3)}))
+        assert "names none" in verified(job, "--questions", str(asked))["error"]["message"]
         command("switch", job, "--force")
         assert client.alias.get(alias_name=alias).collection == f"{name}_v2"
         for tenant in ("a", "b"):
@@ -268,6 +279,15 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
         client.alias.delete(alias_name=alias)
         for each in (old, f"{name}_v2"):
             client.collections.delete(each)
+
+
+def verified(job: str, *options: str) -> Any:
+    result = CliRunner().invoke(app, ["reindex", "verify", job, *options, "--json"], catch_exceptions=False)
+    return json.loads(result.stdout)
+
+
+def gate_of(job: str, *options: str) -> Any:
+    return verified(job, *options)["gate"]["languages"]["en"]
 
 
 def command(*arguments: str) -> Any:

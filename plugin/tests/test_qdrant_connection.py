@@ -22,6 +22,7 @@ from lusifer.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 pytest.importorskip("qdrant_client")
 
@@ -30,8 +31,9 @@ import httpx
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from lusifer.qdrant import connection
-from lusifer.qdrant.connection import connect, persistently, qdrant_errors
+from lusifer import patience
+from lusifer.patience import persistently
+from lusifer.qdrant.connection import connect, qdrant_errors
 
 
 def answered(status: int, error: str | None, headers: dict[str, str] | None = None) -> UnexpectedResponse:
@@ -145,7 +147,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(connection, "time", made)
+    monkeypatch.setattr(patience, "time", made)
     return made
 
 
@@ -164,10 +166,14 @@ def asked(outcomes: Iterator[Any]) -> Any:
     return call
 
 
+def errors() -> AbstractContextManager[None]:
+    return qdrant_errors("docs")
+
+
 def test_retry_after_is_honoured_and_other_waits_grow(clock: Clock) -> None:
     slow = [answered(429, "slow", {"retry-after": str(wait)}) for wait in (2, 40)]
     away = [ResponseHandlingException(httpx.ConnectError("refused")) for _ in range(3)]
-    assert persistently(asked(failing(*slow, *away)), "docs") == "done"
+    assert persistently(asked(failing(*slow, *away)), errors) == "done"
     for slept, (least, most) in zip(
         clock.slept_s, [(2, 2.5), (40, 50), (0.25, 0.32), (0.5, 0.63), (1, 1.25)], strict=True
     ):
@@ -184,7 +190,7 @@ def test_retry_after_is_honoured_and_other_waits_grow(clock: Clock) -> None:
 )
 def test_patience_ends(clock: Clock, error: Exception, kind: type[LusiferError]) -> None:
     with pytest.raises(kind) as caught:
-        persistently(asked(failing(*[error] * 1000)), "docs", patience_s=300)
+        persistently(asked(failing(*[error] * 1000)), errors, patience_s=300)
     assert caught.value.retryable
     assert 150 < clock.now_s <= 300
     assert len(clock.slept_s) < 40
@@ -192,7 +198,7 @@ def test_patience_ends(clock: Clock, error: Exception, kind: type[LusiferError])
 
 def test_what_a_repetition_does_not_mend_is_raised_at_once(clock: Clock) -> None:
     with pytest.raises(CollectionMismatchError):
-        persistently(asked(failing(answered(400, "Vector dimension error"))), "docs")
+        persistently(asked(failing(answered(400, "Vector dimension error"))), errors)
     assert clock.slept_s == []
 
 

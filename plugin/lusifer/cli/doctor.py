@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +21,7 @@ from lusifer.cli.targets import (
 from lusifer.errors import LusiferError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from lusifer.findings import Finding
 
@@ -73,20 +73,32 @@ def weaviate(
     as_json: JsonOption = False,
 ) -> None:
     """Look at a Weaviate server, its module and a collection; exit code 1 if something does not work."""
-    from lusifer.cli.weaviate import examine_url
-
     stored = None
     if collection is not None:
         # What is wrong with the collection is among the findings.
         with suppress(LusiferError):
             stored = Target(DEFAULT_INDEX, weaviate=url, collection=collection).stored()
     with open_embedder(bundle, service if bundle is None else None, stored=stored) as embedder:
-        findings = examine_url(
+        findings = _examine_weaviate(
             url, collection=collection, tenant=tenant, embedder=embedder, service_url=service
         )
         failed = show_findings(findings, as_json=as_json)
     if failed:
         raise typer.Exit(EXIT_ERROR)
+
+
+def _examine_weaviate(url: str, **options: Any) -> Iterator[Finding]:
+    from lusifer.findings import error
+    from lusifer.weaviate.connection import connect_by_environment
+    from lusifer.weaviate.doctor import examine
+
+    try:
+        client = connect_by_environment(url)
+    except LusiferError as failed:
+        yield error("server", failed.message, failed.next_step)
+        return
+    with client:
+        yield from examine(client, **options)
 
 
 def show_findings(findings: Iterable[Finding], *, as_json: bool) -> bool:

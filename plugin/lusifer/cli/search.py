@@ -126,10 +126,10 @@ def _ask_server(target: Target, question: str, limit: int, options: SearchOption
         raise InvalidInputError(
             "--by-server is for Weaviate.", next_step="Add --weaviate URL, or leave out --by-server."
         )
-    from lusifer.cli.weaviate import connected
+    from lusifer.weaviate.connection import connect_by_environment
     from lusifer.weaviate.search import ask_server
 
-    with connected(target.weaviate) as client:
+    with connect_by_environment(target.weaviate) as client:
         return ask_server(
             client, target.collection or "", question, limit=limit, options=options, tenant=target.tenant
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -122,10 +123,10 @@ class Target:
             index = read_index(folder)
             return index.fingerprint, index.dimension
         if self.weaviate:
-            from lusifer.cli.weaviate import connected as connected_to_weaviate
+            from lusifer.weaviate.connection import connect_by_environment
             from lusifer.weaviate.schema import find_card
 
-            with connected_to_weaviate(self.weaviate) as weaviate:
+            with connect_by_environment(self.weaviate) as weaviate:
                 found, _ = find_card(weaviate, self.collection or "")
             return found.fingerprint, found.dimension
         from lusifer.qdrant.schema import read_collection
@@ -168,37 +169,38 @@ class Target:
         return self._open_remote(embedder)
 
     def _open_remote(self, embedder: Embedder) -> Store:
-        collection = self.collection or ""
+        model = {
+            "fingerprint": embedder.fingerprint,
+            "model": embedder.model_name,
+            "dimension": embedder.dimension,
+        }
+        client: Any
         if self.weaviate:
-            from lusifer.cli.weaviate import open_weaviate
+            from lusifer.weaviate.connection import connect_by_environment as connect_to_weaviate
+            from lusifer.weaviate.store import WeaviateStore
 
-            return open_weaviate(self.weaviate, collection, embedder, tenant=self.tenant)
-        from lusifer.qdrant.connection import connect
-        from lusifer.qdrant.store import QdrantStore
+            client = connect_to_weaviate(self.weaviate)
+            open_store: Any = partial(WeaviateStore.open, tenant=self.tenant)
+        else:
+            from lusifer.qdrant.connection import connect_by_environment
+            from lusifer.qdrant.store import QdrantStore
 
-        client = connect(self.qdrant or "", api_key=os.environ.get("QDRANT_API_KEY"), grpc=self.grpc)
+            client = connect_by_environment(self.qdrant or "", grpc=self.grpc)
+            open_store = partial(QdrantStore.open, wait=self.wait, ordering=self.ordering)
         try:
-            return QdrantStore.open(
-                client,
-                collection,
-                fingerprint=embedder.fingerprint,
-                model=embedder.model_name,
-                dimension=embedder.dimension,
-                wait=self.wait,
-                ordering=self.ordering,
-            )
+            store: Store = open_store(client, self.collection or "", **model)
         except BaseException:
             client.close()
             raise
+        return store
 
 
 @contextmanager
 def connected(url: str, *, grpc: bool = False, timeout_s: int | None = None) -> Iterator[Any]:
     """A client of a Qdrant server, with the key that the environment holds; closed afterwards."""
-    from lusifer.qdrant.connection import TIMEOUT_S, connect
+    from lusifer.qdrant.connection import TIMEOUT_S, connect_by_environment
 
-    key = os.environ.get("QDRANT_API_KEY")
-    client = connect(url, api_key=key, grpc=grpc, timeout_s=timeout_s or TIMEOUT_S)
+    client = connect_by_environment(url, grpc=grpc, timeout_s=timeout_s or TIMEOUT_S)
     try:
         yield client
     finally:

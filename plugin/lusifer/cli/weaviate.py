@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,13 +13,9 @@ from lusifer.cli.targets import ServiceOption
 from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from lusifer.embedder import Embedder
-    from lusifer.findings import Finding
-    from lusifer.weaviate.store import WeaviateStore
-
-__all__ = ["connected", "examine_url", "open_weaviate", "weaviate_app"]
+__all__ = ["weaviate_app"]
 
 weaviate_app = typer.Typer(help="Collections of a Weaviate server.", no_args_is_help=True)
 
@@ -103,14 +97,13 @@ def setup(
     Then print the lines that the server needs in its environment.
     """
     from lusifer.cli.targets import open_embedder
-    from lusifer.weaviate.connection import weaviate_errors
+    from lusifer.weaviate.connection import connect_by_environment, weaviate_errors
     from lusifer.weaviate.schema import card_of, create_collection, version_warnings
 
     parsed = [_property(each) for each in properties or []]
     with open_embedder(bundle, service, dimension=dimension) as embedder:
         card = card_of(embedder, text_property=text_property, lower_case=lower_case)
-    client = connected(url)
-    try:
+    with connect_by_environment(url) as client:
         with weaviate_errors(collection):
             warnings = version_warnings(str(client.get_meta().get("version", "0")))
         create_collection(
@@ -128,8 +121,6 @@ def setup(
             dimensions=dimension,
             alias=alias,
         )
-    finally:
-        client.close()
     environment = {
         "ENABLE_MODULES": f"text2vec-{route}",
         **({"TRANSFORMERS_INFERENCE_API": service_address.rstrip("/")} if route == "transformers" else {}),
@@ -156,70 +147,6 @@ def setup(
         write(f"  {name}={value}\n")
     write("\nFastest ingest, with vectors made here:\n\n")
     write(f"  lusifer index FILE --weaviate {url} --collection {collection}\n")
-
-
-def connected(url: str) -> Any:
-    """A client of the server, with the keys and the gRPC port of the environment."""
-    from lusifer.weaviate.connection import connect
-
-    # Its own notes on what it tries again are pages long; the store says the same in one line.
-    logging.getLogger("weaviate-client").setLevel(logging.WARNING)
-    port = os.environ.get("WEAVIATE_GRPC_PORT")
-    if port is not None and not port.isdigit():
-        raise InvalidInputError(f"WEAVIATE_GRPC_PORT is {port!r}.", next_step="Set it to a number.")
-    return connect(
-        url,
-        api_key=os.environ.get("WEAVIATE_API_KEY"),
-        grpc_port=int(port) if port else None,
-        cohere_key=os.environ.get("LUSIFER_API_KEY"),
-    )
-
-
-def open_weaviate(
-    url: str, collection: str, embedder: Embedder, *, tenant: str | None = None
-) -> WeaviateStore:
-    """The store for a collection; raises as :meth:`lusifer.weaviate.store.WeaviateStore.open`."""
-    from lusifer.weaviate.store import WeaviateStore
-
-    client = connected(url)
-    try:
-        return WeaviateStore.open(
-            client,
-            collection,
-            fingerprint=embedder.fingerprint,
-            model=embedder.model_name,
-            dimension=embedder.dimension,
-            tenant=tenant,
-        )
-    except BaseException:
-        client.close()
-        raise
-
-
-def examine_url(
-    url: str,
-    *,
-    collection: str | None,
-    tenant: str | None,
-    embedder: Embedder,
-    service_url: str | None,
-) -> Iterator[Finding]:
-    """What ``lusifer doctor weaviate`` finds, one after the other."""
-    from lusifer.errors import LusiferError
-    from lusifer.findings import error
-    from lusifer.weaviate.doctor import examine
-
-    try:
-        client = connected(url)
-    except LusiferError as failed:
-        yield error("server", failed.message, failed.next_step)
-        return
-    try:
-        yield from examine(
-            client, collection=collection, tenant=tenant, embedder=embedder, service_url=service_url
-        )
-    finally:
-        client.close()
 
 
 def _property(given: str) -> Any:

@@ -1,15 +1,13 @@
-"""The door to ``qdrant-client``: connecting, its errors in our tree, and waiting out what passes by itself.
+"""The door to ``qdrant-client``: connecting, and its errors in our tree.
 
 Everything we write is an upsert with ids of our own, so a request whose answer was lost may be sent again.
 """
 
 from __future__ import annotations
 
-import logging
-import random
-import time
+import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from lusifer.embedder import retry_after_s
 from lusifer.errors import (
@@ -26,18 +24,12 @@ from lusifer.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-__all__ = ["connect", "import_client", "persistently", "qdrant_errors"]
-
-logger = logging.getLogger(__name__)
-
-_Answer = TypeVar("_Answer")
+__all__ = ["connect", "connect_by_environment", "import_client", "qdrant_errors"]
 
 TIMEOUT_S = 120
 """The client's own default, 5 s, is less than a server needs to have a full batch embedded."""
-
-PATIENCE_S = 300.0
 
 _FULL_WORDS = ("no space left", "out of disk", "disk space", "disk quota")
 
@@ -90,6 +82,11 @@ def connect(url: str, *, api_key: str | None = None, grpc: bool = False, timeout
         raise unusable from error
 
 
+def connect_by_environment(url: str, *, grpc: bool = False, timeout_s: int = TIMEOUT_S) -> Any:
+    """As :func:`connect`, with the key in ``QDRANT_API_KEY``."""
+    return connect(url, api_key=os.environ.get("QDRANT_API_KEY"), grpc=grpc, timeout_s=timeout_s)
+
+
 @contextmanager
 def qdrant_errors(collection: str) -> Iterator[None]:
     """Run calls of the client; whatever they raise leaves as an error of our tree.
@@ -124,37 +121,6 @@ def qdrant_errors(collection: str) -> Iterator[None]:
         if "not found" in str(error):
             raise _not_found(collection) from error
         raise
-
-
-def persistently(call: Callable[[], _Answer], collection: str, *, patience_s: float = PATIENCE_S) -> _Answer:
-    """Call, and call again while the server is busy or away.
-
-    Args:
-        call: Safe to repeat.
-        collection: For the errors.
-        patience_s: Seconds after which the last error is raised. Waits that the server itself asks for
-            (``Retry-After``) count too.
-
-    Raises:
-        LusiferError: As :func:`qdrant_errors`.
-    """
-    end_s = time.monotonic() + patience_s
-    delay_s = 0.25
-    while True:
-        try:
-            with qdrant_errors(collection):
-                return call()
-        except (StoreBusyError, StoreUnavailableError) as error:
-            if isinstance(error, StoreBusyError):
-                wait_s = max(error.retry_after_s, 0.1)
-            else:
-                wait_s, delay_s = delay_s, min(2 * delay_s, 15.0)
-            # Spread, so that many clients do not come back at the same moment.
-            wait_s *= random.uniform(1.0, 1.25)  # noqa: S311
-            if time.monotonic() + wait_s > end_s:
-                raise
-            logger.warning("%s Trying again in %.1f s.", error.message, wait_s)
-            time.sleep(wait_s)
 
 
 def _said(error: Any) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lusifer.errors import InvalidInputError, StoreError
-from lusifer.qdrant.connection import PATIENCE_S, import_client, persistently, qdrant_errors
+from lusifer.patience import PATIENCE_S, persistently
+from lusifer.qdrant.connection import import_client, qdrant_errors
 from lusifer.qdrant.keywords import BM25_MODEL
 from lusifer.qdrant.points import (
     KEYWORD_VECTOR,
@@ -44,7 +45,7 @@ class QdrantStore:
     """An open collection; made by :meth:`open`.
 
     Writes wait until the server has applied them, so that what a returned ``upsert`` wrote is there. A busy
-    or absent server is waited for; see :func:`lusifer.qdrant.connection.persistently`.
+    or absent server is waited for; see :func:`lusifer.patience.persistently`.
     """
 
     def __init__(
@@ -244,4 +245,4 @@ class QdrantStore:
     def _ask(self, call: Any) -> Any:
         if self._closed:
             raise StoreError(f"The collection {self.collection} is closed.", next_step="Open it again.")
-        return persistently(call, self.collection, patience_s=self.patience_s)
+        return persistently(call, lambda: qdrant_errors(self.collection), patience_s=self.patience_s)

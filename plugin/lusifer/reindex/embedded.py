@@ -15,9 +15,9 @@ import numpy as np
 
 from lusifer.errors import IndexLockedError
 from lusifer.qdrant.points import point_id
-from lusifer.reindex.sides import Page, Record, Span, places, sampled, title_of, uuid_cursors, uuid_spans
-from lusifer.service.languages import language_of
-from lusifer.store import Document, content_sha256
+from lusifer.reindex.places import places, sampled, uuid_cursors, uuid_spans
+from lusifer.reindex.sides import Page, Record, Span, document_record
+from lusifer.store import Document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,8 +82,8 @@ class EmbeddedSide:
         with self.held():
             return sampled(self.read, uuid_cursors(places(count), seed), self.count(), count, seed)
 
-    def key_of(self, document_id: str) -> str:
-        """The point id of a document."""
+    def key_of(self, document_id: str, tenant: str = "") -> str:
+        """The point id of a document; there are no tenants."""
         return point_id(document_id)
 
     def read(self, span: Span, cursor: str | None, limit: int) -> Page:
@@ -123,12 +123,19 @@ class EmbeddedSide:
             found = store.retrieve(keys, fields=False, vectors=True)
         return {key: vector for key, (_, vector) in found.items() if vector is not None}
 
-    def nearest(self, vectors: Sequence[NDArray[np.float32]], limit: int) -> list[list[Record]]:
+    def nearest(
+        self, vectors: Sequence[NDArray[np.float32]], limit: int, beside: Sequence[str]
+    ) -> list[list[Record]]:
         """For each vector the nearest documents, best first."""
         with self._store() as store:
             found = [store.search(vector, limit) for vector in vectors]
         return [
-            [self._of(point_id(hit.id), Document(hit.id, hit.text, hit.metadata)) for hit in hits]
+            [
+                document_record(
+                    point_id(hit.id), Document(hit.id, hit.text, hit.metadata), self.language_field
+                )
+                for hit in hits
+            ]
             for hits in found
         ]
 
@@ -212,13 +219,7 @@ class EmbeddedSide:
 
     def _record(self, key: str, payload: Mapping[str, Any]) -> Record:
         document = Document(str(payload["id"]), str(payload["text"]), payload.get("metadata") or {})
-        return self._of(key, document)
-
-    def _of(self, key: str, document: Document) -> Record:
-        named = document.metadata.get(self.language_field)
-        language = named if isinstance(named, str) else language_of(document.text)
-        title = title_of(document.metadata)
-        return Record(key, content_sha256(document), document.text, language, title, document)
+        return document_record(key, document, self.language_field)
 
 
 class EmbeddedSwitch:

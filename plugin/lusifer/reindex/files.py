@@ -10,9 +10,9 @@ from lusifer.documents import DocumentSource, Rejected
 from lusifer.errors import StoreError
 from lusifer.qdrant.points import point_id
 from lusifer.reindex.ledger import Ledger
-from lusifer.reindex.sides import Page, Record, Span, places, sampled, title_of
-from lusifer.service.languages import language_of
-from lusifer.store import Document, content_sha256
+from lusifer.reindex.places import places, sampled
+from lusifer.reindex.sides import Page, Record, Span, document_record
+from lusifer.store import Document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -88,8 +88,8 @@ class FileSide:
         numbers = sorted(chooser.randrange(max(1, self._rows)) for _ in range(places(count)))
         return sampled(self.read, [f"{number:015d}" for number in numbers], total, count, seed)
 
-    def key_of(self, document_id: str) -> str:
-        """The key of a document on the new side."""
+    def key_of(self, document_id: str, tenant: str = "") -> str:
+        """The key of a document on the new side; there are no tenants."""
         return self._key_of(document_id)
 
     def read(self, span: Span, cursor: str | None, limit: int) -> Page:
@@ -114,7 +114,9 @@ class FileSide:
         """A file has no vectors."""
         self._refuse()
 
-    def nearest(self, vectors: Sequence[NDArray[np.float32]], limit: int) -> list[list[Record]]:
+    def nearest(
+        self, vectors: Sequence[NDArray[np.float32]], limit: int, beside: Sequence[str]
+    ) -> list[list[Record]]:
         """A file can't be searched."""
         self._refuse()
 
@@ -122,11 +124,7 @@ class FileSide:
         """Nothing is held."""
 
     def _record(self, document: Document) -> Record:
-        named = document.metadata.get(self.language_field)
-        language = named if isinstance(named, str) else language_of(document.text)
-        title = title_of(document.metadata)
-        key = self._key_of(document.id)
-        return Record(key, content_sha256(document), document.text, language, title, document)
+        return document_record(self._key_of(document.id), document, self.language_field)
 
     def _refuse(self) -> NoReturn:
         raise StoreError(f"{self.source.source} is a file.", next_step="Ask a database.")

@@ -46,6 +46,12 @@ class Question:
     text: str
     language: str
     key: str | None
+    tenant: str = ""
+
+    @property
+    def beside(self) -> str:
+        """The key of the answer, or one that only names the tenant."""
+        return self.key or (f"{self.tenant}/" if self.tenant else "")
 
 
 class LanguageGate(BaseModel):
@@ -80,7 +86,9 @@ class Gate(BaseModel):
 
 
 def read_questions(path: Path, side: OldSide) -> list[Question]:
-    """Questions of a team's own, as JSON lines: ``text``, and where known ``lang`` and ``id`` of the answer.
+    """Questions of a team's own, as JSON lines: ``text``, and where known ``lang``, and ``id`` of the answer.
+
+    Where the collection has tenants, each names its ``tenant``.
 
     Raises:
         InvalidInputError: The file can't be read, or a line is no question.
@@ -102,8 +110,9 @@ def read_questions(path: Path, side: OldSide) -> list[Question]:
                 next_step='Write lines such as {"text": "…", "lang": "de", "id": "…"}.',
             ) from error
         known = fields.get("id")
-        key = None if known is None else side.key_of(str(known))
-        questions.append(Question(str(text), str(fields.get("lang", "")), key))
+        tenant = str(fields.get("tenant", ""))
+        key = None if known is None else side.key_of(str(known), tenant)
+        questions.append(Question(str(text), str(fields.get("lang", "")), key, tenant))
     return questions
 
 
@@ -224,7 +233,8 @@ def _answers(side: OldSide, embedder: Embedder, questions: Sequence[Question]) -
     if not questions:
         return []
     vectors = embedder.embed_queries([question.text for question in questions]).vectors
-    return [[each.key for each in near] for near in side.nearest(list(vectors), _NEIGHBOURS)]
+    beside = [question.beside for question in questions]
+    return [[each.key for each in near] for near in side.nearest(list(vectors), _NEIGHBOURS, beside)]
 
 
 def _neighbours(
@@ -241,7 +251,7 @@ def _neighbours(
 def _others(side: OldSide, keys: Sequence[str]) -> dict[str, list[Record]]:
     """The nearest documents to each of these, but for itself."""
     vectors = side.vectors(keys)
-    found = side.nearest(list(vectors.values()), _NEIGHBOURS + 1)
+    found = side.nearest(list(vectors.values()), _NEIGHBOURS + 1, list(vectors))
     return {
         key: [each for each in near if each.key != key][:_NEIGHBOURS]
         for key, near in zip(vectors, found, strict=True)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+from lusifer.reindex.sides import parts
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
@@ -53,7 +55,7 @@ class Ledger:
     def held(self, keys: Sequence[str]) -> dict[str, str]:
         """Versions of the keys that were there."""
         found: dict[str, str] = {}
-        for part in _parts(keys, 500):
+        for part in parts(keys, 500):
             marks = ",".join("?" * len(part))
             rows = self._database.execute(f"SELECT key, sha256 FROM held WHERE key IN ({marks})", part)  # noqa: S608
             found.update(rows)
@@ -80,7 +82,3 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _parts(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (keys[start : start + size] for start in range(0, len(keys), size))

@@ -106,14 +106,14 @@ def _embedded(plan: Plan, exclusive: bool) -> Migration:
 
 
 def _qdrant(plan: Plan) -> Migration:
-    from lusifer.qdrant.connection import connect, qdrant_errors
+    from lusifer.qdrant.connection import connect_by_environment, qdrant_errors
     from lusifer.qdrant.schema import CollectionCard
     from lusifer.reindex.files import FileSide
     from lusifer.reindex.qdrant import QdrantSide
     from lusifer.reindex.qdrant_switch import QdrantAlias, QdrantVector
 
     source, target, model = plan.source, plan.target, plan.model
-    client = connect(target.address, api_key=os.environ.get("QDRANT_API_KEY"), grpc=target.grpc)
+    client = connect_by_environment(target.address, grpc=target.grpc)
     try:
         from_file = source.kind == "file"
         read_from = target.collection if from_file else source.collection
@@ -171,17 +171,16 @@ def _qdrant(plan: Plan) -> Migration:
 
 
 def _weaviate(plan: Plan, *, hold_writes: bool) -> Migration:
-    from lusifer.cli.weaviate import connected
     from lusifer.reindex.files import FileSide
     from lusifer.reindex.weaviate import WeaviateSide
     from lusifer.reindex.weaviate_switch import WeaviateAlias
     from lusifer.weaviate.compose import TextRules
-    from lusifer.weaviate.connection import weaviate_errors
+    from lusifer.weaviate.connection import connect_by_environment, weaviate_errors
     from lusifer.weaviate.schema import CollectionCard, read_card, rules_of
     from lusifer.weaviate.store import object_id
 
     source, target, model = plan.source, plan.target, plan.model
-    client = connected(target.address)
+    client = connect_by_environment(target.address)
     try:
         card = CollectionCard(
             fingerprint=model.fingerprint,

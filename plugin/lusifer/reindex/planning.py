@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import uuid
@@ -200,10 +199,10 @@ def _look_embedded(request: PlanRequest) -> _Found | None:
 
 
 def _look_qdrant(request: PlanRequest) -> _Found | None:
-    from lusifer.qdrant.connection import connect, qdrant_errors
+    from lusifer.qdrant.connection import connect_by_environment, qdrant_errors
     from lusifer.qdrant.schema import read_card
 
-    client = connect(request.address, api_key=os.environ.get("QDRANT_API_KEY"), grpc=request.grpc)
+    client = connect_by_environment(request.address, grpc=request.grpc)
     try:
         with qdrant_errors(request.name):
             version = client.info().version
@@ -240,11 +239,10 @@ def _look_qdrant(request: PlanRequest) -> _Found | None:
 
 
 def _look_weaviate(request: PlanRequest) -> _Found | None:
-    from lusifer.cli.weaviate import connected
-    from lusifer.weaviate.connection import not_found, weaviate_errors
+    from lusifer.weaviate.connection import connect_by_environment, not_found, weaviate_errors
     from lusifer.weaviate.schema import module_of, read_card, version_warnings
 
-    client = connected(request.address)
+    client = connect_by_environment(request.address)
     try:
         with weaviate_errors(request.name):
             version = str(client.get_meta()["version"])

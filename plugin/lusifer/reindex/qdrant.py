@@ -1,41 +1,49 @@
 """A collection on a Qdrant server as a side, whether ``lusifer index`` wrote it or not.
 
-* What guards a write lies in the payload: every copy has its content's hash as ``lusifer_sha256``, which an
-  application that writes the point anew does not; points of ours have ``sha256``. A filter that is an OR of
-  (id AND hash) guards each point of a request by itself. :meth:`QdrantSide.unmark` takes the marks off.
-* In place a point without a stored hash, or whose hash is not that of its content, is guarded by its text.
+* What guards a write lies in the payload; see :mod:`lusifer.reindex.qdrant_points`.
 * ``update_vectors`` with a missing point writes an unknown part of its points (Qdrant 1.19): so at most 32
   points a request, which are one chunk of its, and what is left is sent again.
 """
 
 from __future__ import annotations
 
-import random
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lusifer.errors import InvalidInputError
-from lusifer.qdrant.connection import PATIENCE_S, import_client, persistently
+from lusifer.patience import PATIENCE_S, persistently
+from lusifer.qdrant.connection import import_client, qdrant_errors
 from lusifer.qdrant.keywords import BM25_MODEL
-from lusifer.qdrant.points import KEYWORD_VECTOR, payload_bytes, payload_of, point_id, split
-from lusifer.reindex.sides import (
-    Page,
-    Record,
-    Span,
-    canonical_sha256,
+from lusifer.qdrant.points import KEYWORD_VECTOR, payload_bytes, point_id, split
+from lusifer.reindex.places import (
+    LARGEST_NUMBER,
+    UUID_ZERO,
+    number_cursors,
+    number_key,
+    number_spans,
     places,
     sampled,
-    title_of,
     uuid_cursors,
     uuid_spans,
 )
-from lusifer.service.languages import language_of
-from lusifer.store import Document, content_sha256
+from lusifer.reindex.qdrant_points import (
+    COPY_HASH,
+    HASHES,
+    copied_payload,
+    holds,
+    id_of,
+    key_of,
+    lacking,
+    record_of,
+    unchanged,
+    version_of,
+)
+from lusifer.reindex.sides import Page, Record, Span, parts
+from lusifer.store import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -43,13 +51,10 @@ if TYPE_CHECKING:
 
 __all__ = ["QdrantSide"]
 
-_OUR_HASH, _COPY_HASH = "sha256", "lusifer_sha256"
-_HASHES = [_OUR_HASH, _COPY_HASH]
 _POINTS_PER_REQUEST = 128
 _POINTS_PER_VECTOR_UPDATE = 32
 _BYTES_PER_REQUEST = 8 * 1024**2
 _BYTES_PER_NUMBER = 13
-_LARGEST_NUMBER = 2**64 - 1
 
 
 class QdrantSide:
@@ -100,9 +105,9 @@ class QdrantSide:
 
     def count_without_vector(self) -> int:
         """Points that lack the vector."""
-        lacking = self._lacking(self.vector_name)
+        without = lacking(self.vector_name)
         return int(
-            self._ask(lambda: self.client.count(self.collection, count_filter=lacking, exact=True)).count
+            self._ask(lambda: self.client.count(self.collection, count_filter=without, exact=True)).count
         )
 
     def spans(self, count: int) -> list[Span]:
@@ -110,16 +115,16 @@ class QdrantSide:
         largest = self._largest_number()
         if largest is None:
             return uuid_spans(count)
-        if self._first(_uuid_zero()) is None:
-            return _number_spans(largest, count)
-        numbers = _number_spans(largest, max(1, count // 2))
+        if self._first(UUID_ZERO) is None:
+            return number_spans(largest, count)
+        numbers = number_spans(largest, max(1, count // 2))
         uuids = uuid_spans(count - len(numbers)) if count > len(numbers) else []
         if not uuids:
             return [Span()]
         return [
             *numbers[:-1],
-            Span(numbers[-1].first, _uuid_zero()),
-            Span(_uuid_zero(), uuids[0].end),
+            Span(numbers[-1].first, UUID_ZERO),
+            Span(UUID_ZERO, uuids[0].end),
             *uuids[1:],
         ]
 
@@ -128,44 +133,43 @@ class QdrantSide:
         number = places(count)
         cursors = uuid_cursors(number, seed)
         if (largest := self._largest_number()) is not None:
-            chooser = random.Random(seed)  # noqa: S311
-            numbers = sorted(_number_key(chooser.randint(0, largest)) for _ in range(number))
-            cursors = numbers if self._first(_uuid_zero()) is None else [*numbers[::2], *cursors[::2]]
+            numbers = number_cursors(number, largest, seed)
+            cursors = numbers if self._first(UUID_ZERO) is None else [*numbers[::2], *cursors[::2]]
         return sampled(self.read, cursors, self.count(), count, seed)
 
-    def key_of(self, document_id: str) -> str:
-        """The key of a document that ``lusifer index`` wrote."""
+    def key_of(self, document_id: str, tenant: str = "") -> str:
+        """The key of a document that ``lusifer index`` wrote; there are no tenants."""
         return point_id(document_id)
 
     def read(self, span: Span, cursor: str | None, limit: int) -> Page:
         """See :class:`lusifer.reindex.sides.OldSide`."""
         begin = cursor or span.first
-        wanted = self._lacking(self.lacking) if self.lacking else None
+        wanted = lacking(self.lacking) if self.lacking else None
         points, following = self._ask(
             lambda: self.client.scroll(
                 self.collection,
                 scroll_filter=wanted,
                 limit=limit,
-                offset=_id(begin) if begin else None,
+                offset=id_of(begin) if begin else None,
                 with_payload=True,
                 with_vectors=self.carried or False,
             )
         )
         records = [record for record in map(self._record, points) if span.holds(record.key)]
-        after = None if following is None else _key(following)
+        after = None if following is None else key_of(following)
         return Page(records, after if after is not None and span.holds(after) else None)
 
     def present(self, keys: Sequence[str]) -> set[str]:
         """Points that are there."""
         found: set[str] = set()
-        for part in _parts(keys, 1024):
-            found |= {_key(point.id) for point in self._retrieve(part, payload=False)}
+        for part in parts(keys, 1024):
+            found |= {key_of(point.id) for point in self._retrieve(part, payload=False)}
         return found
 
     def hashes(self, keys: Sequence[str]) -> dict[str, str]:
         """Content hash of the points that are there; in place, of those that have the vector."""
         found: dict[str, str] = {}
-        for part in _parts(keys, 256):
+        for part in parts(keys, 256):
             if self.in_place:
                 records = self._with_vector(part)
             else:
@@ -178,15 +182,15 @@ class QdrantSide:
         if self.in_place:
             return self.hashes(keys)
         found: dict[str, str] = {}
-        for part in _parts(keys, 1024):
-            points = self._retrieve(part, payload=_HASHES)
-            found |= {_key(point.id): _version(point.payload) for point in points}
+        for part in parts(keys, 1024):
+            points = self._retrieve(part, payload=HASHES)
+            found |= {key_of(point.id): version_of(point.payload) for point in points}
         return found
 
     def vectors(self, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Vectors ``(D,)`` of those that have one."""
         found = {}
-        for part in _parts(keys, 256):
+        for part in parts(keys, 256):
             for point in self._retrieve(
                 part, payload=False, vectors=[self.vector_name] if self.vector_name else True
             ):
@@ -194,13 +198,15 @@ class QdrantSide:
                     point.vector.get(self.vector_name) if isinstance(point.vector, dict) else point.vector
                 )
                 if vector:
-                    found[_key(point.id)] = np.asarray(vector, dtype=np.float32)
+                    found[key_of(point.id)] = np.asarray(vector, dtype=np.float32)
         return found
 
-    def nearest(self, vectors: Sequence[NDArray[np.float32]], limit: int) -> list[list[Record]]:
+    def nearest(
+        self, vectors: Sequence[NDArray[np.float32]], limit: int, beside: Sequence[str]
+    ) -> list[list[Record]]:
         """For each vector the nearest points, best first."""
         answers: list[list[Record]] = []
-        for part in _parts(vectors, 32):
+        for part in parts(vectors, 32):
             requests = [
                 self._models.QueryRequest(
                     query=vector.tolist(), using=self.vector_name or None, limit=limit, with_payload=True
@@ -223,7 +229,7 @@ class QdrantSide:
         pairs = list(zip(records, vectors, strict=True))
         if self.in_place:
             made = [(record, vector) for record, vector in pairs if vector is not None]
-            for part in _parts(made, _POINTS_PER_VECTOR_UPDATE):
+            for part in parts(made, _POINTS_PER_VECTOR_UPDATE):
                 self._update_vectors(part)
             return len(made)
         modes = self._models.UpdateMode
@@ -238,20 +244,20 @@ class QdrantSide:
             lambda: self.client.scroll(
                 self.collection,
                 limit=limit,
-                offset=_id(begin) if begin else None,
-                with_payload=_HASHES,
+                offset=id_of(begin) if begin else None,
+                with_payload=HASHES,
                 with_vectors=False,
             )
         )
-        found = {_key(point.id): _version(point.payload) for point in points}
-        after = None if following is None else _key(following)
+        found = {key_of(point.id): version_of(point.payload) for point in points}
+        after = None if following is None else key_of(following)
         kept = {key: version for key, version in found.items() if span.holds(key)}
         return kept, after if after is not None and span.holds(after) else None
 
     def delete(self, seen: Mapping[str, str]) -> int:
         """Delete points whose version still is the one that was seen."""
-        for part in _parts(list(seen), _POINTS_PER_REQUEST):
-            guard = self._models.Filter(should=[self._holds(key, seen[key]) for key in part])
+        for part in parts(list(seen), _POINTS_PER_REQUEST):
+            guard = self._models.Filter(should=[holds(key, seen[key]) for key in part])
             selector = self._models.FilterSelector(filter=guard)
             self._ask(lambda selector=selector: self.client.delete(self.collection, selector, wait=True))
         return len(seen)
@@ -259,7 +265,7 @@ class QdrantSide:
     def unmark(self) -> None:
         """Take ``lusifer_sha256`` off the payloads."""
         models = self._models
-        bare = models.IsEmptyCondition(is_empty=models.PayloadField(key=_COPY_HASH))
+        bare = models.IsEmptyCondition(is_empty=models.PayloadField(key=COPY_HASH))
         marked = models.Filter(must_not=[bare])
         offset: Any = None
         while True:
@@ -276,7 +282,7 @@ class QdrantSide:
             if ids := [point.id for point in points]:
                 self._ask(
                     lambda ids=ids: self.client.delete_payload(
-                        self.collection, keys=[_COPY_HASH], points=ids, wait=True
+                        self.collection, keys=[COPY_HASH], points=ids, wait=True
                     )
                 )
             if offset is None:
@@ -290,10 +296,10 @@ class QdrantSide:
         left = list(part)
         while left:
             points = [
-                models.PointVectors(id=_id(record.key), vector={self.vector_name: vector.tolist()})
+                models.PointVectors(id=id_of(record.key), vector={self.vector_name: vector.tolist()})
                 for record, vector in left
             ]
-            guard = models.Filter(should=[self._unchanged(record) for record, _ in left])
+            guard = models.Filter(should=[unchanged(record, self.text_field) for record, _ in left])
             try:
                 self._ask(
                     lambda points=points, guard=guard: self.client.update_vectors(
@@ -307,7 +313,9 @@ class QdrantSide:
             except InvalidInputError as error:
                 if "no point with id" not in error.message.lower():
                     raise
-                alive = {_key(point.id) for point in self._retrieve([r.key for r, _ in left], payload=False)}
+                alive = {
+                    key_of(point.id) for point in self._retrieve([r.key for r, _ in left], payload=False)
+                }
                 # Deleted meanwhile, every time by somebody else: it ends when there is nobody left.
                 left = [(record, vector) for record, vector in left if record.key in alive]
             else:
@@ -320,7 +328,7 @@ class QdrantSide:
         seen: Mapping[str, str],
     ) -> None:
         models = self._models
-        payloads = [_copied(record) for record, _ in pairs]
+        payloads = [copied_payload(record) for record, _ in pairs]
         sizes = [
             payload_bytes(payload) + _BYTES_PER_NUMBER * (0 if vector is None else len(vector))
             for payload, (_, vector) in zip(payloads, pairs, strict=True)
@@ -328,12 +336,12 @@ class QdrantSide:
         for part in split(sizes, points=_POINTS_PER_REQUEST, size_bytes=_BYTES_PER_REQUEST):
             points = [
                 models.PointStruct(
-                    id=_id(pairs[i][0].key), vector=self._vectors(*pairs[i]), payload=payloads[i]
+                    id=id_of(pairs[i][0].key), vector=self._vectors(*pairs[i]), payload=payloads[i]
                 )
                 for i in part
             ]
             keys = [pairs[i][0].key for i in part]
-            guard = models.Filter(should=[self._holds(key, seen[key]) for key in keys]) if seen else None
+            guard = models.Filter(should=[holds(key, seen[key]) for key in keys]) if seen else None
             self._ask(
                 lambda points=points, guard=guard: self.client.upsert(
                     self.collection,
@@ -358,26 +366,11 @@ class QdrantSide:
             vectors[self.vector_name] = vector.tolist()
         return vectors
 
-    def _record(self, point: Any) -> Record:
-        payload = point.payload or {}
-        metadata = payload.get("metadata")
-        fields = metadata if isinstance(metadata, dict) else payload
-        found = payload.get(self.text_field)
-        text = found if isinstance(found, str) else ""
-        named = fields.get(self.language_field)
-        language = named if isinstance(named, str) else language_of(text)
-        others = {}
-        if isinstance(getattr(point, "vector", None), dict):
-            others = {name: vector for name, vector in point.vector.items() if name != self.vector_name}
-        return Record(
-            _key(point.id), _computed_hash(payload), text, language, title_of(fields), (payload, others)
-        )
-
     def _with_vector(self, keys: Sequence[str]) -> list[Record]:
         models = self._models
         complete = models.Filter(
             must=[
-                models.HasIdCondition(has_id=[_id(key) for key in keys]),
+                models.HasIdCondition(has_id=[id_of(key) for key in keys]),
                 models.HasVectorCondition(has_vector=self.vector_name),
             ]
         )
@@ -389,51 +382,20 @@ class QdrantSide:
         return [self._record(point) for point in points]
 
     def _retrieve(self, keys: Sequence[str], *, payload: Any, vectors: Any = False) -> Any:
-        ids = [_id(key) for key in keys]
+        ids = [id_of(key) for key in keys]
         return self._ask(
             lambda: self.client.retrieve(self.collection, ids, with_payload=payload, with_vectors=vectors)
         )
 
-    def _lacking(self, vector_name: str) -> Any:
-        models = self._models
-        return models.Filter(must_not=[models.HasVectorCondition(has_vector=vector_name)])
-
-    def _holds(self, key: str, version: str) -> Any:
-        """The point with this id, if it is of this version."""
-        models = self._models
-        sha256, _, copied = version.partition("@")
-        held = {_COPY_HASH: sha256} if copied else {_COPY_HASH: "", _OUR_HASH: sha256}
-        conditions: list[Any] = [models.HasIdCondition(has_id=[_id(key)])]
-        for name, value in held.items():
-            if value:
-                condition: Any = models.FieldCondition(key=name, match=models.MatchValue(value=value))
-            else:
-                condition = models.IsEmptyCondition(is_empty=models.PayloadField(key=name))
-            conditions.append(condition)
-        return models.Filter(must=conditions)
-
-    def _unchanged(self, record: Record) -> Any:
-        """The record's point, if its content still is the record's."""
-        models = self._models
-        payload, _ = record.content
-        guarded = payload.get(_OUR_HASH) == record.sha256
-        field, value = (_OUR_HASH, record.sha256) if guarded else (self.text_field, record.text)
-        return models.Filter(
-            must=[
-                models.HasIdCondition(has_id=[_id(record.key)]),
-                models.FieldCondition(key=field, match=models.MatchValue(value=value)),
-            ]
-        )
-
     def _largest_number(self) -> int | None:
         """The largest id that is a number; halving, because ids can only be asked for upwards."""
-        first = self._first(_number_key(0))
+        first = self._first(number_key(0))
         if first is None or not first.startswith("#"):
             return None
-        low, high = int(first[1:]), _LARGEST_NUMBER
+        low, high = int(first[1:]), LARGEST_NUMBER
         while low < high:
             middle = (low + high + 1) // 2
-            found = self._first(_number_key(middle))
+            found = self._first(number_key(middle))
             if found is None or not found.startswith("#"):
                 high = middle - 1
             else:
@@ -443,65 +405,18 @@ class QdrantSide:
     def _first(self, key: str) -> str | None:
         points, _ = self._ask(
             lambda: self.client.scroll(
-                self.collection, limit=1, offset=_id(key), with_payload=False, with_vectors=False
+                self.collection, limit=1, offset=id_of(key), with_payload=False, with_vectors=False
             )
         )
-        return _key(points[0].id) if points else None
+        return key_of(points[0].id) if points else None
 
     def _ask(self, call: Any) -> Any:
-        return persistently(call, self.collection, patience_s=self.patience_s)
+        return persistently(call, lambda: qdrant_errors(self.collection), patience_s=self.patience_s)
 
-
-def _key(point: Any) -> str:
-    """A point's id as text that sorts as Qdrant does: numbers first."""
-    return _number_key(point) if isinstance(point, int) else str(point)
-
-
-def _number_key(number: int) -> str:
-    return f"#{number:020d}"
-
-
-def _id(key: str) -> int | str:
-    return int(key[1:]) if key.startswith("#") else key
-
-
-def _uuid_zero() -> str:
-    return "00000000-0000-0000-0000-000000000000"
-
-
-def _number_spans(largest: int, count: int) -> list[Span]:
-    edges = ["", *(_number_key(index * (largest + 1) // count) for index in range(1, count)), ""]
-    return [Span(first, end) for first, end in pairwise(edges)]
-
-
-def _computed_hash(payload: Mapping[str, Any]) -> str:
-    """Of everything but our own bookkeeping; of a document as ``lusifer index`` computes it."""
-    if _ours(payload):
-        return content_sha256(Document(str(payload["id"]), payload["text"], payload["metadata"]))
-    return canonical_sha256({name: value for name, value in payload.items() if name != _COPY_HASH})
-
-
-def _version(payload: Mapping[str, Any] | None) -> str:
-    payload = payload or {}
-    if copied := payload.get(_COPY_HASH):
-        return f"{copied}@copy"
-    return str(payload.get(_OUR_HASH) or "")
-
-
-def _copied(record: Record) -> dict[str, Any]:
-    """The payload for the new side, marked as a copy with the hash of what it holds."""
-    if isinstance(record.content, Document):
-        return payload_of(record.content)
-    payload = dict(record.content[0])
-    ours = {_OUR_HASH: record.sha256} if _ours(payload) else {}
-    return {**payload, **ours, _COPY_HASH: record.sha256}
-
-
-def _ours(payload: Mapping[str, Any]) -> bool:
-    """Whether ``lusifer index`` wrote it, and nobody added fields that its hash does not cover."""
-    fields = set(payload) - {_COPY_HASH}
-    return fields == {"id", "text", "metadata", _OUR_HASH} and isinstance(payload["metadata"], dict)
-
-
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
+    def _record(self, point: Any) -> Record:
+        return record_of(
+            point,
+            text_field=self.text_field,
+            language_field=self.language_field,
+            vector_name=self.vector_name,
+        )

@@ -18,18 +18,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+from lusifer.service.languages import language_of
+from lusifer.store import content_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from lusifer.store import Document
 
 __all__ = [
     "EVERYTHING",
@@ -41,15 +44,13 @@ __all__ = [
     "Span",
     "canonical_sha256",
     "content_of",
-    "places",
-    "sampled",
+    "document_record",
+    "language_in",
+    "parts",
     "title_of",
-    "uuid_cursors",
-    "uuid_spans",
 ]
 
-_BITS = 128
-_SAMPLED_AT_ONCE = 32
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,12 @@ class OldSide(Protocol):
         """At most ``count`` records from random places, in the order of their keys."""
         ...
 
-    def key_of(self, document_id: str) -> str:
-        """The key of a document that ``lusifer index`` wrote."""
+    def key_of(self, document_id: str, tenant: str = "") -> str:
+        """The key of a document that ``lusifer index`` wrote.
+
+        Raises:
+            InvalidInputError: The side has tenants and none is named.
+        """
         ...
 
     def read(self, span: Span, cursor: str | None, limit: int) -> Page:
@@ -132,8 +137,13 @@ class OldSide(Protocol):
         """Vectors ``(D,)`` of those that have one."""
         ...
 
-    def nearest(self, vectors: Sequence[NDArray[np.float32]], limit: int) -> list[list[Record]]:
-        """For each vector ``(D,)`` the nearest documents, best first, without their content."""
+    def nearest(
+        self, vectors: Sequence[NDArray[np.float32]], limit: int, beside: Sequence[str]
+    ) -> list[list[Record]]:
+        """For each vector ``(D,)`` the nearest documents, best first, without their content.
+
+        ``beside`` has a key for each: where there are tenants, that document's tenant is searched.
+        """
         ...
 
     def close(self) -> None:
@@ -251,51 +261,6 @@ class Migration:
         self.release()
 
 
-def sampled(
-    read: Callable[[Span, str | None, int], Page], cursors: Sequence[str], total: int, count: int, seed: int
-) -> list[Record]:
-    """What :meth:`OldSide.sample` gives, for a side that can begin to read anywhere.
-
-    Args:
-        read: Of the side.
-        cursors: Random places, in order; about :func:`places` many.
-        total: Documents of the side.
-        count: Records wanted.
-        seed: Of the choice among what was read.
-    """
-    found: dict[str, Record] = {}
-    if total <= 2 * count:
-        cursor: str | None = None
-        while True:
-            page = read(EVERYTHING, cursor, _SAMPLED_AT_ONCE * 8)
-            found |= {record.key: record for record in page.records}
-            cursor = page.cursor
-            if cursor is None:
-                break
-    else:
-        for place in cursors:
-            found |= {record.key: record for record in read(EVERYTHING, place, _SAMPLED_AT_ONCE).records}
-    chosen = random.Random(seed).sample(sorted(found), min(count, len(found)))  # noqa: S311
-    return [found[key] for key in sorted(chosen)]
-
-
-def places(count: int) -> int:
-    """In how many places to read for a sample of ``count`` records."""
-    return 2 * count // _SAMPLED_AT_ONCE + 2
-
-
-def uuid_cursors(count: int, seed: int) -> list[str]:
-    """Random UUIDs, sorted."""
-    chooser = random.Random(seed)  # noqa: S311
-    return sorted(_uuid(chooser.getrandbits(_BITS)) for _ in range(count))
-
-
-def uuid_spans(count: int) -> list[Span]:
-    """All UUIDs in ``count`` parts."""
-    edges = ["", *(_uuid((index << _BITS) // count) for index in range(1, count)), ""]
-    return [Span(first, end) for first, end in pairwise(edges)]
-
-
 def content_of(version: str) -> str:
     """The content hash in a version."""
     return version.partition("@")[0]
@@ -313,6 +278,19 @@ def title_of(fields: Mapping[str, Any]) -> str:
     return named if isinstance(named, str) else ""
 
 
-def _uuid(number: int) -> str:
-    digits = f"{number:032x}"
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+def language_in(fields: Mapping[str, Any], name: str, text: str) -> str:
+    """The language that a document names in its field ``name``, or a guess from its text."""
+    named = fields.get(name)
+    return named if isinstance(named, str) else language_of(text)
+
+
+def document_record(key: str, document: Document, language_field: str) -> Record:
+    """The record of a document that ``lusifer index`` wrote, or would write."""
+    fields = document.metadata
+    language = language_in(fields, language_field, document.text)
+    return Record(key, content_sha256(document), document.text, language, title_of(fields), document)
+
+
+def parts(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
+    """Runs of at most ``size`` items, in order."""
+    return (items[start : start + size] for start in range(0, len(items), size))

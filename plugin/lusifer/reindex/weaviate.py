@@ -8,10 +8,8 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
-import uuid
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -19,22 +17,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lusifer.errors import InvalidInputError, StoreUnavailableError
-from lusifer.reindex.sides import (
-    Page,
-    Record,
-    Span,
-    canonical_sha256,
-    places,
-    sampled,
-    title_of,
-    uuid_cursors,
-    uuid_spans,
+from lusifer.patience import PATIENCE_S, persistently
+from lusifer.reindex.places import places, sampled, uuid_cursors, uuid_spans
+from lusifer.reindex.sides import Page, Record, Span, parts
+from lusifer.reindex.weaviate_objects import (
+    by_tenant,
+    copied_content,
+    everything_of,
+    hash_of,
+    join,
+    record_of,
+    uuid_before,
+    version_of,
 )
-from lusifer.service.languages import language_of
-from lusifer.store import Document, content_sha256
-from lusifer.weaviate.compose import compose_text
 from lusifer.weaviate.connection import refused, weaviate_errors
-from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, data_types
 from lusifer.weaviate.store import object_id
 
 if TYPE_CHECKING:
@@ -46,9 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WeaviateSide"]
 
-logger = logging.getLogger(__name__)
-
 _OBJECTS_PER_REQUEST = 200
+_TENANTS_SAMPLED = 16
 _LAST_WRITE_S = 1.0
 """In which a write ends that was let in just before a shard was set to READONLY."""
 
@@ -75,7 +70,7 @@ class WeaviateSide:
         rules: TextRules,
         language_field: str = "lang",
         text_property: str = "text",
-        patience_s: float = 300.0,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.client = client
         self.collection = collection
@@ -90,11 +85,7 @@ class WeaviateSide:
 
     def count(self) -> int:
         """Objects of all tenants, exactly."""
-        counts = [
-            self._ask(lambda handle=handle: handle.aggregate.over_all(total_count=True).total_count)
-            for handle in map(self._handle, self._tenant_names(fresh=True))
-        ]
-        return int(sum(counts))
+        return sum(map(self._count, self._tenant_names(fresh=True)))
 
     def count_without_vector(self) -> int:
         """Objects that lack the vector; reads the whole collection."""
@@ -114,19 +105,25 @@ class WeaviateSide:
         return [Span(first, end) for first, end in pairwise(edges)]
 
     def sample(self, count: int, seed: int) -> list[Record]:
-        """Records from random places, of one tenant where there are some."""
-        tenant = self._tenant_names()[0] if self._tenant_names() else ""
-        prefix = f"{tenant}/" if tenant else ""
-        cursors = [prefix + cursor for cursor in uuid_cursors(places(count), seed)]
-        span = Span(prefix, f"{tenant}0") if tenant else Span()  # "0" comes right after "/"
-        total = self._ask(lambda: self._handle(tenant).aggregate.over_all(total_count=True).total_count)
-        return sampled(
-            lambda _, cursor, limit: self.read(span, cursor, limit), cursors, int(total), count, seed
-        )
+        """Records from random places; of at most ``_TENANTS_SAMPLED`` random tenants, as many of each."""
+        names = self._tenant_names(fresh=True)
+        chosen = sorted(random.Random(seed).sample(names, min(len(names), _TENANTS_SAMPLED)))  # noqa: S311
+        found: list[Record] = []
+        for index, name in enumerate(chosen):
+            wanted = count * (index + 1) // len(chosen) - count * index // len(chosen)
+            cursors = [join(name, cursor) for cursor in uuid_cursors(places(wanted), seed)]
+            span = Span(join(name, ""), f"{name}0") if name else Span()  # "0" comes right after "/"
+            found += sampled(self.read, cursors, self._count(name), wanted, seed, span=span)
+        return found
 
-    def key_of(self, document_id: str) -> str:
-        """The UUID of a document that ``lusifer index`` wrote."""
-        return object_id(document_id)
+    def key_of(self, document_id: str, tenant: str = "") -> str:
+        """The UUID of a document that ``lusifer index`` wrote, with its tenant."""
+        if self._config().multi_tenancy_config.enabled and not tenant:
+            raise InvalidInputError(
+                f"{self.collection} has tenants, and the question about {document_id!r} names none.",
+                next_step='Add "tenant" to every question.',
+            )
+        return join(tenant, object_id(document_id))
 
     def read(self, span: Span, cursor: str | None, limit: int) -> Page:
         """See :class:`lusifer.reindex.sides.OldSide`."""
@@ -140,11 +137,11 @@ class WeaviateSide:
 
     def hashes(self, keys: Sequence[str]) -> dict[str, str]:
         """Content hash of the objects that are there."""
-        return {key: _hash(each) for key, each in self._fetch(keys, vectors=[])}
+        return {key: hash_of(each) for key, each in self._fetch(keys, vectors=[])}
 
     def versions(self, keys: Sequence[str]) -> dict[str, str]:
         """Version of the objects that are there: Weaviate notes when each was written last."""
-        return {key: _version(each) for key, each in self._fetch(keys, vectors=[])}
+        return {key: version_of(each) for key, each in self._fetch(keys, vectors=[])}
 
     def vectors(self, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Vectors ``(D,)`` of those that have one."""
@@ -154,18 +151,20 @@ class WeaviateSide:
             if each.vector.get(self.vector_name)
         }
 
-    def nearest(self, vectors: Sequence[NDArray[np.float32]], limit: int) -> list[list[Record]]:
-        """For each vector the nearest objects of the tenant that :meth:`sample` reads, best first."""
-        tenant = self._tenant_names()[0] if self._tenant_names() else ""
-        handle = self._handle(tenant)
+    def nearest(
+        self, vectors: Sequence[NDArray[np.float32]], limit: int, beside: Sequence[str]
+    ) -> list[list[Record]]:
+        """For each vector the nearest objects of a tenant, best first."""
         found = []
-        for vector in vectors:
+        for vector, key in zip(vectors, beside, strict=True):
+            tenant, _, _ = key.rpartition("/")
+            handle = self._handle(tenant)
             answer = self._ask(
-                lambda vector=vector: handle.query.near_vector(
+                lambda vector=vector, handle=handle: handle.query.near_vector(
                     vector.tolist(), limit=limit, target_vector=self.vector_name
                 )
             )
-            found.append([self._record(_join(tenant, str(each.uuid)), each) for each in answer.objects])
+            found.append([self._record(join(tenant, str(each.uuid)), each) for each in answer.objects])
         return found
 
     def write(
@@ -177,15 +176,14 @@ class WeaviateSide:
         """See :class:`lusifer.reindex.sides.NewSide`."""
         pairs = list(zip(records, vectors, strict=True))
         written = 0
-        for start in range(0, len(pairs), _OBJECTS_PER_REQUEST):
-            part = pairs[start : start + _OBJECTS_PER_REQUEST]
+        for part in parts(pairs, _OBJECTS_PER_REQUEST):
             written += self._insert(part, seen)
         return written
 
     def keys(self, span: Span, cursor: str | None, limit: int) -> tuple[dict[str, str], str | None]:
         """Keys with their versions, and where the next reading begins."""
         objects, following = self._page(span, cursor, min(limit, 1000), vectors=[])
-        return {key: _version(each) for key, each in objects}, following
+        return {key: version_of(each) for key, each in objects}, following
 
     def delete(self, seen: Mapping[str, str]) -> int:
         """Delete objects whose version still is the one that was seen."""
@@ -193,10 +191,10 @@ class WeaviateSide:
 
         now = self.versions(list(seen))
         gone = [key for key, version in seen.items() if now.get(key) == version]
-        for tenant, ids in _by_tenant(gone).items():
-            for start in range(0, len(ids), _OBJECTS_PER_REQUEST):
-                chosen = Filter.by_id().contains_any(ids[start : start + _OBJECTS_PER_REQUEST])
-                handle = self._handle(tenant)
+        for tenant, ids in by_tenant(gone).items():
+            handle = self._handle(tenant)
+            for part in parts(ids, _OBJECTS_PER_REQUEST):
+                chosen = Filter.by_id().contains_any(part)
                 self._ask(lambda handle=handle, chosen=chosen: handle.data.delete_many(where=chosen))
         return len(gone)
 
@@ -227,7 +225,7 @@ class WeaviateSide:
             if now.get(record.key) != seen.get(record.key):
                 continue
             tenant, _, key = record.key.rpartition("/")
-            properties, others, references = self._content(record)
+            properties, others, references = copied_content(record, self.text_property)
             if vector is not None:
                 others = {**others, self.vector_name: vector.tolist()}
             chosen.setdefault(tenant, []).append(
@@ -267,33 +265,6 @@ class WeaviateSide:
                 raise refused(each.message, self.collection)
         return [objects[index] for index in answer.errors]
 
-    def _content(self, record: Record) -> tuple[dict[str, Any], dict[str, Any], Any]:
-        """Properties, other vectors and references of a copy."""
-        if not isinstance(record.content, Document):
-            properties, others, references = record.content
-            return {name: each for name, each in properties.items() if each is not None}, others, references
-        document = record.content
-        properties = {name: each for name, each in document.metadata.items() if each is not None}
-        own = {
-            self.text_property: document.text,
-            ID_PROPERTY: document.id,
-            HASH_PROPERTY: content_sha256(document),
-        }
-        return {**properties, **own}, {}, None
-
-    def _record(self, key: str, each: Any) -> Record:
-        properties = dict(each.properties)
-        text = compose_text(properties, self.rules)
-        named = properties.get(self.language_field)
-        language = named if isinstance(named, str) else language_of(text)
-        others = {
-            name: vector
-            for name, vector in (each.vector or {}).items()
-            if name != self.vector_name and vector
-        }
-        content = (properties, others, _links(each) or None)
-        return Record(key, _hash(each), text, language, title_of(properties), content)
-
     def _page(
         self, span: Span, cursor: str | None, limit: int, *, vectors: list[str]
     ) -> tuple[list[tuple[str, Any]], str | None]:
@@ -305,7 +276,7 @@ class WeaviateSide:
         for name in names:
             if name < tenant:
                 continue
-            after = _before(first) if name == tenant and first else None
+            after = uuid_before(first) if name == tenant and first else None
             if cursor is not None and name == tenant and first:
                 after = first
             handle, wanted = self._handle(name), limit - len(found)
@@ -314,12 +285,10 @@ class WeaviateSide:
                     limit=wanted,
                     after=after,
                     include_vector=vectors or False,
-                    return_properties=self._properties(),
-                    return_references=self._references(),
-                    return_metadata=_written(),
+                    **everything_of(self._config()),
                 )
             )
-            objects = [(_join(name, str(each.uuid)), each) for each in answer.objects]
+            objects = [(join(name, str(each.uuid)), each) for each in answer.objects]
             found += objects
             if len(found) >= limit:
                 break
@@ -330,36 +299,25 @@ class WeaviateSide:
     def _fetch(
         self, keys: Sequence[str], *, vectors: list[str], contents: bool = True
     ) -> Iterator[tuple[str, Any]]:
-        for tenant, ids in _by_tenant(keys).items():
+        wanted = everything_of(self._config()) if contents else {"return_properties": []}
+        for tenant, ids in by_tenant(keys).items():
             if tenant and tenant not in self._tenant_names():
                 continue
             handle = self._handle(tenant)
-            for start in range(0, len(ids), _OBJECTS_PER_REQUEST):
-                part = ids[start : start + _OBJECTS_PER_REQUEST]
+            for part in parts(ids, _OBJECTS_PER_REQUEST):
                 answer = self._ask(
                     lambda handle=handle, part=part: handle.query.fetch_objects_by_ids(
                         part,
                         limit=len(part),
                         include_vector=vectors or False,
-                        return_properties=self._properties() if contents else [],
-                        return_references=self._references() if contents else None,
-                        return_metadata=_written(),
+                        **wanted,
                     )
                 )
-                yield from ((_join(tenant, str(each.uuid)), each) for each in answer.objects)
+                yield from ((join(tenant, str(each.uuid)), each) for each in answer.objects)
 
-    def _properties(self) -> Any:
-        """None for all, which leaves out blobs: where there are some, everything is named."""
-        config = self._config()
-        if "blob" not in data_types(config).values():
-            return None
-        return [_named(each) for each in config.properties]
-
-    def _references(self) -> Any:
-        from weaviate.classes.query import QueryReference
-
-        names = [each.name for each in self._config().references]
-        return [QueryReference(link_on=name, return_properties=[]) for name in names] or None
+    def _count(self, tenant: str) -> int:
+        handle = self._handle(tenant)
+        return int(self._ask(lambda: handle.aggregate.over_all(total_count=True).total_count))
 
     def _config(self) -> Any:
         if self._known is None:
@@ -384,67 +342,10 @@ class WeaviateSide:
     def _handle(self, tenant: str) -> Any:
         return self._base.with_tenant(tenant) if tenant else self._base
 
+    def _record(self, key: str, each: Any) -> Record:
+        return record_of(
+            key, each, rules=self.rules, language_field=self.language_field, vector_name=self.vector_name
+        )
+
     def _ask(self, call: Any) -> Any:
-        end_s = time.monotonic() + self.patience_s
-        delay_s = 0.25
-        while True:
-            try:
-                with weaviate_errors(self.collection):
-                    return call()
-            except StoreUnavailableError as error:
-                if time.monotonic() + delay_s > end_s:
-                    raise
-                logger.warning("%s Trying again in %.1f s.", error.message, delay_s)
-                time.sleep(delay_s * random.uniform(1.0, 1.25))  # noqa: S311
-                delay_s = min(2 * delay_s, 15.0)
-
-
-def _hash(each: Any) -> str:
-    """Of all properties and references; null is what Weaviate calls absent."""
-    properties = {name: value for name, value in each.properties.items() if value is not None}
-    return canonical_sha256([properties, _links(each)])
-
-
-def _version(each: Any) -> str:
-    """Every writing, even of the same content, has a later time (seen on 1.39)."""
-    return f"{_hash(each)}@{each.metadata.last_update_time.timestamp()}"
-
-
-def _written() -> Any:
-    from weaviate.classes.query import MetadataQuery
-
-    return MetadataQuery(last_update_time=True)
-
-
-def _links(each: Any) -> dict[str, list[str]]:
-    return {
-        name: sorted(str(linked.uuid) for linked in reference.objects)
-        for name, reference in (each.references or {}).items()
-        if reference.objects
-    }
-
-
-def _named(each: Any) -> Any:
-    from weaviate.classes.query import QueryNested
-
-    if not each.nested_properties:
-        return each.name
-    return QueryNested(name=each.name, properties=[_named(inner) for inner in each.nested_properties])
-
-
-def _join(tenant: str, key: str) -> str:
-    return f"{tenant}/{key}" if tenant else key
-
-
-def _by_tenant(keys: Sequence[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for each in keys:
-        tenant, _, key = each.rpartition("/")
-        found.setdefault(tenant, []).append(key)
-    return found
-
-
-def _before(key: str) -> str | None:
-    """The UUID before this one: Weaviate reads after a UUID, not from it."""
-    number = uuid.UUID(key).int
-    return str(uuid.UUID(int=number - 1)) if number else None
+        return persistently(call, lambda: weaviate_errors(self.collection), patience_s=self.patience_s)

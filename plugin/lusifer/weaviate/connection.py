@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import warnings
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ from lusifer.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["connect", "import_weaviate", "not_found", "refused", "weaviate_errors"]
+__all__ = ["connect", "connect_by_environment", "import_weaviate", "not_found", "refused", "weaviate_errors"]
 
 TIMEOUT_S = 120
 """For an insert; it must cover embedding, where the server has texts embedded."""
@@ -118,6 +120,21 @@ def connect(
             headers={"X-Cohere-Api-Key": cohere_key} if cohere_key else None,
             additional_config=AdditionalConfig(timeout=Timeout(init=10, query=60, insert=TIMEOUT_S)),
         )
+
+
+def connect_by_environment(url: str) -> Any:
+    """As :func:`connect`, with ``WEAVIATE_API_KEY``, ``WEAVIATE_GRPC_PORT`` and ``LUSIFER_API_KEY``."""
+    # Its own notes on what it tries again are pages long; our stores say the same in one line.
+    logging.getLogger("weaviate-client").setLevel(logging.WARNING)
+    port = os.environ.get("WEAVIATE_GRPC_PORT")
+    if port is not None and not port.isdigit():
+        raise InvalidInputError(f"WEAVIATE_GRPC_PORT is {port!r}.", next_step="Set it to a number.")
+    return connect(
+        url,
+        api_key=os.environ.get("WEAVIATE_API_KEY"),
+        grpc_port=int(port) if port else None,
+        cohere_key=os.environ.get("LUSIFER_API_KEY"),
+    )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from lusifer.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from lusifer.patience import PATIENCE_S, persistently
 from lusifer.qdrant.points import check_rows, payload_bytes, point_id, split
 from lusifer.store import SearchOptions, check_document, content_sha256
 from lusifer.weaviate.compose import compose_text, property_name
@@ -71,7 +72,7 @@ class WeaviateStore:
     """
 
     def __init__(
-        self, client: Any, handle: Any, card: CollectionCard, config: Any, *, patience_s: float = 300.0
+        self, client: Any, handle: Any, card: CollectionCard, config: Any, *, patience_s: float = PATIENCE_S
     ) -> None:
         self.client = client
         self.card = card
@@ -94,7 +95,7 @@ class WeaviateStore:
         model: str,
         dimension: int | None = None,
         tenant: str | None = None,
-        patience_s: float = 300.0,
+        patience_s: float = PATIENCE_S,
     ) -> WeaviateStore:
         """Open a collection made with ``lusifer weaviate setup``.
 
@@ -352,18 +353,7 @@ class WeaviateStore:
 
     def _ask(self, call: Any) -> Any:
         self._check_open()
-        end_s = time.monotonic() + self.patience_s
-        delay_s = _FIRST_DELAY_S
-        while True:
-            try:
-                with weaviate_errors(self.collection):
-                    return call()
-            except StoreUnavailableError as error:
-                if time.monotonic() + delay_s > end_s:
-                    raise
-                logger.warning("%s Trying again in %.1f s.", error.message, delay_s)
-                time.sleep(delay_s * random.uniform(1.0, 1.25))  # noqa: S311
-                delay_s = min(2 * delay_s, 15.0)
+        return persistently(call, lambda: weaviate_errors(self.collection), patience_s=self.patience_s)
 
     def _check_open(self) -> None:
         if self._closed:
