@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AlignmentObjective", "word_means"]
 
+GROUPS = 4
+"""Of like length, run one after the other, so that little padding is computed. A fixed number: with FSDP
+every process must run the layers as often as the others, whatever its texts."""
+
 _WORD = re.compile(r"\S+")
 
 
@@ -66,7 +70,20 @@ class AlignmentObjective:
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Losses of a batch, scalars: ``loss`` and its parts ``input`` and ``state``; ``tokens``."""
-        texts = [" ".join(text.split()) for text in texts]
+        texts = sorted((" ".join(text.split()) for text in texts), key=len)
+        size = -(-len(texts) // GROUPS)
+        groups = [self._read(texts[start : start + size]) for start in range(0, len(texts), size)]
+        at_input, at_state, words, tokens = map(sum, zip(*groups, strict=True))
+        at_input, at_state = 1 - at_input / words, 1 - at_state / words
+        return {
+            "loss": at_input + at_state,
+            "input": at_input.detach(),
+            "state": at_state.detach(),
+            "tokens": tokens,
+        }
+
+    def _read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sums over all words: cosines at the input and at the state; numbers of words and tokens."""
         ours = [_cut(each, self.maximum_tokens) for each in self.tokenizer.encode_batch(texts)]
         theirs = [
             _cut(each, self.maximum_tokens)
@@ -91,14 +108,9 @@ class AlignmentObjective:
             embeddings, target = self.model.llm.read_tokens(their_ids, their_mask)
             embeddings, target = embeddings[:, 1:], target[:, 1:]
 
-        at_input = _distance(inputs, our_words, embeddings, their_words)
-        at_state = _distance(read, our_words, target, their_words)
-        return {
-            "loss": at_input + at_state,
-            "input": at_input.detach(),
-            "state": at_state.detach(),
-            "tokens": mask.sum(),
-        }
+        at_input = _cosines(inputs, our_words, embeddings, their_words)
+        at_state = _cosines(read, our_words, target, their_words)
+        return at_input.sum(), at_state.sum(), torch.tensor(len(at_state)), mask.sum()
 
 
 def word_means(states: Tensor, words: Tensor, n_words: int) -> Tensor:
@@ -110,7 +122,8 @@ def word_means(states: Tensor, words: Tensor, n_words: int) -> Tensor:
     return one_hot.transpose(1, 2) @ states / counts
 
 
-def _distance(ours: Tensor, our_words: Tensor, theirs: Tensor, their_words: Tensor) -> Tensor:
+def _cosines(ours: Tensor, our_words: Tensor, theirs: Tensor, their_words: Tensor) -> Tensor:
+    """Of every word that is on both sides ``(W,)``."""
     n_words = int(our_words.max()) + 1
     present = torch.zeros(our_words.shape[0], n_words, dtype=torch.bool, device=ours.device)
     for row, words in enumerate(our_words):
@@ -118,7 +131,7 @@ def _distance(ours: Tensor, our_words: Tensor, theirs: Tensor, their_words: Tens
     cosines = cosine_similarity(
         word_means(ours, our_words, n_words), word_means(theirs, their_words, n_words), dim=-1
     )
-    return 1 - cosines[present].mean()
+    return cosines[present]
 
 
 def _cut(encoding: Encoding, maximum_tokens: int) -> tuple[list[int], list[tuple[int, int]]]:

@@ -112,11 +112,12 @@ class _Run:
 
     def align(self, stage: AlignRecipe, folder: Path) -> dict[str, Any]:
         llm_tokenizer = load_llm_tokenizer(self.recipe.model.llm)
-        texts, own = TextSampler(self.sampler), slice(self.engine.rank, None, self.engine.world)
+        texts = TextSampler(self.sampler)
 
-        def cut(drawn: list[T], text_of: Callable[[T], str]) -> list[T]:
+        def own(drawn: list[T], text_of: Callable[[T], str]) -> list[T]:
             rows = tokenize(self.tokenizer, list(map(text_of, drawn)), stage.maximum_tokens)
-            return drawn[: within_budget(list(map(len, rows)), stage.batch_tokens)]
+            within = within_budget(list(map(len, rows)), stage.batch_tokens)
+            return self.engine.share(drawn[:within])
 
         if stage.objective == "reading":
             reading = AlignmentObjective(
@@ -129,7 +130,7 @@ class _Run:
 
             def losses_of(batch: int, size: int) -> dict[str, Tensor]:
                 with self.engine.autocast():
-                    return reading(cut(texts.batch(batch, size), str)[own])
+                    return reading(own(texts.batch(batch, size), str))
 
         else:
             writing = ReconstructionObjective(
@@ -138,7 +139,7 @@ class _Run:
 
             def losses_of(batch: int, size: int) -> dict[str, Tensor]:
                 with self.engine.autocast():
-                    return writing(cut(texts.pairs(batch, size), lambda pair: pair.document)[own], batch)
+                    return writing(own(texts.pairs(batch, size), lambda pair: pair.document), batch)
 
         parts = ("connector.", "encoder.") if stage.train_encoder else ("connector.",)
         parameters = {

@@ -118,6 +118,21 @@ class TestAlignment:
         torch.testing.assert_close(one, words[0])
         torch.testing.assert_close(both, (2 * words[0] + 3 * words[1]) / 5, rtol=0, atol=1e-5)
 
+    def test_groups_of_like_length_give_what_one_batch_gives(
+        self, objective: AlignmentObjective, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        texts, found = [*TEXTS, "the archive formats of a library " * 2, "cat"], []
+        for groups in (1, 4):
+            monkeypatch.setattr("lusifer_training.align.GROUPS", groups)
+            losses = objective(texts)
+            losses["loss"].backward()
+            found.append((losses, objective.model.connector.up.weight.grad.clone()))
+            objective.model.zero_grad()
+        (one, gradient), (four, grouped) = found
+        for name, value in one.items():
+            torch.testing.assert_close(four[name], value, msg=name)
+        torch.testing.assert_close(grouped, gradient, rtol=1e-4, atol=1e-6)
+
     def test_texts_longer_than_the_limit(self, objective: AlignmentObjective) -> None:
         assert objective(["archive formats of a library " * 30])["loss"].isfinite()
 
