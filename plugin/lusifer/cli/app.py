@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.cli.common import guarded, start_logging
+from lusifer.cli.common import epilog_of, guarded, start_logging
 from lusifer.cli.demo import EXAMPLES as DEMO_EXAMPLES
 from lusifer.cli.demo import demo
 from lusifer.cli.doctor import doctor_app
@@ -65,7 +65,7 @@ for command, examples in (
     app.command(
         help=_flowing(command.__doc__ or ""),
         # Empty lines, because the help joins lines that follow each other.
-        epilog="\n\n".join(("Examples:", *examples)),
+        epilog=epilog_of(*examples),
         # The service's settings are flags, but loaded only when it runs.
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
         if command is serve

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from lusifer.choices import LongTextPolicy
 from lusifer.errors import LusiferError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lusifer.bundle import Manifest
-    from lusifer.choices import LongTextPolicy
     from lusifer.vectorizer import Vectorizer
 
 __all__ = [
@@ -29,9 +29,12 @@ __all__ = [
     "EXIT_ERROR",
     "EXIT_INTERRUPTED",
     "BundleOption",
+    "DimensionOption",
     "IndexOption",
     "JsonOption",
+    "LongTextOption",
     "console",
+    "epilog_of",
     "guarded",
     "load_vectorizer",
     "read_manifest",
@@ -54,10 +57,21 @@ BundleOption = Annotated[
     ),
 ]
 IndexOption = Annotated[Path, typer.Option("--index", metavar="DIR", help="Folder of the index.")]
+DimensionOption = Annotated[
+    int | None, typer.Option("--dimension", min=1, help="Length of the vectors (default: the model's).")
+]
+LongTextOption = Annotated[
+    LongTextPolicy, typer.Option("--long-text", help="What happens to a text over the token limit.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 _Parameters = ParamSpec("_Parameters")
 _Answer = TypeVar("_Answer")
+
+
+def epilog_of(*examples: str) -> str:
+    """What ``--help`` ends with."""
+    return "\n\n".join(("Examples:", *examples))
 
 
 def guarded(command: Callable[_Parameters, _Answer]) -> Callable[_Parameters, _Answer]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lusifer.cli.common import DEFAULT_INDEX, EXIT_ERROR, BundleOption, JsonOption, guarded, write_json
+from lusifer.cli.common import (
+    DEFAULT_INDEX,
+    EXIT_ERROR,
+    BundleOption,
+    JsonOption,
+    epilog_of,
+    guarded,
+    write_json,
+)
 from lusifer.cli.targets import (
     CollectionOption,
     GrpcOption,
@@ -37,7 +45,7 @@ _QDRANT_EXAMPLES = (
 _WEAVIATE_EXAMPLES = ("lusifer doctor weaviate http://localhost:8080 --collection Articles",)
 
 
-@doctor_app.command("qdrant", epilog="\n\n".join(("Examples:", *_QDRANT_EXAMPLES)))
+@doctor_app.command("qdrant", epilog=epilog_of(*_QDRANT_EXAMPLES))
 @guarded
 def qdrant(
     url: Annotated[str, typer.Argument(metavar="URL", help="The server (key: QDRANT_API_KEY).")],
@@ -62,7 +70,7 @@ def qdrant(
         raise typer.Exit(EXIT_ERROR)
 
 
-@doctor_app.command("weaviate", epilog="\n\n".join(("Examples:", *_WEAVIATE_EXAMPLES)))
+@doctor_app.command("weaviate", epilog=epilog_of(*_WEAVIATE_EXAMPLES))
 @guarded
 def weaviate(
     url: Annotated[str, typer.Argument(metavar="URL", help="The server (key: WEAVIATE_API_KEY).")],

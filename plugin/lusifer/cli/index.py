@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.choices import LongTextPolicy, Ordering
+from lusifer.choices import Ordering
 from lusifer.cli.common import (
     DEFAULT_INDEX,
     EXIT_ERROR,
     EXIT_INTERRUPTED,
     BundleOption,
+    DimensionOption,
     IndexOption,
     JsonOption,
+    LongTextOption,
     console,
     write_json,
 )
@@ -92,13 +94,8 @@ def index(
         Ordering, typer.Option("--ordering", help="Write ordering of a replicated Qdrant collection.")
     ] = "weak",
     grpc: GrpcOption = False,
-    dimension: Annotated[
-        int | None,
-        typer.Option("--dimension", min=1, help="Length of the vectors (default: the model's)."),
-    ] = None,
-    long_text: Annotated[
-        LongTextPolicy, typer.Option("--long-text", help="What happens to a text over the token limit.")
-    ] = "truncate",
+    dimension: DimensionOption = None,
+    long_text: LongTextOption = "truncate",
     bundle: BundleOption = None,
     service: ServiceOption = None,
     as_json: JsonOption = False,

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lusifer.choices import Quantization
-from lusifer.cli.common import BundleOption, JsonOption, guarded, read_manifest, write_json
+from lusifer.cli.common import (
+    BundleOption,
+    DimensionOption,
+    JsonOption,
+    epilog_of,
+    guarded,
+    read_manifest,
+    write_json,
+)
 from lusifer.cli.targets import GrpcOption, ServiceOption, connected, open_embedder
 from lusifer.errors import CollectionMismatchError, InvalidInputError
 
@@ -46,7 +54,7 @@ def _group() -> None:
     """Collections of a Qdrant server, or of a folder."""
 
 
-@qdrant_app.command("setup", epilog="\n\n".join(("Examples:", *_SETUP_EXAMPLES)))
+@qdrant_app.command("setup", epilog=epilog_of(*_SETUP_EXAMPLES))
 @guarded
 def setup(
     collection: Annotated[str, typer.Option("--collection", metavar="NAME", help="Collection to make.")],
@@ -77,10 +85,7 @@ def setup(
         list[str] | None,
         typer.Option("--index-field", metavar="FIELD", help="Metadata field to filter by (default: lang)."),
     ] = None,
-    dimension: Annotated[
-        int | None,
-        typer.Option("--dimension", min=1, help="Length of the vectors (default: the model's)."),
-    ] = None,
+    dimension: DimensionOption = None,
     service_address: Annotated[
         str,
         typer.Option("--service-address", metavar="URL", help="Where Qdrant reaches lusifer serve."),
@@ -115,7 +120,7 @@ def setup(
     _show(card, alias, environment, f"--qdrant {url}" if url else f"--index {index_path}")
 
 
-@qdrant_app.command("alias", epilog="\n\n".join(("Examples:", *_ALIAS_EXAMPLES)))
+@qdrant_app.command("alias", epilog=epilog_of(*_ALIAS_EXAMPLES))
 @guarded
 def alias(
     alias: Annotated[str, typer.Option("--alias", help="Name that applications use.")],

@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -88,6 +88,16 @@ class Target:
             )
         if self.tenant and not self.weaviate:
             raise InvalidInputError("A tenant without Weaviate.", next_step="Leave out --tenant.")
+
+    @property
+    def kind(self) -> Literal["embedded", "qdrant", "weaviate"]:
+        """Which database."""
+        return "qdrant" if self.qdrant else "weaviate" if self.weaviate else "embedded"
+
+    @property
+    def address(self) -> str:
+        """Of the server, or the folder's full path."""
+        return self.qdrant or self.weaviate or str(self.index_path.resolve())
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lusifer.choices import Route, WeaviateQuantizer, WeaviateTokenization
-from lusifer.cli.common import BundleOption, JsonOption, guarded, write_json
+from lusifer.cli.common import BundleOption, DimensionOption, JsonOption, epilog_of, guarded, write_json
 from lusifer.cli.targets import ServiceOption
 from lusifer.errors import InvalidInputError
 
@@ -33,7 +33,7 @@ def _group() -> None:
     """Collections of a Weaviate server."""
 
 
-@weaviate_app.command("setup", epilog="\n\n".join(("Examples:", *_EXAMPLES)))
+@weaviate_app.command("setup", epilog=epilog_of(*_EXAMPLES))
 @guarded
 def setup(
     url: Annotated[str, typer.Argument(metavar="URL", help="The server (key: WEAVIATE_API_KEY).")],
@@ -85,9 +85,7 @@ def setup(
         str | None,
         typer.Option("--alias", help="Name that applications use; it can be switched to a later collection."),
     ] = None,
-    dimension: Annotated[
-        int | None, typer.Option("--dimension", min=1, help="Length of the vectors (default: the model's).")
-    ] = None,
+    dimension: DimensionOption = None,
     bundle: BundleOption = None,
     service: ServiceOption = None,
     as_json: JsonOption = False,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import uuid
 from collections import defaultdict
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from lusifer import findings
 from lusifer.errors import CollectionMismatchError, InvalidInputError, StoreError
 from lusifer.reindex.files import FileSide
+from lusifer.reindex.looking import Found, PlanRequest, look
 from lusifer.reindex.opening import open_migration
-from lusifer.reindex.plan import Estimate, GateLimits, LanguageEstimate, Model, Place, Plan, RateLimits
+from lusifer.reindex.plan import Estimate, LanguageEstimate, Model, Place, Plan
 from lusifer.reindex.windows import embed
 
 if TYPE_CHECKING:
@@ -23,55 +22,10 @@ if TYPE_CHECKING:
     from lusifer.findings import Finding
     from lusifer.reindex.sides import Migration
 
-__all__ = ["PlanRequest", "make_plan"]
+__all__ = ["make_plan"]
 
 _GRAPH_BYTES = 160
 """Of a document in an HNSW graph of 16 links: twice as many on the lowest level, 4 bytes each, and some."""
-
-
-@dataclass(frozen=True)
-class PlanRequest:
-    """What a person asked for; see ``lusifer reindex plan --help``."""
-
-    kind: str
-    """``embedded``, ``qdrant`` or ``weaviate``."""
-    address: str
-    name: str
-    """Alias or collection that applications name."""
-    bundle: str | None = None
-    service: str | None = None
-    long_text: Any = "truncate"
-    file: str | None = None
-    """Where the documents come from, if not from the collection."""
-    alias: str | None = None
-    new_collection: str | None = None
-    in_place: bool = False
-    vector_name: str | None = None
-    """Of the new vector."""
-    service_address: str | None = None
-    """Where Weaviate reaches the service of the new model."""
-    grpc: bool = False
-    text_field: str = "text"
-    id_field: str = "id"
-    language_field: str = "lang"
-    window: int = 256
-    samples: int = 128
-    limits: RateLimits = field(default_factory=RateLimits)
-    gate: GateLimits = field(default_factory=GateLimits)
-    price_per_hour: float | None = None
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What is there now."""
-
-    collection: str
-    """Behind the name."""
-    is_alias: bool
-    vector_name: str
-    old_model: Model | None
-    vectors: tuple[str, ...]
-    notes: tuple[Finding, ...]
 
 
 def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
@@ -87,7 +41,6 @@ def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
         StoreError: A side can't be read.
         EngineError: The model can't run.
     """
-    look = {"embedded": _look_embedded, "qdrant": _look_qdrant, "weaviate": _look_weaviate}[request.kind]
     found = look(request)
     model = Model(
         name=embedder.model_name,
@@ -128,7 +81,7 @@ def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
     return plan.model_copy(update={"estimate": estimate, "findings": tuple(each.as_dict() for each in notes)})
 
 
-def _places(request: PlanRequest, found: _Found | None, model: Model) -> dict[str, Any]:
+def _places(request: PlanRequest, found: Found | None, model: Model) -> dict[str, Any]:
     here: dict[str, Any] = {"kind": request.kind, "address": request.address}
     here |= {"grpc": request.grpc, "text_field": request.text_field}
     vector_name = request.vector_name or "lusifer"
@@ -182,126 +135,6 @@ def _places(request: PlanRequest, found: _Found | None, model: Model) -> dict[st
     target = Place(**here, collection=new, vector_name=vector_name)
     before = found.collection if found else None
     return {"source": source, "target": target, "in_place": False, "alias": alias, "shown_before": before}
-
-
-def _look_embedded(request: PlanRequest) -> _Found | None:
-    from lusifer.qdrant.collections import EmbeddedCollections
-    from lusifer.qdrant.layout import read_index
-
-    collections = EmbeddedCollections(request.address)
-    if request.file and request.name not in {*collections.aliases(), *collections.names()}:
-        return None
-    name = collections.resolve(request.name)
-    index = read_index(collections.root / "collections" / name)
-    model = Model(name=index.model, fingerprint=index.fingerprint, dimension=index.dimension)
-    notes = (findings.ok("aliases", "A switch replaces one small file whole."),)
-    return _Found(name, name != request.name, index.vector_name, model, (index.vector_name,), notes)
-
-
-def _look_qdrant(request: PlanRequest) -> _Found | None:
-    from lusifer.qdrant.connection import connect_by_environment, qdrant_errors
-    from lusifer.qdrant.schema import read_card
-
-    client = connect_by_environment(request.address, grpc=request.grpc)
-    try:
-        with qdrant_errors(request.name):
-            version = client.info().version
-            aliases = {each.alias_name: each.collection_name for each in client.get_aliases().aliases}
-            name = aliases.get(request.name, request.name)
-            if request.file and not client.collection_exists(name):
-                return None
-            info = client.get_collection(name)
-        vectors = info.config.params.vectors
-        names = tuple(vectors) if isinstance(vectors, dict) else ("",)
-        notes = list(_qdrant_version(version, in_place=request.in_place))
-        try:
-            card = read_card(name, info)
-        except CollectionMismatchError as error:
-            if request.in_place:
-                raise
-            if len(names) != 1:
-                raise
-            notes.append(
-                findings.note(
-                    "old model", f"{error.message} Its old vectors can be compared with, not asked."
-                )
-            )
-            return _Found(name, name != request.name, names[0], None, names, tuple(notes))
-        old = Model(
-            name=card.model,
-            fingerprint=card.fingerprint,
-            dimension=card.dimension,
-            role_prompts=card.role_prompts,
-        )
-        return _Found(name, name != request.name, card.vector_name, old, names, tuple(notes))
-    finally:
-        client.close()
-
-
-def _look_weaviate(request: PlanRequest) -> _Found | None:
-    from lusifer.weaviate.connection import connect_by_environment, not_found, weaviate_errors
-    from lusifer.weaviate.schema import module_of, read_card, version_warnings
-
-    client = connect_by_environment(request.address)
-    try:
-        with weaviate_errors(request.name):
-            version = str(client.get_meta()["version"])
-            handle = client.collections.get(request.name)
-            if not handle.exists():
-                if request.file:
-                    return None
-                raise not_found(request.name)
-            config = handle.config.get()
-        notes = [
-            findings.warning("Weaviate", each, "Upgrade Weaviate.") for each in version_warnings(version)
-        ]
-        names = tuple(config.vector_config or {})
-        is_alias = config.name != request.name
-        try:
-            card = read_card(config.name, config)
-        except CollectionMismatchError as error:
-            if len(names) != 1:
-                raise
-            notes.append(
-                findings.note(
-                    "old model", f"{error.message} Its old vectors can be compared with, not asked."
-                )
-            )
-            return _Found(config.name, is_alias, names[0], None, names, tuple(notes))
-        if module_of(config, card.vector_name) != "none" and request.service_address is None:
-            notes.append(
-                findings.note(
-                    "service",
-                    "Weaviate will ask the same address as before for vectors of the new collection.",
-                    "Serve the new model at another address and name it with --service-address.",
-                )
-            )
-        old = Model(name=card.model, fingerprint=card.fingerprint, dimension=card.dimension)
-        return _Found(config.name, is_alias, card.vector_name, old, names, tuple(notes))
-    finally:
-        client.close()
-
-
-def _qdrant_version(version: str, *, in_place: bool) -> list[Finding]:
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    needed = (1, 18) if in_place else (1, 17)
-    if numbers < needed:
-        raise CollectionMismatchError(
-            f"Qdrant {version} lacks {'adding named vectors' if in_place else 'guarded inserts'}, which came "
-            f"with {needed[0]}.{needed[1]}.",
-            next_step="Upgrade Qdrant first, or use --new-collection."
-            if in_place
-            else "Upgrade Qdrant first.",
-        )
-    if numbers < (1, 19):
-        return [
-            findings.warning(
-                "Qdrant",
-                f"{version} decides guarded writes anew when it replays its log after a crash (before 1.19).",
-                "Upgrade, or run verify after any crash of Qdrant.",
-            )
-        ]
-    return [findings.ok("Qdrant", f"{version} has guarded writes.")]
 
 
 def _estimate(migration: Migration, embedder: Embedder, request: PlanRequest) -> Estimate:

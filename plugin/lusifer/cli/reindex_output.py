@@ -1,0 +1,152 @@
+"""What ``lusifer reindex`` shows people: plan, progress, state and checks."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lusifer.cli.common import console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from lusifer.reindex.job import Job, State
+    from lusifer.reindex.plan import Plan
+    from lusifer.reindex.switch import Checks
+
+__all__ = ["progress", "show_checks", "show_plan", "show_state"]
+
+_LANGUAGES_SHOWN = 8
+
+
+@contextmanager
+def progress(plan: Plan) -> Iterator[Callable[[State], None]]:
+    """Bars for the whole and for the largest languages; drawn only on a terminal."""
+    terminal = console(stderr=True)
+    if not terminal.is_terminal:
+        yield lambda state: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        TextColumn("{task.fields[counts]}"),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=terminal,
+    ) as progress:
+        whole = progress.add_task("pass", total=max(1, plan.estimate.documents), counts="")
+        largest = sorted(plan.estimate.languages.items(), key=lambda each: -each[1].documents)
+        bars = {
+            name: progress.add_task(name or "?", total=max(1, each.documents), counts="")
+            for name, each in largest[:_LANGUAGES_SHOWN]
+        }
+
+        def on_progress(state: State) -> None:
+            current = state.current
+            counts = f"{current.read:,} read, {current.written:,} written, {current.tokens:,} tokens"
+            label = f"pass {len(state.passes) + 1}"
+            progress.update(whole, completed=current.read, counts=counts, description=label)
+            for name, bar in bars.items():
+                if name in state.languages:
+                    tally = state.languages[name]
+                    progress.update(
+                        bar,
+                        completed=tally.documents,
+                        counts=f"{tally.documents:,} documents, {tally.tokens:,} tokens",
+                    )
+
+        yield on_progress
+
+
+def show_plan(plan: Plan, job: Path) -> None:
+    """What is going to be done, what it takes, and what speaks against it."""
+    write = sys.stdout.write
+    estimate = plan.estimate
+    write(f"{plan.source.name} → {plan.target.name}\n")
+    if plan.alias:
+        write(f"Applications ask for {plan.alias}.\n")
+    old = plan.old_model.name if plan.old_model else "an unknown model"
+    write(f"Model: {old} → {plan.model.name}, {plan.model.dimension} numbers.\n\n")
+    write(f"{estimate.documents:,} documents, about {estimate.tokens:,} tokens, ")
+    write(f"{_duration(estimate.seconds)} at {estimate.tokens_per_s:,.0f} tokens/s")
+    write(f", {estimate.cost:,.2f} at the price given" if estimate.cost is not None else "")
+    write(f".\nThe new index takes about {estimate.index_bytes / 1e6:,.1f} MB.\n\n")
+    for name, each in sorted(estimate.languages.items(), key=lambda item: -item[1].documents):
+        write(f"  {name or '?':<6} {each.documents:>12,} documents {each.tokens:>14,} tokens")
+        write(f"  {_duration(each.seconds)}\n")
+    for finding in plan.findings:
+        write(
+            f"\n{finding['severity']}: {finding['subject']}: {finding['message']} {finding['fix']}".rstrip()
+        )
+    write(f"\n\nNothing was changed. Next: lusifer reindex run {job}\n")
+
+
+def show_state(job: Job, state: State) -> None:
+    """How far a job is, by language, and what comes next."""
+    from lusifer.reindex.run import report_of
+
+    write = sys.stdout.write
+    totals = state.totals
+    report = report_of(job, state)
+    write(f"{state.phase}: {len(state.passes)} passes complete")
+    if state.current.read:
+        write(f", {state.current.read:,} documents read in the one that is under way")
+    write(f".\n{totals.written:,} written, {totals.gone:,} deleted, {totals.tokens:,} tokens, ")
+    write(
+        f"{totals.truncated:,} cut, {_duration(totals.seconds)} ({report['documents_per_s']} documents/s).\n"
+    )
+    rate = report["tokens_per_s"]
+    for name, estimate in sorted(job.plan.estimate.languages.items(), key=lambda item: -item[1].documents):
+        done = state.languages.get(name)
+        left = max(0, estimate.tokens - (done.tokens if done else 0))
+        eta = f"ETA {_duration(left / rate)}" if rate and state.phase == "running" else ""
+        counted = f"{done.documents if done else 0:>12,} of about {estimate.documents:,}"
+        write(f"  {name or '?':<6} {counted} {eta}".rstrip() + "\n")
+    if totals.refused:
+        write(f"{len(state.refused):,} documents have no text that can be embedded; the first:\n")
+        for each in state.refused[:5]:
+            write(f"  {each['key']}: {each['reason']}\n")
+    advice = {
+        "planned": "run",
+        "running": "run",
+        "settled": "verify, then switch",
+        "switching": "switch, which completes it",
+        "switched": "clean, or rollback",
+        "rolled-back": "run, or clean",
+    }.get(state.phase)
+    if advice:
+        write(f"Next: lusifer reindex {advice}\n")
+
+
+def show_checks(checks: Checks) -> None:
+    """What was verified and measured, and whether the gate is open."""
+    write = sys.stdout.write
+    found = checks.verification
+    write(f"{found.old:,} documents on the old side, {found.new:,} on the new one; ")
+    write(f"{found.sampled:,} sampled, worst cosine to a vector made now {found.worst_cosine:.6f}.\n\n")
+    write("  lang   questions  recall@10 old → new   overlap  same language old → new\n")
+    for name, each in checks.gate.languages.items():
+        write(
+            f"  {name or '?':<6} {each.questions:>9}  {_number(each.recall_old):>13} → "
+            f"{_number(each.recall_new)}  {_number(each.overlap):>7}  {_number(each.bias_old):>17} → "
+            f"{_number(each.bias_new)}\n"
+        )
+    for problem in checks.problems:
+        write(f"\n{problem}")
+    write("\nThe gate stays shut.\n" if checks.problems else "\nThe gate is open.\n")
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:,.1f} h" if seconds < 172_800 else f"{seconds / 86_400:,.1f} days"

@@ -1,0 +1,166 @@
+"""``lusifer reindex plan``: look, estimate, and write down what is to be done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lusifer.cli.common import (
+    DEFAULT_INDEX,
+    BundleOption,
+    DimensionOption,
+    IndexOption,
+    JsonOption,
+    LongTextOption,
+    write_json,
+)
+from lusifer.cli.reindex_output import show_plan
+from lusifer.cli.targets import (
+    CollectionOption,
+    GrpcOption,
+    QdrantOption,
+    ServiceOption,
+    Target,
+    WeaviateOption,
+    open_embedder,
+)
+from lusifer.errors import InvalidInputError
+
+__all__ = ["DEFAULT_JOB", "PLAN_EXAMPLES", "plan"]
+
+DEFAULT_JOB = Path("lusifer-reindex")
+
+PLAN_EXAMPLES = (
+    "lusifer reindex plan --qdrant http://localhost:6333 --collection articles --bundle ./new-model",
+    "lusifer reindex plan --qdrant http://localhost:6333 --collection articles --in-place",
+    "lusifer reindex plan --weaviate http://localhost:8080 --collection Articles --service http://gpu:8000",
+    "lusifer reindex plan --index ./db --collection articles --bundle ./new-model",
+    "lusifer reindex plan --from export.parquet --qdrant http://localhost:6333 --collection articles",
+)
+
+
+def plan(
+    index_path: IndexOption = DEFAULT_INDEX,
+    qdrant: QdrantOption = None,
+    weaviate: WeaviateOption = None,
+    collection: CollectionOption = None,
+    grpc: GrpcOption = False,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="FILE", help="Take the documents from a .jsonl, .csv or .parquet file instead."
+        ),
+    ] = None,
+    job: Annotated[
+        Path, typer.Option("--job", metavar="DIR", help="New folder for plan and state.")
+    ] = DEFAULT_JOB,
+    alias: Annotated[
+        str | None,
+        typer.Option(
+            "--alias", help="Name that applications are going to ask, where --collection is no alias."
+        ),
+    ] = None,
+    new_collection: Annotated[
+        str | None, typer.Option("--new-collection", metavar="NAME", help="Name of the new collection.")
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Fill a second named vector of the same documents instead.")
+    ] = False,
+    vector_name: Annotated[
+        str | None, typer.Option("--vector-name", metavar="NAME", help="Of the new vector.")
+    ] = None,
+    service_address: Annotated[
+        str | None,
+        typer.Option(
+            "--service-address",
+            metavar="URL",
+            help="Where Weaviate reaches lusifer serve with the new model.",
+        ),
+    ] = None,
+    text_field: Annotated[str, typer.Option("--text-field", help="Field with the text.")] = "text",
+    id_field: Annotated[str, typer.Option("--id-field", help="Field of a file with the id.")] = "id",
+    language_field: Annotated[
+        str, typer.Option("--language-field", help="Field with a document's language; else it is guessed.")
+    ] = "lang",
+    window: Annotated[int, typer.Option("--window", min=1, help="Documents between two checkpoints.")] = 256,
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="Documents to embed for the estimate.")
+    ] = 128,
+    source_per_s: Annotated[
+        float, typer.Option("--source-per-s", min=0, help="Documents read in a second, at most; 0: no limit.")
+    ] = 0,
+    tokens_per_s: Annotated[
+        float, typer.Option("--tokens-per-s", min=0, help="Tokens embedded in a second, at most.")
+    ] = 0,
+    target_per_s: Annotated[
+        float, typer.Option("--target-per-s", min=0, help="Documents written in a second, at most.")
+    ] = 0,
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option("--price-per-hour", min=0, help="Of the machine, for the estimate of the cost."),
+    ] = None,
+    maximum_recall_loss: Annotated[
+        float, typer.Option("--maximum-recall-loss", min=0, max=1, help="Of the gate, in any language.")
+    ] = 0.05,
+    minimum_recall: Annotated[
+        float, typer.Option("--minimum-recall", min=0, max=1, help="Of the gate, in any language.")
+    ] = 0.5,
+    minimum_overlap: Annotated[
+        float, typer.Option("--minimum-overlap", min=0, max=1, help="Of neighbours, old and new.")
+    ] = 0.1,
+    dimension: DimensionOption = None,
+    long_text: LongTextOption = "truncate",
+    bundle: BundleOption = None,
+    service: ServiceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at a collection, embed a sample, and write a plan; nothing is changed.
+
+    The plan says how many documents there are in which languages, how long it will take, what it costs, how
+    large the new index becomes, and what of the server speaks against it.
+    """
+    from lusifer.reindex.job import Job
+    from lusifer.reindex.looking import PlanRequest
+    from lusifer.reindex.plan import GateLimits, RateLimits
+    from lusifer.reindex.planning import make_plan
+
+    if collection is None:
+        raise InvalidInputError("No collection is named.", next_step="Add --collection NAME.")
+    target = Target(index_path, qdrant=qdrant, weaviate=weaviate, collection=collection, grpc=grpc)
+    request = PlanRequest(
+        kind=target.kind,
+        address=target.address,
+        name=collection,
+        bundle=None if bundle is None else str(bundle.resolve()),
+        service=service,
+        long_text=long_text,
+        file=source,
+        alias=alias,
+        new_collection=new_collection,
+        in_place=in_place,
+        vector_name=vector_name,
+        service_address=service_address,
+        grpc=grpc,
+        text_field=text_field,
+        id_field=id_field,
+        language_field=language_field,
+        window=window,
+        samples=samples,
+        limits=RateLimits(source_per_s=source_per_s, tokens_per_s=tokens_per_s, target_per_s=target_per_s),
+        gate=GateLimits(
+            maximum_recall_loss=maximum_recall_loss,
+            minimum_recall=minimum_recall,
+            minimum_overlap=minimum_overlap,
+        ),
+        price_per_hour=price_per_hour,
+    )
+    Job.refuse_existing(job)
+    with open_embedder(bundle, service, dimension=dimension, long_text=long_text) as embedder:
+        made = make_plan(request, embedder)
+    Job.create(job, made)
+    if as_json:
+        write_json(made.model_dump(mode="json"))
+        return
+    show_plan(made, job)
