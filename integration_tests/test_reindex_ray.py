@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from integration_tests.qdrant_server import QdrantUnderTest, qdrant_under_test  # noqa: F401
 from plugin.tests.conftest import make_bundle
 from plugin.tests.reindex_world import fast_folder
 from typer.testing import CliRunner
@@ -58,18 +60,24 @@ def embedders(process: subprocess.Popen[bytes]) -> list[Any]:
     return [each for each in children if "_Embedder" in " ".join(each.cmdline())]
 
 
-@pytest.mark.slow
-def test_two_workers_one_of_them_killed(folder: Path) -> None:
-    bundles = []
-    for seed in (0, 1):
-        make_bundle(folder / f"staging{seed}", folder / f"bundle{seed}", seed=seed)
-        bundles.append(folder / f"bundle{seed}")
+def written(folder: Path) -> tuple[list[Path], Path]:
+    """Two models, and a file of documents."""
+    bundles = [folder / f"bundle{seed}" for seed in (0, 1)]
+    for seed, bundle in enumerate(bundles):
+        make_bundle(folder / f"staging{seed}", bundle, seed=seed)
     chooser = random.Random(0)
-    source, database = folder / "documents.jsonl", folder / "database"
+    source = folder / "documents.jsonl"
     with source.open("w") as lines:
         for n in range(COUNT):
             words = " ".join("".join(chooser.choices("abcdefgh", k=5)) for _ in range(4))
             lines.write(json.dumps({"id": f"d{n}", "text": words, "lang": "en"}) + "\n")
+    return bundles, source
+
+
+@pytest.mark.slow
+def test_two_workers_one_of_them_killed(folder: Path) -> None:
+    bundles, source = written(folder)
+    database = folder / "database"
     command("index", source, "--index", database, "--collection", "v1", "--bundle", bundles[0])
     EmbeddedCollections(database).set_alias("live", "v1")
     plan = ["reindex", "plan", "--index", database, "--collection", "live", "--bundle", bundles[1]]
@@ -108,3 +116,41 @@ def test_two_workers_one_of_them_killed(folder: Path) -> None:
     for id_, (_, vector) in alone.items():
         np.testing.assert_allclose(together[id_][1], vector, atol=1e-6)
     assert command("reindex", "verify", folder / "ray")["verification"]["problems"] == []
+
+
+@pytest.mark.slow
+def test_a_server_from_two_workers(folder: Path, qdrant: QdrantUnderTest) -> None:
+    """Workers read ranges of ids, and write under the server's guards."""
+    bundles, source = written(folder)
+    old, alias, here, there = (f"test-{uuid.uuid4().hex[:12]}" for _ in range(4))
+    where = ["--qdrant", qdrant.url, "--collection"]
+    client = qdrant.client()
+    try:
+        command("qdrant", "setup", qdrant.url, "--collection", old, "--alias", alias, "--bundle", bundles[0])
+        command("index", source, *where, old, "--bundle", bundles[0])
+        plan = ["reindex", "plan", *where, alias, "--bundle", bundles[1], "--window", 32]
+        for name in (here, there):
+            command(*plan, "--job", folder / name, "--new-collection", name)
+        command("reindex", "run", folder / here)
+        ray = ["--ray", "local", "--workers", "2", "--maximum-passes", "1"]
+        run = [*MAIN, "reindex", "run", str(folder / there), *ray, "--json"]
+        done = subprocess.run(run, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        report = json.loads(done.stdout)
+        assert report["totals"]["written"] == COUNT
+        alone, together = (
+            {each.id: each for each in client.scroll(name, limit=COUNT + 1, with_vectors=True)[0]}
+            for name in (here, there)
+        )
+        assert len(alone) == COUNT
+        assert {key: each.payload for key, each in alone.items()} == {
+            key: each.payload for key, each in together.items()
+        }
+        for key, each in alone.items():
+            np.testing.assert_allclose(
+                together[key].vector["lusifer"], each.vector["lusifer"], atol=1e-6, err_msg=str(key)
+            )
+    finally:
+        for each in (old, here, there):
+            client.delete_collection(each)
+        client.close()
