@@ -55,7 +55,7 @@ class TestSources:
 
         bundle = make_bundle(tmp_path / "staging", tmp_path / "bundle")
         opened = open_source(str(tmp_path / "bundle"))
-        assert opened.identity == f"bundle:{bundle.manifest.fingerprint}"
+        assert opened.identity == f"bundle:{bundle.manifest.fingerprint}:onnx"
         served = open_source(start_service(Vectorizer.load(tmp_path / "bundle")).ready().url)
         vectorizer = Vectorizer.load(tmp_path / "bundle")
         for role, expected in (

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import importlib
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +38,9 @@ NAMED: dict[str, Callable[[], Embedder]] = {
     "encoder-only": lambda: checkpoint_embedder(_beside("encoder-only")),
     "lusifer-unprojected": lambda: checkpoint_embedder(default_checkpoint(), projected=False),
     "lusifer": lambda: checkpoint_embedder(default_checkpoint()),
+    "bundle": lambda: _bundle(_default_bundle()),
 }
-"""The default model and the controls it is measured against."""
+"""The default model, the controls it is measured against, and its bundle, which is what serves."""
 
 
 def named_source(source: str) -> tuple[str, str]:
@@ -87,12 +91,27 @@ def open_source(source: str) -> Embedder:
     )
 
 
-class _Plugin:
-    """A bundle or a service through the plugin, whose reader is the one definition of the format."""
+def _default_bundle() -> Path:
+    from lusifer.defaults import default_bundle
 
-    def __init__(self, kind: str, opened: Any) -> None:
-        self._opened = opened
-        self.identity = f"{kind}:{opened.fingerprint}"
+    return default_bundle()
+
+
+class _Plugin:
+    """A bundle or a service through the plugin, whose reader is the one definition of the format.
+
+    Args:
+        identity: See :class:`Embedder`.
+        load: Opens it when the first text has to be computed: a cached evaluation never does.
+    """
+
+    def __init__(self, identity: str, load: Callable[[], Any]) -> None:
+        self.identity = identity
+        self._load = load
+
+    @cached_property
+    def _opened(self) -> Any:
+        return self._load()
 
     def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
         embed = self._opened.embed_queries if role == "query" else self._opened.embed_documents
@@ -105,15 +124,41 @@ class _Plugin:
 
 
 def _bundle(folder: Path) -> Embedder:
+    from lusifer.bundle import Bundle
+    from lusifer.engines.choice import choose_engine, default_engine, open_engine
     from lusifer.vectorizer import Vectorizer
 
-    return _Plugin("bundle", Vectorizer.load(folder))
+    bundle = Bundle.open(folder)
+    engine = default_engine()
+    if engine == "auto":
+        engine = choose_engine(bundle).engine
+
+    def load() -> Vectorizer:
+        _keep_freed_memory()
+        return Vectorizer(bundle, open_engine(engine, bundle))
+
+    # Engines round differently.
+    return _Plugin(f"bundle:{bundle.manifest.fingerprint}:{engine}", load)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what is freed for the next batch.
+
+    It hands blocks of many megabytes back to the system each time, and asking for them again costs batches
+    of long texts a fifth of their time. A process that only evaluates can keep its peak.
+    """
+    mmap_threshold, trim_threshold = -3, -1
+    with contextlib.suppress(AttributeError, OSError):
+        libc = ctypes.CDLL(None)
+        for option in (mmap_threshold, trim_threshold):
+            libc.mallopt(option, 1 << 30)
 
 
 def _service(url: str) -> Embedder:
     from lusifer.embedder import RemoteVectorizer
 
-    return _Plugin("service", RemoteVectorizer(url))
+    service = RemoteVectorizer(url)
+    return _Plugin(f"service:{service.fingerprint}", lambda: service)
 
 
 class _Function:
