@@ -89,6 +89,12 @@ class TestXmrc:
         assert deaf["oracle"] < 70
         assert deaf["seen_but_missed"] < 70
 
+    def test_what_has_no_value_is_none(self) -> None:
+        assert xmrc.ratios({"en": {"en": 0.0}}) == {"en": {"en": None}}
+        # Every paragraph is found, so none is missed.
+        found = xmrc.evidence_oracle(Words(), parallel(12, ("de", "en")), [("de", "en")])["de", "en"]
+        assert found["seen_but_missed"] is None
+
     def test_the_readout_oracle_mends_an_offset_and_a_rotation(self) -> None:
         rng = np.random.default_rng(0)
         points = rng.normal(size=(60, 24))
@@ -239,8 +245,12 @@ class TestCommands:
             "    return [np.random.default_rng(zlib.crc32(t.encode())).normal(size=8) for t in texts]\n",
             encoding="utf-8",
         )
-        found = json.loads(run("xmrc", "their_model:embed", "--cache", str(tmp_path / "k"), "--json"))
-        assert set(found) == {"ratios", "error_split", "readout_oracle"}
+        command = ("xmrc", "their_model:embed", "--cache", str(tmp_path / "k"), "--pair", "de-en")
+        found = json.loads(run(*command, "--json"), parse_constant=pytest.fail)
+        assert set(found) == {"ratios", "error_split", "readout_oracle", "evidence_oracle"}
+        # No answer of these sets lies in one of several sentences.
+        assert found["evidence_oracle"]["de-en"]["oracle"] is None
+        assert "| de-en | – |" in run(*command)
 
     def test_phases(self, run: Any, tiny: Any, tmp_path: Path) -> None:
         checkpoint = tiny.checkpoint(tmp_path / "c")

@@ -108,6 +108,12 @@ class TestMetrics:
         assert measures["same"].value == pytest.approx(0)
         assert measures["en"].value == pytest.approx(-100)
 
+    def test_sts_of_a_model_that_tells_nothing_apart(self) -> None:
+        same = np.tile([1.0, 0.0], (4, 1))
+        measures, table = metrics.sts_matrix({"en": (same, same)}, np.arange(4.0))
+        assert table == {"en": {"en": 0.0}}
+        assert measures["en"].value == 0
+
     def test_the_probe_learns_from_english_only(self) -> None:
         rng = np.random.default_rng(0)
         labels = np.array(["art", "law"] * 20)
@@ -158,6 +164,12 @@ class TestBootstrap:
         apart = mean_measure(np.array([1.0, 0.0] * 50))
         assert together.value == apart.value == 50
         assert np.std(together.replicates) > 2.5 * np.std(apart.replicates)
+
+    def test_repeats_do_not_move_the_interval(self) -> None:
+        # The number of distinct units falls when some are drawn twice; the interval is about all of them.
+        measure = resampled_measure(100, lambda drawn: len(np.unique(drawn)), scale=1)
+        low, high = measure.interval
+        assert low < measure.value == 100 < high
 
     def test_any_statistic(self) -> None:
         values = np.arange(101.0)
@@ -230,6 +242,25 @@ class TestEvaluate:
             evaluate(dying, **where)
         evaluate(resumed, **where)
         assert not set(dying.seen) & set(resumed.seen)
+
+    def test_like_lengths_are_embedded_together(self, tmp_path: Path) -> None:
+        """Long chunks, so that batches hold texts of like length, but no more text than half a minute."""
+
+        class Sizes:
+            identity = "sizes"
+
+            def __init__(self) -> None:
+                self.chunks: list[list[int]] = []
+
+            def __call__(self, texts: Sequence[str], role: str) -> np.ndarray:
+                self.chunks.append([len(text) for text in texts])
+                return np.ones((len(texts), 1))
+
+        texts = [f"{n:04}" for n in range(3000)] + [f"{n}".rjust(90_000) for n in range(3)]
+        embedder = Sizes()
+        VectorCache(tmp_path, embedder)(texts[::-1] + texts, "query")
+        assert [len(chunk) for chunk in embedder.chunks] == [2048, 954, 1]
+        assert [length for chunk in embedder.chunks for length in chunk] == sorted(map(len, texts))
 
     def test_progress(self, data: Path, tmp_path: Path) -> None:
         told: list[tuple[str, int, int]] = []

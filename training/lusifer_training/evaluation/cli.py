@@ -26,7 +26,8 @@ CacheOption = Annotated[
     typer.Option(help="Folder of vectors and results already computed; the user's cache by default."),
 ]
 SizeOption = Annotated[
-    str, typer.Option(help="How much of each set: smoke, quick, standard or full. Smaller pools are easier.")
+    str,
+    typer.Option(help="How much of each set: smoke, quick, standard, full or all. Smaller pools are easier."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="All numbers as JSON.")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="As for lusifer eval table.")]
@@ -48,7 +49,7 @@ def table(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL]...",
-            help="raw-encoder, raw-llm, encoder-only, lusifer-unprojected, lusifer; the folder of a "
+            help="raw-encoder, raw-llm, encoder-only, lusifer-unprojected, lusifer, bundle; the folder of a "
             "checkpoint, a bundle or a sentence-transformers model; a service's address; MODULE:FUNCTION. "
             "NAME=MODEL names the column. Default: the model and its controls.",
         ),
@@ -93,7 +94,7 @@ def table(
                 progress=progress,
             )
     if as_json:
-        typer.echo(json.dumps({name: each.as_dict() for name, each in scores.items()}))
+        _echo_json({name: each.as_dict() for name, each in scores.items()})
     else:
         typer.echo(markdown_table(scores, languages=languages))
     if plots:
@@ -193,7 +194,7 @@ def xmrc(
             raise typer.BadParameter(f"no such language: {', '.join(sorted(unknown))}", param_hint="--needle")
         found["needle_grid"] = analysis.needle_grid(vectors, sets, needle)
     if as_json:
-        typer.echo(json.dumps(found))
+        _echo_json(found)
         return
     typer.echo(_table("R@1 over English to English", found["ratios"], digits=2))
     typer.echo(_table("First hit in the mixed pool, %", found["error_split"]))
@@ -243,7 +244,7 @@ def phases(
     }
     sites = {each.site: {k: v for k, v in asdict(each).items() if k != "site"} for each in found.sites}
     if as_json:
-        typer.echo(json.dumps({"sites": sites, "meeting": meeting}))
+        _echo_json({"sites": sites, "meeting": meeting})
         return
     typer.echo(_table("Site", sites, digits=2))
     for language, each in meeting.items():
@@ -285,7 +286,10 @@ def subspace(
     means = language_means(vectors, monolingual)
     sets = load_xquad(data, named("size", size, SIZES).xquad)
     found = sweep(vectors, sets, means, [int(rank) for rank in ranks.split(",")])
-    typer.echo(json.dumps(found) if as_json else _table("XQuAD", found))
+    if as_json:
+        _echo_json(found)
+    else:
+        typer.echo(_table("XQuAD", found))
 
 
 @eval_app.command("mteb")
@@ -311,19 +315,28 @@ def run_mteb(
     tasks = [mteb.get_task(each) for each in task] if task else mteb_adapter.paper_benchmark().tasks
     found = mteb_adapter.run_mteb(model, list(tasks), output)
     if as_json:
-        typer.echo(json.dumps(found))
+        _echo_json(found)
     else:
         typer.echo(_table("Task", {name: {"score": value} for name, value in found.items()}))
 
 
-def _table(title: str, rows: Mapping[str, Mapping[str, float]], *, digits: int = 1) -> str:
+def _echo_json(found: object) -> None:
+    # What has no value is null: NaN is no JSON, and strict readers refuse it.
+    typer.echo(json.dumps(found, allow_nan=False))
+
+
+def _table(title: str, rows: Mapping[str, Mapping[str, float | None]], *, digits: int = 1) -> str:
     columns = list(next(iter(rows.values())))
     lines = [f"| {title} | " + " | ".join(columns) + " |", "|---" + "|---:" * len(columns) + "|"]
     lines += [
-        f"| {name} | " + " | ".join(f"{row[column]:.{digits}f}" for column in columns) + " |"
+        f"| {name} | " + " | ".join(_digits(row[column], digits) for column in columns) + " |"
         for name, row in rows.items()
     ]
     return "\n".join(lines) + "\n"
+
+
+def _digits(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 @contextmanager

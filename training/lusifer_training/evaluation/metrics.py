@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import ir_measures
 import numpy as np
 from ir_measures import RR, R, nDCG
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import rankdata
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import label_ranking_average_precision_score, v_measure_score
@@ -218,15 +218,19 @@ def sts_matrix(
         for name, cells in groups.items()
         if cells.any()
     }
+    everything = np.arange(len(scores))
     table = {
-        a: {b: 100 * float(spearmanr(cosines[i, j], scores).statistic) for j, b in enumerate(languages)}
+        a: {b: 100 * _spearman(cosines[i, j, None], scores, everything) for j, b in enumerate(languages)}
         for i, a in enumerate(languages)
     }
     return measures, table
 
 
 def _spearman(cosines: np.ndarray, scores: np.ndarray, drawn: np.ndarray) -> float:
-    """Mean over rows ``(C, N)``; scipy's ranks, because its own function takes one pair at a time."""
+    """Mean over rows ``(C, N)``; scipy's ranks, because its own function takes one pair at a time.
+
+    Of a model whose cosines are all equal it is 0; scipy's is NaN.
+    """
     ours = rankdata(cosines[:, drawn], axis=1)
     gold = rankdata(scores[drawn])
     ours -= ours.mean(axis=1, keepdims=True)

@@ -6,6 +6,7 @@ Data is downloaded from the hub by mteb itself, where there is one.
 from __future__ import annotations
 
 import json
+import math
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,7 @@ def paper_benchmark() -> mteb.Benchmark:
     )
 
 
-def run_mteb(source: str, tasks: list[Any], output: Path) -> dict[str, float]:
+def run_mteb(source: str, tasks: list[Any], output: Path) -> dict[str, float | None]:
     """Run tasks; results that are in the folder already are not computed again.
 
     Args:
@@ -126,9 +127,10 @@ def run_mteb(source: str, tasks: list[Any], output: Path) -> dict[str, float]:
         output: Folder of mteb's result files.
 
     Returns:
-        Main score by task, in percent.
+        Main score by task, in percent; None where mteb has none.
     """
     name, opened = named_source(source)
     encoder = MtebEncoder(f"lusifer/{name.strip('/').replace('/', '-')}", embedder=open_source(opened))
     results = mteb.evaluate(encoder, tasks, cache=mteb.ResultCache(output))
-    return {each.task_name: 100 * float(each.get_score()) for each in results.task_results}
+    scores = {each.task_name: 100 * float(each.get_score()) for each in results.task_results}
+    return {name: score if math.isfinite(score) else None for name, score in scores.items()}

@@ -45,10 +45,15 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？।])\s*|(?<=[؟])\s+")
 _THAI_SPACE = re.compile(r" (?=[\u0e00-\u0e7f])")
 
 
-def ratios(cells: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Percent of each pair of languages over that of English to English: 1 is no language penalty."""
+def ratios(cells: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Percent of each pair of languages over that of English to English: 1 is no language penalty.
+
+    None where English finds nothing either.
+    """
     english = cells["en"]["en"]
-    return {a: {b: value / english for b, value in row.items()} for a, row in cells.items()}
+    return {
+        a: {b: value / english if english else None for b, value in row.items()} for a, row in cells.items()
+    }
 
 
 def error_split(
@@ -84,7 +89,7 @@ def sentences(paragraph: str) -> list[str]:
 
 def evidence_oracle(
     embedder: Embedder, data: XquadSet, pairs: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], dict[str, float]]:
+) -> dict[tuple[str, str], dict[str, float | None]]:
     """Whether the vector of a paragraph rests on the sentence with the answer.
 
     Args:
@@ -95,8 +100,9 @@ def evidence_oracle(
     Returns:
         By pair, in percent: ``oracle`` (the sentence with the answer lowers the cosine most), ``chance``,
         ``r1``, and ``seen_but_missed``, the oracle among the questions whose paragraph isn't the first hit.
+        None of no questions: where none is missed, or no answer lies in one sentence.
     """
-    found = {}
+    found: dict[tuple[str, str], dict[str, float | None]] = {}
     for a, b in pairs:
         texts = data.paragraphs[b].texts
         split = [sentences(text) for text in texts]
@@ -108,7 +114,7 @@ def evidence_oracle(
             for drop in range(len(each))
         ]
         offsets = dict(zip(usable, np.cumsum([0, *(len(split[n]) for n in usable)]), strict=False))
-        less = embedder(without, "document")
+        less = embedder(without, "document") if without else np.zeros((0, 0))
         full = embedder(texts, "document")
         asked = embedder(data.questions[a].texts, "query")
         first = (asked @ full.T).argmax(axis=1) == data.answers
@@ -127,12 +133,16 @@ def evidence_oracle(
             seen.append(not first[question])
         hit, missed = np.array(hits, dtype=float), np.array(seen, dtype=bool)
         found[a, b] = {
-            "oracle": float(100 * hit.mean()),
-            "chance": float(100 * np.mean(chances)),
-            "r1": float(100 * first.mean()),
-            "seen_but_missed": float(100 * hit[missed].mean()) if missed.any() else float("nan"),
+            "oracle": _percent(hit),
+            "chance": _percent(np.array(chances)),
+            "r1": _percent(first),
+            "seen_but_missed": _percent(hit[missed]),
         }
     return found
+
+
+def _percent(shares: np.ndarray) -> float | None:
+    return float(100 * shares.mean()) if len(shares) else None
 
 
 def readout_oracle(
