@@ -6,6 +6,7 @@ import base64
 import json
 import uuid
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from plugin.tests.reindex_world import (
     written_again,
 )
 from typer.testing import CliRunner
+from weaviate.classes.query import QueryReference
 from weaviate.exceptions import UnexpectedStatusCodeError
 
 from lusifer.bundle import Bundle
@@ -38,7 +40,7 @@ from lusifer.reindex.run import run
 from lusifer.reindex.sides import Migration
 from lusifer.reindex.switch import rollback, switch
 from lusifer.store import Document
-from lusifer.weaviate.schema import ID_PROPERTY, card_of, create_collection
+from lusifer.weaviate.schema import ID_PROPERTY, card_of, create_collection, read_card
 from lusifer.weaviate.store import WeaviateStore, object_id
 
 NOWHERE = "http://127.0.0.1:9"
@@ -84,14 +86,7 @@ class WeaviateWorld:
         self.client.collections.get(self.alias).data.delete_by_id(object_id(document_id))
 
     def everything(self, vector_of: str) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
-        found = {}
-        for each in self.client.collections.get(self.alias).iterator(include_vector=True):
-            properties = each.properties
-            metadata = {"edit": properties["edit"], "lang": properties["lang"]}
-            document = Document(properties[ID_PROPERTY], properties["text"], metadata)
-            vector = each.vector.get("lusifer")
-            found[document.id] = (document, np.asarray(vector, dtype=np.float32) if vector else None)
-        return found
+        return documents_of(self.client, self.alias, "lusifer")
 
     def close(self) -> None:
         self.client.alias.delete(alias_name=self.alias)
@@ -99,16 +94,74 @@ class WeaviateWorld:
             self.client.collections.delete(name)
 
 
+class VectorWorld:
+    """One collection, two vectors."""
+
+    in_place = True
+    fenced = False
+
+    def __init__(self, server: RunningWeaviate, client: Any) -> None:
+        from weaviate.classes.config import Configure, DataType, Property
+
+        self.client = client
+        self.name = f"Test{uuid.uuid4().hex[:12]}"
+        client.collections.create(
+            self.name,
+            description=card_of(OLD).in_description("Made for a test."),
+            properties=[Property(name=each, data_type=DataType.TEXT) for each in ("text", ID_PROPERTY)],
+            vector_config=[Configure.Vectors.self_provided(name="lusifer")],
+        )
+        source = Place(kind="weaviate", address=server.url, collection=self.name)
+        target = source.model_copy(update={"vector_name": "second"})
+        self.plan: Plan = make_plan(source=source, target=target, alias=None, in_place=True)
+
+    def migration(self) -> Migration:
+        return open_migration(self.plan)
+
+    def write(self, document: Document, vector: NDArray[np.float32]) -> None:
+        handle = self.client.collections.get(self.name)
+        key = object_id(document.id)
+        properties = {"text": document.text, ID_PROPERTY: document.id, **document.metadata}
+        shown = read_card(self.name, handle.config.get()).vector_name
+        write = handle.data.replace if handle.data.exists(key) else handle.data.insert
+        write(uuid=key, properties=properties, vector={shown: vector.tolist()})
+
+    def delete(self, document_id: str) -> None:
+        self.client.collections.get(self.name).data.delete_by_id(object_id(document_id))
+
+    def everything(self, vector_of: str) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
+        return documents_of(self.client, self.name, "second" if vector_of == "new" else "lusifer")
+
+    def close(self) -> None:
+        self.client.collections.delete(self.name)
+
+
+def documents_of(
+    client: Any, collection: str, vector_name: str
+) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
+    found = {}
+    for each in client.collections.get(collection).iterator(include_vector=True):
+        properties = each.properties
+        metadata = {"edit": properties["edit"], "lang": properties["lang"]}
+        document = Document(properties[ID_PROPERTY], properties["text"], metadata)
+        vector = each.vector.get(vector_name)
+        found[document.id] = (document, np.asarray(vector, dtype=np.float32) if vector else None)
+    return found
+
+
 @pytest.mark.usefixtures("environment")
-@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("way", ["alias", "alias, writes held", "in place"])
 def test_applications_write_all_the_while(
-    weaviate_server: RunningWeaviate, client: Any, held: bool, monkeypatch: pytest.MonkeyPatch
+    weaviate_server: RunningWeaviate, client: Any, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    held = "held" in way
     monkeypatch.setattr("lusifer.reindex.weaviate._LAST_WRITE_S", 0)
 
     class WeaviateMachine(Machine):
         @staticmethod
         def make_world(folder: Path) -> Any:
+            if way == "in place":
+                return VectorWorld(weaviate_server, client)
             return WeaviateWorld(weaviate_server, client, fenced=held)
 
     run_state_machine_as_test(
@@ -124,14 +177,87 @@ def test_applications_write_all_the_while(
 
 
 @pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("kind", [WeaviateWorld, VectorWorld])
 def test_what_an_application_takes_away_and_brings_back_at_the_switch(
-    weaviate_server: RunningWeaviate, client: Any, tmp_path: Path
+    weaviate_server: RunningWeaviate, client: Any, kind: Any, tmp_path: Path
 ) -> None:
-    world = WeaviateWorld(weaviate_server, client)
+    world = kind(weaviate_server, client)
     try:
         written_again(world, tmp_path)
     finally:
         world.close()
+
+
+@pytest.mark.usefixtures("environment")
+def test_in_place_a_vector_that_came_along_from_an_older_text_is_made_anew(
+    weaviate_server: RunningWeaviate, client: Any, tmp_path: Path
+) -> None:
+    """``lusifer index`` carries other vectors over, and a part of an object may be edited alone."""
+    from weaviate.classes.config import ReferenceProperty
+
+    world = VectorWorld(weaviate_server, client)
+    first, second = (Document(f"doc/{n}", f"text {n}", {"edit": 0, "lang": "en"}) for n in range(2))
+    try:
+        handle = client.collections.get(world.name)
+        handle.config.add_reference(ReferenceProperty(name="sees", target_collection=world.name))
+        for document in (first, second):
+            world.write(document, OLD.vector(document.text))
+        handle.data.reference_add(object_id(first.id), "sees", object_id(second.id))
+        job = Job.create(tmp_path / "job", make_plan(in_place=True))
+        with closing(world.migration()) as migration, job.locked():
+            assert run(job, migration, NEW).phase == "settled"
+        with WeaviateStore.open(
+            weaviate_server.client(), world.name, fingerprint=OLD.fingerprint, model="old"
+        ) as store:
+            store.upsert([replace(first, text="other")], OLD.vector("other")[None])
+            (hit,) = store.search(OLD.vector("other"), 1)
+            assert hit.metadata == first.metadata
+        handle.data.update(object_id(second.id), properties={"text": "a part"})
+        found = world.everything("new")
+        for document in (first, second):
+            np.testing.assert_allclose(found[document.id][1], NEW.vector(document.text), atol=1e-5)
+        with closing(world.migration()) as migration, job.locked():
+            assert run(job, migration, NEW).phase == "settled"
+            switch(job, migration, NEW, force=True)
+        found = world.everything("new")
+        for document, text in ((first, "other"), (second, "a part")):
+            np.testing.assert_allclose(found[document.id][1], NEW.vector(text), atol=1e-5)
+        linked = handle.query.fetch_object_by_id(
+            object_id(first.id), return_references=QueryReference(link_on="sees")
+        )
+        assert [str(each.uuid) for each in linked.references["sees"].objects] == [object_id(second.id)]
+        assert handle.config.get().description.startswith("Made for a test.")
+    finally:
+        world.close()
+
+
+@pytest.mark.usefixtures("environment")
+def test_in_place_through_the_command_and_back(
+    weaviate_server: RunningWeaviate, client: Any, name: str, tmp_path: Path
+) -> None:
+    make_bundle(tmp_path / "staging", tmp_path / "bundle", seed=1)
+    new = Bundle.open(tmp_path / "bundle").manifest
+    create_collection(client, name, card_of(OLD), service_url=NOWHERE)
+    handle = client.collections.get(name)
+    for n in range(20):
+        vector = {"lusifer": OLD.vector(f"text {n}").tolist()}
+        handle.data.insert({"text": f"text {n}", "lang": "en"}, vector=vector)
+    where = ["--weaviate", weaviate_server.url, "--collection", name, "--bundle", str(tmp_path / "bundle")]
+    job = str(tmp_path / "job")
+    planning = ["plan", *where, "--job", job, "--window", "8", "--in-place", "--vector-name", "second"]
+    result = CliRunner().invoke(app, ["reindex", *planning, "--json"])
+    assert "with the old model" in json.loads(result.stdout)["error"]["message"]
+    command(*planning, "--service-address", NOWHERE)
+    assert set(handle.config.get().vector_config) == {"lusifer"}
+    assert command("run", job)["totals"]["written"] == 20
+    assert read_card(name, handle.config.get()).fingerprint == OLD.fingerprint
+    assert verified(job)["verification"]["problems"] == []
+    command("switch", job, "--force")
+    card = read_card(name, handle.config.get())
+    assert (card.fingerprint, card.vector_name) == (new.fingerprint, "second")
+    command("rollback", job)
+    assert read_card(name, handle.config.get()) == card_of(OLD)
+    assert "keeps the vector second" in command("clean", job, "--yes")["removed"]
 
 
 @pytest.mark.usefixtures("environment")

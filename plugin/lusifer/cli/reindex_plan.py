@@ -36,6 +36,8 @@ PLAN_EXAMPLES = (
     "lusifer reindex plan --qdrant http://localhost:6333 --collection articles --bundle ./new-model",
     "lusifer reindex plan --qdrant http://localhost:6333 --collection articles --in-place",
     "lusifer reindex plan --weaviate http://localhost:8080 --collection Articles --service http://gpu:8000",
+    "lusifer reindex plan --weaviate http://localhost:8080 --collection Articles --in-place "
+    "--service-address http://gpu:8000",
     "lusifer reindex plan --index ./db --collection articles --bundle ./new-model",
     "lusifer reindex plan --from export.parquet --qdrant http://localhost:6333 --collection articles",
 )

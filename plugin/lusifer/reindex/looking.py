@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from lusifer import findings
-from lusifer.errors import CollectionMismatchError
+from lusifer.errors import CollectionMismatchError, InvalidInputError
 from lusifer.reindex.plan import GateLimits, Model, RateLimits
 
 if TYPE_CHECKING:
@@ -142,12 +142,17 @@ def _look_weaviate(request: PlanRequest) -> Found | None:
         notes = [
             findings.warning("Weaviate", each, "Upgrade Weaviate.") for each in version_warnings(version)
         ]
+        if request.in_place and _numbers(version) < (1, 31):
+            raise CollectionMismatchError(
+                f"Weaviate {version} can't add a named vector, which came with 1.31.",
+                next_step="Upgrade Weaviate first, or leave out --in-place.",
+            )
         names = tuple(config.vector_config or {})
         is_alias = config.name != request.name
         try:
             card = read_card(config.name, config)
         except CollectionMismatchError as error:
-            if len(names) != 1:
+            if len(names) != 1 or request.in_place:
                 raise
             notes.append(
                 findings.note(
@@ -156,6 +161,12 @@ def _look_weaviate(request: PlanRequest) -> Found | None:
             )
             return Found(config.name, is_alias, names[0], None, names, tuple(notes))
         if module_of(config, card.vector_name) != "none" and request.service_address is None:
+            if request.in_place:
+                raise InvalidInputError(
+                    f"Weaviate embeds what is written to {config.name}, and would embed the new vector with "
+                    "the old model.",
+                    next_step="Serve the new model and name it with --service-address.",
+                )
             notes.append(
                 findings.note(
                     "service",
@@ -169,8 +180,12 @@ def _look_weaviate(request: PlanRequest) -> Found | None:
         client.close()
 
 
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
+
 def _qdrant_version(version: str, *, in_place: bool) -> list[Finding]:
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    numbers = _numbers(version)
     needed = (1, 18) if in_place else (1, 17)
     if numbers < needed:
         raise CollectionMismatchError(

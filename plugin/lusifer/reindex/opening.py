@@ -30,6 +30,10 @@ def open_migration(plan: Plan, *, exclusive: bool = False, hold_writes: bool = F
         StoreError: A side can't be opened.
         MissingExtraError: The database's package is not installed.
     """
+    if hold_writes and plan.in_place:
+        raise InvalidInputError(
+            "In place nothing can be missed at the switch.", next_step="Leave out --hold-writes."
+        )
     if plan.target.kind == "embedded":
         return _embedded(plan, exclusive)
     if plan.target.kind == "qdrant":
@@ -173,6 +177,7 @@ def _qdrant(plan: Plan) -> Migration:
 def _weaviate(plan: Plan, *, hold_writes: bool) -> Migration:
     from lusifer.reindex.files import FileSide
     from lusifer.reindex.weaviate import WeaviateSide
+    from lusifer.reindex.weaviate_in_place import WeaviateInPlaceSide, WeaviateVector
     from lusifer.reindex.weaviate_switch import WeaviateAlias
     from lusifer.weaviate.compose import TextRules
     from lusifer.weaviate.connection import connect_by_environment, weaviate_errors
@@ -196,6 +201,16 @@ def _weaviate(plan: Plan, *, hold_writes: bool) -> Migration:
                 config = client.collections.get(source.collection).config.get()
             if plan.old_model is not None:
                 before = read_card(source.collection, config)
+                if plan.in_place:
+                    # After the switch the collection's own card is the new one.
+                    before = before.model_copy(
+                        update={
+                            "vector_name": source.vector_name,
+                            "fingerprint": plan.old_model.fingerprint,
+                            "model": plan.old_model.name,
+                            "dimension": plan.old_model.dimension,
+                        }
+                    )
                 card = before.model_copy(
                     update={
                         "vector_name": target.vector_name,
@@ -219,6 +234,15 @@ def _weaviate(plan: Plan, *, hold_writes: bool) -> Migration:
             old_vector=source.vector_name,
             service_address=plan.service_address,
         )
+        if plan.in_place and plan.old_model is not None:
+            old = WeaviateSide(client, source.collection, source.vector_name, **common)
+            card_switch = WeaviateVector(
+                client, target.collection, old=before, new=card, service_address=plan.service_address
+            )
+            added = WeaviateInPlaceSide(
+                client, target.collection, target.vector_name, in_use=card_switch.shows_new, **common
+            )
+            return Migration(old, added, card_switch, in_place=True, release=client.close)
         if from_file:
             files = FileSide(file_source(source), key_of=object_id, language_field=plan.language_field)
             return Migration(files, new, switch, searchable=False, release=client.close)

@@ -86,9 +86,10 @@ def _places(request: PlanRequest, found: Found | None, model: Model) -> dict[str
     here |= {"grpc": request.grpc, "text_field": request.text_field}
     vector_name = request.vector_name or "lusifer"
     if request.in_place:
-        if request.file or request.kind != "qdrant":
+        if request.file or request.kind == "embedded":
             raise InvalidInputError(
-                "In place needs a collection of Qdrant.", next_step="Leave out --in-place, and name an alias."
+                "In place needs a collection of Qdrant or Weaviate.",
+                next_step="Leave out --in-place, and name an alias.",
             )
         if found is None:
             raise _absent(request)
@@ -108,9 +109,9 @@ def _places(request: PlanRequest, found: Found | None, model: Model) -> dict[str
             "switched under them.",
             next_step="Name the alias that they are going to ask with --alias NAME"
             + (
-                ", or fill a second vector of the same points: --in-place."
-                if request.kind == "qdrant"
-                else "."
+                "."
+                if request.kind == "embedded"
+                else ", or fill a second vector of the same documents: --in-place."
             ),
         )
     if request.file and found is not None and not found.is_alias:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lusifer.reindex.sides import Record, canonical_sha256, language_in, title_of
 from lusifer.store import Document, content_sha256
 from lusifer.weaviate.compose import compose_text
-from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, data_types
+from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY, data_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +25,7 @@ __all__ = [
     "everything_of",
     "hash_of",
     "join",
+    "mark_of",
     "record_of",
     "uuid_before",
     "version_of",
@@ -51,9 +52,16 @@ def uuid_before(key: str) -> str | None:
     return str(uuid.UUID(int=number - 1)) if number else None
 
 
+def mark_of(sha256: str) -> int:
+    """A content hash as a number that float64 holds exactly: 52 bits."""
+    return int(sha256[:13], 16)
+
+
 def hash_of(each: Any) -> str:
-    """Of all properties and references; null is what Weaviate calls absent."""
-    properties = {name: value for name, value in each.properties.items() if value is not None}
+    """Of all properties but the mark, and references; null is what Weaviate calls absent."""
+    properties = {
+        name: value for name, value in each.properties.items() if value is not None and name != MARK_PROPERTY
+    }
     return canonical_sha256([properties, _links(each)])
 
 

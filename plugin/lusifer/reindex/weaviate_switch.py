@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lusifer.weaviate.connection import weaviate_errors
-from lusifer.weaviate.schema import create_collection, read_card
+from lusifer.weaviate.schema import create_collection, in_words, read_card
 
 if TYPE_CHECKING:
     from lusifer.weaviate.schema import CollectionCard
@@ -126,14 +126,8 @@ class WeaviateAlias:
                     settings["baseURL"] = f"{self.service_address.rstrip('/')}/cohere"
         schema["vectorConfig"][self.card.vector_name] = old
         schema["class"] = self.new
-        schema["description"] = self.card.in_description(_words(config.description))
+        schema["description"] = self.card.in_description(in_words(config.description))
         for each in schema.get("properties", []):
             # A reference to the collection itself goes with the copy.
             each["dataType"] = [self.new if kind == config.name else kind for kind in each["dataType"]]
         return schema
-
-
-def _words(description: str | None) -> str:
-    """A description without its card."""
-    lines = (description or "").split("\n")
-    return "\n".join(line for line in lines if not line.startswith("lusifer: ")).strip()

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 __all__ = [
     "HASH_PROPERTY",
     "ID_PROPERTY",
+    "MARK_PROPERTY",
     "CollectionCard",
     "card_of",
     "create_collection",
     "data_types",
     "find_card",
+    "in_words",
     "module_of",
     "open_card",
     "read_card",
@@ -42,6 +44,8 @@ __all__ = [
 VECTOR_NAME = "lusifer"
 ID_PROPERTY = "document_id"
 HASH_PROPERTY = "document_sha256"
+MARK_PROPERTY = "lusifer_mark"
+"""What a vector that was added in place was made from; see :mod:`lusifer.reindex.weaviate_in_place`."""
 _MARK = "lusifer: "
 
 _SERVER_WARNINGS = (
@@ -96,6 +100,12 @@ class CollectionCard(BaseModel):
     def in_description(self, text: str = "") -> str:
         """A description that ends with this card."""
         return f"{text}\n{_MARK}{self.model_dump_json()}".strip()
+
+
+def in_words(description: str | None) -> str:
+    """A description without its card."""
+    lines = (description or "").split("\n")
+    return "\n".join(line for line in lines if not line.startswith(_MARK)).strip()
 
 
 def card_of(

@@ -16,7 +16,14 @@ from lusifer.store import Hit, SearchOptions
 from lusifer.texts import check_text
 from lusifer.weaviate.compose import property_name
 from lusifer.weaviate.connection import weaviate_errors
-from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, data_types, find_card, open_card
+from lusifer.weaviate.schema import (
+    HASH_PROPERTY,
+    ID_PROPERTY,
+    MARK_PROPERTY,
+    data_types,
+    find_card,
+    open_card,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -195,6 +202,7 @@ def _hit(found: Any, text_property: str) -> Hit:
     properties = {name: _plain(value) for name, value in found.properties.items() if value is not None}
     document_id = properties.pop(ID_PROPERTY, None) or str(found.uuid)
     properties.pop(HASH_PROPERTY, None)
+    properties.pop(MARK_PROPERTY, None)
     text = str(properties.pop(text_property, ""))
     metadata = found.metadata
     score = 1 - metadata.distance if metadata.distance is not None else metadata.score or 0.0

@@ -27,6 +27,7 @@ from lusifer.weaviate.connection import refused, weaviate_errors
 from lusifer.weaviate.schema import (
     HASH_PROPERTY,
     ID_PROPERTY,
+    MARK_PROPERTY,
     add_own_properties,
     open_card,
     rules_of,
@@ -50,7 +51,7 @@ logger = logging.getLogger(__name__)
 _OBJECTS_PER_REQUEST = 200
 _BYTES_PER_REQUEST = 16 * 1024**2
 _NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,230}")
-_RESERVED = frozenset({"id", "vector", ID_PROPERTY, HASH_PROPERTY})
+_RESERVED = frozenset({"id", "vector", ID_PROPERTY, HASH_PROPERTY, MARK_PROPERTY})
 _FIRST_DELAY_S = 0.25
 """Before a write or a question is tried again; doubled each time that nothing was gained."""
 _EXACT = 2**53
@@ -82,6 +83,7 @@ class WeaviateStore:
         self._rules = rules_of(card, config)
         self._references = [each.name for each in config.references]
         self._other_vectors = [name for name in config.vector_config if name != card.vector_name]
+        self._marks = [each.name for each in config.properties if each.name == MARK_PROPERTY]
         self._closed = False
         self._prepared = False
 
@@ -275,15 +277,18 @@ class WeaviateStore:
             failure: LusiferError | None = None
             try:
                 kept = self._kept(list(missing))
-                batch = [
-                    DataObject(
-                        properties=properties,
-                        uuid=key,
-                        vector={**kept.get(key, ({}, None))[0], self.card.vector_name: vector.tolist()},
-                        references=kept.get(key, ({}, None))[1],
+                batch = []
+                for key, (properties, vector) in missing.items():
+                    with_it = kept.get(key, {"properties": {}, "vector": {}, "references": None})
+                    vectors = {**with_it["vector"], self.card.vector_name: vector.tolist()}
+                    batch.append(
+                        DataObject(
+                            properties={**with_it["properties"], **properties},
+                            uuid=key,
+                            vector=vectors,
+                            references=with_it["references"],
+                        )
                     )
-                    for key, (properties, vector) in missing.items()
-                ]
                 with weaviate_errors(self.collection):
                     answer = self._handle.data.insert_many(batch)
                 if answer.errors:
@@ -308,8 +313,8 @@ class WeaviateStore:
             time.sleep(delay_s * random.uniform(1.0, 1.25))  # noqa: S311
             delay_s = min(2 * delay_s, 15.0)
 
-    def _kept(self, keys: list[str]) -> dict[str, tuple[dict[str, Any], dict[str, Any] | None]]:
-        """Other vectors and references of objects about to be replaced: an import replaces everything."""
+    def _kept(self, keys: list[str]) -> dict[str, dict[str, Any]]:
+        """Other vectors, their mark, and references of objects to be replaced, which an import drops."""
         if not self._references and not self._other_vectors:
             return {}
         from weaviate.classes.query import QueryReference
@@ -319,7 +324,7 @@ class WeaviateStore:
                 keys,
                 limit=len(keys),
                 include_vector=self._other_vectors,
-                return_properties=[],
+                return_properties=self._marks,
                 return_references=[
                     QueryReference(link_on=name, return_properties=[]) for name in self._references
                 ]
@@ -332,7 +337,8 @@ class WeaviateStore:
                 name: [linked.uuid for linked in reference.objects]
                 for name, reference in (each.references or {}).items()
             }
-            kept[str(each.uuid)] = (others, links or None)
+            marks = {name: value for name, value in each.properties.items() if value is not None}
+            kept[str(each.uuid)] = {"properties": marks, "vector": others, "references": links or None}
         return kept
 
     def _stored(self, keys: list[str]) -> dict[str, str]:
