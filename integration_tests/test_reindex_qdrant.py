@@ -29,7 +29,8 @@ from lusifer.qdrant.schema import card_of, create_collection
 from lusifer.qdrant.search import points, search
 from lusifer.reindex.job import Job
 from lusifer.reindex.qdrant import QdrantSide
-from lusifer.reindex.qdrant_switch import QdrantAlias, QdrantVector
+from lusifer.reindex.qdrant_in_place import QdrantInPlaceSide, QdrantVector
+from lusifer.reindex.qdrant_switch import QdrantAlias
 from lusifer.reindex.run import run
 from lusifer.reindex.sides import Migration
 from lusifer.reindex.switch import clean
@@ -95,7 +96,7 @@ class VectorWorld:
     def migration(self) -> Migration:
         name = self.old.collection
         old = QdrantSide(self.client, name, "lusifer", lacking="lusifer2")
-        new = QdrantSide(self.client, name, "lusifer2", in_place=True)
+        new = QdrantInPlaceSide(self.client, name, "lusifer2")
         return Migration(old, new, QdrantVector(self.client, old=self.old, new=self.new), in_place=True)
 
     def write(self, document: Document, vector: NDArray[np.float32]) -> None:

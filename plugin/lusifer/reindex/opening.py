@@ -114,7 +114,8 @@ def _qdrant(plan: Plan) -> Migration:
     from lusifer.qdrant.schema import CollectionCard
     from lusifer.reindex.files import FileSide
     from lusifer.reindex.qdrant import QdrantSide
-    from lusifer.reindex.qdrant_switch import QdrantAlias, QdrantVector
+    from lusifer.reindex.qdrant_in_place import QdrantInPlaceSide, QdrantVector
+    from lusifer.reindex.qdrant_switch import QdrantAlias
 
     source, target, model = plan.source, plan.target, plan.model
     client = connect_by_environment(target.address, grpc=target.grpc)
@@ -141,20 +142,13 @@ def _qdrant(plan: Plan) -> Migration:
         )
         common: dict[str, Any] = {"text_field": source.text_field, "language_field": plan.language_field}
         if plan.in_place and plan.old_model is not None:
-            before = card.model_copy(
-                update={
-                    "vector_name": source.vector_name,
-                    "fingerprint": plan.old_model.fingerprint,
-                    "model": plan.old_model.name,
-                    "dimension": plan.old_model.dimension,
-                    "role_prompts": plan.old_model.role_prompts,
-                }
-            )
+            prompts = {"role_prompts": plan.old_model.role_prompts}
+            before = card.model_copy(update=_fields(source, plan.old_model) | prompts)
             return Migration(
                 QdrantSide(
                     client, source.collection, source.vector_name, lacking=target.vector_name, **common
                 ),
-                QdrantSide(client, target.collection, target.vector_name, in_place=True, **common),
+                QdrantInPlaceSide(client, target.collection, target.vector_name, **common),
                 QdrantVector(client, old=before, new=card),
                 in_place=True,
                 release=client.close,
@@ -203,22 +197,8 @@ def _weaviate(plan: Plan, *, hold_writes: bool) -> Migration:
                 before = read_card(source.collection, config)
                 if plan.in_place:
                     # After the switch the collection's own card is the new one.
-                    before = before.model_copy(
-                        update={
-                            "vector_name": source.vector_name,
-                            "fingerprint": plan.old_model.fingerprint,
-                            "model": plan.old_model.name,
-                            "dimension": plan.old_model.dimension,
-                        }
-                    )
-                card = before.model_copy(
-                    update={
-                        "vector_name": target.vector_name,
-                        "fingerprint": model.fingerprint,
-                        "model": model.name,
-                        "dimension": model.dimension,
-                    }
-                )
+                    before = before.model_copy(update=_fields(source, plan.old_model))
+                card = before.model_copy(update=_fields(target, model))
                 rules = rules_of(before, config)
         common: dict[str, Any] = {"rules": rules, "language_field": plan.language_field}
         new = WeaviateSide(
@@ -252,6 +232,16 @@ def _weaviate(plan: Plan, *, hold_writes: bool) -> Migration:
     except BaseException:
         client.close()
         raise
+
+
+def _fields(place: Place, model: Model) -> dict[str, Any]:
+    """Of a collection's card, what tells of a vector and its model."""
+    return {
+        "vector_name": place.vector_name,
+        "fingerprint": model.fingerprint,
+        "model": model.name,
+        "dimension": model.dimension,
+    }
 
 
 def _card(collection: str, info: Any) -> Any:

@@ -1,8 +1,6 @@
 """A collection on a Qdrant server as a side, whether ``lusifer index`` wrote it or not.
 
-* What guards a write lies in the payload; see :mod:`lusifer.reindex.qdrant_points`.
-* ``update_vectors`` with a missing point writes an unknown part of its points (Qdrant 1.19): so at most 32
-  points a request, which are one chunk of its, and what is left is sent again.
+What guards a write lies in the payload; see :mod:`lusifer.reindex.qdrant_points`.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lusifer.errors import InvalidInputError
 from lusifer.patience import PATIENCE_S, persistently
 from lusifer.qdrant.connection import import_client, qdrant_errors
 from lusifer.qdrant.keywords import BM25_MODEL
@@ -36,7 +33,6 @@ from lusifer.reindex.qdrant_points import (
     key_of,
     lacking,
     record_of,
-    unchanged,
     version_of,
 )
 from lusifer.reindex.sides import Page, Record, Span, parts
@@ -52,7 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["QdrantSide"]
 
 _POINTS_PER_REQUEST = 128
-_POINTS_PER_VECTOR_UPDATE = 32
 _BYTES_PER_REQUEST = 8 * 1024**2
 _BYTES_PER_NUMBER = 13
 
@@ -67,7 +62,6 @@ class QdrantSide:
         text_field: Payload field with the text.
         language_field: Field of the metadata, or of the payload, with the language.
         lacking: Read only points that lack this vector: the old side in place.
-        in_place: Write vectors only, into the points that are there.
         carried: Names of other vectors, which a copy takes along.
         keywords: Of a collection with a BM25 vector, for documents that come from a file.
         patience_s: How long a busy or absent server is waited for.
@@ -82,7 +76,6 @@ class QdrantSide:
         text_field: str = "text",
         language_field: str = "lang",
         lacking: str | None = None,
-        in_place: bool = False,
         carried: Sequence[str] = (),
         keywords: KeywordOptions | None = None,
         patience_s: float = PATIENCE_S,
@@ -93,7 +86,6 @@ class QdrantSide:
         self.text_field = text_field
         self.language_field = language_field
         self.lacking = lacking
-        self.in_place = in_place
         self.carried = list(carried)
         self.keywords = keywords
         self.patience_s = patience_s
@@ -167,20 +159,15 @@ class QdrantSide:
         return found
 
     def hashes(self, keys: Sequence[str]) -> dict[str, str]:
-        """Content hash of the points that are there; in place, of those that have the vector."""
+        """Content hash of the points that are there."""
         found: dict[str, str] = {}
         for part in parts(keys, 256):
-            if self.in_place:
-                records = self._with_vector(part)
-            else:
-                records = [self._record(point) for point in self._retrieve(part, payload=True)]
+            records = map(self._record, self._retrieve(part, payload=True))
             found |= {record.key: record.sha256 for record in records}
         return found
 
     def versions(self, keys: Sequence[str]) -> dict[str, str]:
-        """Version of the points that are there; in place, of those that have the vector."""
-        if self.in_place:
-            return self.hashes(keys)
+        """Version of the points that are there."""
         found: dict[str, str] = {}
         for part in parts(keys, 1024):
             points = self._retrieve(part, payload=HASHES)
@@ -227,11 +214,6 @@ class QdrantSide:
     ) -> int:
         """See :class:`lusifer.reindex.sides.NewSide`; Qdrant does not tell how many a guard kept back."""
         pairs = list(zip(records, vectors, strict=True))
-        if self.in_place:
-            made = [(record, vector) for record, vector in pairs if vector is not None]
-            for part in parts(made, _POINTS_PER_VECTOR_UPDATE):
-                self._update_vectors(part)
-            return len(made)
         modes = self._models.UpdateMode
         self._upsert([pair for pair in pairs if pair[0].key not in seen], modes.INSERT_ONLY, {})
         self._upsert([pair for pair in pairs if pair[0].key in seen], modes.UPDATE_ONLY, seen)
@@ -291,36 +273,6 @@ class QdrantSide:
     def close(self) -> None:
         """Nothing of its own is held."""
 
-    def _update_vectors(self, part: Sequence[tuple[Record, NDArray[np.float32]]]) -> None:
-        models = self._models
-        left = list(part)
-        while left:
-            points = [
-                models.PointVectors(id=id_of(record.key), vector={self.vector_name: vector.tolist()})
-                for record, vector in left
-            ]
-            guard = models.Filter(should=[unchanged(record, self.text_field) for record, _ in left])
-            try:
-                self._ask(
-                    lambda points=points, guard=guard: self.client.update_vectors(
-                        self.collection,
-                        points,
-                        wait=True,
-                        ordering=models.WriteOrdering.MEDIUM,
-                        update_filter=guard,
-                    )
-                )
-            except InvalidInputError as error:
-                if "no point with id" not in error.message.lower():
-                    raise
-                alive = {
-                    key_of(point.id) for point in self._retrieve([r.key for r, _ in left], payload=False)
-                }
-                # Deleted meanwhile, every time by somebody else: it ends when there is nobody left.
-                left = [(record, vector) for record, vector in left if record.key in alive]
-            else:
-                return
-
     def _upsert(
         self,
         pairs: Sequence[tuple[Record, NDArray[np.float32] | None]],
@@ -365,21 +317,6 @@ class QdrantSide:
         if vector is not None:
             vectors[self.vector_name] = vector.tolist()
         return vectors
-
-    def _with_vector(self, keys: Sequence[str]) -> list[Record]:
-        models = self._models
-        complete = models.Filter(
-            must=[
-                models.HasIdCondition(has_id=[id_of(key) for key in keys]),
-                models.HasVectorCondition(has_vector=self.vector_name),
-            ]
-        )
-        points, _ = self._ask(
-            lambda: self.client.scroll(
-                self.collection, scroll_filter=complete, limit=len(keys), with_payload=True
-            )
-        )
-        return [self._record(point) for point in points]
 
     def _retrieve(self, keys: Sequence[str], *, payload: Any, vectors: Any = False) -> Any:
         ids = [id_of(key) for key in keys]

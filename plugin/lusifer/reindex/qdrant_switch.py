@@ -1,4 +1,4 @@
-"""The two ways of a Qdrant server: another collection behind an alias, or a second vector of the points."""
+"""A Qdrant server's way: another collection behind an alias."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lusifer.errors import CollectionMismatchError
 from lusifer.qdrant.connection import import_client, qdrant_errors
 from lusifer.qdrant.schema import METADATA_KEY, CollectionCard, create_collection, read_card
 
-__all__ = ["QdrantAlias", "QdrantVector"]
+__all__ = ["QdrantAlias"]
 
 
 class QdrantAlias:
@@ -129,71 +129,6 @@ class QdrantAlias:
                 METADATA_KEY: self.card.model_dump(mode="json", exclude_none=True),
             },
         }
-
-
-class QdrantVector:
-    """A second named vector of the same points; the card in the collection's metadata says which is in use.
-
-    Args:
-        client: A ``QdrantClient``.
-        old: Card of the collection as it was planned.
-        new: The same with the new vector's name and model.
-    """
-
-    def __init__(self, client: Any, *, old: CollectionCard, new: CollectionCard) -> None:
-        self.client = client
-        self.old = old
-        self.new = new
-
-    def prepare(self) -> None:
-        """Add the named vector, which is empty at first (Qdrant 1.18)."""
-        models = import_client().models
-        with qdrant_errors(self.new.collection):
-            vectors = self.client.get_collection(self.new.collection).config.params.vectors
-            if self.new.vector_name in vectors:
-                return
-            dense = models.DenseVectorConfig(size=self.new.dimension, distance=models.Distance.COSINE)
-            self.client.create_vector_name(
-                self.new.collection,
-                self.new.vector_name,
-                models.DenseVectorNameConfig(dense=dense),
-                wait=True,
-            )
-
-    def shows_new(self) -> bool:
-        """Whether the card names the new vector."""
-        with qdrant_errors(self.new.collection):
-            info = self.client.get_collection(self.new.collection)
-        return read_card(self.new.collection, info).vector_name == self.new.vector_name
-
-    def show_new(self) -> None:
-        """Write the card of the new vector, whole, in one operation."""
-        self._write(self.new)
-
-    def show_old(self) -> None:
-        """Write the card of the old vector."""
-        self._write(self.old)
-
-    def remove_old(self) -> str:
-        """Delete the old vector from all points."""
-        return self._remove(self.old.vector_name)
-
-    def remove_new(self) -> str:
-        """Delete the new vector from all points."""
-        return self._remove(self.new.vector_name)
-
-    def _write(self, card: CollectionCard) -> None:
-        fields = card.model_dump(mode="json", exclude_none=True)
-        with qdrant_errors(card.collection):
-            self.client.update_collection(card.collection, metadata={METADATA_KEY: fields})
-
-    def _remove(self, vector_name: str) -> str:
-        with qdrant_errors(self.new.collection):
-            vectors = self.client.get_collection(self.new.collection).config.params.vectors
-            if vector_name not in vectors:
-                return "nothing"
-            self.client.delete_vector_name(self.new.collection, vector_name, wait=True)
-        return f"the vector {vector_name} of {self.new.collection}"
 
 
 def _aliases(client: Any) -> dict[str, str]:

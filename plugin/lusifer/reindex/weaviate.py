@@ -40,12 +40,18 @@ if TYPE_CHECKING:
 
     from lusifer.weaviate.compose import TextRules
 
-__all__ = ["WeaviateSide"]
+__all__ = ["WeaviateSide", "let_writers_in"]
 
 _OBJECTS_PER_REQUEST = 200
 _TENANTS_SAMPLED = 16
 _LAST_WRITE_S = 1.0
 """In which a write ends that was let in just before a shard was set to READONLY."""
+
+
+def let_writers_in(handle: Any) -> None:
+    """Undo what :meth:`WeaviateSide.held` did, where a switch was killed too."""
+    if held := [each.name for each in handle.config.get_shards() if each.status == "READONLY"]:
+        handle.config.update_shards("READY", held)
 
 
 class WeaviateSide:
@@ -209,7 +215,7 @@ class WeaviateSide:
             time.sleep(_LAST_WRITE_S)
             yield
         finally:
-            self._ask(lambda: self._base.config.update_shards("READY"))
+            self._ask(lambda: let_writers_in(self._base))
 
     def close(self) -> None:
         """Nothing of its own is held."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lusifer.reindex.weaviate import let_writers_in
 from lusifer.weaviate.connection import weaviate_errors
 from lusifer.weaviate.schema import create_collection, in_words, read_card
 
@@ -83,7 +84,7 @@ class WeaviateAlias:
         """
         if self.old is not None:
             with weaviate_errors(self.old):
-                self.client.collections.get(self.old).config.update_shards("READY")
+                let_writers_in(self.client.collections.get(self.old))
             self._mean(self.old)
         elif self._meant() is not None:
             with weaviate_errors(self.new):
