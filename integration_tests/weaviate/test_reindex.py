@@ -247,14 +247,16 @@ def test_in_place_through_the_command_and_back(
     planning = ["plan", *where, "--job", job, "--window", "8", "--in-place", "--vector-name", "second"]
     result = CliRunner().invoke(app, ["reindex", *planning, "--json"])
     assert "with the old model" in json.loads(result.stdout)["error"]["message"]
-    command(*planning, "--service-address", NOWHERE)
+    command(*planning, "--service-address", NOWHERE, "--dimension", "4")
     assert set(handle.config.get().vector_config) == {"lusifer"}
     assert command("run", job)["totals"]["written"] == 20
     assert read_card(name, handle.config.get()).fingerprint == OLD.fingerprint
     assert verified(job)["verification"]["problems"] == []
     command("switch", job, "--force")
     card = read_card(name, handle.config.get())
-    assert (card.fingerprint, card.vector_name) == (new.fingerprint, "second")
+    assert (card.fingerprint, card.vector_name, card.dimension) == (new.fingerprint, "second", 4)
+    asks = handle.config.get().vector_config["second"].vectorizer
+    assert (asks.model["dimensions"], asks.source_properties) == (4, ["text"])
     command("rollback", job)
     assert read_card(name, handle.config.get()) == card_of(OLD)
     assert "keeps the vector second" in command("clean", job, "--yes")["removed"]
@@ -367,7 +369,8 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
     try:
         where = ["--weaviate", weaviate_server.url, "--collection", alias, "--bundle", str(new.path)]
         job = str(tmp_path / "job")
-        plan = command("plan", *where, "--job", job, "--window", "5", "--new-collection", f"{name}_v2")
+        more = ["--window", "5", "--new-collection", f"{name}_v2", "--dimension", "4"]
+        plan = command("plan", *where, "--job", job, *more, "--service-address", "http://127.0.0.1:10")
         assert plan["estimate"]["documents"] == 24
         assert not client.collections.exists(f"{name}_v2")
         report = command("run", job)
@@ -396,7 +399,10 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
                 assert copied == properties
                 assert properties["picture"] == picture
                 assert (linked, made["other"]) == (links, vectors["other"])
-                assert len(made["lusifer"]) == new.manifest.dimension != len(vectors["lusifer"])
+                assert len(made["lusifer"]) == 4 != len(vectors["lusifer"])
+        made_by = client.collections.get(f"{name}_v2").config.get().vector_config["lusifer"].vectorizer
+        assert made_by.model["dimensions"] == 4
+        assert made_by.model["inferenceUrl"] == "http://127.0.0.1:10"
         assert command("rollback", job)["left_behind"] == 0
         assert client.alias.get(alias_name=alias).collection == old
         command("clean", job, "--yes")

@@ -144,6 +144,7 @@ def plan(
         in_place=in_place,
         vector_name=vector_name,
         service_address=service_address,
+        dimension=dimension,
         grpc=grpc,
         text_field=text_field,
         id_field=id_field,

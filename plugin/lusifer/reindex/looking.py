@@ -36,6 +36,8 @@ class PlanRequest:
     """Of the new vector."""
     service_address: str | None = None
     """Where Weaviate reaches the service of the new model."""
+    dimension: int | None = None
+    """Of the new vectors, where it is not the model's own."""
     grpc: bool = False
     text_field: str = "text"
     id_field: str = "id"

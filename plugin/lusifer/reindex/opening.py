@@ -213,11 +213,17 @@ def _weaviate(plan: Plan, *, hold_writes: bool) -> Migration:
             like=None if from_file else source.collection,
             old_vector=source.vector_name,
             service_address=plan.service_address,
+            service_dimension=plan.service_dimension,
         )
         if plan.in_place and plan.old_model is not None:
             old = WeaviateSide(client, source.collection, source.vector_name, **common)
             card_switch = WeaviateVector(
-                client, target.collection, old=before, new=card, service_address=plan.service_address
+                client,
+                target.collection,
+                old=before,
+                new=card,
+                service_address=plan.service_address,
+                service_dimension=plan.service_dimension,
             )
             added = WeaviateInPlaceSide(
                 client, target.collection, target.vector_name, in_use=card_switch.shows_new, **common

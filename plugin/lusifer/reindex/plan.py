@@ -125,6 +125,8 @@ class Plan(_Frozen):
     language_field: str = "lang"
     service_address: str | None = None
     """Where Weaviate reaches the service of the new model; None keeps what the old collection says."""
+    service_dimension: int | None = None
+    """Length of vectors that Weaviate asks the service for; None is the model's own."""
     model: Model
     old_model: Model | None
     window: Annotated[int, Field(ge=1)] = 256

@@ -66,6 +66,7 @@ def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
         old_model=None if found is None or request.file else found.old_model,
         language_field=request.language_field,
         service_address=request.service_address,
+        service_dimension=request.dimension,
         window=request.window,
         limits=request.limits,
         gate=request.gate,

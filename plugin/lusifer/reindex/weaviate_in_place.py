@@ -112,6 +112,7 @@ class WeaviateVector:
         new: The same with the new vector's name and model.
         service_address: Where the server reaches the service of the new model, for a collection that is
             embedded by a module.
+        service_dimension: Length of vectors that it asks for; None is the model's own.
     """
 
     def __init__(
@@ -122,12 +123,14 @@ class WeaviateVector:
         old: CollectionCard,
         new: CollectionCard,
         service_address: str | None,
+        service_dimension: int | None,
     ) -> None:
         self.client = client
         self.collection = collection
         self.old = old
         self.new = new
         self.service_address = service_address
+        self.service_dimension = service_dimension
 
     def prepare(self) -> None:
         """Add the named vector, which is empty at first, and the property of the mark."""
@@ -153,6 +156,7 @@ class WeaviateVector:
                     route="cohere" if module == "text2vec-cohere" else "transformers",
                     name=self.new.vector_name,
                     model=self.new.model,
+                    dimensions=self.service_dimension,
                 )
             handle.config.add_vector(vector_config=vector)
 

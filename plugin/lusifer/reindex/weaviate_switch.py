@@ -26,6 +26,7 @@ class WeaviateAlias:
         like: The collection whose schema the new one gets; None where the documents come from elsewhere.
         old_vector: Name of its vector that the new one takes the place of.
         service_address: Where the server reaches the service of the new model; None keeps the address.
+        service_dimension: Length of vectors that it asks for; None is the model's own.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class WeaviateAlias:
         like: str | None,
         old_vector: str,
         service_address: str | None,
+        service_dimension: int | None,
     ) -> None:
         self.client = client
         self.alias = alias
@@ -48,6 +50,7 @@ class WeaviateAlias:
         self.like = like
         self.old_vector = old_vector
         self.service_address = service_address
+        self.service_dimension = service_dimension
 
     def prepare(self) -> None:
         """Make the new collection with the schema, the tenants and the settings of the old one."""
@@ -60,7 +63,13 @@ class WeaviateAlias:
                 return
             if self.like is None:
                 address = self.service_address or "http://localhost:8000"
-                create_collection(self.client, self.new, self.card, service_url=address)
+                create_collection(
+                    self.client,
+                    self.new,
+                    self.card,
+                    service_url=address,
+                    dimensions=self.service_dimension,
+                )
                 return
             old = self.client.collections.get(self.like)
             config = old.config.get()
@@ -118,13 +127,17 @@ class WeaviateAlias:
     def _schema(self, config: Any) -> dict[str, Any]:
         schema: dict[str, Any] = config.to_dict()
         old = schema["vectorConfig"].pop(self.old_vector)
-        for settings in old["vectorizer"].values():
-            if isinstance(settings, dict):
-                settings.pop("dimensions", None)
-                if self.service_address is not None and "inferenceUrl" in settings:
-                    settings["inferenceUrl"] = self.service_address.rstrip("/")
-                if self.service_address is not None and "baseURL" in settings:
-                    settings["baseURL"] = f"{self.service_address.rstrip('/')}/cohere"
+        for module, settings in old["vectorizer"].items():
+            if not isinstance(settings, dict):
+                continue
+            settings.pop("dimensions", None)
+            if self.service_dimension is not None and module != "none":
+                settings["dimensions"] = self.service_dimension
+            if self.service_address is not None and "inferenceUrl" in settings:
+                settings["inferenceUrl"] = self.service_address.rstrip("/")
+            if self.service_address is not None and "baseURL" in settings:
+                settings["baseURL"] = f"{self.service_address.rstrip('/')}/cohere"
+                settings["model"] = self.card.model
         schema["vectorConfig"][self.card.vector_name] = old
         schema["class"] = self.new
         schema["description"] = self.card.in_description(in_words(config.description))
