@@ -28,9 +28,10 @@ from lusifer.bundle import (
 from lusifer.engines.onnx import OnnxEngine
 from lusifer_export.errors import NoSpaceError
 from lusifer_export.gate import BARS, check_gate, judge, measure_gate, probe_rows, reference_vectors
-from lusifer_export.graph import export_graph, load_graph, save_graph
+from lusifer_export.graph import trace_graph, weight_reader
 from lusifer_export.half import halve_weights
 from lusifer_export.quantize import QUANTIZED, quantize_weights
+from lusifer_export.weights import WeightStore, fp32_arithmetic
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint, read_config
 
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 
     from lusifer_export.gate import Reference
     from lusifer_training.config import ModelConfig
+    from lusifer_training.model.lusifer import Lusifer
 
-__all__ = ["checkpoint_fingerprint", "export_checkpoint", "lower"]
+__all__ = ["checkpoint_fingerprint", "export_checkpoint", "write_lowered"]
 
 _log = logging.getLogger(__name__)
 
@@ -71,21 +73,20 @@ def export_checkpoint(
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         # mkdtemp shuts others out; a bundle is for whoever may read the folder it lies in.
         staging.chmod(0o755)
-        config, reference = _trace(checkpoint, staging)
+        traced, model, reference = _trace(checkpoint, staging)
         ladder = PRECISIONS if precision == "auto" else (precision,)
         for rung in ladder:
             last = rung == ladder[-1]
-            report = _try(staging, rung, reference)
+            report = _try(staging, rung, traced, model, reference)
             reasons = report["failures"]
             if not reasons:
                 break
             if last and not keep_failed:
                 check_gate(reasons, rung)
             _log.warning("the gate refuses %s: %s", rung, "; ".join(reasons[:3]))
-        shutil.rmtree(staging / _TRACED)
         (staging / "parity_report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         write_probe(staging, *probe_rows(reference))
-        return finish_bundle(staging, target, _fields(config, reference, checkpoint, report))
+        return finish_bundle(staging, target, _fields(model.config, reference, checkpoint, report))
     except Exception as error:
         if _is_disk_full(error):
             raise NoSpaceError(
@@ -98,34 +99,31 @@ def export_checkpoint(
             shutil.rmtree(staging, ignore_errors=True)
 
 
-_TRACED = "traced"
-"""Folder of the fp32 graph while the ladder is walked."""
+def _trace(checkpoint: Path, staging: Path) -> tuple[onnx.ModelProto, Lusifer, Reference]:
+    """The graph without weights, the model that has them, and what it answers on the gate's texts.
 
-
-def _trace(checkpoint: Path, staging: Path) -> tuple[ModelConfig, Reference]:
-    """Write the fp32 graph and the tokenizer; what PyTorch answers on the gate's texts.
-
-    The model itself is gone afterwards: its weights and those of a graph need not be in memory together.
+    The LLM stays in the precision it is stored in, mapped from its file where the format allows.
     """
     _log.info("loading %s", checkpoint)
-    model = load_checkpoint(checkpoint)
-    model.merge_lora()
+    model = load_checkpoint(checkpoint, llm_dtype="auto")
     tokenizer = load_tokenizer(model.config.tokenizer)
     tokenizer.save(str(staging / "tokenizer.json"))
     _log.info("tracing the graph")
-    (staging / _TRACED).mkdir()
-    export_graph(model, staging / _TRACED / "model.onnx")
+    traced = trace_graph(model)
     _log.info("embedding the gate's texts with PyTorch")
     tokenizer.no_truncation()
-    return model.config, reference_vectors(model, tokenizer)
+    with fp32_arithmetic(model):
+        return traced, model, reference_vectors(model, tokenizer)
 
 
-def _try(staging: Path, precision: Precision, reference: Reference) -> dict[str, Any]:
+def _try(
+    staging: Path, precision: Precision, traced: onnx.ModelProto, model: Lusifer, reference: Reference
+) -> dict[str, Any]:
     """Write the graph in a precision and measure it."""
     for left in staging.glob("model.onnx*"):
         left.unlink()
     _log.info("writing the graph in %s", precision)
-    save_graph(lower(load_graph(staging / _TRACED / "model.onnx"), precision), staging / "model.onnx")
+    write_lowered(traced, WeightStore(weight_reader(model), staging / "model.onnx"), precision)
     _log.info("comparing with PyTorch")
     engine = OnnxEngine(staging / "model.onnx")
     report = measure_gate(reference, engine)
@@ -148,13 +146,21 @@ def _try(staging: Path, precision: Precision, reference: Reference) -> dict[str,
     }
 
 
-def lower(graph: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
-    """An fp32 graph in a precision; the given one is changed."""
+def write_lowered(traced: onnx.ModelProto, store: WeightStore, precision: Precision) -> None:
+    """Write an fp32 graph in a precision, one weight after the other.
+
+    Args:
+        traced: Stays as it is.
+        store: Of its weights, and where the graph goes.
+        precision: Of the graph written.
+    """
+    graph = type(traced)()
+    graph.CopyFrom(traced)
     if precision in QUANTIZED:
-        return quantize_weights(graph, precision)
-    if precision in ("fp16", "bf16"):
-        return halve_weights(graph, precision)
-    return graph
+        quantize_weights(graph, precision, store)
+    elif precision in ("fp16", "bf16"):
+        halve_weights(graph, precision, store)
+    store.save(graph)
 
 
 def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:

@@ -14,13 +14,15 @@ from onnx import TensorProto, helper, numpy_helper
 if TYPE_CHECKING:
     import onnx
 
+    from lusifer_export.weights import WeightStore
+
 __all__ = ["halve_weights"]
 
 _KINDS = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
 
-def halve_weights(model: onnx.ModelProto, precision: Literal["fp16", "bf16"]) -> onnx.ModelProto:
-    """The graph with half-precision matrices, token table and inputs of matrix products.
+def halve_weights(model: onnx.ModelProto, precision: Literal["fp16", "bf16"], store: WeightStore) -> None:
+    """Bring a graph's matrices, token table and inputs of matrix products to half precision.
 
     A product in bf16 is written as one in fp32 of numbers rounded to bf16, because ONNX Runtime has no bf16
     product on a CPU. Chips with bf16 units compute the same: they sum in fp32.
@@ -28,6 +30,7 @@ def halve_weights(model: onnx.ModelProto, precision: Literal["fp16", "bf16"]) ->
     Args:
         model: In fp32; changed.
         precision: ``fp16`` or ``bf16``.
+        store: Of its weights.
     """
     kind = _KINDS[precision]
     numpy_kind = helper.tensor_dtype_to_np_dtype(kind)
@@ -44,8 +47,8 @@ def halve_weights(model: onnx.ModelProto, precision: Literal["fp16", "bf16"]) ->
             continue
         name = node.input[1] if matrix else node.input[0]
         if name not in halved:
-            array = numpy_helper.to_array(weights[name]).astype(numpy_kind)
-            weights[name].CopyFrom(numpy_helper.from_array(array, name))
+            array = store.array(weights[name]).astype(numpy_kind)
+            weights[name].CopyFrom(store.put(numpy_helper.from_array(array, name)))
             halved.add(name)
             if matrix and precision == "bf16":
                 nodes.append(helper.make_node("Cast", [name], [f"{name}_fp32"], to=TensorProto.FLOAT))
@@ -71,7 +74,6 @@ def halve_weights(model: onnx.ModelProto, precision: Literal["fp16", "bf16"]) ->
     graph.node.extend(nodes)
     # What shape inference noted of changed values is no longer true.
     del graph.value_info[:]
-    return model
 
 
 def _is_matrix(weights: onnx.TensorProto | None) -> bool:

@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx
+    from numpy.typing import NDArray
+
+    from lusifer_export.weights import WeightStore
 
 __all__ = ["QUANTIZED", "quantize_weights"]
 
@@ -40,23 +45,59 @@ QUANTIZED = {
 }
 
 
-def quantize_weights(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """The graph with int8 or int4 matrices and an int8 token table.
+def quantize_weights(model: onnx.ModelProto, precision: str, store: WeightStore) -> None:
+    """Bring a graph's matrices to int8 or int4, and its token table to int8.
 
     Args:
         model: In fp32; changed.
         precision: A key of :data:`QUANTIZED`.
+        store: Of its weights.
     """
+    logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
+    graph = model.graph
+    weights = {each.name: each for each in graph.initializer}
+    lookups = [node for node in graph.node if node.op_type == "Gather" and node.input[0] in weights]
+    largest = max(lookups, key=lambda each: int(np.prod(weights[each.input[0]].dims)))
+    nodes: list[onnx.NodeProto] = []
+    made: dict[str, onnx.TensorProto] = {}
+    for node in graph.node:
+        weight = next((weights[name] for name in node.input if name in weights), None)
+        if node == largest:
+            pieces = _quantize_table(node, store.array(weights[node.input[0]]))
+        elif weight is not None and node.op_type == "MatMul" and node.input[1] == weight.name:
+            pieces = _quantize_product(node, store.array(weight), QUANTIZED[precision])
+        else:
+            nodes.append(node)
+            continue
+        nodes += pieces[0]
+        for tensor in pieces[1]:
+            if tensor.name not in made:
+                made[tensor.name] = store.put(tensor)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    kept = [each for name, each in weights.items() if name in used]
+    del graph.initializer[:]
+    graph.initializer.extend([*kept, *made.values()])
+    if all(each.domain != "com.microsoft" for each in model.opset_import):
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+_Pieces: TypeAlias = "tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]"
+
+
+def _quantize_product(node: onnx.NodeProto, weights: NDArray[np.float32], blocks: _Blocks) -> _Pieces:
+    """What takes the place of one product with weights ``(K, N)``."""
     from onnxruntime.quantization.matmul_nbits_quantizer import (
         DefaultWeightOnlyQuantConfig,
         MatMulNBitsQuantizer,
     )
 
-    blocks = QUANTIZED[precision]
-    _quantize_token_table(model)
-    logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
+    # The quantizer takes whole models; of one node each, only one matrix is in memory.
+    name = node.input[1]
+    graph = helper.make_graph([node], "product", [], [], [numpy_helper.from_array(weights, name)])
     quantizer = MatMulNBitsQuantizer(
-        model,
+        helper.make_model(graph),
         algo_config=DefaultWeightOnlyQuantConfig(
             block_size=blocks.size,
             is_symmetric=True,
@@ -67,30 +108,24 @@ def quantize_weights(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
         ),
     )
     quantizer.process()
-    return quantizer.model.model
+    done = quantizer.model.model.graph
+    return done.node, [each for each in done.initializer if each.name != name]
 
 
-def _quantize_token_table(model: onnx.ModelProto) -> None:
-    """Replace the largest table lookup by int8 rows and a scale per row: ``(V, H)`` int8, ``(V, 1)`` fp32."""
-    graph = model.graph
-    tables = {each.name: each for each in graph.initializer}
-    lookups = [node for node in graph.node if node.op_type == "Gather" and node.input[0] in tables]
-    node = max(lookups, key=lambda each: int(np.prod(tables[each.input[0]].dims)))
-    table, ids, output = tables[node.input[0]], node.input[1], node.output[0]
-    weights = numpy_helper.to_array(table)
+def _quantize_table(node: onnx.NodeProto, weights: NDArray[np.float32]) -> _Pieces:
+    """A lookup in int8 rows ``(V, H)`` with a scale per row ``(V, 1)``, for one in a table of fp32."""
+    table, ids, output = node.input[0], node.input[1], node.output[0]
     scales = np.abs(weights).max(axis=1, keepdims=True) / 127
     scales[scales == 0] = 1
     rows = np.rint(weights / scales).astype(np.int8)
-    graph.initializer.remove(table)
-    graph.initializer.append(numpy_helper.from_array(rows, f"{table.name}_int8"))
-    graph.initializer.append(numpy_helper.from_array(scales.astype(np.float32), f"{table.name}_scale"))
-    position = list(graph.node).index(node)
-    graph.node.remove(node)
-    replacement = (
-        helper.make_node("Gather", [f"{table.name}_int8", ids], [f"{output}_int8"]),
+    tensors = (
+        numpy_helper.from_array(rows, f"{table}_int8"),
+        numpy_helper.from_array(scales.astype(np.float32), f"{table}_scale"),
+    )
+    nodes = (
+        helper.make_node("Gather", [f"{table}_int8", ids], [f"{output}_int8"]),
         helper.make_node("Cast", [f"{output}_int8"], [f"{output}_float"], to=TensorProto.FLOAT),
-        helper.make_node("Gather", [f"{table.name}_scale", ids], [f"{output}_scale"]),
+        helper.make_node("Gather", [f"{table}_scale", ids], [f"{output}_scale"]),
         helper.make_node("Mul", [f"{output}_float", f"{output}_scale"], [output]),
     )
-    for offset, each in enumerate(replacement):
-        graph.node.insert(position + offset, each)
+    return nodes, tensors

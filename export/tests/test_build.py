@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -28,7 +27,7 @@ from lusifer_export.cases import parity_texts
 from lusifer_export.default import build_default_bundle
 from lusifer_export.errors import GateError, NoSpaceError
 from lusifer_export.gate import BARS
-from lusifer_export.graph import save_graph
+from lusifer_export.graph import load_graph
 from lusifer_training.errors import TrainingError
 from lusifer_training.evaluation.embedders import checkpoint_embedder
 
@@ -45,11 +44,7 @@ SAME = {
 @pytest.fixture
 def quick(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports of the same checkpoint take their graph from the bundle, and compare a few texts."""
-
-    def graph(model: Any, path: Path) -> None:
-        save_graph(onnx.load(bundle.model_path), path)
-
-    monkeypatch.setattr(build_module, "export_graph", graph)
+    monkeypatch.setattr(build_module, "trace_graph", lambda model: load_graph(bundle.model_path))
     monkeypatch.setattr("lusifer_export.cases.parity_texts", lambda: FEW)
     monkeypatch.setattr("lusifer_export.cases.translations", lambda: SAME)
 
@@ -168,7 +163,7 @@ class TestFailure:
         assert report["verdict"] == "failed"
         assert any(failure.startswith("en (query)") for failure in report["failures"])
 
-    @pytest.mark.parametrize("where", ["mkdtemp", "save_graph", "tokenizer", "finish_bundle"])
+    @pytest.mark.parametrize("where", ["mkdtemp", "write_lowered", "tokenizer", "finish_bundle"])
     def test_a_full_disk(
         self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
     ) -> None:
@@ -216,7 +211,7 @@ class TestFailure:
         def denied(*args: Any) -> None:
             raise PermissionError(errno.EACCES, "denied")
 
-        monkeypatch.setattr(build_module, "save_graph", denied)
+        monkeypatch.setattr(build_module, "write_lowered", denied)
         with pytest.raises(PermissionError):
             export_checkpoint(checkpoint, tmp_path / "b", precision="fp32")
         assert names(tmp_path) == []
@@ -225,9 +220,9 @@ class TestFailure:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-import onnx
 from lusifer_export import build
-build.export_graph = lambda model, path: build.save_graph(onnx.load(sys.argv[2]), path)
+from lusifer_export.graph import load_graph
+build.trace_graph = lambda model: load_graph(Path(sys.argv[2]))
 def killed(*args):
     os.kill(os.getpid(), signal.SIGKILL)
 build.measure_gate = killed

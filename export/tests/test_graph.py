@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from lusifer.engines.onnx import OnnxEngine
-from lusifer_export.build import lower
-from lusifer_export.graph import INPUTS, OUTPUT, export_graph, save_graph
+from lusifer_export.build import write_lowered
+from lusifer_export.graph import INPUTS, OUTPUT, export_graph, load_graph, save_graph, trace_graph
 from lusifer_export.quantize import quantize_weights
+from lusifer_export.weights import WeightStore, fp32_arithmetic, merged_weights, read_beside
 from lusifer_training.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lusifer.bundle import Precision
 
 MODELS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
@@ -51,13 +54,10 @@ class Exported:
     def lowered(self, precision: Precision) -> OnnxEngine:
         """The engine of another precision; made once."""
         if precision not in self._lowered:
-            graph = onnx.ModelProto()
-            graph.CopyFrom(self.graph)
-            # The graph has its weights in a file since it was saved.
-            onnx.load_external_data_for_model(graph, str(self.folder))
             folder = self.folder / precision
             folder.mkdir()
-            save_graph(lower(graph, precision), folder / "model.onnx")
+            store = WeightStore(read_beside(self.folder), folder / "model.onnx")
+            write_lowered(load_graph(self.folder / "model.onnx"), store, precision)
             self._lowered[precision] = OnnxEngine(folder / "model.onnx", threads=1)
         return self._lowered[precision]
 
@@ -192,7 +192,7 @@ class TestPrecisions:
                 }
 
 
-def test_a_row_of_zeros_in_the_table_stays_zero() -> None:
+def test_a_row_of_zeros_in_the_table_stays_zero(tmp_path: Path) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     table = np.array([[0.0, 0.0], [1.0, -0.5]], dtype=np.float32)
@@ -206,8 +206,67 @@ def test_a_row_of_zeros_in_the_table_stays_zero() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     import onnxruntime
 
-    quantized = quantize_weights(model, "int8")
-    session = onnxruntime.InferenceSession(quantized.SerializeToString(), providers=["CPUExecutionProvider"])
+    quantize_weights(model, "int8", WeightStore(read_beside(tmp_path), tmp_path / "model.onnx"))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (rows,) = session.run(None, {"ids": np.array([0, 1])})
     np.testing.assert_allclose(rows, table, atol=0.5 / 127)
     assert not rows[0].any()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8-dynamic"])
+def test_large_weights_lie_in_shards(exported: Exported, tmp_path: Path, precision: Precision) -> None:
+    store = WeightStore(read_beside(exported.folder), tmp_path / "model.onnx", shard_bytes=20_000)
+    write_lowered(load_graph(exported.folder / "model.onnx"), store, precision)
+    shards = sorted(path for path in tmp_path.iterdir() if path.name != "model.onnx")
+    assert len(shards) > 2
+    assert {path.name for path in shards} == {
+        "model.onnx.data" + (f".{index}" if index else "") for index in range(len(shards))
+    }
+    # The token table is larger than a shard, and has one of its own.
+    assert sum(path.stat().st_size > 20_000 for path in shards) <= 1
+    ids, mask = batch(3, 9)
+    engine = exported.engine if precision == "fp32" else exported.lowered(precision)
+    assert np.array_equal(
+        OnnxEngine(tmp_path / "model.onnx", threads=1).run(ids, mask), engine.run(ids, mask)
+    )
+
+
+class TestWeightsOneByOne:
+    def test_lora_is_merged_as_the_model_does(self, tiny: Any) -> None:
+        weights = merged_weights(tiny.model())
+        merged = tiny.model()
+        merged.merge_lora()
+        expected = dict(merged.named_parameters()) | dict(merged.named_buffers())
+        assert weights.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(weights[name](), value.detach())
+
+    def test_the_model_itself_stays_as_it_is(self, tiny: Any) -> None:
+        model = tiny.model()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        trace_graph(model)
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, before[name])
+
+    def test_an_llm_stored_in_half_precision(self, checkpoint: Path, tiny: Any, tmp_path: Path) -> None:
+        copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+        llm = Path(shutil.copytree(tiny.llm_folder("llama"), tmp_path / "llm"))
+        AutoModelForCausalLM.from_pretrained(llm, dtype=torch.bfloat16).save_pretrained(llm)
+        values = json.loads((copy / "config.json").read_text())
+        values["llm"]["location"] = f"folder:{llm}"
+        (copy / "config.json").write_text(json.dumps(values))
+        wide, stored = load_checkpoint(copy), load_checkpoint(copy, llm_dtype="auto")
+        kinds = {value.dtype for value in stored.parameters()}
+        assert kinds == {torch.float32, torch.bfloat16}
+        ids, mask = (torch.from_numpy(each) for each in batch(5, 11))
+        with torch.inference_mode():
+            expected = wide(ids, mask)
+            with fp32_arithmetic(stored):
+                found = stored(ids, mask)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        # Nothing stays wide.
+        assert {value.dtype for value in stored.parameters()} == kinds
+        wide.merge_lora()
+        widened = dict(wide.named_parameters()) | dict(wide.named_buffers())
+        for name, read in merged_weights(stored).items():
+            torch.testing.assert_close(read(), widened[name].detach(), atol=1e-6, rtol=1e-5)

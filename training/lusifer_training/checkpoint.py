@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -109,14 +109,18 @@ def read_adapter(folder: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def load_checkpoint(folder: Path) -> Lusifer:
+def load_checkpoint(folder: Path, *, llm_dtype: torch.dtype | Literal["auto"] = torch.float32) -> Lusifer:
     """Rebuild a trained model from its sources and its adapter.
+
+    Args:
+        folder: Of the checkpoint.
+        llm_dtype: Of the LLM's weights; ``auto`` leaves them as they are stored.
 
     Raises:
         CheckpointError: The adapter is missing, cut, or doesn't fit the configuration.
         BackboneError: A source of the configuration can't be used.
     """
-    model = build_model(read_config(folder))
+    model = build_model(read_config(folder), llm_dtype=llm_dtype)
     adapter = read_adapter(folder)
     expected = _adapter(model)
     if wrong := sorted(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -51,13 +51,21 @@ def load_encoder(source: BackboneSource, *, weights: bool = True) -> PreTrainedM
     return _from_folder(path, add_pooling_layer=False) if weights else _shape(path, add_pooling_layer=False)
 
 
-def load_llm(source: BackboneSource, *, head: bool = False, weights: bool = True) -> PreTrainedModel:
+def load_llm(
+    source: BackboneSource,
+    *,
+    head: bool = False,
+    weights: bool = True,
+    dtype: torch.dtype | Literal["auto"] = torch.float32,
+) -> PreTrainedModel:
     """The English LLM, a Llama, Mistral or Qwen2.
 
     Args:
         source: Where it comes from.
         head: With its LM head.
         weights: False reads shapes only, where the format allows, and puts no number in memory.
+        dtype: Of the weights. ``auto`` leaves them as they are stored, which maps a Hugging Face folder's
+            files into memory and copies nothing.
 
     Raises:
         BackboneError: The source is missing, has another hash, or is another kind of model.
@@ -66,7 +74,7 @@ def load_llm(source: BackboneSource, *, head: bool = False, weights: bool = True
     if source.format == "gguf":
         return _from_folder(path.parent, head=head, gguf_file=path.name)
     _check_type(path, source, LLM_TYPES)
-    return _from_folder(path, head=head) if weights else _shape(path, head=head)
+    return _from_folder(path, head=head, dtype=dtype) if weights else _shape(path, head=head)
 
 
 def load_llm_tokenizer(source: BackboneSource) -> PreTrainedTokenizerBase:
@@ -97,14 +105,20 @@ def load_tokenizer(source: BackboneSource) -> Tokenizer:
     return tokenizer
 
 
-def _from_folder(folder: Path, *, head: bool = False, **options: object) -> PreTrainedModel:
+def _from_folder(
+    folder: Path,
+    *,
+    head: bool = False,
+    dtype: torch.dtype | Literal["auto"] = torch.float32,
+    **options: object,
+) -> PreTrainedModel:
     kind = AutoModelForCausalLM if head else AutoModel
     try:
         # The libraries draw a progress bar per file over our own progress; their errors are exceptions.
         with contextlib.redirect_stderr(io.StringIO()):
             model, loading = kind.from_pretrained(
                 folder,
-                dtype=torch.float32,
+                dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -149,6 +149,7 @@ def build_model(
     keep_token_table: bool = False,
     keep_lm_head: bool = False,
     weights: bool = True,
+    llm_dtype: torch.dtype | Literal["auto"] = torch.float32,
 ) -> Lusifer:
     """Load the backbones a configuration names and put the model together, untrained.
 
@@ -157,13 +158,16 @@ def build_model(
         keep_token_table: Keep the LLM's token table for stage 1's teacher.
         keep_lm_head: Keep the LLM's head too, for stage 1 with reconstruction.
         weights: False builds shapes only, for estimates.
+        llm_dtype: Of the LLM's weights; ``auto`` leaves them as they are stored.
 
     Raises:
         BackboneError: A source is missing, of another hash or of an unsupported kind.
         ConfigError: The configuration doesn't fit the backbones.
     """
     encoder = load_encoder(config.encoder, weights=weights)
-    llm = load_llm(config.llm, head=keep_lm_head, weights=weights) if config.llm else None
+    llm = None
+    if config.llm:
+        llm = load_llm(config.llm, head=keep_lm_head, weights=weights, dtype=llm_dtype)
     lm_head = None
     if keep_lm_head:
         llm, lm_head = llm.get_decoder(), llm.get_output_embeddings()
