@@ -8,7 +8,6 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 import torch
 from onnx import TensorProto
 
@@ -79,7 +78,7 @@ def trace_graph(model: Lusifer) -> onnx.ModelProto:
         program.optimize()
     _rename_output(graph)
     used = [value for name, value in weights.items() if graph.initializers.pop(name, None) is not None]
-    proto = ir.to_proto(program.model)
+    proto = program.model_proto
     proto.graph.initializer.extend(_placeholder(value.name, value.shape, value.dtype) for value in used)
     _name_transposes(proto.graph)
     return proto

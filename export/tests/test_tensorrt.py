@@ -10,11 +10,15 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from lusifer_export import tensorrt as module
 from lusifer_export.errors import NoSpaceError, TensorRtError
+from lusifer_export.gate import judge, measure_gate, reference_vectors
 from lusifer_export.tensorrt import build_engine, engine_name, profiles, require_gpu, require_tensorrt
+from lusifer_training.backbones.load import load_tokenizer
+from lusifer_training.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -199,7 +203,43 @@ class TestWhatIsMissing:
             require_gpu()
 
 
-def test_a_real_engine(own: Bundle, bundle: Bundle) -> None:
+class OnGpu:
+    """A TensorRT engine, with PyTorch for the GPU's memory."""
+
+    name = "tensorrt"
+
+    def __init__(self, tensorrt: Any, plan: bytes, dimension: int) -> None:
+        runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING))
+        self.engine = runtime.deserialize_cuda_engine(plan)
+        self._context = self.engine.create_execution_context()
+        self._dimension = dimension
+
+    def run(self, ids: Any, mask: Any) -> Any:
+        import torch
+
+        shapes = range(self.engine.num_optimization_profiles)
+        widest = [self.engine.get_tensor_profile_shape("input_ids", index)[2] for index in shapes]
+        rows, tokens = ids.shape
+        index = next(index for index in shapes if widest[index][1] >= tokens)
+        if rows > widest[index][0]:
+            halves = [slice(0, widest[index][0]), slice(widest[index][0], rows)]
+            return np.concatenate([self.run(ids[half], mask[half]) for half in halves])
+        stream = torch.cuda.current_stream()
+        self._context.set_optimization_profile_async(index, stream.cuda_stream)
+        held = {"input_ids": torch.from_numpy(ids).cuda(), "attention_mask": torch.from_numpy(mask).cuda()}
+        for name, value in held.items():
+            self._context.set_input_shape(name, tuple(value.shape))
+        held["embedding"] = torch.empty((rows, self._dimension), device="cuda")
+        for name, value in held.items():
+            self._context.set_tensor_address(name, value.data_ptr())
+        assert self._context.execute_async_v3(stream.cuda_stream)
+        stream.synchronize()
+        return held["embedding"].cpu().numpy()
+
+    def close(self) -> None: ...
+
+
+def test_a_real_engine_passes_the_gate(own: Bundle, bundle: Bundle, checkpoint: Path) -> None:
     try:
         tensorrt = require_tensorrt()
         require_gpu()
@@ -207,6 +247,9 @@ def test_a_real_engine(own: Bundle, bundle: Bundle) -> None:
         pytest.skip(str(error))
     for name in bundle.manifest.files:
         (own.path / name).write_bytes((bundle.path / name).read_bytes())
-    runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING))
-    engine = runtime.deserialize_cuda_engine(build_engine(own).read_bytes())
-    assert engine.num_optimization_profiles == len(profiles(own.manifest.maximum_tokens))
+    engine = OnGpu(tensorrt, build_engine(own).read_bytes(), own.manifest.dimension)
+    assert engine.engine.num_optimization_profiles == len(profiles(own.manifest.maximum_tokens))
+    model = load_checkpoint(checkpoint)
+    reference = reference_vectors(model, load_tokenizer(model.config.tokenizer))
+    # TensorFloat-32, its way of multiplying fp32, keeps as many bits as fp16.
+    assert judge(measure_gate(reference, engine), "fp16") == []

@@ -5,7 +5,7 @@
     my-bundle/
       manifest.json        what the model is, and size and sha256 of every other file; written last
       model.onnx           (input_ids, attention_mask) (B, T) int64 -> embedding (B, D) float32, unit norm
-      model.onnx.data      weights, where they lie outside the graph file
+      model.onnx.data      weights, where they lie outside the graph file; above 2 GB also .data.1, ...
       tokenizer.json       Hugging Face tokenizers format
       parity_report.json   how near the graph is to the model it was exported from, and the gate's verdict
       probe.npz            a few inputs and the vectors PyTorch gave for them, to try an engine on a machine
