@@ -13,9 +13,8 @@ from training.tests.oracle import LANGUAGES, Oracle, accent, write_data
 from lusifer_training.errors import ConfigError, DataError
 from lusifer_training.evaluation import metrics
 from lusifer_training.evaluation.bootstrap import mean_measure, resampled_measure
-from lusifer_training.evaluation.cache import VectorCache
+from lusifer_training.evaluation.cache import ProjectedEmbedder, VectorCache
 from lusifer_training.evaluation.embedders import (
-    ProjectedEmbedder,
     checkpoint_embedder,
     raw_encoder_embedder,
     raw_llm_embedder,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +68,12 @@ class TestSources:
             np.testing.assert_allclose(served(TEXTS, role), expected, atol=1e-5)
         for each in (vectorizer, opened, served):
             each.close()
+
+    def test_pytorch_waits_until_it_is_needed(self) -> None:
+        """Reading a table from the cache takes less time than importing it."""
+        modules = "lusifer_training.evaluation.sources, lusifer_training.evaluation.table"
+        code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
     def test_a_sentence_transformers_folder(self, tiny: Any, tmp_path: Path) -> None:
         from sentence_transformers import SentenceTransformer

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lusifer_training.errors import DataError
-from lusifer_training.evaluation.embedders import ProjectedEmbedder
 from lusifer_training.subspace import project_out
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from lusifer_training.evaluation.embedders import Embedder, Role
 
-__all__ = ["VectorCache"]
+__all__ = ["ProjectedEmbedder", "VectorCache"]
 
 CHUNK_TEXTS = 2048
 CHUNK_CHARACTERS = 200_000
@@ -31,6 +30,25 @@ CHUNK_CHARACTERS = 200_000
 An embedder sorts what it gets by tokens, and a few thousand short texts are enough for batches of like
 length: with 256 of them a quarter of all computed tokens would be padding, with 2048 a twentieth.
 """
+
+
+class ProjectedEmbedder:
+    """Another embedder with directions projected out of its vectors, so that both share what is cached.
+
+    Args:
+        base: Gives unit vectors.
+        basis: Orthonormal directions ``(D, r)``.
+    """
+
+    def __init__(self, base: Embedder, basis: np.ndarray) -> None:
+        self.base = base
+        self.basis = basis
+        digest = hashlib.sha256(np.ascontiguousarray(basis, dtype=np.float32).tobytes()).hexdigest()
+        self.identity = f"{base.identity}:without:{digest}"
+
+    def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        """Unit vectors ``(N, D)`` float32."""
+        return project_out(self.base(texts, role), self.basis)
 
 
 class VectorCache:

@@ -14,10 +14,10 @@ from lusifer_training.backbones.load import load_llm, load_llm_tokenizer, load_t
 from lusifer_training.checkpoint import load_checkpoint, read_adapter, read_config
 from lusifer_training.data.batches import pad, token_budget_batches, tokenize
 from lusifer_training.errors import ConfigError
+from lusifer_training.evaluation.cache import ProjectedEmbedder
 from lusifer_training.model.llm import Llm
 from lusifer_training.model.lusifer import build_model
 from lusifer_training.model.pooling import mean_pool
-from lusifer_training.subspace import project_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Embedder",
-    "ProjectedEmbedder",
     "checkpoint_embedder",
     "raw_encoder_embedder",
     "raw_llm_embedder",
@@ -47,25 +46,6 @@ class Embedder(Protocol):
     def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
         """Unit vectors ``(N, D)`` float32."""
         ...
-
-
-class ProjectedEmbedder:
-    """Another embedder with directions projected out of its vectors, so that both share what is cached.
-
-    Args:
-        base: Gives unit vectors.
-        basis: Orthonormal directions ``(D, r)``.
-    """
-
-    def __init__(self, base: Embedder, basis: np.ndarray) -> None:
-        self.base = base
-        self.basis = basis
-        digest = hashlib.sha256(np.ascontiguousarray(basis, dtype=np.float32).tobytes()).hexdigest()
-        self.identity = f"{base.identity}:without:{digest}"
-
-    def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
-        """Unit vectors ``(N, D)`` float32."""
-        return project_out(self.base(texts, role), self.basis)
 
 
 class _TorchEmbedder:

@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lusifer_training.checkpoint import default_checkpoint
 from lusifer_training.errors import ConfigError
-from lusifer_training.evaluation.embedders import (
-    checkpoint_embedder,
-    raw_encoder_embedder,
-    raw_llm_embedder,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,16 +22,43 @@ if TYPE_CHECKING:
 __all__ = ["NAMED", "checkpoint_folder", "named_source", "open_source"]
 
 
-def _beside(name: str) -> Path:
-    return default_checkpoint().with_name(name)
+# PyTorch is imported where a checkpoint is opened: a cached evaluation of a bundle ends before it would be.
+
+
+def _default() -> Path:
+    from lusifer_training.checkpoint import default_checkpoint
+
+    return default_checkpoint()
+
+
+def _encoder_only() -> Path:
+    return _default().with_name("encoder-only")
+
+
+def _checkpoint(folder: Path, *, projected: bool = True) -> Embedder:
+    from lusifer_training.evaluation.embedders import checkpoint_embedder
+
+    return checkpoint_embedder(folder, projected=projected)
+
+
+def _raw_encoder() -> Embedder:
+    from lusifer_training.evaluation.embedders import raw_encoder_embedder
+
+    return raw_encoder_embedder(_default())
+
+
+def _raw_llm() -> Embedder:
+    from lusifer_training.evaluation.embedders import raw_llm_embedder
+
+    return raw_llm_embedder(_default())
 
 
 NAMED: dict[str, Callable[[], Embedder]] = {
-    "raw-encoder": lambda: raw_encoder_embedder(default_checkpoint()),
-    "raw-llm": lambda: raw_llm_embedder(default_checkpoint()),
-    "encoder-only": lambda: checkpoint_embedder(_beside("encoder-only")),
-    "lusifer-unprojected": lambda: checkpoint_embedder(default_checkpoint(), projected=False),
-    "lusifer": lambda: checkpoint_embedder(default_checkpoint()),
+    "raw-encoder": _raw_encoder,
+    "raw-llm": _raw_llm,
+    "encoder-only": lambda: _checkpoint(_encoder_only()),
+    "lusifer-unprojected": lambda: _checkpoint(_default(), projected=False),
+    "lusifer": lambda: _checkpoint(_default()),
     "bundle": lambda: _bundle(_default_bundle()),
 }
 """The default model, the controls it is measured against, and its bundle, which is what serves."""
@@ -51,9 +72,7 @@ def named_source(source: str) -> tuple[str, str]:
 
 def checkpoint_folder(source: str) -> Path | None:
     """The checkpoint that a source names, where it names one."""
-    folder = {"lusifer": default_checkpoint(), "encoder-only": _beside("encoder-only")}.get(
-        source, Path(source)
-    )
+    folder = {"lusifer": _default(), "encoder-only": _encoder_only()}.get(source, Path(source))
     return folder if (folder / "adapter.safetensors").is_file() else None
 
 
@@ -74,12 +93,12 @@ def open_source(source: str) -> Embedder:
     if source.startswith(("http://", "https://")):
         return _service(source)
     if source.startswith("unprojected:"):
-        return checkpoint_embedder(Path(source.partition(":")[2]), projected=False)
+        return _checkpoint(Path(source.partition(":")[2]), projected=False)
     folder = Path(source)
     if (folder / "manifest.json").is_file():
         return _bundle(folder)
     if (folder / "adapter.safetensors").is_file():
-        return checkpoint_embedder(folder)
+        return _checkpoint(folder)
     if (folder / "modules.json").is_file():
         return _sentence_transformers(folder)
     if not folder.exists() and source.count(":") == 1:
