@@ -29,9 +29,8 @@ from lusifer_training.checkpoint import default_checkpoint, load_checkpoint, tra
 from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
 from lusifer_training.engine import Engine
 from lusifer_training.estimate import forward_flops_per_token
-from lusifer_training.evaluation.cache import VectorCache
+from lusifer_training.evaluation.cache import ProjectedEmbedder, VectorCache
 from lusifer_training.evaluation.embedders import (
-    ProjectedEmbedder,
     checkpoint_embedder,
     raw_encoder_embedder,
     raw_llm_embedder,

@@ -29,8 +29,7 @@ from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import default_checkpoint, load_checkpoint, read_config
 from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
 from lusifer_training.estimate import forward_flops_per_token
-from lusifer_training.evaluation.cache import VectorCache
-from lusifer_training.evaluation.embedders import ProjectedEmbedder
+from lusifer_training.evaluation.cache import ProjectedEmbedder, VectorCache
 from lusifer_training.evaluation.table import Scores, evaluate
 from lusifer_training.evaluation.tasks import Size
 from lusifer_training.finetune import contrastive_loss, similarity_distillation
