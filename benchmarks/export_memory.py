@@ -113,7 +113,6 @@ class Step:
 @contextlib.contextmanager
 def measured(steps: dict[str, Step], name: str) -> Iterator[None]:
     """Note a step's seconds, and the peaks of its memory."""
-    print(name, file=sys.stderr, flush=True)
     step = steps[name] = Step()
     forget_peak_memory()
     done = threading.Event()
@@ -134,6 +133,8 @@ def measured(steps: dict[str, Step], name: str) -> Iterator[None]:
         done.set()
         watcher.join()
         step.resident_mib = peak_memory_mib() or 0.0
+        # At once, in case a later step is killed.
+        print(f"{name}: {step.own_mib:,.0f} MiB, {step.resident_mib:,.0f}", file=sys.stderr, flush=True)
 
 
 def own_memory_mib() -> float:
