@@ -12,6 +12,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
+
+# The same examples on every run, so that a change is judged by what it changes.
+# `--hypothesis-profile=default` tries new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 # Weights come from tiny folders written here: nothing may reach for a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"

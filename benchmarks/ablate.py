@@ -25,7 +25,8 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from lusifer_training.backbones.load import load_llm, load_llm_tokenizer
-from lusifer_training.checkpoint import default_checkpoint, load_checkpoint, trained_parameters
+from lusifer_training.checkpoint import load_checkpoint, trained_parameters
+from lusifer_training.config import default_checkpoint
 from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
 from lusifer_training.engine import Engine
 from lusifer_training.estimate import forward_flops_per_token

@@ -130,9 +130,10 @@ class TorchEngine:
 def worker_bundles(job: dict[str, Any]) -> dict[str, Any]:
     """Folders of the bundles by precision, exported now if the cache lacks them."""
     from lusifer.defaults import cache_directory
-    from lusifer_export.build import checkpoint_fingerprint, export_checkpoint
+    from lusifer_export.build import export_checkpoint
     from lusifer_export.default import build_default_bundle
-    from lusifer_training.checkpoint import default_checkpoint, read_config
+    from lusifer_export.fingerprint import checkpoint_fingerprint
+    from lusifer_training.config import default_checkpoint, read_config
 
     cache = cache_directory() / "bundles"
     checkpoint = Path(job["checkpoint"]) if job["checkpoint"] else default_checkpoint()

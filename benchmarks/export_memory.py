@@ -49,8 +49,8 @@ def write_checkpoint(folder: Path, layers: int) -> None:
     import torch
     from transformers import MistralConfig, MistralModel, XLMRobertaConfig, XLMRobertaModel
 
-    from lusifer_training.checkpoint import default_checkpoint, read_config, save_checkpoint
-    from lusifer_training.config import BackboneSource, ModelConfig
+    from lusifer_training.checkpoint import save_checkpoint
+    from lusifer_training.config import BackboneSource, ModelConfig, default_checkpoint, read_config
     from lusifer_training.model.lusifer import build_model
 
     encoder = XLMRobertaConfig(

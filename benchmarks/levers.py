@@ -26,7 +26,8 @@ import torch
 from torch.nn.functional import normalize
 
 from lusifer_training.backbones.load import load_tokenizer
-from lusifer_training.checkpoint import default_checkpoint, load_checkpoint, read_config
+from lusifer_training.checkpoint import load_checkpoint
+from lusifer_training.config import default_checkpoint, read_config
 from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
 from lusifer_training.estimate import forward_flops_per_token
 from lusifer_training.evaluation.cache import ProjectedEmbedder, VectorCache

@@ -13,9 +13,9 @@ import pytest
 from integration_tests.noise import FLIPPED, assert_same_vectors
 
 from lusifer.bundle import Bundle
-from lusifer_export.build import checkpoint_fingerprint
+from lusifer_export.fingerprint import checkpoint_fingerprint
 from lusifer_export.gate import BARS
-from lusifer_training.checkpoint import default_checkpoint
+from lusifer_training.config import default_checkpoint
 from lusifer_training.evaluation.embedders import checkpoint_embedder
 
 if TYPE_CHECKING:
@@ -81,6 +81,13 @@ def test_bundle_says_what_it_is(real_bundle: Path) -> None:
     assert (report["verdict"], bundle.manifest.gate) == ("passed", "passed")
     assert report["mean"] >= BARS["int8-dynamic"].mean
     assert report["alone_against_batch"] < FLIPPED
+
+
+@pytest.mark.usefixtures("real_bundle")
+def test_default_bundle_is_found_without_pytorch() -> None:
+    """Every command without --bundle asks for it; PyTorch takes seconds to import."""
+    code = "import sys, lusifer.defaults as d; print(d.default_bundle()); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_default_checkpoint_is_small_and_complete() -> None:

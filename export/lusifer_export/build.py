@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -20,20 +19,20 @@ from lusifer.bundle import (
     ManifestFields,
     Precision,
     RolePrompts,
-    compute_fingerprint,
     file_record,
     finish_bundle,
     write_probe,
 )
 from lusifer.engines.onnx import OnnxEngine
 from lusifer_export.errors import NoSpaceError
+from lusifer_export.fingerprint import checkpoint_fingerprint
 from lusifer_export.gate import BARS, check_gate, judge, measure_gate, probe_rows, reference_vectors
 from lusifer_export.graph import trace_graph, weight_reader
 from lusifer_export.half import halve_weights
 from lusifer_export.quantize import QUANTIZED, quantize_weights
 from lusifer_export.weights import WeightStore, fp32_arithmetic
 from lusifer_training.backbones.load import load_tokenizer
-from lusifer_training.checkpoint import load_checkpoint, read_config
+from lusifer_training.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
     import onnx
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from lusifer_training.config import ModelConfig
     from lusifer_training.model.lusifer import Lusifer
 
-__all__ = ["checkpoint_fingerprint", "export_checkpoint", "write_lowered"]
+__all__ = ["export_checkpoint", "write_lowered"]
 
 _log = logging.getLogger(__name__)
 
@@ -161,38 +160,6 @@ def write_lowered(traced: onnx.ModelProto, store: WeightStore, precision: Precis
     elif precision in ("fp16", "bf16"):
         halve_weights(graph, precision, store)
     store.save(graph)
-
-
-def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:
-    """Identity of the vectors a checkpoint gives at a precision, without loading its backbones."""
-    config = read_config(checkpoint)
-    adapter = hashlib.sha256((checkpoint / "adapter.safetensors").read_bytes()).hexdigest()
-    return compute_fingerprint(
-        {
-            "weights": {
-                "encoder": config.encoder.identity,
-                "llm": config.llm.identity if config.llm else None,
-                "adapter": adapter,
-            },
-            "architecture": config.model_dump(
-                mode="json",
-                include={
-                    "llm_layers": True,
-                    "residual": True,
-                    "encoder_layer_mix": True,
-                    "language_rank": True,
-                    # The rest of a LoRA's shape shows in the adapter; its scale doesn't.
-                    "encoder_lora": {"alpha"},
-                    "llm_lora": {"alpha"},
-                },
-            ),
-            "tokenizer": config.tokenizer.identity,
-            "role_prompts": config.role_prompts,
-            "pooling": config.pooling,
-            "dimension": config.output_dimension,
-            "precision": precision,
-        }
-    )
 
 
 def _fields(

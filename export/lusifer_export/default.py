@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from lusifer.bundle import Bundle
 from lusifer.errors import BundleError
-from lusifer_export.build import checkpoint_fingerprint, export_checkpoint
-from lusifer_training.checkpoint import default_checkpoint, read_config
+from lusifer_export.fingerprint import checkpoint_fingerprint
+from lusifer_training.config import default_checkpoint, read_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +47,9 @@ def build_default_bundle(folder: Path, precision: Precision = "int8-dynamic") ->
         for left in (target, *folder.glob(f".{target.name}.*/")):
             shutil.rmtree(left, ignore_errors=True)
         _log.warning("building the default bundle in %s; this is done once and takes a few minutes", target)
+        # Only here: PyTorch takes seconds to import, and every command asks for this folder.
+        from lusifer_export.build import export_checkpoint
+
         return export_checkpoint(checkpoint, target, precision=precision).path
 
 

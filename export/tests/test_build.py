@@ -22,10 +22,11 @@ from lusifer.engines.onnx import OnnxEngine
 from lusifer.errors import BundleGateError
 from lusifer_export import build as build_module
 from lusifer_export import default as default_module
-from lusifer_export.build import checkpoint_fingerprint, export_checkpoint
+from lusifer_export.build import export_checkpoint
 from lusifer_export.cases import parity_texts
 from lusifer_export.default import build_default_bundle
 from lusifer_export.errors import GateError, NoSpaceError
+from lusifer_export.fingerprint import checkpoint_fingerprint
 from lusifer_export.gate import BARS
 from lusifer_export.graph import load_graph
 from lusifer_training.errors import TrainingError
@@ -308,7 +309,7 @@ class TestDefaultBundle:
             return Bundle.open(target)
 
         monkeypatch.setattr(default_module, "default_checkpoint", lambda: checkpoint)
-        monkeypatch.setattr(default_module, "export_checkpoint", export)
+        monkeypatch.setattr(build_module, "export_checkpoint", export)
         return asked
 
     def test_it_is_built_once(self, exports: list[Path], checkpoint: Path, tmp_path: Path) -> None:

@@ -14,37 +14,31 @@ import importlib.metadata
 import json
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from lusifer_training.config import ModelConfig, validated
+from lusifer_training.config import read_config
 from lusifer_training.errors import CheckpointError
 from lusifer_training.model.lusifer import build_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from lusifer_training.model.lusifer import Lusifer
     from lusifer_training.subspace import LanguageIdentifier
 
 __all__ = [
-    "default_checkpoint",
     "load_checkpoint",
     "read_adapter",
-    "read_config",
     "save_checkpoint",
     "trained_parameters",
     "with_language_basis",
 ]
-
-
-def default_checkpoint() -> Path:
-    """The checkpoint that ships with the package."""
-    return Path(__file__).parent / "checkpoints" / "lusifer-small"
 
 
 def trained_parameters(model: Lusifer) -> dict[str, nn.Parameter]:
@@ -74,24 +68,6 @@ def save_checkpoint(model: Lusifer, folder: Path, report: dict[str, Any]) -> Pat
             os.fsync(file.fileno())
     shutil.rmtree(folder, ignore_errors=True)
     return aside.rename(folder)
-
-
-def read_config(folder: Path) -> ModelConfig:
-    """The configuration of a checkpoint.
-
-    Raises:
-        CheckpointError: The folder has no readable ``config.json``.
-        ConfigError: It holds an unknown key or a wrong value.
-    """
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder} is not a checkpoint: {error}.",
-            next_step="Name the folder that holds config.json and adapter.safetensors.",
-        ) from error
-    return validated(ModelConfig, values, where=str(path))
 
 
 def read_adapter(folder: Path) -> dict[str, torch.Tensor]:

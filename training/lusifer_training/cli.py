@@ -114,7 +114,7 @@ def train_mine(
     Example:
         lusifer train mine pairs.jsonl mined.jsonl --clusters 64
     """
-    from lusifer_training.checkpoint import default_checkpoint
+    from lusifer_training.config import default_checkpoint
     from lusifer_training.data.mining import mine
     from lusifer_training.evaluation.embedders import checkpoint_embedder
 

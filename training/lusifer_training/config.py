@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lusifer_training.errors import ConfigError
+from lusifer_training.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["BackboneSource", "LoraShape", "ModelConfig", "validated"]
+__all__ = ["BackboneSource", "LoraShape", "ModelConfig", "default_checkpoint", "read_config", "validated"]
 
 
 T = TypeVar("T", bound=BaseModel)
@@ -144,3 +146,26 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for each in get_args(annotation):
         yield from _models_in(each)
+
+
+def default_checkpoint() -> Path:
+    """The checkpoint that ships with the package."""
+    return Path(__file__).parent / "checkpoints" / "lusifer-small"
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The configuration of a checkpoint.
+
+    Raises:
+        CheckpointError: The folder has no readable ``config.json``.
+        ConfigError: It holds an unknown key or a wrong value.
+    """
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder} is not a checkpoint: {error}.",
+            next_step="Name the folder that holds config.json and adapter.safetensors.",
+        ) from error
+    return validated(ModelConfig, values, where=str(path))

@@ -14,11 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from lusifer_training.checkpoint import (
     load_checkpoint,
-    read_config,
     save_checkpoint,
     trained_parameters,
 )
-from lusifer_training.config import ModelConfig, validated
+from lusifer_training.config import ModelConfig, read_config, validated
 from lusifer_training.errors import CheckpointError, ConfigError
 from lusifer_training.recipe import Recipe, load_recipe
 from lusifer_training.train import interpolate

@@ -58,7 +58,10 @@ class TestBasis:
     def test_language_is_inside_and_only_inside(self, seed: int, languages: int, offset: float) -> None:
         """Of an encoder with a pure language offset, a linear probe reads the language from M_s alone."""
         rng = np.random.default_rng(seed)
-        accents = offset * rng.normal(size=(languages, 64))
+        # Equally strong: of accents that are not, unit length leaves the languages spreads by which
+        # a probe can tell them though their means are one.
+        accents = rng.normal(size=(languages, 64))
+        accents *= offset * np.sqrt(64) / np.linalg.norm(accents, axis=1, keepdims=True)
 
         def embed(count: int) -> np.ndarray:
             # Other texts in every language, as monolingual text is.
@@ -66,8 +69,8 @@ class TestBasis:
             return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
         basis = language_basis(means_of(embed(2000).mean(axis=1)))
-        train, test = (embed(count).reshape(-1, 64) for count in (200, 100))
-        labels = [np.repeat(np.arange(languages), count) for count in (200, 100)]
+        train, test = (embed(count).reshape(-1, 64) for count in (200, 500))
+        labels = [np.repeat(np.arange(languages), count) for count in (200, 500)]
 
         def accuracy(part: Callable[[np.ndarray], np.ndarray]) -> float:
             probe = LogisticRegression(max_iter=500).fit(part(train), labels[0])

@@ -229,7 +229,7 @@ def phases(
     """
     from dataclasses import asdict
 
-    from lusifer_training.checkpoint import default_checkpoint
+    from lusifer_training.config import default_checkpoint
     from lusifer_training.evaluation.phases import parallel_questions, phase_scores, site_states
     from lusifer_training.evaluation.plots import phase_curves
     from lusifer_training.evaluation.tasks import load_xquad
@@ -271,7 +271,7 @@ def subspace(
     Examples:
         lusifer eval subspace runs/small/checkpoint --ranks 5,10,20,40
     """
-    from lusifer_training.checkpoint import default_checkpoint
+    from lusifer_training.config import default_checkpoint
     from lusifer_training.data.monolingual import monolingual_file
     from lusifer_training.evaluation.cache import VectorCache
     from lusifer_training.evaluation.embedders import checkpoint_embedder

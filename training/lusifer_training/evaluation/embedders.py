@@ -11,7 +11,8 @@ import torch
 from torch.nn.functional import normalize
 
 from lusifer_training.backbones.load import load_llm, load_llm_tokenizer, load_tokenizer
-from lusifer_training.checkpoint import load_checkpoint, read_adapter, read_config
+from lusifer_training.checkpoint import load_checkpoint, read_adapter
+from lusifer_training.config import read_config
 from lusifer_training.data.batches import pad, token_budget_batches, tokenize
 from lusifer_training.errors import ConfigError
 from lusifer_training.evaluation.cache import ProjectedEmbedder

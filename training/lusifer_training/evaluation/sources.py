@@ -26,7 +26,7 @@ __all__ = ["NAMED", "checkpoint_folder", "named_source", "open_source"]
 
 
 def _default() -> Path:
-    from lusifer_training.checkpoint import default_checkpoint
+    from lusifer_training.config import default_checkpoint
 
     return default_checkpoint()
 
