@@ -2,8 +2,8 @@
 
 ::
 
-    python benchmarks/ablate.py --udhr udhr.jsonl    # the default recipe: hours on two cores
-    python benchmarks/ablate.py --udhr udhr.jsonl --steps 40 --batch 16 --size smoke    # an hour or two
+    python benchmarks/ablate.py                          # the default recipe: hours on two cores
+    python benchmarks/ablate.py --steps 40 --batch 32    # an hour and a half
 
 Each row is trained by its own recipe and scored with and without its own language subspace, beside the raw
 encoder and the raw LLM, which cost no training. Runs and vectors are kept: the same command goes on after a
@@ -19,15 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import platformdirs
 import torch
 from tokenizers.processors import TemplateProcessing
 from torch import nn
 from torch.nn.functional import normalize
 
-from lusifer_training.backbones.load import load_llm, load_llm_tokenizer
-from lusifer_training.checkpoint import load_checkpoint, trained_parameters
+from lusifer_training.backbones.load import load_llm, load_llm_tokenizer, load_tokenizer
+from lusifer_training.checkpoint import load_checkpoint, save_checkpoint, trained_parameters
 from lusifer_training.config import default_checkpoint
 from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
+from lusifer_training.data.monolingual import monolingual_file
 from lusifer_training.engine import Engine
 from lusifer_training.estimate import forward_flops_per_token
 from lusifer_training.evaluation.cache import ProjectedEmbedder, VectorCache
@@ -44,14 +46,18 @@ from lusifer_training.model.lusifer import build_model, with_lora
 from lusifer_training.model.pooling import mean_pool
 from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe, load_recipe
 from lusifer_training.subspace import language_basis, language_means, load_monolingual
-from lusifer_training.train import identity_of, train
+from lusifer_training.train import identity_of, interpolate, train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tokenizers import Tokenizer
+
     from lusifer_training.config import ModelConfig
     from lusifer_training.evaluation.embedders import Embedder
+    from lusifer_training.model.connector import Connector
 
+ModelT = TypeVar("ModelT", bound=nn.Module)
 StageT = TypeVar("StageT", AlignRecipe, FinetuneRecipe)
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,8 +66,22 @@ ENGLISH = ("xquad.r1.en", "stsb.en", "tweets.en")
 RANK = 8
 MONOLINGUAL_TEXTS, MONOLINGUAL_CHARACTERS = 10, 150
 """Of each language for its mean; a short text's tokens say which language it is as well as a long one's."""
+TIMES = 30.0
+"""A turned connector's inputs are so many times as long as the LLM's own: languages stay together in it."""
 LLM_TOKENS = 256
 """An English vocabulary spells other scripts in bytes: paragraphs get long, and are cut here."""
+
+
+def short_texts() -> dict[str, dict[str, list[str]]]:
+    """Beginnings of some monolingual texts, by source and language."""
+    texts = load_monolingual(monolingual_file(platformdirs.user_cache_path("lusifer")))
+    return {
+        source: {
+            language: [text[:MONOLINGUAL_CHARACTERS] for text in some[:MONOLINGUAL_TEXTS]]
+            for language, some in languages.items()
+        }
+        for source, languages in texts.items()
+    }
 
 
 def at_budget(recipe: Recipe, steps: int | None, batch: int | None) -> Recipe:
@@ -137,8 +157,27 @@ def train_llm_alone(recipe: Recipe, data_folder: Path, run_folder: Path) -> LlmA
     # Kept similarities are the encoder's share of the recipe; the raw LLM's are not worth keeping.
     stage = recipe.finetune.model_copy(update={"distillation_weight": 0.0, "false_negative_margin": None})
     torch.manual_seed(recipe.seed)
-    model, sampler = LlmAlone(recipe.model).train(), PairSampler(recipe, data_folder)
-    objective = FinetuneObjective(model, model.tokenizer, stage)
+    model = LlmAlone(recipe.model)
+    recipe = recipe.model_copy(update={"finetune": stage})
+    return finetuned(model, model.tokenizer, recipe, data_folder, run_folder)
+
+
+def train_turned(recipe: Recipe, data_folder: Path, run_folder: Path) -> Path:
+    """Stage 2 of a recipe, from a connector that turns the encoder's states without distortion."""
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe.model)
+    turn(model.connector)
+    finetuned(model, load_tokenizer(recipe.model.tokenizer), recipe, data_folder, run_folder / "finetune")
+    interpolate(model, recipe.interpolation)
+    return save_checkpoint(model, run_folder / "checkpoint", {"steps": recipe.finetune.steps})
+
+
+def finetuned(
+    model: ModelT, tokenizer: Tokenizer, recipe: Recipe, data_folder: Path, run_folder: Path
+) -> ModelT:
+    """A model after a recipe's stage 2 alone; goes on with a run that was killed."""
+    stage, sampler = recipe.finetune, PairSampler(recipe, data_folder)
+    objective = FinetuneObjective(model.train(), tokenizer, stage)
     parameters = trained_parameters(model)
     rates = {name: stage.learning_rate if "lora_" in name else stage.new_learning_rate for name in parameters}
     loop = TrainingLoop(
@@ -152,6 +191,26 @@ def train_llm_alone(recipe: Recipe, data_folder: Path, run_folder: Path) -> LlmA
     )
     loop.run(lambda step: objective(sampler.batch(step, stage.batch_pairs)))
     return model.eval()
+
+
+@torch.no_grad()
+def turn(connector: Connector, times: float = TIMES) -> None:
+    """Start a connector as a turn without distortion into the LLM's width, its inputs so many times as long.
+
+    A ReLU passes a state in two halves, what is above zero and what is below; the second layer puts them
+    together again. So the first needs twice the encoder's width.
+    """
+    size = connector.up.in_features
+    halves = torch.eye(size)
+    connector.up.weight[:] = torch.cat(
+        [halves, -halves, torch.zeros(connector.up.out_features - 2 * size, size)]
+    )
+    there = nn.init.orthogonal_(torch.empty(connector.down.out_features, size))
+    rest = torch.zeros(connector.down.out_features, connector.up.out_features - 2 * size)
+    connector.down.weight[:] = torch.cat([there, -there, rest], dim=1)
+    for layer in (connector.up, connector.down):
+        nn.init.zeros_(layer.bias)
+    connector.gain.mul_(times)
 
 
 class LlmAloneEmbedder:
@@ -181,7 +240,6 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, default=Path("../shared/data"), help="train/, eval/, debian.jsonl"
     )
-    parser.add_argument("--udhr", type=Path, required=True, help="of python -m lusifer_training.data.udhr")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), help="runs and vectors, kept")
     parser.add_argument("--steps", type=int, help="of each stage; the recipe's by default")
     parser.add_argument("--batch", type=int, help="texts and pairs a step; the recipe's by default")
@@ -190,13 +248,7 @@ def main() -> None:
     options = parser.parse_args()
 
     recipe = at_budget(load_recipe(options.config), options.steps, options.batch)
-    monolingual = {
-        source: {
-            language: [text[:MONOLINGUAL_CHARACTERS] for text in texts[:MONOLINGUAL_TEXTS]]
-            for language, texts in languages.items()
-        }
-        for source, languages in load_monolingual(options.udhr).items()
-    }
+    monolingual = short_texts()
     head = ["| model | MFLOP/token | macro | Tatoeba | XQuAD, different | STS-B, different | SIB-200, other "]
     head[0] += "| XQuAD en | STS-B en | sentiment en |"
     head.append("|---|" + "---:|" * 9)
@@ -239,6 +291,9 @@ def main() -> None:
             for seed in range(seeds)
         ]
         rows(name, load_checkpoint(folders[0]), [checkpoint_embedder(folder) for folder in folders])
+    bare = variants(recipe)["without stage 1"]
+    folder = train_turned(bare, options.data, options.runs / "turned")
+    rows("turned connector, without stage 1", load_checkpoint(folder), [checkpoint_embedder(folder)])
 
 
 def cell(values: list[float]) -> str:

@@ -2,14 +2,15 @@
 
 ::
 
-    python benchmarks/levers.py --debian debian.jsonl --udhr udhr.jsonl
+    python benchmarks/levers.py --debian debian.jsonl
 
-Every text is read once: the encoder's mean state, what comes out of the connector, and the LLM's mean state
-after 1, 2, 4 and 8 layers are kept on disk. On them linear heads are trained, in seconds, with the objective
-and the English data of the default recipe, and scored on a subset of the evaluation sets. A head on the
-encoder's own state is what the LLM has to beat: it costs nothing. Three seeds each, with and without the
-language subspace projected out. A table on standard output; an hour on two cores, and minutes once the states
-are kept.
+Every text is read once through each of two connectors, the trained one and one that turns the encoder's
+states without distortion: the encoder's mean state, what comes out of the connector, and the LLM's mean
+state after 1, 2, 4 and 8 layers are kept on disk. On them linear heads are trained, in seconds, with the
+objective and the English data of the default recipe, and scored on a subset of the evaluation sets. A head
+on the encoder's own state is what the LLM has to beat: it costs nothing. Three seeds each, with and without
+the language subspace projected out. A table on standard output; half an hour on two cores, and minutes once
+the states are kept.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import datetime
 import hashlib
 import statistics
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,37 +38,46 @@ from lusifer_training.evaluation.tasks import Size
 from lusifer_training.finetune import contrastive_loss, similarity_distillation
 from lusifer_training.model.pooling import mean_pool
 from lusifer_training.recipe import load_recipe
-from lusifer_training.subspace import language_basis, load_monolingual
+from lusifer_training.subspace import language_basis, language_means
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from benchmarks.ablate import MACRO, RANK, short_texts, turn  # noqa: E402
 
 SIZE = Size(xquad=24, tatoeba=40, stsb=60, train=250, test=40)
 TASKS = ("xquad", "tatoeba", "stsb", "sib200")
-MACRO = ("tatoeba.accuracy", "xquad.r1.different", "stsb.different", "sib200.other")
 ENGLISH = ("xquad.r1.en", "stsb.en")
 DEPTHS = (0, 1, 2, 4, 8)
 """LLM layers read; 0 is the connector's output."""
-RANK = 8
 PAIRS_PER_DATASET = 300
 STEPS = 300
 BATCH_PAIRS = 128
-MONOLINGUAL_TEXTS = 10
 LONGEST_TOKENS = 512
 ENCODER = "encoder"
 
 
 class States:
-    """Reads texts with the frozen model: mean states of every place side by side, ``(N, P)``."""
+    """Reads texts with the frozen model: mean states of every place side by side, ``(N, P)``.
 
-    def __init__(self, checkpoint: Path) -> None:
+    Args:
+        checkpoint: Of the model.
+        turned: In the place of its connector, one that turns without distortion.
+    """
+
+    def __init__(self, checkpoint: Path, *, turned: bool) -> None:
         self.config = read_config(checkpoint)
         digest = hashlib.sha256((checkpoint / "adapter.safetensors").read_bytes()).hexdigest()
-        self.identity = f"states:{digest}:{DEPTHS}"
+        self.identity = f"states:{digest}:{DEPTHS}{':turned' * turned}"
         self.model = load_checkpoint(checkpoint)
         self.model.merge_lora()
+        if turned:
+            torch.manual_seed(0)
+            self.model.connector.gain.data.fill_(self.model.llm.embedding_rms)
+            turn(self.model.connector)
         self.tokenizer = load_tokenizer(self.config.tokenizer)
         encoder, llm = self.model.encoder.hidden_size, self.model.llm.hidden_size
         bounds = np.cumsum([0, encoder, *[llm] * len(DEPTHS)])
@@ -183,9 +194,6 @@ def main() -> None:
         "--data", type=Path, default=Path("../shared/data"), help="folder with train/ and eval/"
     )
     parser.add_argument("--debian", type=Path, required=True, help="made by python -m lusifer.demo.debian")
-    parser.add_argument(
-        "--udhr", type=Path, required=True, help="made by python -m lusifer_training.data.udhr"
-    )
     parser.add_argument("--cache", type=Path, default=Path("runs/levers"), help="kept states")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
@@ -198,77 +206,73 @@ def main() -> None:
         if not each.own_negatives_only
     }
     sampler = PairSampler(recipe.model_copy(update={"datasets": datasets}), options.data)
-    states = States(default_checkpoint())
-    kept = VectorCache(options.cache, states)
-    pairs = {}
-    for name, pool in sampler.pairs.items():
-        chosen, symmetric = pool[:PAIRS_PER_DATASET], datasets[name].symmetric
-        cut = [(pair.query[:150], pair.document[:350]) for pair in chosen]
-        queries = kept([query for query, _ in cut], "query")
-        documents = kept([document for _, document in cut], "query" if symmetric else "document")
-        pairs[name] = torch.from_numpy(queries), torch.from_numpy(documents)
-        print(f"states of {name}", flush=True)
-    monolingual = {
-        language: [text[:150] for text in texts[:MONOLINGUAL_TEXTS]]
-        for language, texts in load_monolingual(options.udhr).items()
-    }
-    weights = [datasets[name].weight for name in pairs]
-    encoder = states.places[ENCODER]
-
-    def rows(name: str, make: Callable[[int], Callable[[torch.Tensor], torch.Tensor]], seeds: int) -> None:
-        plain, projected = [], []
-        for seed in range(seeds):
-            reading = Reading(
-                kept, f"{states.identity}:{name}:{seed}:{STEPS}:{PAIRS_PER_DATASET}", make(seed)
-            )
-            means = [
-                np.stack([reading(texts, role).mean(axis=0) for texts in monolingual.values()])
-                for role in ("query", "document")
-            ]
-            for target, embedder in (
-                (plain, reading),
-                (projected, ProjectedEmbedder(reading, language_basis(means, RANK))),
-            ):
-                target.append(
-                    evaluate(
-                        embedder,
-                        data_folder=options.data,
-                        cache_folder=options.cache / "vectors",
-                        size=SIZE,
-                        tasks=TASKS,
-                    )
-                )
-        table.append(line(name, plain))
-        table.append(line(f"{name}, languages projected out", projected))
-        print("\n".join(table[-2:]), flush=True)
-
-    def head(
-        place: str | int, *, residual: bool = True
-    ) -> Callable[[int], Callable[[torch.Tensor], torch.Tensor]]:
-        return lambda seed: trained_head(
-            pairs,
-            weights,
-            encoder,
-            states.places[place],
-            residual=residual,
-            seed=seed,
-            distillation_weight=recipe.finetune.distillation_weight,
-            temperature=recipe.finetune.temperature,
-        )
-
+    monolingual = short_texts()
     table = [
         "| vector | macro | Tatoeba | XQuAD, different | STS-B, different | SIB-200, other | XQuAD en "
         "| STS-B en |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    rows("encoder", lambda seed: lambda each: normalize(each[:, encoder], dim=-1), 1)
-    for depth in DEPTHS:
-        place = states.places[depth]
-        rows(reads(depth), lambda seed, at=place: lambda each: normalize(each[:, at], dim=-1), 1)
-    rows("encoder + head on the encoder", head(ENCODER), options.seeds)
-    for depth in DEPTHS:
-        rows(f"encoder + head on {reads(depth)}", head(depth), options.seeds)
-    rows(f"head on {reads(DEPTHS[-1])} alone", head(DEPTHS[-1], residual=False), options.seeds)
+    print("\n".join(table), flush=True)
+
+    def compare(*, turned: bool) -> States:
+        states = States(default_checkpoint(), turned=turned)
+        kept = VectorCache(options.cache, states)
+        pairs = states_of(sampler, kept)
+        weights = [datasets[name].weight for name in pairs]
+        encoder = states.places[ENCODER]
+
+        def rows(
+            name: str, make: Callable[[int], Callable[[torch.Tensor], torch.Tensor]], seeds: int = 1
+        ) -> None:
+            plain, projected = [], []
+            for seed in range(seeds):
+                identity = f"{states.identity}:{name}:{seed}:{STEPS}:{PAIRS_PER_DATASET}"
+                reading = Reading(kept, identity, make(seed))
+                basis = language_basis(language_means(reading, monolingual), RANK)
+                for target, embedder in ((plain, reading), (projected, ProjectedEmbedder(reading, basis))):
+                    target.append(
+                        evaluate(
+                            embedder,
+                            data_folder=options.data,
+                            cache_folder=options.cache / "vectors",
+                            size=SIZE,
+                            tasks=TASKS,
+                        )
+                    )
+            found = [line(name, plain), line(f"{name}, languages projected out", projected)]
+            table.extend(found)
+            print("\n".join(found), flush=True)
+
+        def head(
+            place: str | int, *, residual: bool = True
+        ) -> Callable[[int], Callable[[torch.Tensor], torch.Tensor]]:
+            return lambda seed: trained_head(
+                pairs,
+                weights,
+                encoder,
+                states.places[place],
+                residual=residual,
+                seed=seed,
+                distillation_weight=recipe.finetune.distillation_weight,
+                temperature=recipe.finetune.temperature,
+            )
+
+        if not turned:
+            rows("encoder", lambda seed, at=encoder: lambda each: normalize(each[:, at], dim=-1))
+            rows("encoder + head on the encoder", head(ENCODER), options.seeds)
+        for depth in DEPTHS:
+            place, name = states.places[depth], reads(depth, turned=turned)
+            rows(name, lambda seed, at=place: lambda each: normalize(each[:, at], dim=-1))
+            rows(f"encoder + head on {name}", head(depth), options.seeds)
+        rows(
+            f"head on {reads(DEPTHS[-1], turned=turned)} alone",
+            head(DEPTHS[-1], residual=False),
+            options.seeds,
+        )
+        return states
+
+    compare(turned=False)
+    states = compare(turned=True)
     flops = forward_flops_per_token(states.model) / 1e6
     text = "\n".join(
         [
@@ -285,8 +289,22 @@ def main() -> None:
     print("\n" + text)
 
 
-def reads(depth: int) -> str:
-    return f"the LLM after {depth} layer{'s' * (depth > 1)}" if depth else "the connector's output"
+def states_of(sampler: PairSampler, kept: VectorCache) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """States ``(N, P)`` of queries and documents, by dataset."""
+    pairs = {}
+    for name, pool in sampler.pairs.items():
+        cut = [(pair.query[:150], pair.document[:350]) for pair in pool[:PAIRS_PER_DATASET]]
+        symmetric = sampler.recipe.datasets[name].symmetric
+        queries = kept([query for query, _ in cut], "query")
+        documents = kept([document for _, document in cut], "query" if symmetric else "document")
+        pairs[name] = torch.from_numpy(queries), torch.from_numpy(documents)
+        print(f"states of {name}", file=sys.stderr, flush=True)
+    return pairs
+
+
+def reads(depth: int, *, turned: bool) -> str:
+    place = f"the LLM after {depth} layer{'s' * (depth > 1)}" if depth else "the connector's output"
+    return place + ", turned" * turned
 
 
 def encoder_share(states: States) -> float:

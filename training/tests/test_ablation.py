@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from benchmarks import ablate
+from torch.nn.functional import normalize
 
-from lusifer_training.checkpoint import save_checkpoint
+from lusifer_training.checkpoint import load_checkpoint, save_checkpoint
 from lusifer_training.evaluation.embedders import raw_llm_embedder
+from lusifer_training.model.connector import Connector
+from lusifer_training.model.lusifer import build_model
 from lusifer_training.recipe import load_recipe
 
 if TYPE_CHECKING:
@@ -57,3 +61,25 @@ def test_the_llm_alone_starts_as_the_raw_llm_and_learns(
     # Run again, it is read from its last state.
     again = ablate.LlmAloneEmbedder(ablate.train_llm_alone(recipe, tmp_path, tmp_path / "run"))
     assert again.identity == trained.identity
+
+
+def test_a_turned_connector_changes_nothing_but_length() -> None:
+    torch.manual_seed(0)
+    connector = Connector(32, 80, 48, embedding_rms=0.1)
+    ablate.turn(connector, times=5.0)
+    states = torch.randn(2, 7, 32)
+    inputs = connector(states)
+    torch.testing.assert_close(inputs.pow(2).mean(dim=-1).sqrt(), torch.full((2, 7), 0.5), rtol=1e-4, atol=0)
+    normed = normalize(connector.input_norm(states), dim=-1)
+    turned = normalize(inputs, dim=-1)
+    torch.testing.assert_close(turned @ turned.mT, normed @ normed.mT, rtol=0, atol=1e-5)
+
+
+def test_a_turned_model_is_trained_and_kept(tiny: Any, pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    recipe = ablate.variants(ablate.at_budget(recipe_of(pytestconfig), 4, 8))["without stage 1"]
+    model = recipe.model.model_copy(
+        update={"connector_hidden": 2 * tiny.model(recipe.model).encoder.hidden_size}
+    )
+    recipe = recipe.model_copy(update={"model": model})
+    folder = ablate.train_turned(recipe, tmp_path, tmp_path / "run")
+    assert load_checkpoint(folder).connector.gain.item() > 10 * build_model(model).connector.gain.item()
