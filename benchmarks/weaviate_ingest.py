@@ -38,7 +38,8 @@ from lusifer.demo.debian import download_lists, read_packages
 from lusifer.indexing import index_documents
 from lusifer.store import Document
 from lusifer.vectorizer import Vectorizer
-from lusifer.weaviate.schema import card_of, create_collection
+from lusifer.weaviate.card import card_of
+from lusifer.weaviate.schema import create_collection
 from lusifer.weaviate.store import WeaviateStore, object_id
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"

@@ -15,7 +15,7 @@ from plugin.tests.store_contract import DIMENSION, FINGERPRINT
 import lusifer
 from lusifer.bundle import Bundle
 from lusifer.vectorizer import Vectorizer
-from lusifer.weaviate.schema import CollectionCard
+from lusifer.weaviate.card import CollectionCard
 from lusifer.weaviate.store import WeaviateStore, object_id
 
 ROOT = Path(lusifer.__file__).parents[2]

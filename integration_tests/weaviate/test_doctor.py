@@ -25,9 +25,10 @@ from lusifer.findings import Finding
 from lusifer.indexing import index_documents
 from lusifer.store import Document
 from lusifer.vectorizer import Vectorizer
+from lusifer.weaviate.card import card_of
 from lusifer.weaviate.connection import connect
 from lusifer.weaviate.doctor import examine
-from lusifer.weaviate.schema import card_of, create_collection
+from lusifer.weaviate.schema import create_collection
 from lusifer.weaviate.search import ask_server
 from lusifer.weaviate.store import WeaviateStore
 

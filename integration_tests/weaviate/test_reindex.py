@@ -40,7 +40,8 @@ from lusifer.reindex.run import run
 from lusifer.reindex.sides import Migration
 from lusifer.reindex.switch import rollback, switch
 from lusifer.store import Document
-from lusifer.weaviate.schema import ID_PROPERTY, card_of, create_collection, read_card
+from lusifer.weaviate.card import card_of, read_card
+from lusifer.weaviate.schema import ID_PROPERTY, create_collection
 from lusifer.weaviate.store import WeaviateStore, object_id
 
 NOWHERE = "http://127.0.0.1:9"

@@ -13,8 +13,9 @@ from integration_tests.weaviate.support import card
 from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.weaviate_texts import COLLECTION, OBJECTS, SENT, SETTINGS, data_types, schema
 
+from lusifer.weaviate.card import rules_of
 from lusifer.weaviate.compose import compose_text
-from lusifer.weaviate.schema import create_collection, rules_of
+from lusifer.weaviate.schema import create_collection
 
 VECTOR = {"vector": [0.1] * 16, "dims": 16}
 

@@ -23,8 +23,9 @@ from lusifer.errors import (
     UnauthorizedError,
 )
 from lusifer.store import Document
+from lusifer.weaviate.card import CollectionCard, read_card
 from lusifer.weaviate.keywords import advise_tokenization, fits
-from lusifer.weaviate.schema import CollectionCard, read_card, version_warnings
+from lusifer.weaviate.schema import version_warnings
 
 weaviate = pytest.importorskip("weaviate")
 from lusifer.weaviate.connection import connect, refused, weaviate_errors  # noqa: E402

@@ -133,8 +133,8 @@ class Target:
             index = read_index(folder)
             return index.fingerprint, index.dimension
         if self.weaviate:
+            from lusifer.weaviate.card import find_card
             from lusifer.weaviate.connection import connect_by_environment
-            from lusifer.weaviate.schema import find_card
 
             with connect_by_environment(self.weaviate) as weaviate:
                 found, _ = find_card(weaviate, self.collection or "")

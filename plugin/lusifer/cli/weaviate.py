@@ -95,8 +95,9 @@ def setup(
     Then print the lines that the server needs in its environment.
     """
     from lusifer.cli.targets import open_embedder
+    from lusifer.weaviate.card import card_of
     from lusifer.weaviate.connection import connect_by_environment, weaviate_errors
-    from lusifer.weaviate.schema import card_of, create_collection, version_warnings
+    from lusifer.weaviate.schema import create_collection, version_warnings
 
     parsed = [_property(each) for each in properties or []]
     with open_embedder(bundle, service, dimension=dimension) as embedder:

@@ -128,8 +128,9 @@ def _look_qdrant(request: PlanRequest) -> Found | None:
 
 
 def _look_weaviate(request: PlanRequest) -> Found | None:
+    from lusifer.weaviate.card import module_of, read_card
     from lusifer.weaviate.connection import connect_by_environment, not_found, weaviate_errors
-    from lusifer.weaviate.schema import module_of, read_card, version_warnings
+    from lusifer.weaviate.schema import version_warnings
 
     client = connect_by_environment(request.address)
     try:

@@ -173,9 +173,9 @@ def _weaviate(plan: Plan, *, hold_writes: bool) -> Migration:
     from lusifer.reindex.weaviate import WeaviateSide
     from lusifer.reindex.weaviate_in_place import WeaviateInPlaceSide, WeaviateVector
     from lusifer.reindex.weaviate_switch import WeaviateAlias
+    from lusifer.weaviate.card import CollectionCard, read_card, rules_of
     from lusifer.weaviate.compose import TextRules
     from lusifer.weaviate.connection import connect_by_environment, weaviate_errors
-    from lusifer.weaviate.schema import CollectionCard, read_card, rules_of
     from lusifer.weaviate.store import object_id
 
     source, target, model = plan.source, plan.target, plan.model

@@ -19,8 +19,9 @@ from lusifer.errors import IndexNotFoundError
 from lusifer.reindex.sides import parts
 from lusifer.reindex.weaviate import WeaviateSide
 from lusifer.reindex.weaviate_objects import hash_of, mark_of
+from lusifer.weaviate.card import in_words, module_of, read_card
 from lusifer.weaviate.connection import weaviate_errors
-from lusifer.weaviate.schema import MARK_PROPERTY, in_words, module_of, read_card, vectors
+from lusifer.weaviate.schema import MARK_PROPERTY, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lusifer.reindex.sides import Record
-    from lusifer.weaviate.schema import CollectionCard
+    from lusifer.weaviate.card import CollectionCard
 
 __all__ = ["WeaviateInPlaceSide", "WeaviateVector"]
 

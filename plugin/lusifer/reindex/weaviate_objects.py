@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from lusifer.reindex.sides import Record, canonical_sha256, language_in, title_of
 from lusifer.store import Document, content_sha256
+from lusifer.weaviate.card import data_types
 from lusifer.weaviate.compose import compose_text
-from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY, data_types
+from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lusifer.reindex.weaviate import let_writers_in
+from lusifer.weaviate.card import in_words, read_card
 from lusifer.weaviate.connection import weaviate_errors
-from lusifer.weaviate.schema import create_collection, in_words, read_card
+from lusifer.weaviate.schema import create_collection
 
 if TYPE_CHECKING:
-    from lusifer.weaviate.schema import CollectionCard
+    from lusifer.weaviate.card import CollectionCard
 
 __all__ = ["WeaviateAlias"]
 

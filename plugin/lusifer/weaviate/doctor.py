@@ -9,16 +9,17 @@ from urllib.parse import urlsplit
 
 from lusifer.errors import EngineUnavailableError, LusiferError, UnauthorizedError
 from lusifer.findings import Finding, error, note, ok, warning
+from lusifer.weaviate.card import module_of, read_card, rules_of
 from lusifer.weaviate.compose import compose_text
 from lusifer.weaviate.connection import weaviate_errors
 from lusifer.weaviate.keywords import advise_tokenization, fits
-from lusifer.weaviate.schema import module_of, read_card, rules_of, version_warnings
+from lusifer.weaviate.schema import version_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from lusifer.embedder import Embedder
-    from lusifer.weaviate.schema import CollectionCard
+    from lusifer.weaviate.card import CollectionCard
 
 __all__ = ["examine"]
 

@@ -14,23 +14,17 @@ from lusifer.errors import InvalidInputError
 from lusifer.qdrant.points import check_vectors
 from lusifer.store import Hit, SearchOptions
 from lusifer.texts import check_text
+from lusifer.weaviate.card import data_types, find_card, open_card
 from lusifer.weaviate.compose import property_name
 from lusifer.weaviate.connection import weaviate_errors
-from lusifer.weaviate.schema import (
-    HASH_PROPERTY,
-    ID_PROPERTY,
-    MARK_PROPERTY,
-    data_types,
-    find_card,
-    open_card,
-)
+from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lusifer.embedder import Embedder
     from lusifer.store import JSON
-    from lusifer.weaviate.schema import CollectionCard
+    from lusifer.weaviate.card import CollectionCard
 
 __all__ = ["ask_server", "find", "search"]
 

@@ -22,16 +22,10 @@ from lusifer.errors import (
 from lusifer.patience import PATIENCE_S, persistently
 from lusifer.qdrant.points import check_rows, payload_bytes, point_id, split
 from lusifer.store import SearchOptions, check_document, content_sha256
+from lusifer.weaviate.card import open_card, rules_of
 from lusifer.weaviate.compose import compose_text, property_name
 from lusifer.weaviate.connection import refused, weaviate_errors
-from lusifer.weaviate.schema import (
-    HASH_PROPERTY,
-    ID_PROPERTY,
-    MARK_PROPERTY,
-    add_own_properties,
-    open_card,
-    rules_of,
-)
+from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY, add_own_properties
 from lusifer.weaviate.search import find
 
 if TYPE_CHECKING:
@@ -42,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lusifer.store import Document, Hit
-    from lusifer.weaviate.schema import CollectionCard
+    from lusifer.weaviate.card import CollectionCard
 
 __all__ = ["WeaviateStore", "object_id"]
 
