@@ -8,6 +8,7 @@ depends on its own text only.
 
 from __future__ import annotations
 
+import copy
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -43,6 +44,8 @@ QUANTIZED = {
     "int8-dynamic": _Blocks(8, 64, integer_products=True),
     "int4": _Blocks(4, 32, integer_products=True),
 }
+
+_TABLE_ROWS = 4096
 
 
 def quantize_weights(model: onnx.ModelProto, precision: str, store: WeightStore) -> None:
@@ -109,18 +112,25 @@ def _quantize_product(node: onnx.NodeProto, weights: NDArray[np.float32], blocks
     )
     quantizer.process()
     done = quantizer.model.model.graph
-    return done.node, [each for each in done.initializer if each.name != name]
+    # Copied: a node holds on to the whole message it is part of, and so to the numbers.
+    nodes = [copy.deepcopy(each) for each in done.node]
+    return nodes, [each for each in done.initializer if each.name != name]
 
 
 def _quantize_table(node: onnx.NodeProto, weights: NDArray[np.float32]) -> _Pieces:
     """A lookup in int8 rows ``(V, H)`` with a scale per row ``(V, 1)``, for one in a table of fp32."""
     table, ids, output = node.input[0], node.input[1], node.output[0]
-    scales = np.abs(weights).max(axis=1, keepdims=True) / 127
-    scales[scales == 0] = 1
-    rows = np.rint(weights / scales).astype(np.int8)
+    rows, scales = np.empty(weights.shape, np.int8), np.empty((len(weights), 1), np.float32)
+    # A part after the other: a table is a model's largest tensor.
+    for start in range(0, len(weights), _TABLE_ROWS):
+        part = weights[start : start + _TABLE_ROWS]
+        scale = np.abs(part).max(axis=1, keepdims=True) / 127
+        scale[scale == 0] = 1
+        rows[start : start + _TABLE_ROWS] = np.rint(part / scale)
+        scales[start : start + _TABLE_ROWS] = scale
     tensors = (
         numpy_helper.from_array(rows, f"{table}_int8"),
-        numpy_helper.from_array(scales.astype(np.float32), f"{table}_scale"),
+        numpy_helper.from_array(scales, f"{table}_scale"),
     )
     nodes = (
         helper.make_node("Gather", [f"{table}_int8", ids], [f"{output}_int8"]),

@@ -60,20 +60,26 @@ class WeightStore:
         return numpy_helper.to_array(tensor)
 
     def put(self, tensor: TensorProto) -> TensorProto:
-        """Write a tensor's numbers and forget them; the tensor then says where they are."""
+        """Write a tensor's numbers; what comes back is another tensor, which says where they are."""
         content = tensor.raw_data
-        if len(content) >= _INLINE_BYTES:
-            if self._used_bytes and self._used_bytes + len(content) > self._shard_bytes:
-                self._shard, self._used_bytes = self._shard + 1, 0
-            name = f"{self._path.name}.data" + (f".{self._shard}" if self._shard else "")
-            with (self._path.parent / name).open("r+b" if self._used_bytes else "wb") as file:
-                file.seek(self._used_bytes)
-                file.write(content)
-            set_external_data(tensor, name, offset=self._used_bytes, length=len(content))
-            tensor.ClearField("raw_data")
-            self._used_bytes += len(content)
         self._written.add(tensor.name)
-        return tensor
+        written = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+        if len(content) < _INLINE_BYTES:
+            written.raw_data = content
+            return written
+        if self._used_bytes and self._used_bytes + len(content) > self._shard_bytes:
+            self._shard, self._used_bytes = self._shard + 1, 0
+        name = f"{self._path.name}.data" + (f".{self._shard}" if self._shard else "")
+        with (self._path.parent / name).open("r+b" if self._used_bytes else "wb") as file:
+            file.seek(self._used_bytes)
+            file.write(content)
+        # Protobuf frees nothing of a message as long as any part of it is in use, so a cleared field, or a
+        # node beside it, would keep the numbers. It sets the place of a tensor that has some.
+        written.raw_data = b""
+        set_external_data(written, name, offset=self._used_bytes, length=len(content))
+        written.ClearField("raw_data")
+        self._used_bytes += len(content)
+        return written
 
     def save(self, model: onnx.ModelProto) -> None:
         """Write what wasn't put yet as it is, and then the graph."""

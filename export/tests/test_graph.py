@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,6 +213,49 @@ def test_a_row_of_zeros_in_the_table_stays_zero(tmp_path: Path) -> None:
     (rows,) = session.run(None, {"ids": np.array([0, 1])})
     np.testing.assert_allclose(rows, table, atol=0.5 / 127)
     assert not rows[0].any()
+
+
+def test_quantizing_holds_one_matrix_at_a_time(tmp_path: Path) -> None:
+    """120 MiB of matrices in a process of its own, whose peak may grow by a few of them."""
+    code = """
+import sys
+from pathlib import Path
+import numpy as np
+from onnx import TensorProto, helper
+from lusifer_export.quantize import quantize_weights
+from lusifer_export.weights import WeightStore
+
+def placeholder(name, dims):
+    return TensorProto(name=name, dims=dims, data_type=1, data_location=TensorProto.EXTERNAL)
+
+def read(tensor):
+    return np.random.default_rng(0).standard_normal(tuple(tensor.dims), dtype=np.float32)
+
+def peak_mib():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+
+def quantize(products):
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["x0"])]
+    nodes += [helper.make_node("MatMul", [f"x{n}", f"w{n}"], [f"x{n + 1}"]) for n in range(products)]
+    weights = [placeholder(f"w{n}", [1024, 1024]) for n in range(products)]
+    weights.append(placeholder("table", [64, 1024]))
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])
+    out = helper.make_tensor_value_info(f"x{products}", TensorProto.FLOAT, ["n", 1024])
+    model = helper.make_model(helper.make_graph(nodes, "g", [ids], [out], weights))
+    store = WeightStore(read, Path(sys.argv[1]) / "model.onnx")
+    quantize_weights(model, "int8-dynamic", store)
+    store.save(model)
+
+quantize(2)
+before = peak_mib()
+quantize(30)
+print(peak_mib() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert (tmp_path / "model.onnx.data").stat().st_size > 30 * 1024**2
+    assert float(done.stdout) < 40
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8-dynamic"])
