@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/export_memory.py               # all 32 layers: 25 GB of disk, an hour
+    python benchmarks/export_memory.py               # all 32 layers: 25 GB of disk, ten minutes
     python benchmarks/export_memory.py --layers 4    # fewer, to see what a layer costs
     python benchmarks/export_memory.py --write       # and into docs/results.md
 
