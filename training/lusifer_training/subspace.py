@@ -106,8 +106,7 @@ def language_basis(means: Sequence[LanguageMeans], rank: int | None = None) -> n
 
     Args:
         means: Each is centred by itself and all are stacked, so that the directions between roles and
-        between sources
-            of text, which are not language, stay.
+            between sources of text, which are not language, stay.
         rank: At most the number of directions in which languages differ, which is the default: L - 1 for one
             source in one role.
 
