@@ -6,7 +6,8 @@
     python benchmarks/ablate.py --steps 40 --batch 32    # an hour and a half
 
 Each row is trained by its own recipe and scored with and without its own language subspace, beside the raw
-encoder and the raw LLM, which cost no training. Runs and vectors are kept: the same command goes on after a
+encoder and the raw LLM, which cost no training. One row more has another start: its connector turns the
+encoder's states into the LLM's width without distortion, and stage 2 trains it from there. Runs and vectors are kept: the same command goes on after a
 kill. Three seeds for the full model and for the encoder trained alone, which it has to beat.
 """
 
