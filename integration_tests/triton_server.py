@@ -214,11 +214,14 @@ def free_port() -> int:
 
 
 def main() -> None:
-    """Serve the default model until Ctrl-C."""
+    """Serve the default model until Ctrl-C or SIGTERM; either ends the server, too."""
     from lusifer.bundle import Bundle
     from lusifer.defaults import default_bundle
     from lusifer_export.triton.repository import write_repository
 
+    # Also where the shell that started it in the background has switched Ctrl-C off.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="lusifer-triton-") as folder:
         root = Path(folder)
         try:
