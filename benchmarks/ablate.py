@@ -7,8 +7,9 @@
 
 Each row is trained by its own recipe and scored with and without its own language subspace, beside the raw
 encoder and the raw LLM, which cost no training. One row more has another start: its connector turns the
-encoder's states into the LLM's width without distortion, and stage 2 trains it from there. Runs and vectors are kept: the same command goes on after a
-kill. Three seeds for the full model and for the encoder trained alone, which it has to beat.
+encoder's states into the LLM's width without distortion, and stage 2 trains it from there. Runs and vectors
+are kept: the same command goes on after a kill. Three seeds for the full model and for the encoder trained
+alone, which it has to beat.
 """
 
 from __future__ import annotations
