@@ -3,7 +3,7 @@
 ::
 
     python benchmarks/ablate.py                          # the default recipe: hours on two cores
-    python benchmarks/ablate.py --steps 40 --batch 32    # an hour and a half
+    python benchmarks/ablate.py --steps 32 --batch 32    # still hours
 
 Each row is trained by its own recipe and scored with and without its own language subspace, beside the raw
 encoder and the raw LLM, which cost no training. One row more has another start: its connector turns the

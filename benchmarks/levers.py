@@ -9,8 +9,7 @@ states without distortion: the encoder's mean state, what comes out of the conne
 state after 1, 2, 4 and 8 layers are kept on disk. On them linear heads are trained, in seconds, with the
 objective and the English data of the default recipe, and scored on a subset of the evaluation sets. A head
 on the encoder's own state is what the LLM has to beat: it costs nothing. Three seeds each, with and without
-the language subspace projected out. A table on standard output; half an hour on two cores, and minutes once
-the states are kept.
+the language subspace projected out. A table on standard output; minutes once the states are kept.
 """
 
 from __future__ import annotations
