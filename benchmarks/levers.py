@@ -56,6 +56,8 @@ PAIRS_PER_DATASET = 300
 STEPS = 300
 BATCH_PAIRS = 128
 LONGEST_TOKENS = 512
+ALIKE = 4.0
+"""Of 5: from this score on, a scored pair is a query and its document."""
 ENCODER = "encoder"
 
 
@@ -291,7 +293,9 @@ def main() -> None:
 def states_of(sampler: PairSampler, kept: VectorCache) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """States ``(N, P)`` of queries and documents, by dataset."""
     pairs = {}
-    for name, pool in sampler.pairs.items():
+    for name, scored in sampler.pairs.items():
+        # Sentences that mean the same; of less alike ones there is no order to learn here.
+        pool = [pair for pair in scored if pair.score is None or pair.score >= ALIKE]
         cut = [(pair.query[:150], pair.document[:350]) for pair in pool[:PAIRS_PER_DATASET]]
         symmetric = sampler.recipe.datasets[name].symmetric
         queries = kept([query for query, _ in cut], "query")

@@ -1,14 +1,15 @@
 """Stage 2, representation finetuning: English pairs pulled together, other documents pushed away.
 
 Cosine InfoNCE in both directions over in-batch and hard negatives, where the reference code used Euclidean
-NT-Xent with a miner. Narrow English data makes a multilingual encoder forget, so the raw encoder's own
-similarities of the same batch, or another teacher's, are kept as a second target (relational distillation,
-arXiv 1904.05068).
+NT-Xent with a miner. Scored pairs have no right and wrong: their cosines are put in the order of the scores.
+Narrow English data makes a multilingual encoder forget, so the raw encoder's own similarities of the same
+batch, or another teacher's, are kept as a second target (relational distillation, arXiv 1904.05068).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ __all__ = [
     "contrastive_loss",
     "false_negatives",
     "or_else",
+    "order_loss",
     "prefixes",
     "similarity_distillation",
 ]
@@ -72,7 +74,7 @@ class FinetuneObjective:
         self.teacher = teacher
 
     def __call__(self, batch: PairBatch) -> dict[str, Tensor]:
-        """Losses, scalars: ``loss``, its parts ``contrastive`` and ``distillation``; and ``tokens``."""
+        """``loss``; its parts, ``contrastive`` or ``order``, and ``distillation``; and ``tokens``."""
         recipe = self.recipe
         if recipe.batch_tokens is not None:
             lengths = [
@@ -86,25 +88,37 @@ class FinetuneObjective:
         target = None
         if recipe.distillation_weight or recipe.false_negative_margin:
             target = self._target(batch, rows)
-        # Which documents each query is contrasted with: (N, documents).
-        allowed = _allowed(batch, recipe.maximum_negatives).to(vectors.device)
-        if target is not None and recipe.false_negative_margin:
-            allowed &= ~false_negatives(target[:n_pairs], target[n_pairs:], recipe.false_negative_margin)
-        contrastive = torch.stack(
+        name, loss_of = self._comparison(batch, target)
+        compared = torch.stack(
             [
-                contrastive_loss(each[:n_pairs], each[n_pairs:], allowed, temperature=recipe.temperature)
+                loss_of(each[:n_pairs], each[n_pairs:])
                 for each in prefixes(vectors, recipe.matryoshka_dimensions)
             ]
         ).mean()
         tokens = torch.tensor(sum(map(len, rows)))
-        losses = {"loss": contrastive, "contrastive": contrastive.detach(), "tokens": tokens}
+        losses = {"loss": compared, name: compared.detach(), "tokens": tokens}
         if target is not None and recipe.distillation_weight:
             distillation = similarity_distillation(
                 vectors, target, temperature=recipe.distillation_temperature
             )
-            losses["loss"] = contrastive + recipe.distillation_weight * distillation
+            losses["loss"] = compared + recipe.distillation_weight * distillation
             losses["distillation"] = distillation.detach()
         return losses
+
+    def _comparison(
+        self, batch: PairBatch, target: Tensor | None
+    ) -> tuple[str, Callable[[Tensor, Tensor], Tensor]]:
+        """What queries ``(N, D)`` and documents ``(M, D)`` of a batch are trained on, and its name."""
+        recipe, n_pairs = self.recipe, len(batch.pairs)
+        scores = [pair.score for pair in batch.pairs if pair.score is not None]
+        if scores:
+            order = torch.tensor(scores, device=self.model.device)
+            return "order", partial(order_loss, scores=order, temperature=recipe.order_temperature)
+        # Which documents each query is contrasted with: (N, documents).
+        allowed = _allowed(batch, recipe.maximum_negatives).to(self.model.device)
+        if target is not None and recipe.false_negative_margin:
+            allowed &= ~false_negatives(target[:n_pairs], target[n_pairs:], recipe.false_negative_margin)
+        return "contrastive", partial(contrastive_loss, allowed=allowed, temperature=recipe.temperature)
 
     def _rows(self, batch: PairBatch) -> tuple[list[list[int]], list[list[int]]]:
         """Tokens of the queries, and of the documents with all hard negatives behind them."""
@@ -204,6 +218,21 @@ def contrastive_loss(queries: Tensor, documents: Tensor, allowed: Tensor, *, tem
         return forward
     backward = cross_entropy(scores[:, : len(queries)].masked_fill(~square, -torch.inf).T, target)
     return (forward + backward) / 2
+
+
+def order_loss(queries: Tensor, documents: Tensor, scores: Tensor, *, temperature: float) -> Tensor:
+    """Cosines in the order of the scores (CoSENT; the cosine objective of arXiv 2309.12871).
+
+    Args:
+        queries: ``(N, D)`` unit vectors.
+        documents: ``(N, D)`` unit vectors, each of the pair of the same place.
+        scores: ``(N,)``; only their order counts, and equal ones have none.
+        temperature: Of the cosines.
+    """
+    cosines = (queries * documents).sum(dim=-1) / temperature
+    higher, lower = (scores[:, None] > scores[None, :]).nonzero(as_tuple=True)
+    # exp(0) is the 1 of log(1 + ...): a batch of equal scores costs nothing.
+    return torch.logsumexp(torch.cat([cosines.new_zeros(1), cosines[lower] - cosines[higher]]), dim=0)
 
 
 def similarity_distillation(vectors: Tensor, target: Tensor, *, temperature: float) -> Tensor:

@@ -122,6 +122,8 @@ class FinetuneRecipe(Frozen):
     new_learning_rate: float = Field(gt=0)
     """Of connector, head and layer mix, which start untrained."""
     temperature: float = Field(0.02, gt=0)
+    order_temperature: float = Field(0.05, gt=0)
+    """Of the cosines of scored pairs, which are put in the order of their scores."""
     distillation_weight: float = Field(1.0, ge=0)
     """Weight of keeping the teacher's English similarities."""
     teacher: str | None = None

@@ -133,16 +133,20 @@ class TestSchemas:
         pairs = everything(schema("query_document"), path)
         assert sorted(pairs, key=lambda pair: pair.query) == [Pair("p", "e"), Pair("q", "d", ("n", "m"))]
 
-    def test_scored_pairs_keep_what_means_the_same(self, tmp_path: Path, write_lines: Any) -> None:
+    def test_scored_pairs_keep_their_scores(self, tmp_path: Path, write_lines: Any) -> None:
         path = write_lines(
             tmp_path / "d.jsonl",
             [
-                {"sentence1": "a", "sentence2": "b", "score": 4.0},
-                {"sentence1": "a", "sentence2": "c", "score": 3.9},
+                {"sentence1": "a", "sentence2": "b", "score": 5},
+                {"sentence1": "c", "sentence2": "d", "score": 0.4},
                 {"sentence1": "same", "sentence2": "same", "score": 5.0},
             ],
         )
-        assert everything(schema("scored_pairs"), path) == [Pair("a", "b")]
+        pairs = everything(schema("scored_pairs"), path)
+        assert sorted(pairs, key=lambda pair: pair.query) == [
+            Pair("a", "b", score=5.0),
+            Pair("c", "d", score=0.4),
+        ]
 
     @pytest.mark.parametrize("labels", [2, 3, 6])
     def test_labelled_pairs_have_negatives_of_other_labels(

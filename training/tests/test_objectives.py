@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from lusifer_training.finetune import (
     _allowed,
     contrastive_loss,
     false_negatives,
+    order_loss,
     prefixes,
     similarity_distillation,
 )
@@ -175,6 +177,28 @@ class TestContrastiveLoss:
         eye = torch.eye(4)
         loss = contrastive_loss(eye, eye, torch.ones(4, 4, dtype=torch.bool), temperature=0.02)
         assert loss.item() == pytest.approx(0.0, abs=1e-6)
+
+
+class TestOrderLoss:
+    VECTORS = normalize(torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]), dim=-1)
+    """Against the first one: cosines 1, 0.7071 and 0."""
+
+    def loss(self, scores: list[float], temperature: float = 0.5) -> float:
+        queries = self.VECTORS[:1].expand(3, 2)
+        return order_loss(queries, self.VECTORS, torch.tensor(scores), temperature=temperature).item()
+
+    def test_of_the_formula(self) -> None:
+        wrong = (math.sqrt(0.5) - 1) / 0.5, -1 / 0.5, -math.sqrt(0.5) / 0.5
+        assert self.loss([5.0, 3.0, 0.0]) == pytest.approx(math.log(1 + sum(map(math.exp, wrong))), abs=1e-6)
+
+    def test_only_the_order_of_scores_counts(self) -> None:
+        assert self.loss([5.0, 3.0, 0.0]) == self.loss([0.9, 0.2, 0.1]) < self.loss([3.0, 5.0, 0.0])
+        assert self.loss([0.0, 3.0, 5.0]) > self.loss([3.0, 5.0, 0.0])
+
+    def test_equal_scores_have_no_order(self) -> None:
+        assert self.loss([2.0, 2.0, 2.0]) == 0.0
+        pair = math.log(1 + math.exp(-1 / 0.5) + math.exp(-math.sqrt(0.5) / 0.5))
+        assert self.loss([2.0, 2.0, 1.0]) == pytest.approx(pair, abs=1e-6)
 
 
 class TestAllowed:
@@ -347,6 +371,29 @@ class TestFinetune:
             losses = self.objective(tiny, distillation_weight=0.5)(batch_of(list(self.PAIRS)))
         torch.testing.assert_close(losses["loss"], losses["contrastive"] + 0.5 * losses["distillation"])
         assert losses["distillation"] > 0
+
+    def scored(self, *scores: float) -> PairBatch:
+        pairs = zip(self.PAIRS, scores, strict=True)
+        return batch_of([replace(pair, negatives=(), score=score) for pair, score in pairs])
+
+    def test_scored_pairs_are_put_in_order(self, tiny: Any) -> None:
+        objective, batch = self.objective(tiny, distillation_weight=0.5), self.scored(2.0, 4.0, 1.0)
+        losses = objective(batch)
+        assert set(losses) == {"loss", "order", "distillation", "tokens"}
+        torch.testing.assert_close(losses["loss"], losses["order"] + 0.5 * losses["distillation"])
+        optimizer = torch.optim.Adam(trained_parameters(objective.model).values(), lr=0.01)
+        for _ in range(20):
+            objective(batch)["loss"].backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert objective(batch)["order"] < losses["order"]
+
+    def test_a_batch_of_one_score_moves_nothing(self, tiny: Any) -> None:
+        objective = self.objective(tiny, distillation_weight=0.0)
+        losses = objective(self.scored(3.0, 3.0, 3.0))
+        losses["loss"].backward()
+        assert losses["loss"] == 0
+        assert not any(value.grad.any() for value in trained_parameters(objective.model).values())
 
     def test_distillation_is_zero_at_the_start(self, tiny: Any) -> None:
         with torch.no_grad():

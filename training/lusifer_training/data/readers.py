@@ -36,6 +36,8 @@ class Pair:
     negatives: tuple[str, ...] = ()
     cluster: int | None = None
     """Pairs of one cluster go into one batch (``lusifer train mine`` finds them)."""
+    score: float | None = None
+    """How alike the two are, on the scale of their dataset; None: the document answers the query."""
 
 
 def read_json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
@@ -203,10 +205,11 @@ def _document_sentences(read: Read, rng: random.Random) -> Iterator[tuple[str, P
 
 
 def _scored_pairs(read: Read, rng: random.Random) -> Iterator[tuple[str, Pair]]:
-    """Sentences that mean the same (score 4 and more of 5)."""
+    """Sentences that are more or less alike, with how much."""
     for record in read(("sentence1", "sentence2", "score")):
-        if record["score"] >= 4 and record["sentence1"] != record["sentence2"]:
-            yield record["sentence1"], Pair(record["sentence1"], record["sentence2"])
+        if record["sentence1"] != record["sentence2"]:
+            pair = Pair(record["sentence1"], record["sentence2"], score=float(record["score"]))
+            yield record["sentence1"], pair
 
 
 def _labelled(read: Read, rng: random.Random) -> Iterator[tuple[str, Pair]]:
