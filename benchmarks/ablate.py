@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import statistics
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -44,11 +45,11 @@ from lusifer_training.evaluation.table import evaluate
 from lusifer_training.finetune import FinetuneObjective
 from lusifer_training.loop import TrainingLoop
 from lusifer_training.model.llm import Llm
-from lusifer_training.model.lusifer import build_model, with_lora
+from lusifer_training.model.lusifer import Lusifer, build_model, with_lora
 from lusifer_training.model.pooling import mean_pool
 from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe, load_recipe
 from lusifer_training.subspace import language_basis, language_means, load_monolingual
-from lusifer_training.train import identity_of, interpolate, train
+from lusifer_training.train import STANDARD_BATCHES, identity_of, interpolate, train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,7 +171,6 @@ def train_turned(recipe: Recipe, data_folder: Path, run_folder: Path) -> Path:
     model = build_model(recipe.model)
     turn(model.connector)
     finetuned(model, load_tokenizer(recipe.model.tokenizer), recipe, data_folder, run_folder / "finetune")
-    interpolate(model, recipe.interpolation)
     return save_checkpoint(model, run_folder / "checkpoint", {"steps": recipe.finetune.steps})
 
 
@@ -191,7 +191,12 @@ def finetuned(
         recipe=recipe.loop,
         engine=Engine(),
     )
-    loop.run(lambda step: objective(sampler.batch(step, stage.batch_pairs)))
+    batches = (sampler.batch(at, stage.batch_pairs) for at in range(STANDARD_BATCHES))
+    # The LLM alone starts as it came, and so does its head.
+    with objective.standardised_head(batches) if isinstance(model, Lusifer) else nullcontext():
+        loop.run(lambda step: objective(sampler.batch(step, stage.batch_pairs)))
+        if isinstance(model, Lusifer):
+            interpolate(model, recipe.interpolation)
     return model.eval()
 
 

@@ -8,6 +8,7 @@ batch, or another teacher's, are kept as a second target (relational distillatio
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -29,7 +30,7 @@ from lusifer_training.data.batches import (
 from lusifer_training.engine import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tokenizers import Tokenizer
 
@@ -104,6 +105,42 @@ class FinetuneObjective:
             losses["loss"] = compared + recipe.distillation_weight * distillation
             losses["distillation"] = distillation.detach()
         return losses
+
+    @contextmanager
+    def standardised_head(self, batches: Iterable[PairBatch]) -> Iterator[None]:
+        """Within the block the head reads standardised states, afterwards plain ones, with the same result.
+
+        An LLM's pooled states are nearly one vector for all texts. A head that reads them as they are learns
+        to add that vector's image to every text: it spreads similarities out, and what the LLM says of a text
+        is a fiftieth of it. On average, a text's vector is left where the encoder put it.
+
+        Args:
+            batches: Whose texts' mean and spread are taken, before and after.
+        """
+        model = self.model
+        if model.llm is None:
+            yield
+            return
+        head, rows = model.head, [row for batch in batches for row in chain(*self._rows(batch))]
+        states = self._read(rows)
+        mean, scale = states.mean(dim=0), states.std(dim=0).clamp(min=1e-6) * states.shape[1] ** 0.5
+        hook = head.register_forward_pre_hook(lambda _, inputs: ((inputs[0] - mean) / scale,))
+        try:
+            yield
+        finally:
+            hook.remove()
+        with torch.no_grad():
+            head.weight /= scale
+            head.bias.copy_(-head.weight @ self._read(rows).mean(dim=0))
+
+    def _read(self, rows: list[list[int]]) -> Tensor:
+        """What the head reads of these texts ``(N, L)``, without gradients and dropout."""
+        model, training = self.model, self.model.training
+        model.eval()
+        with torch.no_grad():
+            read = self._embed(rows, lambda ids, mask: model.read(model.encoder(ids, mask)[0], mask))
+        model.train(training)
+        return read
 
     def _comparison(
         self, batch: PairBatch, target: Tensor | None

@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     from lusifer_training.probe import Probe
     from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe
 
-__all__ = ["identity_of", "interpolate", "train", "what_fits"]
+__all__ = ["STANDARD_BATCHES", "identity_of", "interpolate", "train", "what_fits"]
 
 _log = logging.getLogger(__name__)
 
 STAGES = ("align", "finetune")
+STANDARD_BATCHES = 8
+"""Of stage 2, from which the head's standard is taken: a thousand texts of several datasets."""
 T = TypeVar("T")
 
 
@@ -93,7 +95,6 @@ def train(recipe: Recipe, *, data_folder: Path, run_folder: Path, stages: Sequen
     if "finetune" not in stages:
         return run_folder / "align"
     report["stages"]["finetune"] = run.finetune(recipe.finetune, run_folder / "finetune")
-    interpolate(model, recipe.interpolation)
     report["seconds"] = round(time.monotonic() - started)
     if engine.is_main:
         save_checkpoint(model, run_folder / "checkpoint", report)
@@ -204,7 +205,12 @@ class _Run:
             probe=self.probe,
         )
         _log.info("stage 2, finetuning: %d trained parameters, %s", _count(parameters), self.engine.dtype)
-        return _summary(loop.run(lambda batch: losses_of(batch, stage.batch_pairs)))
+        batches = (self.sampler.batch(at, stage.batch_pairs) for at in range(STANDARD_BATCHES))
+        with objective.standardised_head(batches):
+            losses = loop.run(lambda batch: losses_of(batch, stage.batch_pairs))
+            # Before the mean is taken: the LLM reads what is kept of the encoder's change.
+            interpolate(self.model, self.recipe.interpolation)
+        return _summary(losses)
 
 
 def what_fits(

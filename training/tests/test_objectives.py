@@ -407,6 +407,46 @@ class TestFinetune:
             losses = objective(batch_of(list(self.PAIRS)))
         assert set(losses) == {"loss", "contrastive", "tokens"}
 
+    def test_the_head_reads_standardised_states(self, tiny: Any) -> None:
+        objective, batch = self.objective(tiny), batch_of(list(self.PAIRS))
+        model = objective.model
+        queries, documents = objective._rows(batch)
+        rows = queries + documents
+        with objective.standardised_head([batch]):
+            model.head.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+            seen: list[torch.Tensor] = []
+            objective._embed(rows, model.eval())
+            read = torch.cat(seen)
+            assert read.mean(dim=0).abs().max() < 1e-4
+            assert (read**2).sum(dim=1).mean().item() == pytest.approx(1.0, abs=0.25)
+            inside = objective._embed(rows, model)
+            mean = model.head(objective._read(rows)).mean(dim=0)
+        # The same function of the states as they are, less the mean of what it adds.
+        outside = objective._embed(rows, model)
+        assert not torch.allclose(inside, outside, atol=1e-3) or mean.norm() < 1e-3
+        assert model.head(objective._read(rows)).mean(dim=0).norm() < 1e-4
+
+    def test_a_head_is_folded_as_it_was(self, tiny: Any) -> None:
+        objective, batch = self.objective(tiny), batch_of(list(self.PAIRS))
+        head = objective.model.head
+        queries, documents = objective._rows(batch)
+        states = objective._read(queries + documents)
+        with torch.no_grad(), objective.standardised_head([batch]):
+            within = head(states)
+        with torch.no_grad():
+            torch.testing.assert_close(head(states), within - within.mean(dim=0), rtol=1e-4, atol=1e-5)
+
+    def test_an_encoder_alone_has_no_head(self, tiny: Any) -> None:
+        config = tiny.config(llm=None)
+        objective = FinetuneObjective(
+            tiny.model(config), load_tokenizer(config.tokenizer), self.objective(tiny).recipe
+        )
+        before = {name: value.clone() for name, value in trained_parameters(objective.model).items()}
+        with objective.standardised_head([batch_of(list(self.PAIRS))]):
+            pass
+        after = trained_parameters(objective.model)
+        assert all(torch.equal(value, after[name]) for name, value in before.items())
+
     @pytest.mark.parametrize("dropout", [0.0, 0.3])
     def test_the_gradient_cache_gives_the_gradients_of_a_whole_batch(self, tiny: Any, dropout: float) -> None:
         gradients = []

@@ -98,14 +98,17 @@ class Lusifer(nn.Module):
         states, last = self.encoder(input_ids, attention_mask)
         vector: Tensor | float = 0.0
         if self.llm is not None:
-            read = self.llm(self.connector(states), attention_mask)
-            pool = mean_pool if self.config.pooling == "mean" else last_token_pool
-            vector = self.head(pool(read, attention_mask))
+            vector = self.head(self.read(states, attention_mask))
         if self.config.residual:
             vector = vector + normalize(mean_pool(last, attention_mask), dim=-1)
         if self.config.language_rank:
             vector = vector - (vector @ self.language_basis) @ self.language_basis.T
         return normalize(vector, dim=-1)
+
+    def read(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        """The LLM's pooled states ``(B, L)`` of the encoder's ``(B, T, H)``, for the head."""
+        pool = mean_pool if self.config.pooling == "mean" else last_token_pool
+        return pool(self.llm(self.connector(states), attention_mask), attention_mask)
 
     def transformer_layers(self) -> list[nn.Module]:
         """Of both backbones, in the order they run."""
