@@ -191,9 +191,9 @@ def finetuned(
         recipe=recipe.loop,
         engine=Engine(),
     )
-    batches = (sampler.batch(at, stage.batch_pairs) for at in range(STANDARD_BATCHES))
+    standard = (sampler.batch(at, min(stage.batch_pairs, 64)) for at in range(STANDARD_BATCHES))
     # The LLM alone starts as it came, and so does its head.
-    with objective.standardised_head(batches) if isinstance(model, Lusifer) else nullcontext():
+    with objective.standardised_head(standard) if isinstance(model, Lusifer) else nullcontext():
         loop.run(lambda step: objective(sampler.batch(step, stage.batch_pairs)))
         if isinstance(model, Lusifer):
             interpolate(model, recipe.interpolation)

@@ -28,6 +28,8 @@ from lusifer_training.data.batches import (
     within_budget,
 )
 from lusifer_training.engine import Engine
+from lusifer_training.errors import TooLargeError
+from lusifer_training.loop import out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -116,6 +118,9 @@ class FinetuneObjective:
 
         Args:
             batches: Whose texts' mean and spread are taken, before and after.
+
+        Raises:
+            TooLargeError: They don't fit into memory even without gradients.
         """
         model = self.model
         if model.llm is None:
@@ -137,10 +142,18 @@ class FinetuneObjective:
         """What the head reads of these texts ``(N, L)``, without gradients and dropout."""
         model, training = self.model, self.model.training
         model.eval()
-        with torch.no_grad():
-            read = self._embed(rows, lambda ids, mask: model.read(model.encoder(ids, mask)[0], mask))
-        model.train(training)
-        return read
+        try:
+            with torch.no_grad():
+                return self._embed(rows, lambda ids, mask: model.read(model.encoder(ids, mask)[0], mask))
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise TooLargeError(
+                f"{self.recipe.group_tokens} tokens at once don't fit into memory: {error}.",
+                next_step="Change the recipe: try a lower finetune.group_tokens, which is 2048 by default.",
+            ) from error
+        finally:
+            model.train(training)
 
     def _comparison(
         self, batch: PairBatch, target: Tensor | None

@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 STAGES = ("align", "finetune")
 STANDARD_BATCHES = 8
-"""Of stage 2, from which the head's standard is taken: a thousand texts of several datasets."""
+"""Of stage 2, from which the head's standard is taken: a thousand texts of several datasets are enough."""
 T = TypeVar("T")
 
 
@@ -205,8 +205,8 @@ class _Run:
             probe=self.probe,
         )
         _log.info("stage 2, finetuning: %d trained parameters, %s", _count(parameters), self.engine.dtype)
-        batches = (self.sampler.batch(at, stage.batch_pairs) for at in range(STANDARD_BATCHES))
-        with objective.standardised_head(batches):
+        standard = (self.sampler.batch(at, min(stage.batch_pairs, 64)) for at in range(STANDARD_BATCHES))
+        with objective.standardised_head(standard):
             losses = loop.run(lambda batch: losses_of(batch, stage.batch_pairs))
             # Before the mean is taken: the LLM reads what is kept of the encoder's change.
             interpolate(self.model, self.recipe.interpolation)

@@ -173,7 +173,7 @@ from lusifer_training.recipe import load_recipe
 from lusifer_training.train import train
 embed = FinetuneObjective._embed
 def full(objective, rows, model):
-    if Engine().rank == 1 and len(rows) > 8:
+    if Engine().rank == 1 and len(rows) > 8 and torch.is_grad_enabled():
         torch.empty(1 << 58, dtype=torch.uint8)
     return embed(objective, rows, model)
 FinetuneObjective._embed = full

@@ -16,6 +16,7 @@ from lusifer_training.backbones.load import load_llm_tokenizer, load_tokenizer
 from lusifer_training.checkpoint import trained_parameters
 from lusifer_training.data.batches import PairBatch
 from lusifer_training.data.readers import Pair
+from lusifer_training.errors import TooLargeError
 from lusifer_training.finetune import (
     FinetuneObjective,
     _allowed,
@@ -435,6 +436,22 @@ class TestFinetune:
             within = head(states)
         with torch.no_grad():
             torch.testing.assert_close(head(states), within - within.mean(dim=0), rtol=1e-4, atol=1e-5)
+
+    def test_states_that_do_not_fit_are_told(self, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        objective = self.objective(tiny)
+
+        def full(*_: Any) -> None:
+            torch.empty(1 << 58, dtype=torch.uint8)
+
+        monkeypatch.setattr(objective.model, "read", full)
+        objective.model.train()
+        with (
+            pytest.raises(TooLargeError, match="2048 tokens at once don't fit") as caught,
+            objective.standardised_head([batch_of(list(self.PAIRS))]),
+        ):
+            pass
+        assert "group_tokens" in caught.value.next_step
+        assert objective.model.training
 
     def test_an_encoder_alone_has_no_head(self, tiny: Any) -> None:
         config = tiny.config(llm=None)
