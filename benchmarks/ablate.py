@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import statistics
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -49,7 +48,7 @@ from lusifer_training.model.lusifer import Lusifer, build_model, with_lora
 from lusifer_training.model.pooling import mean_pool
 from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe, load_recipe
 from lusifer_training.subspace import language_basis, language_means, load_monolingual
-from lusifer_training.train import STANDARD_BATCHES, identity_of, interpolate, train
+from lusifer_training.train import identity_of, interpolate, standard_batches, train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,12 +190,17 @@ def finetuned(
         recipe=recipe.loop,
         engine=Engine(),
     )
-    standard = (sampler.batch(at, min(stage.batch_pairs, 64)) for at in range(STANDARD_BATCHES))
-    # The LLM alone starts as it came, and so does its head.
-    with objective.standardised_head(standard) if isinstance(model, Lusifer) else nullcontext():
-        loop.run(lambda step: objective(sampler.batch(step, stage.batch_pairs)))
-        if isinstance(model, Lusifer):
+
+    def losses_of(step: int) -> dict[str, torch.Tensor]:
+        return objective(sampler.batch(step, stage.batch_pairs))
+
+    if isinstance(model, Lusifer):
+        with objective.standardised_head(standard_batches(sampler, stage)):
+            loop.run(losses_of)
             interpolate(model, recipe.interpolation)
+    else:
+        # The LLM alone starts as it came, and so does its head.
+        loop.run(losses_of)
     return model.eval()
 
 

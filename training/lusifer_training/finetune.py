@@ -114,7 +114,7 @@ class FinetuneObjective:
 
         An LLM's pooled states are nearly one vector for all texts. A head that reads them as they are learns
         to add that vector's image to every text: it spreads similarities out, and what the LLM says of a text
-        is a fiftieth of it. On average, a text's vector is left where the encoder put it.
+        is a fiftieth of it. With the residual path, the mean of what it adds to these texts is taken off last.
 
         Args:
             batches: Whose texts' mean and spread are taken, before and after.
@@ -136,7 +136,11 @@ class FinetuneObjective:
             hook.remove()
         with torch.no_grad():
             head.weight /= scale
-            head.bias.copy_(-head.weight @ self._read(rows).mean(dim=0))
+            if model.config.residual:
+                # Beside the encoder's vector a constant says nothing of any text.
+                head.bias.copy_(-head.weight @ self._read(rows).mean(dim=0))
+            else:
+                head.bias -= head.weight @ mean
 
     def _read(self, rows: list[list[int]]) -> Tensor:
         """What the head reads of these texts ``(N, L)``, without gradients and dropout."""

@@ -31,17 +31,16 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor, nn
 
+    from lusifer_training.data.batches import PairBatch
     from lusifer_training.model.lusifer import Lusifer
     from lusifer_training.probe import Probe
     from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe
 
-__all__ = ["STANDARD_BATCHES", "identity_of", "interpolate", "train", "what_fits"]
+__all__ = ["identity_of", "interpolate", "standard_batches", "train", "what_fits"]
 
 _log = logging.getLogger(__name__)
 
 STAGES = ("align", "finetune")
-STANDARD_BATCHES = 8
-"""Of stage 2, from which the head's standard is taken: a thousand texts of several datasets are enough."""
 T = TypeVar("T")
 
 
@@ -205,8 +204,7 @@ class _Run:
             probe=self.probe,
         )
         _log.info("stage 2, finetuning: %d trained parameters, %s", _count(parameters), self.engine.dtype)
-        standard = (self.sampler.batch(at, min(stage.batch_pairs, 64)) for at in range(STANDARD_BATCHES))
-        with objective.standardised_head(standard):
+        with objective.standardised_head(standard_batches(self.sampler, stage)):
             losses = loop.run(lambda batch: losses_of(batch, stage.batch_pairs))
             # Before the mean is taken: the LLM reads what is kept of the encoder's change.
             interpolate(self.model, self.recipe.interpolation)
@@ -247,6 +245,11 @@ def what_fits(
         fits //= 2
     found = f"{key} {fits} fits" if fits > 1 else "not even two fit"
     return f"Change the recipe: {found}; or try {instead}."
+
+
+def standard_batches(sampler: PairSampler, stage: FinetuneRecipe) -> list[PairBatch]:
+    """Batches to take the head's standard from: a thousand texts of several datasets are enough."""
+    return [sampler.batch(at, min(stage.batch_pairs, 64)) for at in range(8)]
 
 
 def interpolate(model: Lusifer, share: float) -> None:
