@@ -114,7 +114,7 @@ class FinetuneObjective:
 
         An LLM's pooled states are nearly one vector for all texts. A head that reads them as they are learns
         to add that vector's image to every text: it spreads similarities out, and what the LLM says of a text
-        is a fiftieth of it. With the residual path, the mean of what it adds to these texts is taken off last.
+        is a fiftieth of it. With the residual path, the mean of what it adds to these texts is taken off.
 
         Args:
             batches: Whose texts' mean and spread are taken, before and after.
