@@ -48,7 +48,7 @@ from lusifer_training.model.lusifer import Lusifer, build_model, with_lora
 from lusifer_training.model.pooling import mean_pool
 from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe, load_recipe
 from lusifer_training.subspace import language_basis, language_means, load_monolingual
-from lusifer_training.train import identity_of, interpolate, standard_batches, train
+from lusifer_training.train import KEPT, identity_of, interpolate, standard_batches, train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +112,7 @@ def variants(recipe: Recipe) -> dict[str, Recipe]:
         "encoder only": without(llm=None, align=None),
         "without stage 1": without(align=None),
         # There is no raw encoder to go back to without its path.
-        "without residual": without(residual=False, interpolation=1.0),
+        "without residual": without(residual=False, interpolation=1.0, head_interpolation=None),
         "without encoder LoRA": without(encoder_lora=None),
     }
 
@@ -186,7 +186,7 @@ def finetuned(
         parameters,
         rates,
         steps=stage.steps,
-        identity=identity_of(recipe, "interpolation"),
+        identity=identity_of(recipe, *KEPT),
         recipe=recipe.loop,
         engine=Engine(),
     )
@@ -197,7 +197,7 @@ def finetuned(
     if isinstance(model, Lusifer):
         with objective.standardised_head(standard_batches(sampler, stage)):
             loop.run(losses_of)
-            interpolate(model, recipe.interpolation)
+            interpolate(model, *recipe.shares)
     else:
         # The LLM alone starts as it came, and so does its head.
         loop.run(losses_of)

@@ -154,6 +154,8 @@ class Recipe(Frozen):
     finetune: FinetuneRecipe
     interpolation: float = Field(1.0, gt=0, le=1)
     """Share of what training changed that is kept; the rest stays the raw encoder (WiSE-FT, 2109.01903)."""
+    head_interpolation: float | None = Field(None, gt=0, le=1)
+    """The same for what the LLM adds to the encoder's vector; None: as ``interpolation``."""
 
     @model_validator(mode="after")
     def _has_teacher(self) -> Self:
@@ -165,9 +167,14 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _has_something_to_go_back_to(self) -> Self:
-        if self.interpolation < 1 and not self.model.residual:
+        if min(self.shares) < 1 and not self.model.residual:
             raise ValueError("interpolation goes back to the raw encoder, which needs the residual path")
         return self
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Of what training changed, in the encoder and in the head, that is kept."""
+        return self.interpolation, self.head_interpolation or self.interpolation
 
 
 def load_recipe(path: Path) -> Recipe:

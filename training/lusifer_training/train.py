@@ -36,11 +36,13 @@ if TYPE_CHECKING:
     from lusifer_training.probe import Probe
     from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe
 
-__all__ = ["identity_of", "interpolate", "standard_batches", "train", "what_fits"]
+__all__ = ["KEPT", "identity_of", "interpolate", "standard_batches", "train", "what_fits"]
 
 _log = logging.getLogger(__name__)
 
 STAGES = ("align", "finetune")
+KEPT = ("interpolation", "head_interpolation")
+"""Of a recipe: what is decided after training."""
 T = TypeVar("T")
 
 
@@ -150,7 +152,7 @@ class _Run:
             parameters,
             dict.fromkeys(parameters, stage.learning_rate),
             steps=stage.steps,
-            identity=identity_of(self.recipe, "finetune", "interpolation"),
+            identity=identity_of(self.recipe, "finetune", *KEPT),
             recipe=self.recipe.loop,
             engine=self.engine,
             advice=lambda batch: what_fits(
@@ -189,7 +191,7 @@ class _Run:
             parameters,
             rates,
             steps=stage.steps,
-            identity=identity_of(self.recipe, "interpolation"),
+            identity=identity_of(self.recipe, *KEPT),
             recipe=self.recipe.loop,
             engine=self.engine,
             describe=lambda batch: self.sampler.batch(batch, stage.batch_pairs).describe(),
@@ -207,7 +209,7 @@ class _Run:
         with objective.standardised_head(standard_batches(self.sampler, stage)):
             losses = loop.run(lambda batch: losses_of(batch, stage.batch_pairs))
             # Before the mean is taken: the LLM reads what is kept of the encoder's change.
-            interpolate(self.model, self.recipe.interpolation)
+            interpolate(self.model, *self.recipe.shares)
         return _summary(losses)
 
 
@@ -252,14 +254,21 @@ def standard_batches(sampler: PairSampler, stage: FinetuneRecipe) -> list[PairBa
     return [sampler.batch(at, min(stage.batch_pairs, 64)) for at in range(8)]
 
 
-def interpolate(model: Lusifer, share: float) -> None:
+def interpolate(model: Lusifer, share: float, head_share: float) -> None:
     """Keep a share of what training changed in the vector; the rest is the raw encoder (WiSE-FT).
 
     The encoder's LoRA and the head are the two ways into the vector, and both start at zero.
+
+    Args:
+        model: Trained; changed in place.
+        share: Of the encoder's LoRA.
+        head_share: Of the head.
     """
     with torch.no_grad():
         for name, value in trained_parameters(model).items():
-            if name.startswith("head.") or (name.startswith("encoder.") and "lora_B" in name):
+            if name.startswith("head."):
+                value.mul_(head_share)
+            elif name.startswith("encoder.") and "lora_B" in name:
                 value.mul_(share)
 
 

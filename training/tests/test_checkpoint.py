@@ -191,8 +191,14 @@ class TestRecipes:
         with pytest.raises(ConfigError, match=r"stage 1 .align. aligns with an LLM, and the model has none"):
             validated(Recipe, values, where="here")
 
-    def test_interpolation_needs_the_raw_encoder(self, values: dict[str, Any]) -> None:
+    @pytest.mark.parametrize(
+        "shares", [{"interpolation": 0.5}, {"interpolation": 1.0, "head_interpolation": 0.5}]
+    )
+    def test_interpolation_needs_the_raw_encoder(
+        self, values: dict[str, Any], shares: dict[str, float]
+    ) -> None:
         values["model"]["residual"] = False
+        values.update(shares)
         with pytest.raises(ConfigError, match=r"interpolation goes back to the raw encoder"):
             validated(Recipe, values, where="here")
 
@@ -212,17 +218,26 @@ class TestInterpolation:
     def test_nothing_kept_is_the_raw_encoder_and_all_the_trained_model(self, tiny: Any) -> None:
         raw, model = vectors(tiny.model(trained=False)), tiny.model()
         trained = vectors(model)
-        interpolate(model, 1.0)
+        interpolate(model, 1.0, 1.0)
         assert torch.equal(vectors(model), trained)
-        interpolate(model, 0.0)
+        interpolate(model, 0.0, 0.0)
         torch.testing.assert_close(vectors(model), raw, rtol=0, atol=1e-6)
 
     def test_half_lies_between(self, tiny: Any) -> None:
         raw, model = vectors(tiny.model(trained=False)), tiny.model()
         trained = vectors(model)
-        interpolate(model, 0.5)
+        interpolate(model, 0.5, 0.5)
         half = vectors(model)
         assert ((half * raw).sum(1) > (trained * raw).sum(1)).all()
+
+    def test_without_the_head_the_trained_encoder_is_left(self, tiny: Any) -> None:
+        model, other, raw = tiny.model(), tiny.model(), vectors(tiny.model(trained=False))
+        interpolate(model, 1.0, 0.0)
+        with torch.no_grad():
+            other.head.weight.zero_()
+            other.head.bias.zero_()
+        assert torch.equal(vectors(model), vectors(other))
+        assert (vectors(model) - raw).abs().max() > 1e-4
 
 
 def test_backbones_that_moved_are_named(tiny: Any, tmp_path: Path) -> None:
