@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -177,14 +177,26 @@ class Recipe(Frozen):
         return self.interpolation, self.head_interpolation or self.interpolation
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """A key that stands twice is an error; YAML's own readers take the last one and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe.
 
     Raises:
-        ConfigError: The file isn't YAML, or a key is unknown or wrong.
+        ConfigError: The file isn't YAML, or a key is unknown, wrong or there twice.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} can't be read: {error}.", next_step="Check the file.") from error
     recipe = validated(Recipe, values or {}, where=str(path))

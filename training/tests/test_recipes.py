@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from lusifer_training.backbones import source
 from lusifer_training.cli import train_app
 from lusifer_training.data import readers
-from lusifer_training.errors import DataError
+from lusifer_training.errors import ConfigError, DataError
 from lusifer_training.estimate import estimate, forward_flops_per_token, report_lines
 from lusifer_training.model.lusifer import build_model
 from lusifer_training.recipe import load_recipe
@@ -140,6 +140,13 @@ def test_dry_run(
         # Connector 5.2 million, LoRA of XLM-R (no pooler) 7.1 and of Mistral 41.9, our linear head 16.8.
         assert stages[1].trainable_parameters == pytest.approx(71.1e6, rel=0.01)
         assert stages[0].trainable_parameters == pytest.approx(12.3e6, rel=0.01)
+
+
+def test_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text((CONFIGS / "tiny.yaml").read_text(encoding="utf-8") + "\nseed: 1\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"seed stands twice(.|\n)*line \d+"):
+        load_recipe(path)
 
 
 def test_flops_are_two_for_every_weight(tiny: Any) -> None:
