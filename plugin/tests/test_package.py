@@ -5,11 +5,15 @@ import os
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
 
 import lusifer
 
 PACKAGE = Path(lusifer.__file__).parent
+DEBIAN_PYTHON = "3.11.2"
 HEAVY = ["torch", "transformers", "onnxruntime", "numpy", "pydantic", "tokenizers", "qdrant_edge"]
 
 
@@ -36,6 +40,20 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_version_is_that_of_the_project() -> None:
     project = PACKAGE.parents[1] / "pyproject.toml"
     assert tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"] == lusifer.__version__
+
+
+def test_every_pinned_version_runs_on_debians_python() -> None:
+    """pip does not see a version that asks for a newer Python, and the setup ends with a conflict."""
+    pins = (PACKAGE.parents[1] / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    asked = {}
+    for name, version in (pin.split("==") for pin in pins if "==" in pin):
+        try:
+            asked[f"{name}=={version}"] = SpecifierSet(metadata(name).get("Requires-Python") or "")
+        # An extra that is not installed here.
+        except PackageNotFoundError:
+            continue
+    assert len(asked) > 100
+    assert [pin for pin, python in asked.items() if not python.contains(DEBIAN_PYTHON)] == []
 
 
 def test_import_is_light_and_fast() -> None:
