@@ -149,6 +149,14 @@ def test_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
         load_recipe(path)
 
 
+@pytest.mark.parametrize("text", ["? [a, b]\n: 1\n", "!!map [a]\n"])
+def test_keys_that_are_none_are_an_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="can't be read"):
+        load_recipe(path)
+
+
 def test_flops_are_two_for_every_weight(tiny: Any) -> None:
     config = tiny.config(encoder_lora=None, llm_lora=None, llm_layers=1)
     encoder = 2 * (4 * 32 * 32 + 2 * 32 * 64)
