@@ -39,10 +39,11 @@ from lusifer.reindex.plan import Place, Plan
 from lusifer.reindex.run import run
 from lusifer.reindex.sides import Migration
 from lusifer.reindex.switch import rollback, switch
+from lusifer.reindex.weaviate import WeaviateSide
 from lusifer.store import Document
 from lusifer.weaviate.card import card_of, read_card
 from lusifer.weaviate.schema import ID_PROPERTY, create_collection
-from lusifer.weaviate.store import WeaviateStore, object_id
+from lusifer.weaviate.store import WeaviateStore, delete_unfindable, object_id
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -185,6 +186,39 @@ def test_what_an_application_takes_away_and_brings_back_at_the_switch(
     world = kind(weaviate_server, client)
     try:
         written_again(world, tmp_path)
+    finally:
+        world.close()
+
+
+@pytest.mark.usefixtures("environment")
+def test_what_a_crash_left_without_index_is_copied_anew(
+    weaviate_server: RunningWeaviate, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server killed while it wrote has objects that no filter finds; here two that are not reported."""
+    world = WeaviateWorld(weaviate_server, client)
+    documents = [Document(f"doc/{n}", f"text {n}", {"edit": 0, "lang": "en"}) for n in range(5)]
+    lost = {object_id("doc/1"), object_id("doc/3")}
+    real = WeaviateSide.present
+    deleted: list[str] = []
+    monkeypatch.setattr(WeaviateSide, "present", lambda side, keys: real(side, keys) - (lost - set(deleted)))
+
+    def noting(handle: Any, keys: list[str], ask: Any) -> list[str]:
+        gone = delete_unfindable(handle, keys, ask)
+        deleted.extend(key for key in gone if not handle.data.exists(key))
+        return gone
+
+    monkeypatch.setattr("lusifer.reindex.weaviate.delete_unfindable", noting)
+    try:
+        for document in documents:
+            world.write(document, OLD.vector(document.text))
+        job = Job.create(tmp_path / "job", make_plan())
+        with closing(world.migration()) as migration, job.locked():
+            assert run(job, migration, NEW).phase == "settled"
+        assert sorted(deleted) == sorted(lost)
+        copies = documents_of(client, world.new, "lusifer")
+        assert set(copies) == {each.id for each in documents}
+        for document in documents:
+            np.testing.assert_allclose(copies[document.id][1], NEW.vector(document.text), atol=1e-5)
     finally:
         world.close()
 

@@ -31,7 +31,7 @@ from lusifer.reindex.weaviate_objects import (
     version_of,
 )
 from lusifer.weaviate.connection import refused, weaviate_errors
-from lusifer.weaviate.store import object_id
+from lusifer.weaviate.store import delete_unfindable, object_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -240,15 +240,23 @@ class WeaviateSide:
         for tenant, objects in chosen.items():
             if tenant and tenant not in self._tenant_names():
                 self._create_tenant(tenant)
-            bare = self._insert_objects(tenant, objects)
-            for each in bare:
-                each.references = None
-            if self._insert_objects(tenant, bare):
-                raise StoreUnavailableError(
-                    f"Weaviate refused {len(bare)} objects of {self.collection} even without references.",
-                    next_step="Look into Weaviate's log, then run again.",
-                )
+            self._insert_in(tenant, objects)
+            there = self.present([join(tenant, str(each.uuid)) for each in objects])
+            lost = [str(each.uuid) for each in objects if join(tenant, str(each.uuid)) not in there]
+            deleted = set(delete_unfindable(self._handle(tenant), lost, self._ask))
+            self._insert_in(tenant, [each for each in objects if str(each.uuid) in deleted])
         return sum(map(len, chosen.values()))
+
+    def _insert_in(self, tenant: str, objects: list[Any]) -> None:
+        """Insert or replace, without references where these are not there yet."""
+        bare = self._insert_objects(tenant, objects)
+        for each in bare:
+            each.references = None
+        if self._insert_objects(tenant, bare):
+            raise StoreUnavailableError(
+                f"Weaviate refused {len(bare)} objects of {self.collection} even without references.",
+                next_step="Look into Weaviate's log, then run again.",
+            )
 
     def _insert_objects(self, tenant: str, objects: list[Any]) -> list[Any]:
         """Insert or replace; returns those that refer to objects which are not there yet.
