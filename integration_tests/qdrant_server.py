@@ -1115,44 +1115,20 @@ class QdrantUnderTest:
     server: LoopbackQdrant | None
     """What injects faults and records requests; None for a real server."""
 
+    @property
+    def name(self) -> str:
+        """What it is, for the summary of the tests."""
+        kind = "a real server" if self.real else "LoopbackQdrant over qdrant-client's local mode"
+        return f"{kind}, version {self.version}"
+
     def client(self, **options: Any) -> QdrantClient:
         """A client that leaves embedding to the server."""
         settings: dict[str, Any] = {"cloud_inference": True, "timeout": 30, "check_compatibility": False}
         return QdrantClient(url=self.url, **{**settings, **options})
 
 
-class _Summary:
-    """Says at the end which server it was, and which tests ran on it."""
-
-    def __init__(self, line: str, *, real: bool) -> None:
-        self._line = line
-        self._real = real
-        self._called: set[str] = set()
-        self._ran: dict[str, dict[str, int]] = {}
-
-    def pytest_runtest_call(self, item: pytest.Item) -> None:
-        if "qdrant" in getattr(item, "fixturenames", ()):
-            self._called.add(item.nodeid)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call" and not report.skipped and report.nodeid in self._called:
-            file, _, name = report.nodeid.partition("::")
-            names = self._ran.setdefault(file, {})
-            names[name.split("[")[0]] = names.get(name.split("[")[0], 0) + 1
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        counts = ", ".join(f"{sum(names.values())} of {file}" for file, names in self._ran.items())
-        terminalreporter.write_line(f"{self._line}: {counts}")
-        for name, count in (each for names in self._ran.values() for each in names.items() if self._real):
-            terminalreporter.write_line(
-                f"  on the real server: {name}" + (f" ({count})" if count > 1 else "")
-            )
-
-
 @pytest.fixture(scope="module", name="qdrant")
-def qdrant_under_test(
-    request: pytest.FixtureRequest, record_testsuite_property: Callable[[str, object], None]
-) -> Iterator[QdrantUnderTest]:
+def qdrant_under_test() -> Iterator[QdrantUnderTest]:
     """The real server at ``QDRANT_URL``, else one on a loopback port."""
     url = os.environ.get("QDRANT_URL", "").rstrip("/")
     if url:
@@ -1161,12 +1137,6 @@ def qdrant_under_test(
     else:
         server = LoopbackQdrant()
         under_test = QdrantUnderTest(server.url, False, VERSION, server)
-    kind = "a real server" if under_test.real else "LoopbackQdrant over qdrant-client's local mode"
-    line = f"Tests on {kind}, version {under_test.version}"
-    record_testsuite_property("qdrant_under_test", line)
-    if not request.config.pluginmanager.has_plugin("qdrant-under-test"):
-        summary = _Summary(line, real=under_test.real)
-        request.config.pluginmanager.register(summary, "qdrant-under-test")
     try:
         yield under_test
     finally:
