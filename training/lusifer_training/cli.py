@@ -19,7 +19,7 @@ DataOption = Annotated[
     typer.Option("--data", envvar="LUSIFER_DATA", help="Folder with train/ and eval/ and debian.jsonl."),
 ]
 DEFAULT_DATA = Path("../shared/data")
-DEFAULT_RANK = 24
+DEFAULT_RANK = 16
 """Measured on the default model: more directions win nothing in mixed pools and start to cost pairs."""
 
 
@@ -143,7 +143,7 @@ def subspace(
     ] = None,
     rank: Annotated[
         int | None,
-        typer.Option(help="Directions to project out; 24 by default, or all where there are fewer.", min=1),
+        typer.Option(help="Directions to project out; 16 by default, or all where there are fewer.", min=1),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of downloads and vectors already computed.")
