@@ -6,27 +6,30 @@ import json
 import random
 import signal
 import subprocess
+import threading
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from integration_tests.qdrant_server import InferenceGate
 from integration_tests.weaviate.support import card, check_all, command, corpus, environment, open_store
 from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.conftest import make_bundle
 from plugin.tests.store_contract import DIMENSION, documents, unit
+from weaviate.exceptions import WeaviateBaseError
 
 from lusifer.bundle import Bundle
 from lusifer.embedder import RemoteVectorizer
 from lusifer.engines.fake import FakeEngine
 from lusifer.errors import EngineUnavailableError, FingerprintMismatchError, StoreUnavailableError
 from lusifer.indexing import index_documents
-from lusifer.store import Document
+from lusifer.store import Document, content_sha256
 from lusifer.vectorizer import Vectorizer
 from lusifer.weaviate.card import card_of
-from lusifer.weaviate.schema import create_collection
+from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, create_collection
 from lusifer.weaviate.store import WeaviateStore, object_id
 
 
@@ -97,6 +100,62 @@ def test_weaviate_restarted_in_the_middle_of_an_import(
             assert json.loads(out)["count"] == count
         with own_weaviate.client() as client:
             check_all(client, name, count, onnx)
+
+
+def test_what_a_server_killed_in_a_batch_left_without_index_is_found_again(
+    own_weaviate: RunningWeaviate, gate: InferenceGate, name: str
+) -> None:
+    """Of the batch that it was killed in, a real server often has objects that no filter finds."""
+    from weaviate.classes.data import DataObject
+
+    own_weaviate.run_with()
+    given = [Document(f"d{n}", f"document number {n}") for n in range(800)]
+    rows = np.random.default_rng(0).normal(size=(len(given), DIMENSION)).astype(np.float32)
+    rng = random.Random(5)
+    for _ in range(3):
+        with own_weaviate.client() as client:
+            create_collection(client, name, card(), service_url=gate.url)
+            open_store(client, name).unchanged(given[:1])  # adds the properties of our own
+            handle = client.collections.get(name)
+
+            begun = threading.Event()
+
+            def write(first: int, handle: Any = handle, begun: threading.Event = begun) -> None:
+                with suppress(WeaviateBaseError):
+                    for start in range(first, len(given), 64):
+                        handle.data.insert_many(
+                            DataObject(
+                                properties={
+                                    "text": each.text,
+                                    ID_PROPERTY: each.id,
+                                    HASH_PROPERTY: content_sha256(each),
+                                },
+                                uuid=object_id(each.id),
+                                vector={card().vector_name: row.tolist()},
+                            )
+                            for each, row in zip(
+                                given[start : start + 16], rows[start : start + 16], strict=True
+                            )
+                        )
+                        begun.set()
+
+            writers = [threading.Thread(target=write, args=(16 * n,)) for n in range(4)]
+            for writer in writers:
+                writer.start()
+            assert begun.wait(60)
+            time.sleep(rng.uniform(0, 0.2))
+            own_weaviate.kill()
+            own_weaviate.start()
+            for writer in writers:
+                writer.join()
+        with own_weaviate.client() as client:
+            store = open_store(client, name, patience_s=60)
+            there = store.unchanged(given)
+            missing = [n for n, each in enumerate(given) if each.id not in there]
+            store.upsert([given[n] for n in missing], rows[missing])
+            assert store.unchanged(given) == {each.id for each in given}
+            assert store.count() == len(given)
+            client.collections.delete(name)
 
 
 def test_our_service_restarted_in_the_middle_of_an_import_through_the_module(
