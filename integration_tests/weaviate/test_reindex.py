@@ -39,11 +39,10 @@ from lusifer.reindex.plan import Place, Plan
 from lusifer.reindex.run import run
 from lusifer.reindex.sides import Migration
 from lusifer.reindex.switch import rollback, switch
-from lusifer.reindex.weaviate import WeaviateSide
 from lusifer.store import Document
 from lusifer.weaviate.card import card_of, read_card
 from lusifer.weaviate.schema import ID_PROPERTY, create_collection
-from lusifer.weaviate.store import WeaviateStore, delete_unfindable, object_id
+from lusifer.weaviate.store import WeaviateStore, object_id
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -198,16 +197,20 @@ def test_what_a_crash_left_without_index_is_copied_anew(
     world = WeaviateWorld(weaviate_server, client)
     documents = [Document(f"doc/{n}", f"text {n}", {"edit": 0, "lang": "en"}) for n in range(5)]
     lost = {object_id("doc/1"), object_id("doc/3")}
-    real = WeaviateSide.present
-    deleted: list[str] = []
-    monkeypatch.setattr(WeaviateSide, "present", lambda side, keys: real(side, keys) - (lost - set(deleted)))
+    query, data = (type(getattr(client.collections.get(world.old), part)) for part in ("query", "data"))
+    find, delete, deleted = query.fetch_objects_by_ids, data.delete_by_id, list[str]()
 
-    def noting(handle: Any, keys: list[str], ask: Any) -> list[str]:
-        gone = delete_unfindable(handle, keys, ask)
-        deleted.extend(key for key in gone if not handle.data.exists(key))
-        return gone
+    def finding(self: Any, ids: Any, **options: Any) -> Any:
+        answer = find(self, ids, **options)
+        answer.objects = [each for each in answer.objects if str(each.uuid) not in lost - set(deleted)]
+        return answer
 
-    monkeypatch.setattr("lusifer.reindex.weaviate.delete_unfindable", noting)
+    def deleting(self: Any, key: str) -> bool:
+        deleted.append(key)
+        return bool(delete(self, key))
+
+    monkeypatch.setattr(query, "fetch_objects_by_ids", finding)
+    monkeypatch.setattr(data, "delete_by_id", deleting)
     try:
         for document in documents:
             world.write(document, OLD.vector(document.text))

@@ -365,7 +365,7 @@ def flaky_store(flaky: Flaky, patience_s: float = 60) -> WeaviateStore:
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lusifer.weaviate.store.time.sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
 
 
 @pytest.mark.usefixtures("no_waiting")
@@ -398,6 +398,28 @@ def test_what_a_crash_left_without_index_is_written_anew(caplog: pytest.LogCaptu
     assert len(flaky.objects) == 5
     assert caplog.text.count("it is written anew") == 2
     assert flaky_store(flaky).unchanged(documents) == {each.id for each in documents}
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_what_a_replica_has_late_is_not_deleted(caplog: pytest.LogCaptureFixture) -> None:
+    import numpy as np
+
+    class Late(Flaky):
+        """A filter finds what was written from the second reading on."""
+
+        readings = 0
+
+        def fetch_objects_by_ids(self, keys: list[str], **options: Any) -> Any:
+            self.readings += 1
+            return super().fetch_objects_by_ids(keys if self.readings > 1 else [], **options)
+
+        def delete_by_id(self, key: str) -> bool:
+            raise AssertionError(f"{key} was only late")
+
+    late = Late()
+    flaky_store(late).upsert([Document("a", "b")], np.eye(16, dtype=np.float32)[:1])
+    assert set(late.objects) == {object_id("a")}
+    assert "written anew" not in caplog.text
 
 
 @pytest.mark.usefixtures("no_waiting")

@@ -31,7 +31,8 @@ from lusifer.reindex.weaviate_objects import (
     version_of,
 )
 from lusifer.weaviate.connection import refused, weaviate_errors
-from lusifer.weaviate.store import delete_unfindable, object_id
+from lusifer.weaviate.store import object_id
+from lusifer.weaviate.unfindable import delete_unfindable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -243,7 +244,7 @@ class WeaviateSide:
             self._insert_in(tenant, objects)
             there = self.present([join(tenant, str(each.uuid)) for each in objects])
             lost = [str(each.uuid) for each in objects if join(tenant, str(each.uuid)) not in there]
-            deleted = set(delete_unfindable(self._handle(tenant), lost, self._ask))
+            deleted = delete_unfindable(self._handle(tenant), lost, self._ask)
             self._insert_in(tenant, [each for each in objects if str(each.uuid) in deleted])
         return sum(map(len, chosen.values()))
 

@@ -27,9 +27,10 @@ from lusifer.weaviate.compose import compose_text, property_name
 from lusifer.weaviate.connection import refused, weaviate_errors
 from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY, add_own_properties
 from lusifer.weaviate.search import find
+from lusifer.weaviate.unfindable import delete_unfindable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Self
 
     import numpy as np
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from lusifer.store import Document, Hit
     from lusifer.weaviate.card import CollectionCard
 
-__all__ = ["WeaviateStore", "delete_unfindable", "object_id"]
+__all__ = ["WeaviateStore", "object_id"]
 
 logger = logging.getLogger(__name__)
 
@@ -293,10 +294,11 @@ class WeaviateStore:
                 left = {key: each for key, each in missing.items() if found.get(key) != hashes[key]}
                 if not left:
                     return
-                if len(left) < len(missing):
+                lost = [key for key in left if key not in found]
+                if len(left) < len(missing) or (
+                    failure is None and delete_unfindable(self._handle, lost, self._ask)
+                ):
                     delay_s = _FIRST_DELAY_S
-                elif failure is None:
-                    delete_unfindable(self._handle, [key for key in left if key not in found], self._ask)
                 missing = left
             except LusiferError as error:
                 failure = error
@@ -362,27 +364,6 @@ class WeaviateStore:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"The collection {self.collection} is closed.", next_step="Open it again.")
-
-
-def delete_unfindable(handle: Any, keys: Iterable[str], ask: Callable[[Any], Any]) -> list[str]:
-    """Delete objects that are there, but that no filter finds, so that the next writing indexes them.
-
-    A Weaviate killed while it wrote can have an object without its entries in the indexes (weaviate#4262).
-    Writing the same again mends nothing: the server takes it for unchanged.
-
-    Args:
-        handle: Of the collection or a tenant.
-        keys: UUIDs that a filter has just not found.
-        ask: Calls, and calls again while the server is away.
-
-    Returns:
-        Those that were deleted.
-    """
-    deleted = [key for key in keys if ask(lambda key=key: handle.data.exists(key))]
-    for key in deleted:
-        logger.warning("The object %s is there, but no filter finds it: it is written anew.", key)
-        ask(lambda key=key: handle.data.delete_by_id(key))
-    return deleted
 
 
 def _storable(document: Document, path: str, value: Any) -> Any:
