@@ -145,7 +145,9 @@ class Tiny:
             "encoder": folder(self.encoder_folder(encoder)),
             "llm": folder(self.llm_folder(llm)) if llm else None,
             "tokenizer": BackboneSource(
-                location=f"folder:{self.tokenizer_file().parent}", format="tokenizer", file="tokenizer.json"
+                location=f"folder:{self.tokenizer_file().parent}",
+                format="tokenizer",
+                file="tokenizer.json",
             ),
             "llm_layers": 2,
             "connector_hidden": 24,
@@ -196,7 +198,9 @@ def disturb(model: Any, *, seed: int = 2) -> None:
                 value.add_(torch.randn(value.shape, generator=generator) * 0.2)
         if model.config.language_rank:
             model.language_basis = torch.linalg.qr(
-                torch.randn(model.config.output_dimension, model.config.language_rank, generator=generator)
+                torch.randn(
+                    model.config.output_dimension, model.config.language_rank, generator=generator
+                )
             ).Q
 
 

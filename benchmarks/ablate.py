@@ -5,12 +5,11 @@
     python benchmarks/ablate.py                          # the default recipe: hours on two cores
     python benchmarks/ablate.py --steps 32 --batch 32    # still hours
 
-Each row is trained by its own recipe and scored with and without its own language subspace, beside the raw
-encoder and the raw LLM, which cost no training. One row more has another start: its connector turns the
-encoder's states into the LLM's width without distortion, and stage 2 trains it from there. Runs and vectors
-are kept: the same command goes on after a kill. Three seeds for the full model and for the encoder trained
-alone, which it has to beat.
-"""
+Each row is trained by its own recipe and scored with and without its own language subspace, beside
+the raw encoder and the raw LLM, which cost no training. One row more has another start: its
+connector turns the encoder's states into the LLM's width without distortion, and stage 2 trains it
+from there. Runs and vectors are kept: the same command goes on after a kill. Three seeds for the
+full model and for the encoder trained alone, which it has to beat."""
 
 from __future__ import annotations
 
@@ -27,28 +26,30 @@ from tokenizers.processors import TemplateProcessing
 from torch import nn
 from torch.nn.functional import normalize
 
+from lusifer_evaluation.table import evaluate
 from lusifer_training.backbones.load import load_llm, load_llm_tokenizer, load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint, save_checkpoint, trained_parameters
 from lusifer_training.config import default_checkpoint
 from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
 from lusifer_training.data.monolingual import monolingual_file
-from lusifer_training.engine import Engine
-from lusifer_training.estimate import forward_flops_per_token
-from lusifer_training.evaluation.cache import ProjectedEmbedder, VectorCache
-from lusifer_training.evaluation.embedders import (
-    checkpoint_embedder,
-    raw_encoder_embedder,
-    raw_llm_embedder,
-)
-from lusifer_training.evaluation.table import evaluate
-from lusifer_training.finetune import FinetuneObjective
-from lusifer_training.loop import TrainingLoop
+from lusifer_training.embedders import checkpoint_embedder, raw_encoder_embedder, raw_llm_embedder
+from lusifer_training.language_subspace import language_basis, language_means, load_monolingual
 from lusifer_training.model.llm import Llm
 from lusifer_training.model.lusifer import Lusifer, build_model, with_lora
 from lusifer_training.model.pooling import mean_pool
+from lusifer_training.objectives.contrastive import FinetuneObjective
 from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe, load_recipe
-from lusifer_training.subspace import language_basis, language_means, load_monolingual
-from lusifer_training.train import KEPT, identity_of, interpolate, standard_batches, train
+from lusifer_training.trainer.cost_estimate import forward_flops_per_token
+from lusifer_training.trainer.distributed import Distributed
+from lusifer_training.trainer.loop import TrainingLoop
+from lusifer_training.trainer.pipeline import (
+    KEPT,
+    identity_of,
+    interpolate,
+    standard_batches,
+    train,
+)
+from lusifer_training.vector_cache import CachedEmbedder, ProjectedEmbedder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from lusifer_training.config import ModelConfig
-    from lusifer_training.evaluation.embedders import Embedder
+    from lusifer_training.embedders import EmbedFunction
     from lusifer_training.model.connector import Connector
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
@@ -67,9 +68,11 @@ MACRO = ("tatoeba.accuracy", "xquad.r1.different", "stsb.different", "sib200.oth
 ENGLISH = ("xquad.r1.en", "stsb.en", "tweets.en")
 RANK = 8
 MONOLINGUAL_TEXTS, MONOLINGUAL_CHARACTERS = 10, 150
-"""Of each language for its mean; a short text's tokens say which language it is as well as a long one's."""
+"""Of each language for its mean; a short text's tokens say which language it is as well as a long
+one's."""
 TIMES = 30.0
-"""A turned connector's inputs are so many times as long as the LLM's own: languages stay together in it."""
+"""A turned connector's inputs are so many times as long as the LLM's own: languages stay together
+in it."""
 LLM_TOKENS = 256
 """An English vocabulary spells other scripts in bytes: paragraphs get long, and are cut here."""
 
@@ -94,7 +97,9 @@ def at_budget(recipe: Recipe, steps: int | None, batch: int | None) -> Recipe:
         return stage.model_copy(update=given)
 
     align = recipe.align and changed(recipe.align, "batch_texts")
-    return recipe.model_copy(update={"align": align, "finetune": changed(recipe.finetune, "batch_pairs")})
+    return recipe.model_copy(
+        update={"align": align, "finetune": changed(recipe.finetune, "batch_pairs")}
+    )
 
 
 def variants(recipe: Recipe) -> dict[str, Recipe]:
@@ -157,7 +162,9 @@ class LlmAlone(nn.Module):
 def train_llm_alone(recipe: Recipe, data_folder: Path, run_folder: Path) -> LlmAlone:
     """Stage 2 of a recipe without its encoder; goes on with a run that was killed."""
     # Kept similarities are the encoder's share of the recipe; the raw LLM's are not worth keeping.
-    stage = recipe.finetune.model_copy(update={"distillation_weight": 0.0, "false_negative_margin": None})
+    stage = recipe.finetune.model_copy(
+        update={"distillation_weight": 0.0, "false_negative_margin": None}
+    )
     torch.manual_seed(recipe.seed)
     model = LlmAlone(recipe.model)
     recipe = recipe.model_copy(update={"finetune": stage})
@@ -169,7 +176,9 @@ def train_turned(recipe: Recipe, data_folder: Path, run_folder: Path) -> Path:
     torch.manual_seed(recipe.seed)
     model = build_model(recipe.model)
     turn(model.connector)
-    finetuned(model, load_tokenizer(recipe.model.tokenizer), recipe, data_folder, run_folder / "finetune")
+    finetuned(
+        model, load_tokenizer(recipe.model.tokenizer), recipe, data_folder, run_folder / "finetune"
+    )
     return save_checkpoint(model, run_folder / "checkpoint", {"steps": recipe.finetune.steps})
 
 
@@ -180,7 +189,10 @@ def finetuned(
     stage, sampler = recipe.finetune, PairSampler(recipe, data_folder)
     objective = FinetuneObjective(model.train(), tokenizer, stage)
     parameters = trained_parameters(model)
-    rates = {name: stage.learning_rate if "lora_" in name else stage.new_learning_rate for name in parameters}
+    rates = {
+        name: stage.learning_rate if "lora_" in name else stage.new_learning_rate
+        for name in parameters
+    }
     loop = TrainingLoop(
         run_folder,
         parameters,
@@ -188,7 +200,7 @@ def finetuned(
         steps=stage.steps,
         identity=identity_of(recipe, *KEPT),
         recipe=recipe.loop,
-        engine=Engine(),
+        engine=Distributed(),
     )
 
     def losses_of(step: int) -> dict[str, torch.Tensor]:
@@ -208,9 +220,8 @@ def finetuned(
 def turn(connector: Connector, times: float = TIMES) -> None:
     """Start a connector as a turn without distortion into the LLM's width, its inputs so many times as long.
 
-    A ReLU passes a state in two halves, what is above zero and what is below; the second layer puts them
-    together again. So the first needs twice the encoder's width.
-    """
+    A ReLU passes a state in two halves, what is above zero and what is below; the second layer puts
+    them together again. So the first needs twice the encoder's width."""
     size = connector.up.in_features
     halves = torch.eye(size)
     connector.up.weight[:] = torch.cat(
@@ -239,7 +250,10 @@ class LlmAloneEmbedder:
         prompt = self.model.config.role_prompts[role]
         rows = tokenize(self.model.tokenizer, [prompt + text for text in texts], LLM_TOKENS)
         groups = token_budget_batches([len(row) for row in rows], budget_tokens=4096)
-        parts = [self.model(*pad([rows[at] for at in group], self.model.pad_token_id)) for group in groups]
+        parts = [
+            self.model(*pad([rows[at] for at in group], self.model.pad_token_id))
+            for group in groups
+        ]
         return torch.cat(parts).numpy()[np.argsort([at for group in groups for at in group])]
 
 
@@ -251,27 +265,33 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, default=Path("../shared/data"), help="train/, eval/, debian.jsonl"
     )
-    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), help="runs and vectors, kept")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs/ablation"), help="runs and vectors, kept"
+    )
     parser.add_argument("--steps", type=int, help="of each stage; the recipe's by default")
     parser.add_argument("--batch", type=int, help="texts and pairs a step; the recipe's by default")
     parser.add_argument("--size", default="quick", help="of the evaluation sets")
-    parser.add_argument("--seeds", type=int, default=3, help="of the full model and the encoder only")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="of the full model and the encoder only"
+    )
     options = parser.parse_args()
 
     recipe = at_budget(load_recipe(options.config), options.steps, options.batch)
     # Encoders are compared by all that they learn, of which the default recipe keeps a share.
     recipe = recipe.model_copy(update={"interpolation": 1.0})
     monolingual = short_texts()
-    head = ["| model | MFLOP/token | macro | Tatoeba | XQuAD, different | STS-B, different | SIB-200, other "]
+    head = [
+        "| model | MFLOP/token | macro | Tatoeba | XQuAD, different | STS-B, different | SIB-200, other "
+    ]
     head[0] += "| XQuAD en | STS-B en | sentiment en |"
     head.append("|---|" + "---:|" * 9)
     print("\n".join(head), flush=True)
 
-    def rows(name: str, model: nn.Module, embedders: list[Embedder]) -> None:
+    def rows(name: str, model: nn.Module, embedders: list[EmbedFunction]) -> None:
         kept = options.runs / "vectors"
         projected = [
             ProjectedEmbedder(
-                each, language_basis(language_means(VectorCache(kept, each), monolingual), RANK)
+                each, language_basis(language_means(CachedEmbedder(kept, each), monolingual), RANK)
             )
             for each in embedders
         ]
@@ -287,7 +307,9 @@ def main() -> None:
 
     if recipe.model.encoder.location.startswith("package:"):
         bare = {"encoder_lora": None, "llm_lora": None}
-        encoder = build_model(recipe.model.model_copy(update={**bare, "llm": None, "residual": True}))
+        encoder = build_model(
+            recipe.model.model_copy(update={**bare, "llm": None, "residual": True})
+        )
         rows("raw encoder", encoder, [raw_encoder_embedder(default_checkpoint())])
         llm = LlmAlone(recipe.model.model_copy(update=bare))
         rows("raw LLM", llm, [raw_llm_embedder(default_checkpoint(), maximum_tokens=LLM_TOKENS)])
@@ -306,7 +328,9 @@ def main() -> None:
         rows(name, load_checkpoint(folders[0]), [checkpoint_embedder(folder) for folder in folders])
     bare = variants(recipe)["without stage 1"]
     folder = train_turned(bare, options.data, options.runs / "turned")
-    rows("turned connector, without stage 1", load_checkpoint(folder), [checkpoint_embedder(folder)])
+    rows(
+        "turned connector, without stage 1", load_checkpoint(folder), [checkpoint_embedder(folder)]
+    )
 
 
 def cell(values: list[float]) -> str:

@@ -7,11 +7,10 @@
     python benchmarks/embed_documents.py --quick             # a few texts, once: does it run at all?
     python benchmarks/embed_documents.py --profile           # where ONNX Runtime's time goes, by operator
 
-Every engine runs in a process of its own, because memory that one engine leaves behind would be counted
-against the next, and gets the same texts through the same vectorizer. Speed is put beside what the machine
-can do: the model's operations, counted from its shapes, by the matrix peak that PyTorch reaches here in the
-same run. Run it alone: a second heavy process halves everything.
-"""
+Every engine runs in a process of its own, because memory that one engine leaves behind would be
+counted against the next, and gets the same texts through the same vectorizer. Speed is put beside
+what the machine can do: the model's operations, counted from its shapes, by the matrix peak that
+PyTorch reaches here in the same run. Run it alone: a second heavy process halves everything."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lusifer.bundle import Bundle
+    from lusifer.bundle.format import Bundle
     from lusifer_training.model.lusifer import Lusifer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,13 +48,17 @@ START, END = "<!-- embed_documents: start -->", "<!-- embed_documents: end -->"
 
 MATRIX_SIZE = 2048
 PROMPT_AND_SPECIAL_TOKENS = 5
-"""What the role prompt and the special tokens add to a text, about: the texts are cut that much shorter."""
+"""What the role prompt and the special tokens add to a text, about: the texts are cut that much
+shorter."""
 QUERY_TOKENS, QUERY_REPEATS = 12, 30
 PEAK_BAR = 0.45
 """Of the matrix peak, for the best engine on the first workload."""
 QUERY_BAR_FACTOR, QUERY_BAR_MS = 2, 2.0
 """A query may take so many times its own arithmetic, and so much more."""
-PROFILED = {"a batch of 8 x 128 tokens": (8, 128), f"one query of {QUERY_TOKENS} tokens": (1, QUERY_TOKENS)}
+PROFILED = {
+    "a batch of 8 x 128 tokens": (8, 128),
+    f"one query of {QUERY_TOKENS} tokens": (1, QUERY_TOKENS),
+}
 
 
 @dataclass(frozen=True)
@@ -112,11 +115,15 @@ class TorchEngine:
         self.name = name
         self._model = model
 
-    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    def run(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         import torch
 
         with torch.inference_mode():
-            vectors = self._model(torch.from_numpy(input_ids), torch.from_numpy(attention_mask)).float()
+            vectors = self._model(
+                torch.from_numpy(input_ids), torch.from_numpy(attention_mask)
+            ).float()
             # A norm rounded to bf16 is not near enough to 1 for the vectorizer's check.
             return torch.nn.functional.normalize(vectors, dim=-1).numpy()
 
@@ -129,7 +136,7 @@ class TorchEngine:
 
 def worker_bundles(job: dict[str, Any]) -> dict[str, Any]:
     """Folders of the bundles by precision, exported now if the cache lacks them."""
-    from lusifer.defaults import cache_directory
+    from lusifer.common.paths import cache_directory
     from lusifer_export.build import export_checkpoint
     from lusifer_export.default import build_default_bundle
     from lusifer_export.fingerprint import checkpoint_fingerprint
@@ -166,8 +173,8 @@ def worker_peak(job: dict[str, Any]) -> dict[str, Any]:
 
 def worker_engine(job: dict[str, Any]) -> dict[str, Any]:
     """Seconds of each workload, peak memory and vectors of one engine."""
-    from lusifer.bundle import Bundle
-    from lusifer.vectorizer import Vectorizer
+    from lusifer.bundle.format import Bundle
+    from lusifer.embedding.vectorizer import Vectorizer
 
     candidate = CANDIDATES[job["engine"]]
     started_s = time.perf_counter()
@@ -195,7 +202,9 @@ def worker_engine(job: dict[str, Any]) -> dict[str, Any]:
         vectors.append(answers[-1].vectors)
     np.save(job["vectors"], np.concatenate(vectors))
     ids = np.arange(100, 100 + QUERY_TOKENS)[None]
-    query = timed(lambda: vectorizer.engine.run(ids, np.ones_like(ids)), warm_up=3, repeats=QUERY_REPEATS)
+    query = timed(
+        lambda: vectorizer.engine.run(ids, np.ones_like(ids)), warm_up=3, repeats=QUERY_REPEATS
+    )
     return {
         "query_ms": statistics.median(query) * 1000,
         "workloads": workloads,
@@ -236,7 +245,9 @@ def worker_profile(job: dict[str, Any]) -> dict[str, Any]:
     return profiles
 
 
-def torch_engine(checkpoint: Path, precision: str, threads: int) -> tuple[TorchEngine, dict[str, int]]:
+def torch_engine(
+    checkpoint: Path, precision: str, threads: int
+) -> tuple[TorchEngine, dict[str, int]]:
     """The trained model in PyTorch, LoRA merged, with its shapes."""
     import torch
 
@@ -357,9 +368,14 @@ def workload_texts(tokenizer_path: Path, workload: Workload) -> list[str]:
         whole = " ".join(" ".join(texts).split())
         offsets = tokenizer.encode(whole, add_special_tokens=False).offsets
         starts = range(0, len(offsets) - length, length)
-        by_language.append([whole[offsets[at][0] : offsets[at + length - 1][1]].strip() for at in starts])
+        by_language.append(
+            [whole[offsets[at][0] : offsets[at + length - 1][1]].strip() for at in starts]
+        )
     mixed = [
-        texts[row] for row in range(max(map(len, by_language))) for texts in by_language if row < len(texts)
+        texts[row]
+        for row in range(max(map(len, by_language)))
+        for texts in by_language
+        if row < len(texts)
     ]
     # Two equal texts cost as much as two different ones.
     return [mixed[index % len(mixed)] for index in range(workload.texts)]
@@ -398,7 +414,9 @@ def measure(checkpoint: Path | None, *, quick: bool, repeats: int, threads: int)
     workloads = QUICK if quick else FULL
     say("Bundles: exported now if the cache lacks them, which takes minutes")
     folders = run_worker({"kind": "bundles", "checkpoint": str(checkpoint) if checkpoint else None})
-    texts = [workload_texts(Path(folders["fp32"], "tokenizer.json"), workload) for workload in workloads]
+    texts = [
+        workload_texts(Path(folders["fp32"], "tokenizer.json"), workload) for workload in workloads
+    ]
     say("Matrix peak")
     peaks = [run_worker({"kind": "peak", "threads": threads})]
     names = [name for name, each in CANDIDATES.items() if each.peak == "fp32" or multiplies_bf16()]
@@ -466,7 +484,9 @@ def summary(
         "engine": name,
         "workloads": workloads,
         "query_ms": round(engine["query_ms"], 2),
-        "query_arithmetic_ms": (arithmetic := round(flops_of_text(shape, QUERY_TOKENS) / peak / 1e6, 2)),
+        "query_arithmetic_ms": (
+            arithmetic := round(flops_of_text(shape, QUERY_TOKENS) / peak / 1e6, 2)
+        ),
         "query_bar_ms": round(QUERY_BAR_FACTOR * arithmetic + QUERY_BAR_MS, 2),
         "load_s": round(engine["load_s"], 1),
         "peak_embedding_mib": rounded(engine["peak_embedding_mib"]),
@@ -501,7 +521,9 @@ def machine(threads: int) -> dict[str, Any]:
 
 def cpu_model() -> str:
     try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        found = re.search(
+            r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        )
     except OSError:
         found = None
     return found.group(1) if found else platform.processor() or "unknown"
@@ -524,7 +546,10 @@ def markdown(report: dict[str, Any]) -> str:
     for engine in report["engines"]:
         cells = [CANDIDATES[engine["engine"]].label]
         for each in engine["workloads"]:
-            cells += [f"{each['tokens_per_s']:,}", f"{each['gflops']:.0f} ({each['share_of_peak']:.0%})"]
+            cells += [
+                f"{each['tokens_per_s']:,}",
+                f"{each['gflops']:.0f} ({each['share_of_peak']:.0%})",
+            ]
         cells.append(f"{engine['query_ms']:.1f} ms ({engine['query_arithmetic_ms']:.1f})")
         for key in ("peak_embedding_mib", "peak_loading_mib", "weights_mib"):
             cells.append("–" if engine[key] is None else f"{engine[key]:,} MiB")
@@ -585,7 +610,9 @@ def profile(options: argparse.Namespace, threads: int) -> str:
             total = sum(spent.values())
             lines += [f"{precision}, {name}: {total:.1f} ms in operators", ""]
             lines += ["| operator | of the time | ms |", "|---|---:|---:|"]
-            lines += [f"| {kind} | {ms / total:.1%} | {ms:.2f} |" for kind, ms in list(spent.items())[:12]]
+            lines += [
+                f"| {kind} | {ms / total:.1%} | {ms:.2f} |" for kind, ms in list(spent.items())[:12]
+            ]
             lines.append("")
     return "\n".join(lines)
 
@@ -609,16 +636,26 @@ def main() -> None:
         description="Tokens per second and peak memory of embed_documents: PyTorch, ONNX Runtime and "
         "OpenVINO in every precision, bf16 where the processor multiplies it."
     )
-    parser.add_argument("--checkpoint", type=Path, help="checkpoint folder; default: the one that ships")
-    parser.add_argument("--repeats", type=int, default=5, help="timed calls of each workload (default: 5)")
-    parser.add_argument("--threads", type=int, help="of every engine; default: the usable physical cores")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="checkpoint folder; default: the one that ships"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="timed calls of each workload (default: 5)"
+    )
+    parser.add_argument(
+        "--threads", type=int, help="of every engine; default: the usable physical cores"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="a few texts, one call: only to see that it runs"
     )
     parser.add_argument(
-        "--profile", action="store_true", help="only ONNX Runtime's time by operator, for default and fp32"
+        "--profile",
+        action="store_true",
+        help="only ONNX Runtime's time by operator, for default and fp32",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything measured as JSON")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write everything measured as JSON"
+    )
     parser.add_argument(
         "--write", action="store_true", help=f"put the table into {RESULTS_PAGE.relative_to(ROOT)}"
     )

@@ -6,11 +6,10 @@
     python benchmarks/export_memory.py --layers 4    # fewer, to see what a layer costs
     python benchmarks/export_memory.py --write       # and into docs/results.md
 
-The checkpoint is written and exported in processes of their own. Two peaks stand beside each step: memory
-that is the process's own, and with it what it has mapped of files, which the system takes back when it needs
-to. The gate is left out: its 1,192 texts through 7 billion parameters in fp32 take hours on two cores. Two
-texts go through PyTorch and through the exported graph instead.
-"""
+The checkpoint is written and exported in processes of their own. Two peaks stand beside each step:
+memory that is the process's own, and with it what it has mapped of files, which the system takes
+back when it needs to. The gate is left out: its 1,192 texts through 7 billion parameters in fp32
+take hours on two cores. Two texts go through PyTorch and through the exported graph instead."""
 
 from __future__ import annotations
 
@@ -97,7 +96,10 @@ def write_backbone(folder: Path, model: Any, dtype: Any) -> None:
             for name, shape in shapes.items()
         }
         save_file(tensors, folder / file, metadata={"format": "pt"})
-    index = {"metadata": {}, "weight_map": {name: file for file, names in files.items() for name in names}}
+    index = {
+        "metadata": {},
+        "weight_map": {name: file for file, names in files.items() for name in names},
+    }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
@@ -134,7 +136,11 @@ def measured(steps: dict[str, Step], name: str) -> Iterator[None]:
         watcher.join()
         step.resident_mib = peak_memory_mib() or 0.0
         # At once, in case a later step is killed.
-        print(f"{name}: {step.own_mib:,.0f} MiB, {step.resident_mib:,.0f}", file=sys.stderr, flush=True)
+        print(
+            f"{name}: {step.own_mib:,.0f} MiB, {step.resident_mib:,.0f}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def own_memory_mib() -> float:
@@ -161,7 +167,11 @@ def export(folder: Path, precision: Any) -> dict[str, Any]:
         traced = trace_graph(model)
     ids = np.arange(100, 116).reshape(2, 8)
     mask = np.ones_like(ids)
-    with measured(steps, "embed two texts with PyTorch"), fp32_arithmetic(model), torch.inference_mode():
+    with (
+        measured(steps, "embed two texts with PyTorch"),
+        fp32_arithmetic(model),
+        torch.inference_mode(),
+    ):
         expected = model(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
     target = folder / "bundle" / "model.onnx"
     target.parent.mkdir()
@@ -217,10 +227,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--layers", type=int, default=LAYERS, help=f"of the LLM (default: {LAYERS})")
+    parser.add_argument(
+        "--layers", type=int, default=LAYERS, help=f"of the LLM (default: {LAYERS})"
+    )
     parser.add_argument("--precision", default="int8-dynamic", help="default: int8-dynamic")
-    parser.add_argument("--scratch", type=Path, help="folder on a disk with room (default: the system's)")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {RESULTS_PAGE.name}")
+    parser.add_argument(
+        "--scratch", type=Path, help="folder on a disk with room (default: the system's)"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help=f"put the table into {RESULTS_PAGE.name}"
+    )
     parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:

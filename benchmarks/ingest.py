@@ -2,11 +2,10 @@
 
     python benchmarks/ingest.py --write
 
-The documents are the names and short descriptions of Debian's packages, 50,000 of them by default. The
-engine's own rate is measured on a sample of the same documents, in a process of its own, before and after.
-Then ``lusifer index`` fills an embedded index, its resident memory read every second, and ``lusifer search``
-asks it one question in each of several languages.
-"""
+The documents are the names and short descriptions of Debian's packages, 50,000 of them by default.
+The engine's own rate is measured on a sample of the same documents, in a process of its own, before
+and after. Then ``lusifer index`` fills an embedded index, its resident memory read every second,
+and ``lusifer search`` asks it one question in each of several languages."""
 
 from __future__ import annotations
 
@@ -35,7 +34,9 @@ def write_documents(path: Path, count: int) -> list[str]:
     """Write ``count`` documents as JSON lines; returns their texts."""
     with tempfile.TemporaryDirectory() as folder:
         packages = read_packages(download_lists(Path(folder)))
-    chosen = sorted(random.Random(0).sample(packages, min(count, len(packages))), key=lambda each: each.id)
+    chosen = sorted(
+        random.Random(0).sample(packages, min(count, len(packages))), key=lambda each: each.id
+    )
     texts = [f"{package.package}: {package.short}" for package in chosen]
     with path.open("w", encoding="utf-8") as lines:
         for package, text in zip(chosen, texts, strict=True):
@@ -47,7 +48,7 @@ def write_documents(path: Path, count: int) -> list[str]:
 def engine_rate(texts: Sequence[str]) -> float:
     """Tokens per second of the engine alone, on a sample in the windows that the command uses."""
     program = (
-        "import json, sys, time\nfrom lusifer.vectorizer import Vectorizer\n"
+        "import json, sys, time\nfrom lusifer.embedding.vectorizer import Vectorizer\n"
         "texts = json.load(sys.stdin)\n"
         "with Vectorizer.load() as v:\n"
         "    list(v.stream(texts[:256], 'document', window=256))\n"
@@ -57,7 +58,11 @@ def engine_rate(texts: Sequence[str]) -> float:
     )
     sample = random.Random(1).sample(list(texts), min(SAMPLE, len(texts)))
     done = subprocess.run(
-        [sys.executable, "-c", program], input=json.dumps(sample), capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        input=json.dumps(sample),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return float(done.stdout)
 
@@ -108,7 +113,8 @@ def table(result: dict) -> str:  # type: ignore[type-arg]
         ),
         (
             "memory at 20%, 60% and 100% of the way",
-            ", ".join(f"{memory[int(share * (len(memory) - 1))]:,.0f}" for share in (0.2, 0.6, 1)) + " MiB",
+            ", ".join(f"{memory[int(share * (len(memory) - 1))]:,.0f}" for share in (0.2, 0.6, 1))
+            + " MiB",
             "",
         ),
     ]
@@ -129,7 +135,9 @@ def main() -> None:
     )
     parser.add_argument("--documents", type=int, default=50_000)
     parser.add_argument("--languages", type=int, default=10)
-    parser.add_argument("--qdrant", metavar="URL", help="fill this server instead of an index folder")
+    parser.add_argument(
+        "--qdrant", metavar="URL", help="fill this server instead of an index folder"
+    )
     parser.add_argument("--collection", help="of the server, made with lusifer qdrant setup")
     parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     arguments = parser.parse_args()

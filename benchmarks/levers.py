@@ -4,13 +4,13 @@
 
     python benchmarks/levers.py --debian debian.jsonl
 
-Every text is read once through each of two connectors, the trained one and one that turns the encoder's
-states without distortion: the encoder's mean state, what comes out of the connector, and the LLM's mean
-state after 1, 2, 4 and 8 layers are kept on disk. On them linear heads are trained, in seconds, with the
-objective and the English data of the default recipe, and scored on a subset of the evaluation sets. A head
-on the encoder's own state is what the LLM has to beat: it costs nothing. Three seeds each, with and without
-the language subspace projected out. A table on standard output; minutes once the states are kept.
-"""
+Every text is read once through each of two connectors, the trained one and one that turns the
+encoder's states without distortion: the encoder's mean state, what comes out of the connector, and
+the LLM's mean state after 1, 2, 4 and 8 layers are kept on disk. On them linear heads are trained,
+in seconds, with the objective and the English data of the default recipe, and scored on a subset of
+the evaluation sets. A head on the encoder's own state is what the LLM has to beat: it costs
+nothing. Three seeds each, with and without the language subspace projected out. A table on standard
+output; minutes once the states are kept."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from lusifer_evaluation.table import Scores, evaluate
+from lusifer_evaluation.tasks import Size
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint
 from lusifer_training.config import default_checkpoint, read_config
 from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
-from lusifer_training.estimate import forward_flops_per_token
-from lusifer_training.evaluation.cache import ProjectedEmbedder, VectorCache
-from lusifer_training.evaluation.table import Scores, evaluate
-from lusifer_training.evaluation.tasks import Size
-from lusifer_training.finetune import contrastive_loss, similarity_distillation
+from lusifer_training.language_subspace import language_basis, language_means
 from lusifer_training.model.pooling import mean_pool
+from lusifer_training.objectives.contrastive import contrastive_loss, similarity_distillation
 from lusifer_training.recipe import load_recipe
-from lusifer_training.subspace import language_basis, language_means
+from lusifer_training.trainer.cost_estimate import forward_flops_per_token
+from lusifer_training.vector_cache import CachedEmbedder, ProjectedEmbedder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,7 +92,10 @@ class States:
         prompt = self.config.role_prompts[role]
         rows = tokenize(self.tokenizer, [prompt + text for text in texts], LONGEST_TOKENS)
         groups = token_budget_batches([len(row) for row in rows], budget_tokens=4096)
-        parts = [self._read(*pad([rows[at] for at in group], self.model.pad_token_id)) for group in groups]
+        parts = [
+            self._read(*pad([rows[at] for at in group], self.model.pad_token_id))
+            for group in groups
+        ]
         order = np.argsort([at for group in groups for at in group])
         return torch.cat(parts).numpy()[order]
 
@@ -123,7 +126,7 @@ class Reading:
     """Unit vectors ``(N, D)`` from kept states through a function."""
 
     def __init__(
-        self, states: VectorCache, identity: str, vectors: Callable[[torch.Tensor], torch.Tensor]
+        self, states: CachedEmbedder, identity: str, vectors: Callable[[torch.Tensor], torch.Tensor]
     ) -> None:
         self.states, self.identity, self._vectors = states, identity, vectors
 
@@ -166,14 +169,20 @@ def trained_head(
 
     def vectors(states: torch.Tensor) -> torch.Tensor:
         vector = head((states[:, place] - centre) / scale)
-        return normalize(vector + normalize(states[:, encoder], dim=-1) if residual else vector, dim=-1)
+        return normalize(
+            vector + normalize(states[:, encoder], dim=-1) if residual else vector, dim=-1
+        )
 
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=STEPS, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1e-3, total_steps=STEPS, pct_start=0.1
+    )
     names, shares = list(pairs), np.array(weights) / sum(weights)
     for _ in range(STEPS):
         queries, documents = pairs[names[rng.choice(len(names), p=shares)]]
-        chosen = torch.from_numpy(rng.choice(len(queries), min(BATCH_PAIRS, len(queries)), replace=False))
+        chosen = torch.from_numpy(
+            rng.choice(len(queries), min(BATCH_PAIRS, len(queries)), replace=False)
+        )
         states = torch.cat([queries[chosen], documents[chosen]])
         ours, raw = vectors(states), normalize(states[:, encoder], dim=-1)
         half = len(chosen)
@@ -194,14 +203,18 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, default=Path("../shared/data"), help="folder with train/ and eval/"
     )
-    parser.add_argument("--debian", type=Path, required=True, help="made by python -m lusifer.demo.debian")
+    parser.add_argument(
+        "--debian", type=Path, required=True, help="made by python -m lusifer.demo.debian"
+    )
     parser.add_argument("--cache", type=Path, default=Path("runs/levers"), help="kept states")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
 
     recipe = load_recipe(ROOT / "training" / "configs" / "small.yaml")
     datasets = {
-        name: each.model_copy(update={"file": str(options.debian.resolve())} if "debian" in name else {})
+        name: each.model_copy(
+            update={"file": str(options.debian.resolve())} if "debian" in name else {}
+        )
         for name, each in recipe.datasets.items()
         # Others of a batch may share the label, and a head sees no difference.
         if not each.own_negatives_only
@@ -217,7 +230,7 @@ def main() -> None:
 
     def compare(*, turned: bool) -> States:
         states = States(default_checkpoint(), turned=turned)
-        kept = VectorCache(options.cache, states)
+        kept = CachedEmbedder(options.cache, states)
         pairs = states_of(sampler, kept)
         weights = [datasets[name].weight for name in pairs]
         encoder = states.places[ENCODER]
@@ -230,7 +243,10 @@ def main() -> None:
                 identity = f"{states.identity}:{name}:{seed}:{STEPS}:{PAIRS_PER_DATASET}"
                 reading = Reading(kept, identity, make(seed))
                 basis = language_basis(language_means(reading, monolingual), RANK)
-                for target, embedder in ((plain, reading), (projected, ProjectedEmbedder(reading, basis))):
+                for target, embedder in (
+                    (plain, reading),
+                    (projected, ProjectedEmbedder(reading, basis)),
+                ):
                     target.append(
                         evaluate(
                             embedder,
@@ -290,7 +306,9 @@ def main() -> None:
     print("\n" + text)
 
 
-def states_of(sampler: PairSampler, kept: VectorCache) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def states_of(
+    sampler: PairSampler, kept: CachedEmbedder
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """States ``(N, P)`` of queries and documents, by dataset."""
     pairs = {}
     for name, scored in sampler.pairs.items():
@@ -316,7 +334,8 @@ def encoder_share(states: States) -> float:
     model.llm = None
     try:
         return (
-            forward_flops_per_token(model) - 2 * sum(p.numel() for p in model.connector.parameters())
+            forward_flops_per_token(model)
+            - 2 * sum(p.numel() for p in model.connector.parameters())
         ) / whole
     finally:
         model.llm = llm
@@ -328,7 +347,9 @@ def line(name: str, seeds: list[Scores]) -> str:
         return f"{statistics.mean(values):.1f}{spread}"
 
     macro = [statistics.mean(each[measure] for measure in MACRO) for each in seeds]
-    cells = [cell(macro)] + [cell([each[measure] for each in seeds]) for measure in (*MACRO, *ENGLISH)]
+    cells = [cell(macro)] + [
+        cell([each[measure] for each in seeds]) for measure in (*MACRO, *ENGLISH)
+    ]
     return f"| {name} | " + " | ".join(cells) + " |"
 
 

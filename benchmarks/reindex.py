@@ -2,11 +2,10 @@
 
     python benchmarks/reindex.py --write
 
-100,000 documents of 12 words each are stored with one fake model and re-embedded with another, all passes to
-the end. The engine is the fake one, so that what is left is reading, comparing, guarding, writing and
-checkpoints. The default engine's own rate is measured on a sample of the same documents, in a process of its
-own.
-"""
+100,000 documents of 12 words each are stored with one fake model and re-embedded with another, all
+passes to the end. The engine is the fake one, so that what is left is reading, comparing, guarding,
+writing and checkpoints. The default engine's own rate is measured on a sample of the same
+documents, in a process of its own."""
 
 from __future__ import annotations
 
@@ -26,14 +25,13 @@ from typing import Any
 
 import numpy as np
 
+from lusifer.embedded.collections import EmbeddedCollections
 from lusifer.engines.fake import FakeEngine
-from lusifer.qdrant.collections import EmbeddedCollections
+from lusifer.reindex.endpoints.factory import open_migration
 from lusifer.reindex.job import Job, State
-from lusifer.reindex.opening import open_migration
 from lusifer.reindex.plan import Estimate, Model, Place, Plan
-from lusifer.reindex.run import report_of, run
-from lusifer.store import Document
-from lusifer.vectorizer import Embedding, Embeddings
+from lusifer.reindex.runner import report_of, run
+from lusifer.types import Document, Embedding, Embeddings
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
 BEGIN, END = "<!-- reindex: start -->", "<!-- reindex: end -->"
@@ -111,7 +109,7 @@ def resident_mib() -> float:
 def engine_rate(count: int) -> tuple[float, float]:
     """Documents and tokens per second of the default engine, on a sample of the same documents."""
     program = (
-        "import json, sys, time\nfrom lusifer.vectorizer import Vectorizer\n"
+        "import json, sys, time\nfrom lusifer.embedding.vectorizer import Vectorizer\n"
         "texts = json.load(sys.stdin)\n"
         "with Vectorizer.load() as v:\n"
         "    list(v.stream(texts[:64], 'document', window=64))\n"
@@ -122,7 +120,11 @@ def engine_rate(count: int) -> tuple[float, float]:
     )
     texts = [document.text for document in documents(count)]
     done = subprocess.run(
-        [sys.executable, "-c", program], input=json.dumps(texts), capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        input=json.dumps(texts),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     per_s, tokens_per_s = map(float, done.stdout.split())
     return per_s, tokens_per_s
@@ -135,7 +137,8 @@ def plan_for(folder: Path, count: int, old: FakeModel, new: FakeModel) -> Plan:
         documents=count, sampled=0, languages={}, tokens=0, tokens_per_s=0, seconds=0, index_bytes=0
     )
     models = [
-        Model(name=each.model_name, fingerprint=each.fingerprint, dimension=DIMENSION) for each in (new, old)
+        Model(name=each.model_name, fingerprint=each.fingerprint, dimension=DIMENSION)
+        for each in (new, old)
     ]
     return Plan(
         id="benchmark",
@@ -163,7 +166,9 @@ def measure(count: int, sample: int) -> dict[str, Any]:
         migration = open_migration(job.plan, exclusive=True)
         started_s = time.perf_counter()
         with job.locked():
-            state: State = run(job, migration, new, on_progress=lambda state: memory.append(resident_mib()))
+            state: State = run(
+                job, migration, new, on_progress=lambda state: memory.append(resident_mib())
+            )
         took_s = time.perf_counter() - started_s
         migration.close()
         report = report_of(job, state)
@@ -212,7 +217,9 @@ def main() -> int:
     """Measure, print, and with ``--write`` put the table into the page of results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=100_000)
-    parser.add_argument("--sample", type=int, default=512, help="documents for the default engine's rate")
+    parser.add_argument(
+        "--sample", type=int, default=512, help="documents for the default engine's rate"
+    )
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     result = measure(options.documents, options.sample)
@@ -222,7 +229,9 @@ def main() -> int:
         before, _, rest = page.partition(BEGIN)
         _, _, after = rest.partition(END)
         note = f"{os.cpu_count()} cores, {date.today().isoformat()}: `python benchmarks/reindex.py --write`"
-        RESULTS.write_text(f"{before}{BEGIN}\n\n{table(result)}\n\n{note}\n\n{END}{after}", encoding="utf-8")
+        RESULTS.write_text(
+            f"{before}{BEGIN}\n\n{table(result)}\n\n{note}\n\n{END}{after}", encoding="utf-8"
+        )
     return 0
 
 

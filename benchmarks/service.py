@@ -5,16 +5,16 @@ One run on one machine, load generator included:
     python benchmarks/service.py --write
 
 * ``engine``: the same texts through the engine alone in its best batch, no server.
-* ``alone``: a server that embeds each request by itself in a thread pool, as text2vec-transformers' does.
+* ``alone``: a server that embeds each request by itself in a thread pool, as text2vec-transformers'
+  does.
 * ``single``: our service, many clients that each send one short text (Weaviate's protocol).
 * ``bulk``: our service under requests of 96 documents of real length (Cohere's protocol).
-* ``query under bulk``: one client with questions while bulk requests saturate the service, against a
-  full batch alone.
+* ``query under bulk``: one client with questions while bulk requests saturate the service, against
+  a full batch alone.
 
-The engine is measured before and after the service, in the batch that was best, and the mean is what the
-service is held against: a machine's speed drifts within minutes. Texts are sentences and package
-descriptions; no text is sent twice, so the cache never helps.
-"""
+The engine is measured before and after the service, in the batch that was best, and the mean is
+what the service is held against: a machine's speed drifts within minutes. Texts are sentences and
+package descriptions; no text is sent twice, so the cache never helps."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from statistics import median
 import httpx
 import numpy as np
 
-from lusifer.batches import run_batch
+from lusifer.embedding.batching import run_batch
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.service.canary import canary_texts
-from lusifer.vectorizer import Vectorizer
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
 _SERVE = [str(Path(sys.executable).with_name("lusifer")), "serve", "--cache", "off", "--port"]
@@ -111,7 +111,10 @@ def engine_best(
         for index in range(10**9):
             batch = batches[(index * 7) % len(batches)]
             run_batch(
-                vectorizer.engine, batch, dimension=manifest.dimension, pad_token_id=manifest.pad_token_id
+                vectorizer.engine,
+                batch,
+                dimension=manifest.dimension,
+                pad_token_id=manifest.pad_token_id,
             )
             done += sum(map(len, batch))
             if time.perf_counter() - begin > seconds / len(budgets):
@@ -131,7 +134,12 @@ def full_step(vectorizer: Vectorizer, batch_tokens: int, repeats: int) -> list[f
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
-        run_batch(vectorizer.engine, rows, dimension=manifest.dimension, pad_token_id=manifest.pad_token_id)
+        run_batch(
+            vectorizer.engine,
+            rows,
+            dimension=manifest.dimension,
+            pad_token_id=manifest.pad_token_id,
+        )
         times.append(time.perf_counter() - start)
     return times
 
@@ -178,20 +186,24 @@ def serve_alone(port: int) -> None:
         text = (await request.json())["text"]
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(pool, vectorizer.embed_documents, [text])
-        return JSONResponse({"text": text, "vector": answer.vectors[0].tolist(), "dim": vectorizer.dimension})
+        return JSONResponse(
+            {"text": text, "vector": answer.vectors[0].tolist(), "dim": vectorizer.dimension}
+        )
 
     async def ready(_: Request) -> Response:
         return Response(status_code=204)
 
-    app = Starlette(routes=[Route("/vectors", vectors, methods=["POST"]), Route("/.well-known/ready", ready)])
+    app = Starlette(
+        routes=[Route("/vectors", vectors, methods=["POST"]), Route("/.well-known/ready", ready)]
+    )
     uvicorn.run(app, port=port, log_level="error", http="httptools")
 
 
 class Connection:
     """A keep-alive connection that sends what Weaviate's client sends.
 
-    Not httpx: at 2 ms of processor time for a request the generator would be much of what is measured.
-    """
+    Not httpx: at 2 ms of processor time for a request the generator would be much of what is
+    measured."""
 
     def __init__(self, address: str) -> None:
         self.host, _, port = address.removeprefix("http://").partition(":")
@@ -211,7 +223,9 @@ class Connection:
         await self.reader.readexactly(int(found[1]))
 
 
-async def single_clients(address: str, texts: list[str], clients: int, seconds: float) -> dict[str, object]:
+async def single_clients(
+    address: str, texts: list[str], clients: int, seconds: float
+) -> dict[str, object]:
     """Closed loop: each client sends its next text when it has the vector of the last one."""
     queue = iter(texts)
     latencies: list[float] = []
@@ -235,7 +249,9 @@ async def single_clients(address: str, texts: list[str], clients: int, seconds: 
     return {"texts": done, "wall_s": time.perf_counter() - start, "latencies": latencies}
 
 
-async def bulk_clients(address: str, texts: list[str], clients: int, seconds: float) -> dict[str, object]:
+async def bulk_clients(
+    address: str, texts: list[str], clients: int, seconds: float
+) -> dict[str, object]:
     queue = iter([texts[i : i + 96] for i in range(0, len(texts), 96)])
     done: list[str] = []
     async with httpx.AsyncClient(base_url=address, timeout=600) as http:
@@ -243,7 +259,11 @@ async def bulk_clients(address: str, texts: list[str], clients: int, seconds: fl
 
         async def client() -> None:
             for part in queue:
-                body = {"texts": part, "input_type": "search_document", "embedding_types": ["float"]}
+                body = {
+                    "texts": part,
+                    "input_type": "search_document",
+                    "embedding_types": ["float"],
+                }
                 answer = await http.post("/v2/embed", json=body)
                 answer.raise_for_status()
                 done.extend(part)
@@ -322,7 +342,10 @@ def measure(seconds: float, clients: int) -> dict[str, object]:
         run = asyncio.run(bulk_clients(address, long, 2, seconds))
         busy = engine_seconds(address)[0] - busy
         tokens = tokens_of(tokenizer, run["texts"], "document")
-        result["bulk"] = {"tokens_per_s": tokens / run["wall_s"], "engine_busy": busy / run["wall_s"]}
+        result["bulk"] = {
+            "tokens_per_s": tokens / run["wall_s"],
+            "engine_busy": busy / run["wall_s"],
+        }
         latencies = asyncio.run(queries_under_bulk(address, short[:400], long[5000:], seconds))
         result["query under bulk"] = {
             "queries": len(latencies),
@@ -334,7 +357,9 @@ def measure(seconds: float, clients: int) -> dict[str, object]:
         for name, texts in (("engine short", short[:2000]), ("engine long", long[:1000])):
             before = result[name]
             budget = int(before["budget_tokens"])
-            after = engine_best(vectorizer, texts, "document", seconds / 2, (budget,))["tokens_per_s"]
+            after = engine_best(vectorizer, texts, "document", seconds / 2, (budget,))[
+                "tokens_per_s"
+            ]
             result[name] = {
                 "budget_tokens": budget,
                 "before": before["tokens_per_s"],
@@ -348,7 +373,10 @@ def table(result: dict) -> str:  # type: ignore[type-arg]
     short, long = result["engine short"]["tokens_per_s"], result["engine long"]["tokens_per_s"]
     alone, single, bulk = result["alone"], result["single"], result["bulk"]
     query, step = result["query under bulk"], result["full batch p95_s"]
-    of_short, of_alone = single["tokens_per_s"] / short, single["tokens_per_s"] / alone["tokens_per_s"]
+    of_short, of_alone = (
+        single["tokens_per_s"] / short,
+        single["tokens_per_s"] / alone["tokens_per_s"],
+    )
     clients = result["clients"]
     rows = [
         ("engine alone, short texts", before_and_after(result["engine short"]), "100%"),

@@ -2,11 +2,11 @@
 
     python benchmarks/soak.py --requests 200000
 
-Every vector of every answer is compared with the right one, every request must be answered, and the memory of
-the server is read after a tenth of the requests and at the end. Some clients leave before their answer. The
-engine is the fake one, without weights; NaN, short answers, wrong dimensions and lack of memory come at known
-calls. Exits with 1 if an answer is wrong or missing, or if memory grew by more than 5%.
-"""
+Every vector of every answer is compared with the right one, every request must be answered, and the
+memory of the server is read after a tenth of the requests and at the end. Some clients leave before
+their answer. The engine is the fake one, without weights; NaN, short answers, wrong dimensions and
+lack of memory come at known calls. Exits with 1 if an answer is wrong or missing, or if memory grew
+by more than 5%."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ import httpx
 import numpy as np
 import uvicorn
 
-from lusifer.bundle import Bundle
-from lusifer.defaults import default_bundle
+from lusifer.bundle.default import default_bundle
+from lusifer.bundle.format import Bundle
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine, Faults
 from lusifer.service.app import create_app
 from lusifer.service.canary import canary_texts
 from lusifer.service.logs import configure
 from lusifer.service.settings import Settings
-from lusifer.vectorizer import Vectorizer
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
 BEGIN, END = "<!-- soak: start -->", "<!-- soak: end -->"
@@ -69,7 +69,8 @@ def pool_of_texts(count: int) -> list[str]:
     sentences = canary_texts()
     draw = random.Random(0)
     return [
-        f"{n} {' '.join(draw.sample(sentences, draw.choice([1, 1, 1, 2, 3])))}"[:400] for n in range(count)
+        f"{n} {' '.join(draw.sample(sentences, draw.choice([1, 1, 1, 2, 3])))}"[:400]
+        for n in range(count)
     ]
 
 
@@ -121,7 +122,11 @@ class Soak:
         if kind == "weaviate":
             return "/vectors", json.dumps({"text": texts[0]}).encode(), asked
         if kind == "cohere":
-            return "/v2/embed", json.dumps({"texts": texts, "input_type": "search_document"}).encode(), asked
+            return (
+                "/v2/embed",
+                json.dumps({"texts": texts, "input_type": "search_document"}).encode(),
+                asked,
+            )
         if kind == "openai":
             return "/v1/embeddings", json.dumps({"input": texts, "model": ""}).encode(), asked
         if kind == "bad":
@@ -144,7 +149,8 @@ class Soak:
             self.wrong += status != 400
             return
         if status != 200:
-            # Faults the engine can't be cured of, and a full queue, are told; anything else is not right.
+            # Faults the engine can't be cured of, and a full queue, are told; anything else is not
+            # right.
             self.wrong += status not in {429, 500, 503}
             return
         body = json.loads(answer)
@@ -175,7 +181,10 @@ async def soak(port: int, pid: int, requests: int, clients: int) -> tuple[Soak, 
             while load.sent < requests * tenth / 10:  # noqa: ASYNC110 - a look now and then is all it needs
                 await asyncio.sleep(0.05)
             memory.append(resident_bytes(pid))
-            print(f"{load.sent:>8} requests, {memory[-1] / 2**20:.0f} MiB, {dict(load.outcomes)}", flush=True)
+            print(
+                f"{load.sent:>8} requests, {memory[-1] / 2**20:.0f} MiB, {dict(load.outcomes)}",
+                flush=True,
+            )
 
     start = time.monotonic()
     watching = asyncio.create_task(watch())
@@ -210,7 +219,9 @@ def main() -> None:
             except httpx.TransportError:
                 pass
             time.sleep(0.2)
-        load, memory, wall_s = asyncio.run(soak(port, server.pid, arguments.requests, arguments.clients))
+        load, memory, wall_s = asyncio.run(
+            soak(port, server.pid, arguments.requests, arguments.clients)
+        )
         time.sleep(1)
         queued = httpx.get(f"{address}/status").json()["load"]["queued_tokens"]
     finally:

@@ -5,11 +5,10 @@
     python benchmarks/training.py --debian debian.jsonl            # a table on standard output, in minutes
     python benchmarks/training.py --debian debian.jsonl --write    # and into docs/results.md
 
-The first steps of the default recipe, on its own data, from the metrics that training writes. Operations are
-counted from shapes: two for every weight a token passes forward, and again on the way back as far as
-something is trained. Padding, attention scores, norms, losses and the optimiser are not counted: they are the
-gap. Run it alone: a second heavy process halves everything.
-"""
+The first steps of the default recipe, on its own data, from the metrics that training writes.
+Operations are counted from shapes: two for every weight a token passes forward, and again on the
+way back as far as something is trained. Padding, attention scores, norms, losses and the optimiser
+are not counted: they are the gap. Run it alone: a second heavy process halves everything."""
 
 from __future__ import annotations
 
@@ -23,10 +22,10 @@ from pathlib import Path
 
 import torch
 
-from lusifer_training.engine import Engine
-from lusifer_training.estimate import estimate, matrix_peak_flops
 from lusifer_training.recipe import load_recipe
-from lusifer_training.train import train
+from lusifer_training.trainer.cost_estimate import estimate, matrix_peak_flops
+from lusifer_training.trainer.distributed import Distributed
+from lusifer_training.trainer.pipeline import train
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_PAGE = ROOT / "docs" / "results.md"
@@ -37,15 +36,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with train/, eval/")
-    parser.add_argument("--debian", type=Path, required=True, help="of python -m lusifer.demo.debian")
-    parser.add_argument("--steps", type=int, default=6, help="of each stage; the first is not counted")
-    parser.add_argument("--write", action="store_true", help=f"write the table into {RESULTS_PAGE.name}")
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data"), help="folder with train/, eval/"
+    )
+    parser.add_argument(
+        "--debian", type=Path, required=True, help="of python -m lusifer.demo.debian"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=6, help="of each stage; the first is not counted"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help=f"write the table into {RESULTS_PAGE.name}"
+    )
     options = parser.parse_args()
 
     recipe = load_recipe(ROOT / "training" / "configs" / "small.yaml")
     datasets = {
-        name: each.model_copy(update={"file": str(options.debian.resolve())} if "debian" in name else {})
+        name: each.model_copy(
+            update={"file": str(options.debian.resolve())} if "debian" in name else {}
+        )
         for name, each in recipe.datasets.items()
     }
     align = recipe.align and recipe.align.model_copy(update={"steps": options.steps})
@@ -57,16 +66,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         train(recipe, data_folder=options.data, run_folder=Path(folder))
         for stage in stages:
-            records = (Path(folder) / stage.name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-            speeds[stage.name] = statistics.median(json.loads(line)["tokens_per_s"] for line in records[1:])
+            records = (
+                (Path(folder) / stage.name / "metrics.jsonl")
+                .read_text(encoding="utf-8")
+                .splitlines()
+            )
+            speeds[stage.name] = statistics.median(
+                json.loads(line)["tokens_per_s"] for line in records[1:]
+            )
     peak = max(peak, matrix_peak_flops(2048, seconds=5))
     lines = ["| stage | tokens/s | GFLOP/s (of peak) |", "|---|---:|---:|"]
     for stage in stages:
         flops = speeds[stage.name] * stage.flops / stage.tokens
-        lines.append(f"| {stage.name} | {speeds[stage.name]:,.0f} | {flops / 1e9:.0f} ({flops / peak:.0%}) |")
-    dtype = str(Engine().dtype).removeprefix("torch.")
+        lines.append(
+            f"| {stage.name} | {speeds[stage.name]:,.0f} | {flops / 1e9:.0f} ({flops / peak:.0%}) |"
+        )
+    dtype = str(Distributed().dtype).removeprefix("torch.")
     where = (
-        torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} threads"
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{torch.get_num_threads()} threads"
     )
     text = "\n".join(
         [
@@ -81,7 +100,9 @@ def main() -> None:
     if options.write:
         page = RESULTS_PAGE.read_text(encoding="utf-8")
         pattern = re.compile(f"{re.escape(START)}.*?{re.escape(END)}", re.DOTALL)
-        RESULTS_PAGE.write_text(pattern.sub(lambda _: f"{START}\n\n{text}\n\n{END}", page), encoding="utf-8")
+        RESULTS_PAGE.write_text(
+            pattern.sub(lambda _: f"{START}\n\n{text}\n\n{END}", page), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

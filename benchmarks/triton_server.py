@@ -5,9 +5,8 @@
     python benchmarks/triton_server.py             # a table on standard output
     python benchmarks/triton_server.py --write     # and into docs/results.md
 
-The clients, the server and the engine share the machine's cores, so whatever the protocol costs is taken from
-the computation. Texts are real, of about 64 tokens. Run it alone.
-"""
+The clients, the server and the engine share the machine's cores, so whatever the protocol costs is
+taken from the computation. Texts are real, of about 64 tokens. Run it alone."""
 
 from __future__ import annotations
 
@@ -30,11 +29,11 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / name) for name in ("plugin", "training",
 from benchmarks.embed_documents import Workload, workload_texts  # noqa: E402
 from integration_tests.triton_server import TritonServer  # noqa: E402
 
-from lusifer.bundle import Bundle  # noqa: E402
-from lusifer.defaults import default_bundle  # noqa: E402
+from lusifer.bundle.default import default_bundle  # noqa: E402
+from lusifer.bundle.format import Bundle  # noqa: E402
+from lusifer.embedding.tokenization import TextTokenizer  # noqa: E402
 from lusifer.engines.onnx import OnnxEngine  # noqa: E402
 from lusifer.engines.triton import TritonEngine  # noqa: E402
-from lusifer.tokens import TextTokenizer  # noqa: E402
 from lusifer_export.triton.repository import write_repository  # noqa: E402
 
 RESULTS_PAGE = ROOT / "docs" / "results.md"
@@ -56,7 +55,9 @@ def padded(chosen: list[np.ndarray], pad: int) -> tuple[np.ndarray, np.ndarray]:
     return ids, mask
 
 
-def batches_per_second(engine: Any, batches: list[Any], seconds: float) -> tuple[float, list[float]]:
+def batches_per_second(
+    engine: Any, batches: list[Any], seconds: float
+) -> tuple[float, list[float]]:
     """Real tokens per second of one caller, and the seconds of each call."""
     engine.run(*batches[0])
     tokens, taken = 0, []
@@ -122,7 +123,9 @@ def measure(seconds: float) -> str:
             found = engine.run(*batches[0])
             batch_rate, batch_taken = batches_per_second(engine, batches, seconds)
             engine.close()
-            single_rate, single_taken = clients_per_second(server.grpc, fingerprint, singles, seconds)
+            single_rate, single_taken = clients_per_second(
+                server.grpc, fingerprint, singles, seconds
+            )
         finally:
             server.stop()
     raw_after, _ = batches_per_second(raw, batches, seconds)
@@ -151,7 +154,9 @@ def line(what: str, rate: float, best: float, taken: list[float]) -> str:
 def main() -> None:
     """Measure, print, and write if asked."""
     parser = argparse.ArgumentParser(description="A real Triton server beside the raw engine.")
-    parser.add_argument("--seconds", type=float, default=20, help="of each measurement (default: 20)")
+    parser.add_argument(
+        "--seconds", type=float, default=20, help="of each measurement (default: 20)"
+    )
     parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     options = parser.parse_args()
     table = measure(options.seconds)

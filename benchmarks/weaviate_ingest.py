@@ -2,17 +2,17 @@
 
     python -m benchmarks.weaviate_ingest --write
 
-* ``transformers``: Weaviate asks our service with one text at a time (``batch.fixed_size(96, 2)``, and
-  ``batch.stream()``, which the server cuts into many parallel parts).
+* ``transformers``: Weaviate asks our service with one text at a time (``batch.fixed_size(96, 2)``,
+  and ``batch.stream()``, which the server cuts into many parallel parts).
 * ``cohere``: Weaviate asks with 96 texts at a time.
-* Both again with an engine that computes nothing, which shows what the protocols cost by themselves.
+* Both again with an engine that computes nothing, which shows what the protocols cost by
+  themselves.
 * ``precomputed``: ``lusifer index`` makes the vectors and sends them along.
 
-The documents are names and short descriptions of Debian's packages; the service's cache is off. The server is
-the one of the integration tests (``make weaviate``). Beside each rate stand the seconds of a processor that
-Weaviate, the service and this client took, and how many texts the engine got in a batch: they say where the
-time went.
-"""
+The documents are names and short descriptions of Debian's packages; the service's cache is off. The
+server is the one of the integration tests (``make weaviate``). Beside each rate stand the seconds
+of a processor that Weaviate, the service and this client took, and how many texts the engine got in
+a batch: they say where the time went."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ import httpx
 from integration_tests.weaviate_server import RunningWeaviate, find_or_build, free_port
 
 from lusifer.demo.debian import download_lists, read_packages
-from lusifer.indexing import index_documents
-from lusifer.store import Document
-from lusifer.vectorizer import Vectorizer
-from lusifer.weaviate.card import card_of
+from lusifer.embedding.vectorizer import Vectorizer
+from lusifer.ingest.indexer import index_documents
+from lusifer.types import Document
+from lusifer.weaviate.metadata import metadata_for
 from lusifer.weaviate.schema import create_collection
 from lusifer.weaviate.store import WeaviateStore, object_id
 
@@ -62,12 +62,12 @@ class Measured:
 
 STUB = """
 import sys, uvicorn
-from lusifer.bundle import Bundle
-from lusifer.defaults import default_bundle
+from lusifer.bundle.format import Bundle
+from lusifer.bundle.default import default_bundle
 from lusifer.engines.fake import FakeEngine
 from lusifer.service.app import create_app
 from lusifer.service.settings import Settings
-from lusifer.vectorizer import Vectorizer
+from lusifer.embedding.vectorizer import Vectorizer
 
 bundle = Bundle.open(default_bundle())
 app = create_app(
@@ -81,7 +81,14 @@ uvicorn.run(app, port=int(sys.argv[1]), log_config=None, access_log=False)
 def serving(*, stub: bool = False) -> Iterator[tuple[str, int]]:
     """``lusifer serve`` on a port of its own, or the same with an engine that computes nothing."""
     port = free_port()
-    command = [str(Path(sys.executable).with_name("lusifer")), "serve", "--cache", "off", "--port", str(port)]
+    command = [
+        str(Path(sys.executable).with_name("lusifer")),
+        "serve",
+        "--cache",
+        "off",
+        "--port",
+        str(port),
+    ]
     if stub:
         command = [sys.executable, "-c", STUB, str(port)]
     address = f"http://127.0.0.1:{port}"
@@ -89,7 +96,10 @@ def serving(*, stub: bool = False) -> Iterator[tuple[str, int]]:
         try:
             while True:
                 try:
-                    if httpx.get(f"{address}/.well-known/ready", trust_env=False).status_code == 204:
+                    if (
+                        httpx.get(f"{address}/.well-known/ready", trust_env=False).status_code
+                        == 204
+                    ):
                         break
                 except httpx.TransportError:
                     assert process.poll() is None, "lusifer serve ended"
@@ -109,7 +119,12 @@ def batches(address: str) -> tuple[float, float]:
     """Texts and batches of a service's engine so far."""
     text = httpx.get(f"{address}/metrics", trust_env=False).text
     sums = [
-        sum(map(float, re.findall(rf"^lusifer_batch_rows_{part}(?:{{.*}})? (\S+)$", text, re.MULTILINE)))
+        sum(
+            map(
+                float,
+                re.findall(rf"^lusifer_batch_rows_{part}(?:{{.*}})? (\S+)$", text, re.MULTILINE),
+            )
+        )
         for part in ("sum", "count")
     ]
     return sums[0], sums[1]
@@ -141,10 +156,12 @@ def measure(texts: Sequence[str]) -> dict[str, Measured]:
         client = stack.enter_context(server.client())
         here = {"Weaviate": server.pid, "client": os.getpid()}
         with Vectorizer.load() as vectorizer:
-            card = card_of(vectorizer)
+            card = metadata_for(vectorizer)
             warm = documents[:64]
             create_collection(client, "Precomputed", card, service_url="http://127.0.0.1:9")
-            store = WeaviateStore.open(client, "Precomputed", fingerprint=card.fingerprint, model=card.model)
+            store = WeaviateStore.open(
+                client, "Precomputed", fingerprint=card.fingerprint, model=card.model
+            )
             index_documents(warm, vectorizer, store)
 
             def engine() -> None:
@@ -172,10 +189,13 @@ def measure(texts: Sequence[str]) -> dict[str, Measured]:
                         with how(handle.batch) as batch:
                             for each in documents:
                                 batch.add_object(
-                                    {"text": each.text, "document_id": each.id}, uuid=object_id(each.id)
+                                    {"text": each.text, "document_id": each.id},
+                                    uuid=object_id(each.id),
                                 )
 
-                    timed(f"{WITHOUT if stub else ''}{name}", fill, {**here, "service": pid}, address)
+                    timed(
+                        f"{WITHOUT if stub else ''}{name}", fill, {**here, "service": pid}, address
+                    )
                     found = handle.aggregate.over_all(total_count=True).total_count
                     assert found == len(documents), f"{name}: {found} of {len(documents)}"
     return measured
@@ -203,7 +223,8 @@ def table(measured: dict[str, Measured], count: int) -> str:
         rows = f"{each.rows:.1f}" if each.rows else ""
         lines.append(f"| {shown} | {each.rate:.1f} | {share} | {spent} | {rows} |")
     times, without = (
-        measured[f"{before}{FAST}"].rate / measured[f"{before}{SLOW}"].rate for before in ("", WITHOUT)
+        measured[f"{before}{FAST}"].rate / measured[f"{before}{SLOW}"].rate
+        for before in ("", WITHOUT)
     )
     lines += [
         "",

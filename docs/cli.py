@@ -60,9 +60,9 @@ def settings_page() -> str:
 def commands_page() -> str:
     """The page of the commands."""
     from lusifer.cli.app import app
+    from lusifer_evaluation.cli import eval_app
     from lusifer_export.cli import export_app
     from lusifer_training.cli import train_app
-    from lusifer_training.evaluation.cli import eval_app
 
     group = typer.main.get_command(app)
     # These three are registered by name and loaded when they are called.

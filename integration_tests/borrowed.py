@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lusifer.vectorizer import Vectorizer
+from lusifer.embedding.vectorizer import Vectorizer
 
 
 class Borrowed(Vectorizer):

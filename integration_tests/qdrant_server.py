@@ -1,17 +1,18 @@
 """Qdrant's REST API on a loopback port, with server-side inference as Qdrant 1.19 does it.
 
-``LoopbackQdrant`` answers what qdrant-client 1.20 asks; the engine below it is the client's own local mode.
-``InferenceGate`` stands at the inference address: it records what Qdrant sends and passes it on to the
-service under test, or answers what a test chooses. With ``QDRANT_URL`` set the same tests run on that real
-server, and the end of the run says which did. Where it shall embed, it must have been started with
-``QDRANT__INFERENCE__ADDRESS`` equal to ``LUSIFER_TEST_SERVICE_URL``; a free port alone stands for
-``http://127.0.0.1:PORT/qdrant``::
+``LoopbackQdrant`` answers what qdrant-client 1.20 asks; the engine below it is the client's own
+local mode. ``InferenceGate`` stands at the inference address: it records what Qdrant sends and
+passes it on to the service under test, or answers what a test chooses. With ``QDRANT_URL`` set the
+same tests run on that real server, and the end of the run says which did. Where it shall embed, it
+must have been started with ``QDRANT__INFERENCE__ADDRESS`` equal to ``LUSIFER_TEST_SERVICE_URL``; a
+free port alone stands for ``http://127.0.0.1:PORT/qdrant``::
 
     QDRANT__INFERENCE__ADDRESS=http://127.0.0.1:18000/qdrant ./qdrant
-    QDRANT_URL=http://127.0.0.1:6333 LUSIFER_TEST_SERVICE_URL=18000 pytest integration_tests -k qdrant
+    QDRANT_URL=http://127.0.0.1:6333 LUSIFER_TEST_SERVICE_URL=18000 pytest integration_tests -k
+    qdrant
 
-Texts and statuses are those of Qdrant's sources, ``src/common/inference`` and ``src/actix/helpers.rs``.
-"""
+Texts and statuses are those of Qdrant's sources, ``src/common/inference`` and
+``src/actix/helpers.rs``."""
 
 from __future__ import annotations
 
@@ -174,7 +175,9 @@ class LoopbackServer:
         # Before the thread runs: the first request may come at once.
         listener.listen(128)
         self.port = int(listener.getsockname()[1])
-        config = uvicorn.Config(self.app(), log_config=None, access_log=False, http=_Protocol, loop="asyncio")
+        config = uvicorn.Config(
+            self.app(), log_config=None, access_log=False, http=_Protocol, loop="asyncio"
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
         self._thread.start()
@@ -199,7 +202,11 @@ class LoopbackServer:
         """Read and keep a request."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         recorded = Recorded(
-            request.method, request.url.path, dict(request.query_params), headers, await request.body()
+            request.method,
+            request.url.path,
+            dict(request.query_params),
+            headers,
+            await request.body(),
         )
         self.requests.append(recorded)
         return recorded
@@ -208,9 +215,8 @@ class LoopbackServer:
 class InferenceGate(LoopbackServer):
     """What listens at Qdrant's inference address.
 
-    ``requests`` holds what Qdrant sent. By default it is passed on to ``forward_to``; ``answer`` and
-    ``answer_with`` put a test in the service's place until ``reset``.
-    """
+    ``requests`` holds what Qdrant sent. By default it is passed on to ``forward_to``; ``answer``
+    and ``answer_with`` put a test in the service's place until ``reset``."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, path: str = "/qdrant") -> None:
         self.path = path
@@ -225,7 +231,9 @@ class InferenceGate(LoopbackServer):
         """What ``QDRANT__INFERENCE__ADDRESS`` has to be."""
         return self.url + self.path
 
-    def answer(self, status: int, body: object = b"", headers: Mapping[str, str] | None = None) -> None:
+    def answer(
+        self, status: int, body: object = b"", headers: Mapping[str, str] | None = None
+    ) -> None:
         """Answer every request so; a body that is not bytes is written as JSON."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self._answering = lambda _: (status, headers or {}, raw)
@@ -263,14 +271,20 @@ class InferenceGate(LoopbackServer):
     def _forward(self, recorded: Recorded) -> tuple[int, Mapping[str, str], bytes]:
         if self.forward_to is None:
             return 503, {}, b'{"error":"the test started no service"}'
-        kept = {name: value for name, value in recorded.headers.items() if name not in ("host", "connection")}
+        kept = {
+            name: value
+            for name, value in recorded.headers.items()
+            if name not in ("host", "connection")
+        }
         # Whatever the path of the inference address, the service knows this one.
         path = "/qdrant" if recorded.path == self.path else recorded.path
         answer = self._http.request(
             recorded.method, self.forward_to + path, headers=kept, content=recorded.body
         )
         kept = {
-            name: answer.headers[name] for name in ("content-type", "retry-after") if name in answer.headers
+            name: answer.headers[name]
+            for name in ("content-type", "retry-after")
+            if name in answer.headers
         }
         return answer.status_code, kept, answer.content
 
@@ -295,7 +309,11 @@ class _Usage:
     def as_json(self) -> dict[str, Any] | None:
         if not self.tokens:
             return None
-        return {"inference": {"models": {model: {"tokens": count} for model, count in self.tokens.items()}}}
+        return {
+            "inference": {
+                "models": {model: {"tokens": count} for model, count in self.tokens.items()}
+            }
+        }
 
 
 @dataclass(frozen=True)
@@ -349,7 +367,8 @@ class LoopbackQdrant(LoopbackServer):
     Args:
         inference_address: Full URL of the inference service, None for a server without one.
         inference_token: What stands in ``token`` of every inference request.
-        inference_timeout_s: Seconds an inference request may take; ``?timeout=`` of a call replaces it.
+        inference_timeout_s: Seconds an inference request may take; ``?timeout=`` of a call replaces
+            it.
         port: Port to listen on; 0 takes a free one.
         seed: Of the order in which documents are sent and points are written.
     """
@@ -439,7 +458,13 @@ class LoopbackQdrant(LoopbackServer):
         ]
         updates: list[tuple[str, str, str, Any, type[BaseModel]]] = [
             ("PUT", "", "upsert", models.PointInsertOperations, models.UpsertOperation),
-            ("PUT", "/vectors", "update_vectors", models.UpdateVectors, models.UpdateVectorsOperation),
+            (
+                "PUT",
+                "/vectors",
+                "update_vectors",
+                models.UpdateVectors,
+                models.UpdateVectorsOperation,
+            ),
             (
                 "POST",
                 "/vectors/delete",
@@ -449,7 +474,13 @@ class LoopbackQdrant(LoopbackServer):
             ),
             ("POST", "/delete", "delete", models.PointsSelector, models.DeleteOperation),
             ("POST", "/payload", "set_payload", models.SetPayload, models.SetPayloadOperation),
-            ("PUT", "/payload", "overwrite_payload", models.SetPayload, models.OverwritePayloadOperation),
+            (
+                "PUT",
+                "/payload",
+                "overwrite_payload",
+                models.SetPayload,
+                models.OverwritePayloadOperation,
+            ),
             (
                 "POST",
                 "/payload/delete",
@@ -457,7 +488,13 @@ class LoopbackQdrant(LoopbackServer):
                 models.DeletePayload,
                 models.DeletePayloadOperation,
             ),
-            ("POST", "/payload/clear", "clear_payload", models.PointsSelector, models.ClearPayloadOperation),
+            (
+                "POST",
+                "/payload/clear",
+                "clear_payload",
+                models.PointsSelector,
+                models.ClearPayloadOperation,
+            ),
         ]
         table += [
             (method, points + path, self._update(name, body, operation))
@@ -473,7 +510,9 @@ class LoopbackQdrant(LoopbackServer):
 
     async def _welcome(self, request: Request) -> Response:
         await self.record(request)
-        return _json({"title": "qdrant - vector search engine", "version": VERSION, "commit": "loopback"})
+        return _json(
+            {"title": "qdrant - vector search engine", "version": VERSION, "commit": "loopback"}
+        )
 
     async def _unknown(self, request: Request) -> Response:
         await self.record(request)
@@ -576,7 +615,8 @@ class LoopbackQdrant(LoopbackServer):
             kept = config.get(section)
             config[section] = {**kept, **values} if isinstance(kept, dict) else values
         info["payload_schema"] = {
-            key: {**schema, "points": info["points_count"]} for key, schema in self._indexes[name].items()
+            key: {**schema, "points": info["points_count"]}
+            for key, schema in self._indexes[name].items()
         }
         return info
 
@@ -655,7 +695,9 @@ class LoopbackQdrant(LoopbackServer):
                     raise _alias_error(action, str(error)) from error
         return True
 
-    def _update(self, name: str, body: Any, operation: type[BaseModel]) -> Callable[[_Call], dict[str, Any]]:
+    def _update(
+        self, name: str, body: Any, operation: type[BaseModel]
+    ) -> Callable[[_Call], dict[str, Any]]:
         def work(call: _Call) -> dict[str, Any]:
             parsed = call.parse(body)
             return self._apply(call, operation.model_construct(**{name: parsed}))
@@ -665,22 +707,29 @@ class LoopbackQdrant(LoopbackServer):
     def _batch(self, call: _Call) -> list[dict[str, Any]]:
         body: models.UpdateOperations = call.parse(models.UpdateOperations)
         self._require(call.name)
-        # Each with its own inference; the first that fails stops the rest, and the ones before it stay.
+        # Each with its own inference; the first that fails stops the rest, and the ones before it
+        # stay.
         return [self._apply(call, operation) for operation in body.operations]
 
     def _apply(self, call: _Call, operation: Any) -> dict[str, Any]:
         self._require(call.name)
         ordering = call.recorded.query.get("ordering", "weak")
         if ordering not in {each.value for each in models.WriteOrdering}:
-            raise QdrantError(400, f"Deserialize error in query parameters: unknown variant `{ordering}`")
+            raise QdrantError(
+                400, f"Deserialize error in query parameters: unknown variant `{ordering}`"
+            )
         if isinstance(operation, models.UpsertOperation):
-            operation = operation.model_copy(update={"upsert": self._embedded(call, operation.upsert)})
+            operation = operation.model_copy(
+                update={"upsert": self._embedded(call, operation.upsert)}
+            )
         parts = [operation]
         if isinstance(operation, models.UpdateVectorsOperation):
             update = self._embedded_vectors(call, operation.update_vectors)
             self._check_sizes(call.name, update.points)
             parts = [
-                operation.model_copy(update={"update_vectors": update.model_copy(update={"points": points})})
+                operation.model_copy(
+                    update={"update_vectors": update.model_copy(update={"points": points})}
+                )
                 for points in self._chunks(update.points)
             ]
         try:
@@ -696,19 +745,25 @@ class LoopbackQdrant(LoopbackServer):
     def _chunks(self, points: list[models.PointVectors]) -> Iterator[list[models.PointVectors]]:
         """Parts of a request in random order: the engine stops after the one in which a point is missing."""
         mixed = self._random.sample(points, len(points))
-        return iter([mixed[n : n + CHUNK_POINTS] for n in range(0, len(mixed), CHUNK_POINTS)] or [[]])
+        return iter(
+            [mixed[n : n + CHUNK_POINTS] for n in range(0, len(mixed), CHUNK_POINTS)] or [[]]
+        )
 
     def _check_sizes(self, name: str, points: list[models.PointVectors]) -> None:
         """Refuse a wrong dimension before any part is written, as Qdrant does before its log."""
         with self._engine(name) as engine:
             vectors = engine.get_collection(name).config.params.vectors
-        sizes = {key: each.size for key, each in (vectors if isinstance(vectors, dict) else {}).items()}
+        sizes = {
+            key: each.size for key, each in (vectors if isinstance(vectors, dict) else {}).items()
+        }
         for point in points:
             named = point.vector if isinstance(point.vector, dict) else {}
             for key, vector in named.items():
                 dense = isinstance(vector, list) and bool(vector) and isinstance(vector[0], float)
                 if dense and key in sizes and len(vector) != sizes[key]:
-                    raise _bad_input(f"Vector dimension error: expected dim: {sizes[key]}, got {len(vector)}")
+                    raise _bad_input(
+                        f"Vector dimension error: expected dim: {sizes[key]}, got {len(vector)}"
+                    )
 
     def _done(self, call: _Call) -> dict[str, Any]:
         with self._lock:
@@ -730,9 +785,11 @@ class LoopbackQdrant(LoopbackServer):
         return [_plain(each) for each in found]
 
     def _point(self, call: _Call) -> Any:
-        point_id = int(call.detail) if call.detail.isdecimal() else call.detail
+        document_uuid = int(call.detail) if call.detail.isdecimal() else call.detail
         with self._engine(call.name) as engine:
-            found = engine.retrieve(call.name, [point_id], with_payload=True, with_vectors=True)
+            found = engine.retrieve(
+                call.name, [document_uuid], with_payload=True, with_vectors=True
+            )
         if not found:
             raise _not_found(f"Point with id {call.detail} does not exists!")
         return _plain(found[0])
@@ -786,7 +843,9 @@ class LoopbackQdrant(LoopbackServer):
         return _plain(found)
 
     def _query_groups(self, call: _Call) -> Any:
-        body: models.QueryGroupsRequest = self._with_vectors(call, call.parse(models.QueryGroupsRequest))
+        body: models.QueryGroupsRequest = self._with_vectors(
+            call, call.parse(models.QueryGroupsRequest)
+        )
         with self._engine(call.name) as engine:
             found = engine.query_points_groups(
                 call.name,
@@ -825,7 +884,9 @@ class LoopbackQdrant(LoopbackServer):
                 name: _replaced(column, self._infer(call, _documents(column), "update"))
                 for name, column in vectors.items()
             }
-            return upsert.model_copy(update={"batch": upsert.batch.model_copy(update={"vectors": embedded})})
+            return upsert.model_copy(
+                update={"batch": upsert.batch.model_copy(update={"vectors": embedded})}
+            )
         found = self._infer(call, _documents([point.vector for point in upsert.points]), "update")
         points = []
         for point in upsert.points:
@@ -844,7 +905,8 @@ class LoopbackQdrant(LoopbackServer):
             if isinstance(point.vector, _INFERABLE):
                 kind = _kind_of(point.vector).capitalize()
                 raise QdrantError(
-                    400, f"Direct {kind} processing not supported for PointVectors. Use named vectors."
+                    400,
+                    f"Direct {kind} processing not supported for PointVectors. Use named vectors.",
                 )
             points.append(point.model_copy(update={"vector": _replaced(point.vector, found)}))
         return update.model_copy(update={"points": points})
@@ -867,7 +929,10 @@ class LoopbackQdrant(LoopbackServer):
         if remote:
             answer = self._post(call, [inputs for _, inputs in remote], inference)
             merged.update(
-                {position: vector for (position, _), vector in zip(remote, answer.embeddings, strict=False)}
+                {
+                    position: vector
+                    for (position, _), vector in zip(remote, answer.embeddings, strict=False)
+                }
             )
             if local and sorted(merged) != list(range(len(merged))):
                 # merge_local_and_remote_result panics at a gap, which ends the connection.
@@ -895,7 +960,9 @@ class LoopbackQdrant(LoopbackServer):
                 "user-agent": f"Qdrant/{VERSION}",
                 **forwarded,
             },
-            content=orjson.dumps({"inputs": inputs, "inference": inference, "token": self.inference_token}),
+            content=orjson.dumps(
+                {"inputs": inputs, "inference": inference, "token": self.inference_token}
+            ),
             extensions={
                 "timeout": httpx.Timeout(
                     float(call.recorded.query.get("timeout", self.inference_timeout_s))
@@ -994,7 +1061,9 @@ def _documents(value: Any) -> list[Any]:
         return [value]
     if isinstance(value, BaseModel):
         fields = [
-            getattr(value, name) for name in type(value).model_fields if name not in ("payload", "filter")
+            getattr(value, name)
+            for name in type(value).model_fields
+            if name not in ("payload", "filter")
         ]
         return [document for each in fields for document in _documents(each)]
     if isinstance(value, dict):
@@ -1032,15 +1101,22 @@ def _bm25(inputs: dict[str, Any], inference: str) -> models.SparseVector:
     if not isinstance(inputs["data"], str):
         raise _service_error("Only strings supported for local models!")
     try:
-        options = models.Bm25Config(**(inputs["options"] or {})).model_dump(mode="json", exclude_none=True)
-        tokenizer, stopwords, stemmer = (options.pop(n, None) for n in ("tokenizer", "stopwords", "stemmer"))
+        options = models.Bm25Config(**(inputs["options"] or {})).model_dump(
+            mode="json", exclude_none=True
+        )
+        tokenizer, stopwords, stemmer = (
+            options.pop(n, None) for n in ("tokenizer", "stopwords", "stemmer")
+        )
         if tokenizer is not None:
             options["tokenizer"] = getattr(qdrant_edge.TokenizerType, tokenizer.capitalize())
         if isinstance(stopwords, str):
             options["stopwords"] = getattr(qdrant_edge.Language, stopwords.capitalize())
         elif stopwords is not None:
             options["stopwords"] = qdrant_edge.StopwordsSet(
-                {getattr(qdrant_edge.Language, each.capitalize()) for each in stopwords.get("languages", ())},
+                {
+                    getattr(qdrant_edge.Language, each.capitalize())
+                    for each in stopwords.get("languages", ())
+                },
                 set(stopwords.get("custom", ())),
             )
         if stemmer is not None and stemmer["type"] == "none":
@@ -1059,10 +1135,18 @@ def _bm25(inputs: dict[str, Any], inference: str) -> models.SparseVector:
 def _settings_of(body: dict[str, Any]) -> dict[str, Any]:
     """What local mode forgets of a collection's settings, as ``config`` shows it."""
     shown = {"optimizers_config": "optimizer_config"}
-    sections = ("hnsw_config", "optimizers_config", "wal_config", "quantization_config", "strict_mode_config")
+    sections = (
+        "hnsw_config",
+        "optimizers_config",
+        "wal_config",
+        "quantization_config",
+        "strict_mode_config",
+    )
     kept = {shown.get(name, name): body[name] for name in sections if body.get(name) is not None}
     names = ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")
-    params = {name: body[name] for name in names if body.get(name) is not None} | (body.get("params") or {})
+    params = {name: body[name] for name in names if body.get(name) is not None} | (
+        body.get("params") or {}
+    )
     return {**kept, "params": params} if params else kept
 
 
@@ -1084,7 +1168,11 @@ def _engine_text(text: str) -> str:
     if name := re.search(r"vector (\S+) is not found in the collection", text):
         return f"Not existing vector name error: {name[1]}"
     text = text.removeprefix("Wrong input: ")
-    return "Not existing vector name error: " if text.startswith("Unnamed vectors are not allowed") else text
+    return (
+        "Not existing vector name error: "
+        if text.startswith("Unnamed vectors are not allowed")
+        else text
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -1096,7 +1184,9 @@ def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = N
 
 
 def _failure(text: str, status: int, start_s: float, headers: Mapping[str, str]) -> Response:
-    return _json({"status": {"error": text}, "time": time.perf_counter() - start_s}, status, headers)
+    return _json(
+        {"status": {"error": text}, "time": time.perf_counter() - start_s}, status, headers
+    )
 
 
 def _cut(request: Request) -> Response:
@@ -1123,7 +1213,11 @@ class QdrantUnderTest:
 
     def client(self, **options: Any) -> QdrantClient:
         """A client that leaves embedding to the server."""
-        settings: dict[str, Any] = {"cloud_inference": True, "timeout": 30, "check_compatibility": False}
+        settings: dict[str, Any] = {
+            "cloud_inference": True,
+            "timeout": 30,
+            "check_compatibility": False,
+        }
         return QdrantClient(url=self.url, **{**settings, **options})
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.service.canary import SENTENCES, CanaryReport, canary_texts, check, judge
-from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,9 @@ class Swapping:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    def run(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         vectors = self._engine.run(input_ids, attention_mask).copy()
         vectors[[0, -1]] = vectors[[-1, 0]]
         return vectors
@@ -68,7 +70,9 @@ def test_it_passes_with_a_margin(vectors: NDArray[np.float32]) -> None:
     assert pairs.max() < 0.985, "else two vectors that change places could pass for noise"
 
 
-def test_every_pair_of_different_topics_that_changes_places_is_seen(vectors: NDArray[np.float32]) -> None:
+def test_every_pair_of_different_topics_that_changes_places_is_seen(
+    vectors: NDArray[np.float32],
+) -> None:
     for one in range(48):
         for other in range(one):
             if one % 4 != other % 4:
@@ -87,8 +91,12 @@ def test_a_wrong_tokenizer_is_seen(vectorizer: Vectorizer) -> None:
     class Shifted(Swapping):
         """Every token id one off, as with the vocabulary of a sister model."""
 
-        def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-            return self._engine.run(np.where(input_ids > 10, input_ids - 7, input_ids), attention_mask)
+        def run(
+            self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+        ) -> NDArray[np.float32]:
+            return self._engine.run(
+                np.where(input_ids > 10, input_ids - 7, input_ids), attention_mask
+            )
 
     report = look(Vectorizer(vectorizer.bundle, Shifted(vectorizer.engine)))
     assert not report.passed

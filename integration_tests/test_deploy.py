@@ -28,7 +28,9 @@ def tool(name: str) -> str:
 
 
 def documents() -> list[dict[str, Any]]:
-    return [each for path in MANIFESTS for each in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
+    return [
+        each for path in MANIFESTS for each in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    ]
 
 
 def containers() -> list[dict[str, Any]]:
@@ -101,7 +103,9 @@ def test_selectors_and_claims_meet() -> None:
     for each in everything:
         if each["kind"] == "Service":
             assert each["spec"]["selector"]["app"] in labels
-    claims = {each["metadata"]["name"] for each in everything if each["kind"] == "PersistentVolumeClaim"}
+    claims = {
+        each["metadata"]["name"] for each in everything if each["kind"] == "PersistentVolumeClaim"
+    }
     for each in everything:
         for volume in each["spec"].get("template", {}).get("spec", {}).get("volumes", []):
             if "persistentVolumeClaim" in volume:

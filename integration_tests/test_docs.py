@@ -36,7 +36,9 @@ def module(path: Path) -> ModuleType:
 
 def test_the_reference_is_current() -> None:
     cli = ROOT / "docs" / "cli.py"
-    done = subprocess.run([sys.executable, str(cli), "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(cli), "--check"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -48,13 +50,19 @@ def test_every_dependency_has_its_reason() -> None:
         *project["optional-dependencies"].values(),
         *groups.values(),
     ]
-    names = {re.split(r"[\[<>=!~; ]", each, maxsplit=1)[0] for each in chain(*lists) if isinstance(each, str)}
+    names = {
+        re.split(r"[\[<>=!~; ]", each, maxsplit=1)[0]
+        for each in chain(*lists)
+        if isinstance(each, str)
+    }
     explained = set(re.findall(r"^\| `([^`]+)` \|", _text("docs/decisions.md"), re.MULTILINE))
     assert names - {"lusifer"} == explained
 
 
 def test_the_changelog_knows_this_version() -> None:
-    assert re.search(rf"^## \[{re.escape(lusifer.__version__)}\]", _text("CHANGELOG.md"), re.MULTILINE)
+    assert re.search(
+        rf"^## \[{re.escape(lusifer.__version__)}\]", _text("CHANGELOG.md"), re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from integration_tests.borrowed import Borrowed
 
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
 from lusifer.service.auth import add_key
-from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no Chromium: make browser installs Debian's"
 )

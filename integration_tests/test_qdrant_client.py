@@ -19,7 +19,9 @@ from plugin.tests.conftest import make_bundle
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 import lusifer
-from lusifer.embedder import Embedder, RemoteVectorizer
+from lusifer.embedding.base import Embedder
+from lusifer.embedding.remote import RemoteVectorizer
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine, Faults
 from lusifer.errors import (
     EngineOutputError,
@@ -32,10 +34,14 @@ from lusifer.errors import (
     UnauthorizedError,
 )
 from lusifer.qdrant.registry import MODEL
-from lusifer.vectorizer import Vectorizer
 
 ROOT = Path(lusifer.__file__).parents[2]
-TEXTS = ["the cat sits on the mat", "Wie packe ich ein Archiv aus?", "猫はマットの上に", "Кошка сидит"]
+TEXTS = [
+    "the cat sits on the mat",
+    "Wie packe ich ein Archiv aus?",
+    "猫はマットの上に",
+    "Кошка сидит",
+]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +100,11 @@ def test_a_text_that_can_not_be_embedded_stores_nothing(client: QdrantClient, ti
     documents = [models.Document(text=text, model=MODEL, options=options) for text in ("good", " ")]
     with pytest.raises(InvalidTextError, match="no visible character"):
         client.upsert(
-            "docs", [models.PointStruct(id=n, vector={"lusifer": each}) for n, each in enumerate(documents)]
+            "docs",
+            [
+                models.PointStruct(id=n, vector={"lusifer": each})
+                for n, each in enumerate(documents)
+            ],
         )
     assert stored(client) == {}
 
@@ -167,7 +177,9 @@ def run_python(*arguments: str, cwd: Path, **environment: str) -> str:
 
 
 def test_the_example_of_the_readme(real_bundle: Path, tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     (code,) = (block for block in blocks if "qdrant_client" in block)
     assert len([line for line in code.splitlines() if line]) == 10
     assert "GIMP" in run_python("-c", code, cwd=tmp_path, LUSIFER_BUNDLE=str(real_bundle))
@@ -182,7 +194,9 @@ class TestRemoteVectorizer:
 
     @pytest.fixture
     def service(self, vectorizer: Vectorizer, start_service: Any) -> Any:
-        return start_service(Vectorizer(vectorizer.bundle, FakeEngine(vectorizer.dimension))).ready()
+        return start_service(
+            Vectorizer(vectorizer.bundle, FakeEngine(vectorizer.dimension))
+        ).ready()
 
     @pytest.fixture
     def local(self, vectorizer: Vectorizer) -> Vectorizer:
@@ -206,9 +220,16 @@ class TestRemoteVectorizer:
     def test_one_bad_text_does_not_lose_the_others(self, service: Any) -> None:
         with RemoteVectorizer(service.url) as remote:
             results = list(remote.stream(["good", "", "a\x00", "fine"], "document", window=3))
-        assert [isinstance(each, InvalidTextError) for each in results] == [False, True, True, False]
+        assert [isinstance(each, InvalidTextError) for each in results] == [
+            False,
+            True,
+            True,
+            False,
+        ]
 
-    def test_a_text_too_long_for_the_policy(self, vectorizer: Vectorizer, start_service: Any) -> None:
+    def test_a_text_too_long_for_the_policy(
+        self, vectorizer: Vectorizer, start_service: Any
+    ) -> None:
         service = start_service(
             Vectorizer(vectorizer.bundle, FakeEngine(vectorizer.dimension), long_text="error")
         ).ready()
@@ -231,7 +252,9 @@ class TestRemoteVectorizer:
         with pytest.raises(ServiceError, match="answered 404"):
             RemoteVectorizer(f"{service.url}/elsewhere", attempts=1)
 
-    def test_a_key_that_is_missing(self, vectorizer: Vectorizer, start_service: Any, tmp_path: Path) -> None:
+    def test_a_key_that_is_missing(
+        self, vectorizer: Vectorizer, start_service: Any, tmp_path: Path
+    ) -> None:
         from lusifer.service.auth import add_key
 
         key = add_key(tmp_path / "keys.json", "team")
@@ -248,7 +271,10 @@ class TestRemoteVectorizer:
         engine = FakeEngine(vectorizer.dimension)
         service = start_service(Vectorizer(vectorizer.bundle, engine)).ready()
         engine.faults = Faults(nan_on=set(range(100)))
-        with RemoteVectorizer(service.url, attempts=1) as remote, pytest.raises(ServiceError, match="500"):
+        with (
+            RemoteVectorizer(service.url, attempts=1) as remote,
+            pytest.raises(ServiceError, match="500"),
+        ):
             remote.embed_query("a")
 
     @pytest.mark.parametrize(
@@ -257,7 +283,10 @@ class TestRemoteVectorizer:
             ({"data": []}, "lacks 'usage'"),
             ({"data": [], "usage": {"total_tokens": 1}}, "has 0 vectors for 1 texts"),
             ({"data": [{"embedding": "AAAA"}], "usage": {"total_tokens": 1}}, "lacks"),
-            ({"data": [{"embedding": "AAAAAA=="}], "usage": {"total_tokens": 1}}, "1 numbers, not 16"),
+            (
+                {"data": [{"embedding": "AAAAAA=="}], "usage": {"total_tokens": 1}},
+                "1 numbers, not 16",
+            ),
             (
                 {"data": [{"embedding": ZEROS}], "usage": {"total_tokens": 1}},
                 "not of unit norm",
@@ -272,7 +301,9 @@ class TestRemoteVectorizer:
             with pytest.raises(EngineOutputError, match=said):
                 remote.embed_query("a")
 
-    def test_an_overloaded_service_is_waited_for(self, vectorizer: Vectorizer, start_service: Any) -> None:
+    def test_an_overloaded_service_is_waited_for(
+        self, vectorizer: Vectorizer, start_service: Any
+    ) -> None:
         engine = FakeEngine(vectorizer.dimension, faults=Faults(slow_s=0.3))
         service = start_service(Vectorizer(vectorizer.bundle, engine), queue_tokens=40).ready()
         with RemoteVectorizer(service.url) as remote:
@@ -287,4 +318,6 @@ class TestRemoteVectorizer:
             asyncio.run(self.flood(impatient))
 
     async def flood(self, remote: RemoteVectorizer) -> None:
-        await asyncio.gather(*(asyncio.to_thread(remote.embed_query, f"text {n}") for n in range(20)))
+        await asyncio.gather(
+            *(asyncio.to_thread(remote.embed_query, f"text {n}") for n in range(20))
+        )

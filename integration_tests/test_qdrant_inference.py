@@ -30,10 +30,10 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.context_headers import headers as call_headers
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine, Faults
 from lusifer.service.admission import estimate_tokens
 from lusifer.service.auth import add_key
-from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,12 +43,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qdrant_client import QdrantClient
 
-    from lusifer.bundle import Bundle
+    from lusifer.bundle.format import Bundle
 
 D = 16
 NAME = "lusifer"
 EXACT = 1e-6
-TEXTS = ["Bonjour le monde", "Hallo Welt", "世界よ、こんにちは", "Привет, мир", "the cat sits on the mat"]
+TEXTS = [
+    "Bonjour le monde",
+    "Hallo Welt",
+    "世界よ、こんにちは",
+    "Привет, мир",
+    "the cat sits on the mat",
+]
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +97,10 @@ class World:
         """The vector under the prompt of queries, ``(D,)``."""
         return self.vectorizer.embed_queries([text]).vectors[0].tolist()
 
-    def stored(self, point_id: int, vector: str | None = NAME) -> Any:
-        (record,) = self.client.retrieve(self.name if vector else self.unnamed, [point_id], with_vectors=True)
+    def stored(self, document_uuid: int, vector: str | None = NAME) -> Any:
+        (record,) = self.client.retrieve(
+            self.name if vector else self.unnamed, [document_uuid], with_vectors=True
+        )
         return np.float32(record.vector[vector] if vector else record.vector)
 
     def count(self) -> int:
@@ -178,7 +186,9 @@ def put_batch(world: World, text: str) -> None:
 
 
 def put_vectors(world: World, text: str) -> None:
-    world.client.update_vectors(world.name, [models.PointVectors(id=1, vector={NAME: world.document(text)})])
+    world.client.update_vectors(
+        world.name, [models.PointVectors(id=1, vector={NAME: world.document(text)})]
+    )
 
 
 def put_batch_vectors(world: World, text: str) -> None:
@@ -210,7 +220,9 @@ def test_a_document_that_is_written_is_embedded_in_one_post_as_a_document(
     write(served, TEXTS[0])
     expected = served.documents([TEXTS[0]])[0]
     assert np.abs(served.stored(1, vector) - expected).max() < EXACT
-    assert np.abs(np.float32(served.query(TEXTS[0])) - expected).max() > 0.01, "the roles must differ"
+    assert np.abs(np.float32(served.query(TEXTS[0])) - expected).max() > 0.01, (
+        "the roles must differ"
+    )
     (request,) = served.gate.requests
     assert (request.method, request.path) == ("POST", served.gate.path)
     assert request.json() == {
@@ -223,7 +235,9 @@ def test_a_document_that_is_written_is_embedded_in_one_post_as_a_document(
 def test_all_documents_of_an_upsert_go_out_in_one_post_each_once(served: World) -> None:
     texts = [*TEXTS, *TEXTS]
     points = [
-        models.PointStruct(id=n, vector={NAME: served.document(text), "title": served.document(TEXTS[0])})
+        models.PointStruct(
+            id=n, vector={NAME: served.document(text), "title": served.document(TEXTS[0])}
+        )
         for n, text in enumerate(texts)
     ]
     served.client.upsert(served.name, points)
@@ -231,7 +245,9 @@ def test_all_documents_of_an_upsert_go_out_in_one_post_each_once(served: World) 
     assert sorted(each["data"] for each in request.json()["inputs"]) == sorted(TEXTS)
     expected = served.documents(texts)
     for n in range(len(texts)):
-        assert np.abs(served.stored(n) - expected[n]).max() < EXACT, "an answer belongs to its place"
+        assert np.abs(served.stored(n) - expected[n]).max() < EXACT, (
+            "an answer belongs to its place"
+        )
         assert np.abs(served.stored(n, "title") - expected[0]).max() < EXACT
 
 
@@ -239,15 +255,23 @@ def test_the_order_of_the_inputs_says_nothing(served: World) -> None:
     texts = [f"text number {n}" for n in range(20)]
     orders = set()
     for _ in range(3):
-        points = [models.PointStruct(id=n, vector={NAME: served.document(t)}) for n, t in enumerate(texts)]
+        points = [
+            models.PointStruct(id=n, vector={NAME: served.document(t)}) for n, t in enumerate(texts)
+        ]
         served.client.upsert(served.name, points)
         orders.add(tuple(each["data"] for each in served.gate.requests[-1].json()["inputs"]))
     assert len(orders) > 1
-    assert np.abs(np.stack([served.stored(n) for n in range(20)]) - served.documents(texts)).max() < EXACT
+    assert (
+        np.abs(np.stack([served.stored(n) for n in range(20)]) - served.documents(texts)).max()
+        < EXACT
+    )
 
 
 def test_columns_are_one_post_for_each_vector_name(served: World) -> None:
-    columns = {NAME: [served.document(t) for t in TEXTS], "title": [served.document(t) for t in TEXTS[::-1]]}
+    columns = {
+        NAME: [served.document(t) for t in TEXTS],
+        "title": [served.document(t) for t in TEXTS[::-1]],
+    }
     served.client.upsert(served.name, models.Batch(ids=list(range(5)), vectors=columns))
     assert sorted(len(request.json()["inputs"]) for request in served.gate.requests) == [5, 5]
     expected = served.documents(TEXTS)
@@ -256,17 +280,22 @@ def test_columns_are_one_post_for_each_vector_name(served: World) -> None:
         assert np.abs(served.stored(n, "title") - expected[4 - n]).max() < EXACT
 
 
-def test_operations_of_a_batch_are_one_post_each_and_the_first_failure_stops_the_rest(served: World) -> None:
-    def upsert(point_id: int, model: str) -> models.UpsertOperation:
-        document = models.Document(text=f"text {point_id}", model=model)
-        point = models.PointStruct(id=point_id, vector={NAME: document})
+def test_operations_of_a_batch_are_one_post_each_and_the_first_failure_stops_the_rest(
+    served: World,
+) -> None:
+    def upsert(document_uuid: int, model: str) -> models.UpsertOperation:
+        document = models.Document(text=f"text {document_uuid}", model=model)
+        point = models.PointStruct(id=document_uuid, vector={NAME: document})
         return models.UpsertOperation(upsert=models.PointsList(points=[point]))
 
     operations = [upsert(1, served.model), upsert(2, "somebody-elses"), upsert(3, served.model)]
     with pytest.raises(UnexpectedResponse) as failed:
         served.client.batch_update_points(served.name, operations)
     assert error_of(failed)[0] == 400
-    assert [request.json()["inputs"][0]["data"] for request in served.gate.requests] == ["text 1", "text 2"]
+    assert [request.json()["inputs"][0]["data"] for request in served.gate.requests] == [
+        "text 1",
+        "text 2",
+    ]
     assert [point.id for point in served.client.scroll(served.name)[0]] == [1], "not atomic"
 
 
@@ -290,14 +319,18 @@ def fusion(world: World, make: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def recommend(world: World, make: Callable[[str], Any]) -> dict[str, Any]:
-    chosen = models.RecommendInput(positive=[make(TEXTS[0]), make(TEXTS[1])], negative=[make(TEXTS[3])])
+    chosen = models.RecommendInput(
+        positive=[make(TEXTS[0]), make(TEXTS[1])], negative=[make(TEXTS[3])]
+    )
     return {"query": models.RecommendQuery(recommend=chosen)}
 
 
 def discover(world: World, make: Callable[[str], Any]) -> dict[str, Any]:
     pair = models.ContextPair(positive=make(TEXTS[1]), negative=make(TEXTS[2]))
     return {
-        "query": models.DiscoverQuery(discover=models.DiscoverInput(target=make(TEXTS[0]), context=[pair]))
+        "query": models.DiscoverQuery(
+            discover=models.DiscoverInput(target=make(TEXTS[0]), context=[pair])
+        )
     }
 
 
@@ -313,7 +346,9 @@ def feedback(world: World, make: Callable[[str], Any]) -> dict[str, Any]:
             models.FeedbackItem(example=make(TEXTS[1]), score=0.9),
             models.FeedbackItem(example=make(TEXTS[2]), score=0.1),
         ],
-        strategy=models.NaiveFeedbackStrategy(naive=models.NaiveFeedbackStrategyParams(a=1.0, b=1.0, c=1.0)),
+        strategy=models.NaiveFeedbackStrategy(
+            naive=models.NaiveFeedbackStrategyParams(a=1.0, b=1.0, c=1.0)
+        ),
     )
     return {"query": models.RelevanceFeedbackQuery(relevance_feedback=given)}
 
@@ -342,16 +377,22 @@ def test_the_documents_of_a_query_are_embedded_in_one_post_as_queries(
     assert request.json()["inference"] == "search"
     assert len(request.json()["inputs"]) == texts
     expected = served.client.query_points(served.name, **explicit)
-    assert found.points and [point.id for point in found.points] == [point.id for point in expected.points]
+    assert found.points and [point.id for point in found.points] == [
+        point.id for point in expected.points
+    ]
     assert np.allclose(
-        [point.score for point in found.points], [point.score for point in expected.points], atol=1e-5
+        [point.score for point in found.points],
+        [point.score for point in expected.points],
+        atol=1e-5,
     )
     assert len(served.gate.requests) == 1, "vectors need no inference"
 
 
 def test_the_score_of_a_query_is_between_the_two_roles(served: World) -> None:
     put_list_named(served, TEXTS[0])
-    (point,) = served.client.query_points(served.name, query=served.document(TEXTS[0]), using=NAME).points
+    (point,) = served.client.query_points(
+        served.name, query=served.document(TEXTS[0]), using=NAME
+    ).points
     expected = float(served.documents([TEXTS[0]])[0] @ np.float32(served.query(TEXTS[0])))
     assert point.score == pytest.approx(expected, abs=1e-5)
     assert expected < 0.999, "the same text is another vector as a query"
@@ -360,10 +401,14 @@ def test_the_score_of_a_query_is_between_the_two_roles(served: World) -> None:
 def test_groups_are_queried_as_queries(served: World) -> None:
     served.fill()
     options = {"using": NAME, "group_by": "group", "group_size": 2}
-    found = served.client.query_points_groups(served.name, query=served.document(TEXTS[0]), **options)
+    found = served.client.query_points_groups(
+        served.name, query=served.document(TEXTS[0]), **options
+    )
     (request,) = served.gate.requests
     assert request.json()["inference"] == "search"
-    expected = served.client.query_points_groups(served.name, query=served.query(TEXTS[0]), **options)
+    expected = served.client.query_points_groups(
+        served.name, query=served.query(TEXTS[0]), **options
+    )
     assert [(group.id, [hit.id for hit in group.hits]) for group in found.groups] == [
         (group.id, [hit.id for hit in group.hits]) for group in expected.groups
     ]
@@ -376,15 +421,17 @@ def test_a_batch_of_queries_is_one_post_for_each_in_their_order(served: World) -
         served.name,
         [models.QueryRequest(query=served.document(text), using=NAME, limit=1) for text in TEXTS],
     )
-    assert [[each["data"] for each in request.json()["inputs"]] for request in served.gate.requests] == [
-        [text] for text in TEXTS
-    ]
+    assert [
+        [each["data"] for each in request.json()["inputs"]] for request in served.gate.requests
+    ] == [[text] for text in TEXTS]
     found = served.client.query_batch_points(
         served.name,
         [models.QueryRequest(query=served.document(text), using=NAME, limit=1) for text in TEXTS],
     )
     for text, answer in zip(TEXTS, found, strict=True):
-        expected = served.client.query_points(served.name, query=served.query(text), using=NAME, limit=1)
+        expected = served.client.query_points(
+            served.name, query=served.query(text), using=NAME, limit=1
+        )
         assert answer.points[0].id == expected.points[0].id
 
 
@@ -396,13 +443,18 @@ def test_options_reach_the_service_as_they_are(served: World, options: dict[str,
     assert np.abs(served.stored(1) - served.documents([TEXTS[0]])[0]).max() < EXACT
 
 
-@pytest.mark.parametrize("options", ['"options":null', '"options":{}', None], ids=["rest", "grpc", "absent"])
+@pytest.mark.parametrize(
+    "options", ['"options":null', '"options":{}', None], ids=["rest", "grpc", "absent"]
+)
 def test_options_of_null_empty_and_absent_are_the_same(served: World, options: str | None) -> None:
     # REST sends null and gRPC {}: both as Qdrant writes them, to the service itself.
     fields = ['"data":"Hallo Welt"', '"data_type":"text"', f'"model":"{served.model}"']
     body = f'{{"inputs":[{{{",".join([*fields, *([options] if options else [])])}}}],"inference":"search"}}'
     answer = httpx.post(f"{served.gate.forward_to}/qdrant", content=body, trust_env=False)
-    assert np.abs(np.float32(answer.json()["embeddings"][0]) - served.query("Hallo Welt")).max() < EXACT
+    assert (
+        np.abs(np.float32(answer.json()["embeddings"][0]) - served.query("Hallo Welt")).max()
+        < EXACT
+    )
 
 
 def test_the_dimension_of_an_option_is_the_one_that_is_stored(served: World) -> None:
@@ -485,7 +537,8 @@ def test_images_and_objects_reach_the_service_which_says_what_it_embeds(
     status, error = error_of(failed)
     assert status == 400
     assert (
-        f"Inference request validation failed: Input 0 is of type '{kind}': this model embeds text." in error
+        f"Inference request validation failed: Input 0 is of type '{kind}': this model embeds text."
+        in error
     )
     sent = served.gate.requests[0].json()["inputs"][0]
     assert (sent["data_type"], sent["data"]) == (kind, getattr(value, kind))
@@ -493,7 +546,9 @@ def test_images_and_objects_reach_the_service_which_says_what_it_embeds(
 
 
 def test_tokens_are_reported_to_the_caller_of_writes_and_queries(served: World) -> None:
-    points = [models.PointStruct(id=n, vector={NAME: served.document(t)}) for n, t in enumerate(TEXTS)]
+    points = [
+        models.PointStruct(id=n, vector={NAME: served.document(t)}) for n, t in enumerate(TEXTS)
+    ]
     written = served.client.http.points_api.upsert_points(
         collection_name=served.name,
         wait=True,
@@ -526,11 +581,31 @@ ROWS: list[tuple[int, str, int, str]] = [
     (400, REFUSED, 400, "Inference request validation failed: the text is bad"),
     (400, '{"message":"other"}', 400, 'Invalid inference request: {"message":"other"}'),
     (400, "plain", 400, "Invalid inference request: plain"),
-    (401, "key", 500, "Authentication failed for inference service " + text_of(401, "Unauthorized", "key")),
-    (403, "key", 500, "Authentication failed for inference service " + text_of(403, "Forbidden", "key")),
+    (
+        401,
+        "key",
+        500,
+        "Authentication failed for inference service " + text_of(401, "Unauthorized", "key"),
+    ),
+    (
+        403,
+        "key",
+        500,
+        "Authentication failed for inference service " + text_of(403, "Forbidden", "key"),
+    ),
     (404, "no", 400, "Inference can't process request " + text_of(404, "Not Found", "no")),
-    (413, "big", 400, "Inference can't process request " + text_of(413, "Payload Too Large", "big")),
-    (422, "no", 400, "Inference can't process request " + text_of(422, "Unprocessable Entity", "no")),
+    (
+        413,
+        "big",
+        400,
+        "Inference can't process request " + text_of(413, "Payload Too Large", "big"),
+    ),
+    (
+        422,
+        "no",
+        400,
+        "Inference can't process request " + text_of(422, "Unprocessable Entity", "no"),
+    ),
     (500, "oops", 500, "Inference service error " + text_of(500, "Internal Server Error", "oops")),
     (502, "oops", 500, "Inference service error " + text_of(502, "Bad Gateway", "oops")),
     (503, "oops", 500, "Inference service error " + text_of(503, "Service Unavailable", "oops")),
@@ -599,7 +674,9 @@ def test_the_calls_own_timeout_ends_inference(world: World, path: str) -> None:
     world.gate.delay_s = 2
     document = {"text": "a", "model": world.model}
     points = {"points": [{"id": 1, "vector": {NAME: document}}]}
-    body, method = (points, "PUT") if path == "/points" else ({"query": document, "using": NAME}, "POST")
+    body, method = (
+        (points, "PUT") if path == "/points" else ({"query": document, "using": NAME}, "POST")
+    )
     answer = world.post(path, body, method=method, params={"timeout": 1, "wait": "true"})
     # Without a timeout of its own the call would have waited for the answer, and been right.
     assert answer.status_code == 500
@@ -615,13 +692,20 @@ def test_without_an_address_only_bm25_works(world: World) -> None:
     try:
         params = models.VectorParams(size=D, distance=models.Distance.COSINE)
         sparse = {"bm25": models.SparseVectorParams()}
-        with_none.create_collection("c", vectors_config={NAME: params}, sparse_vectors_config=sparse)
-        point = models.PointStruct(id=1, vector={"bm25": models.Document(text="a cat", model="bm25")})
+        with_none.create_collection(
+            "c", vectors_config={NAME: params}, sparse_vectors_config=sparse
+        )
+        point = models.PointStruct(
+            id=1, vector={"bm25": models.Document(text="a cat", model="bm25")}
+        )
         with_none.upsert("c", [point])
         with pytest.raises(UnexpectedResponse) as failed:
             with_none.upsert("c", [models.PointStruct(id=2, vector={NAME: world.document("a")})])
         status, error = error_of(failed)
-        assert status == 500 and "InferenceService URL not configured - please provide valid address" in error
+        assert (
+            status == 500
+            and "InferenceService URL not configured - please provide valid address" in error
+        )
         assert with_none.count("c").count == 1
     finally:
         with_none.close()
@@ -632,7 +716,9 @@ def test_one_embedding_too_few_is_refused_and_nothing_is_stored(world: World) ->
     world.gate.answer_with(
         lambda recorded: (200, {}, json.dumps({"embeddings": vectors_for(recorded)[:-1]}).encode())
     )
-    points = [models.PointStruct(id=n, vector={NAME: world.document(t)}) for n, t in enumerate(TEXTS)]
+    points = [
+        models.PointStruct(id=n, vector={NAME: world.document(t)}) for n, t in enumerate(TEXTS)
+    ]
     with pytest.raises(UnexpectedResponse) as failed:
         world.client.upsert(world.name, points)
     status, error = error_of(failed)
@@ -641,18 +727,21 @@ def test_one_embedding_too_few_is_refused_and_nothing_is_stored(world: World) ->
     with pytest.raises(UnexpectedResponse) as failed:
         world.client.query_points(world.name, query=world.document("a"), using=NAME)
     status, error = error_of(failed)
-    assert status == 500 and "Inference service returned no vectors" in error, "one less than one is none"
+    assert status == 500 and "Inference service returned no vectors" in error, (
+        "one less than one is none"
+    )
 
 
 def test_a_short_answer_beside_bm25_stores_nothing_and_qdrant_goes_on(world: World) -> None:
     pytest.importorskip("qdrant_edge")
     world.gate.answer(200, {"embeddings": []})
     point = models.PointStruct(
-        id=1, vector={NAME: world.document("a"), "bm25": models.Document(text="a cat", model="bm25")}
+        id=1,
+        vector={NAME: world.document("a"), "bm25": models.Document(text="a cat", model="bm25")},
     )
     for _ in range(4):
-        # By the random order of the two: a message, or a panic where the results are merged, which ends the
-        # connection.
+        # By the random order of the two: a message, or a panic where the results are merged, which
+        # ends the connection.
         with pytest.raises((UnexpectedResponse, ResponseHandlingException)) as failed:
             world.client.upsert(world.name, [point])
         if isinstance(failed.value, UnexpectedResponse):
@@ -663,7 +752,11 @@ def test_a_short_answer_beside_bm25_stores_nothing_and_qdrant_goes_on(world: Wor
 def test_embeddings_over_the_number_of_inputs_are_dropped_without_a_word(world: World) -> None:
     more = [[1.0] * D]
     world.gate.answer_with(
-        lambda recorded: (200, {}, json.dumps({"embeddings": vectors_for(recorded) + more}).encode())
+        lambda recorded: (
+            200,
+            {},
+            json.dumps({"embeddings": vectors_for(recorded) + more}).encode(),
+        )
     )
     put_list_named(world, TEXTS[0])
     assert world.count() == 1
@@ -691,7 +784,9 @@ def test_a_wrong_dimension_of_one_point_stops_all_of_them(world: World) -> None:
         return 200, {}, json.dumps({"embeddings": vectors}).encode()
 
     world.gate.answer_with(one_too_long)
-    points = [models.PointVectors(id=n, vector={NAME: world.document(f"new {n}")}) for n in range(5)]
+    points = [
+        models.PointVectors(id=n, vector={NAME: world.document(f"new {n}")}) for n in range(5)
+    ]
     with pytest.raises(UnexpectedResponse) as failed:
         world.client.update_vectors(world.name, points)
     assert error_of(failed)[0] == 400
@@ -720,7 +815,10 @@ def test_what_our_service_refuses_is_told_word_for_word(
         f"{served.gate.forward_to}/qdrant", content=served.gate.requests[0].body, trust_env=False
     )
     assert (status, direct.status_code) == (400, 400)
-    assert error.endswith(f"Inference request validation failed: {direct.json()['error']}") and says in error
+    assert (
+        error.endswith(f"Inference request validation failed: {direct.json()['error']}")
+        and says in error
+    )
     assert served.count() == 0
 
 
@@ -730,7 +828,9 @@ def test_a_failing_engine_is_an_internal_error_and_nothing_is_stored(
     faults = Faults(nan_on=set(range(1, 100)))
     service = start_service(Vectorizer(bundle, FakeEngine(D, faults=faults)))
     # The warm-up fails as well, so the service may never be ready: both are server errors.
-    service.wait_until(lambda: httpx.get(f"{service.url}/.well-known/live", trust_env=False).status_code)
+    service.wait_until(
+        lambda: httpx.get(f"{service.url}/.well-known/live", trust_env=False).status_code
+    )
     world.gate.forward_to = service.url
     with pytest.raises(UnexpectedResponse) as failed:
         put_list_named(world, TEXTS[0])
@@ -749,8 +849,14 @@ def test_the_header_lusifer_api_key_authenticates_through_qdrant(
     with pytest.raises(UnexpectedResponse) as failed:
         put_list_named(world, TEXTS[0])
     status, error = error_of(failed)
-    assert status == 500 and "Authentication failed for inference service (401 Unauthorized): " in error
-    with call_headers({"lusifer-api-key": "lusifer_wrong"}), pytest.raises(UnexpectedResponse) as failed:
+    assert (
+        status == 500
+        and "Authentication failed for inference service (401 Unauthorized): " in error
+    )
+    with (
+        call_headers({"lusifer-api-key": "lusifer_wrong"}),
+        pytest.raises(UnexpectedResponse) as failed,
+    ):
         put_list_named(world, TEXTS[0])
     assert "Authentication failed for inference service (401 Unauthorized): " in error_of(failed)[1]
     assert world.count() == 0
@@ -810,7 +916,9 @@ def test_upload_points_sleeps_on_429_and_completes(served: World) -> None:
         return (429, {"retry-after": "1"}, b'{"error":"full"}') if next(refused, False) else None
 
     served.gate.answer_with(busy)
-    points = [models.PointStruct(id=n, vector={NAME: served.document(t)}) for n, t in enumerate(TEXTS)]
+    points = [
+        models.PointStruct(id=n, vector={NAME: served.document(t)}) for n, t in enumerate(TEXTS)
+    ]
     start_s = time.perf_counter()
     with pytest.warns(UserWarning, match="rate limit. Waiting for 1 seconds"):
         # Without a retry to spend: a 429 with Retry-After does not count as an attempt.
@@ -829,11 +937,14 @@ def test_the_rate_of_a_key_slows_an_upload_down_and_loses_nothing(
     tokens = sum(row.tokens for row in vectorizer.tokenize(texts[:8], "document"))
     tokens += sum(estimate_tokens(len(text), 32, truncates=True) for text in texts[8:])
     keys = tmp_path / "keys.toml"
-    # The bucket holds a minute's worth: the last of three batches lacks 15 tokens, and waits some seconds.
+    # The bucket holds a minute's worth: the last of three batches lacks 15 tokens, and waits some
+    # seconds.
     key = add_key(keys, "indexer", tokens_per_minute=tokens - 15)
     service = start_service(vectorizer, api_keys_file=keys).ready()
     world.gate.forward_to = service.url
-    points = [models.PointStruct(id=n, vector={NAME: world.document(t)}) for n, t in enumerate(texts)]
+    points = [
+        models.PointStruct(id=n, vector={NAME: world.document(t)}) for n, t in enumerate(texts)
+    ]
     uploading = world.qdrant.client(headers={"lusifer-api-key": key})
     try:
         with pytest.warns(UserWarning, match="rate limit. Waiting for"):
@@ -842,7 +953,8 @@ def test_the_rate_of_a_key_slows_an_upload_down_and_loses_nothing(
         uploading.close()
     assert world.count() == len(texts)
     assert all(
-        np.abs(world.stored(n) - vector).max() < EXACT for n, vector in enumerate(world.documents(texts))
+        np.abs(world.stored(n) - vector).max() < EXACT
+        for n, vector in enumerate(world.documents(texts))
     )
 
 
@@ -891,7 +1003,9 @@ def test_an_unknown_collection_is_told_before_inference_on_writes_and_after_it_o
 ) -> None:
     text = "Not found: Collection `nowhere` doesn't exist!"
     with pytest.raises(UnexpectedResponse) as failed:
-        served.client.upsert("nowhere", [models.PointStruct(id=1, vector={NAME: served.document("a")})])
+        served.client.upsert(
+            "nowhere", [models.PointStruct(id=1, vector={NAME: served.document("a")})]
+        )
     assert error_of(failed) == (404, text)
     assert not served.gate.requests
     with pytest.raises(UnexpectedResponse) as failed:
@@ -903,7 +1017,9 @@ def test_an_unknown_collection_is_told_before_inference_on_writes_and_after_it_o
 def test_metadata_is_kept_from_creation_and_changed_in_place(world: World) -> None:
     name = f"{world.name}-metadata"
     params = models.VectorParams(size=D, distance=models.Distance.COSINE)
-    world.client.create_collection(name, vectors_config={NAME: params}, metadata={"model": "a", "kept": [1]})
+    world.client.create_collection(
+        name, vectors_config={NAME: params}, metadata={"model": "a", "kept": [1]}
+    )
     try:
         assert world.client.get_collection(name).config.metadata == {"model": "a", "kept": [1]}
         world.client.update_collection(name, metadata={"model": "b"})
@@ -937,7 +1053,9 @@ def test_one_action_switches_an_alias_and_a_failing_one_leaves_what_was_done(wor
         )
 
     def behind() -> list[str]:
-        return [a.collection_name for a in world.client.get_aliases().aliases if a.alias_name == alias]
+        return [
+            a.collection_name for a in world.client.get_aliases().aliases if a.alias_name == alias
+        ]
 
     world.client.update_collection_aliases([create(world.unnamed)])
     world.client.update_collection_aliases([create(world.name)])
@@ -951,7 +1069,9 @@ def test_one_action_switches_an_alias_and_a_failing_one_leaves_what_was_done(wor
     assert behind() == [], "applied one by one"
 
 
-def test_points_without_a_new_vector_are_counted_and_found_by_their_lack_of_it(world: World) -> None:
+def test_points_without_a_new_vector_are_counted_and_found_by_their_lack_of_it(
+    world: World,
+) -> None:
     world.fill()
     config = models.DenseVectorNameConfig(dense=models.DenseVectorConfig(size=8, distance="Cosine"))
     world.client.create_vector_name(world.name, "new", config)
@@ -978,14 +1098,25 @@ def test_a_guarded_update_spares_a_point_that_was_edited(world: World) -> None:
     assert [bool((world.stored(n) == before[n]).all()) for n in range(3)] == [False, True, False]
 
 
-@pytest.mark.parametrize(("mode", "ids"), [("upsert", [0, 9]), ("insert_only", [9]), ("update_only", [0])])
-def test_the_update_mode_says_which_points_an_upsert_writes(world: World, mode: str, ids: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("mode", "ids"), [("upsert", [0, 9]), ("insert_only", [9]), ("update_only", [0])]
+)
+def test_the_update_mode_says_which_points_an_upsert_writes(
+    world: World, mode: str, ids: list[int]
+) -> None:
     world.fill()
-    points = [models.PointStruct(id=n, vector={NAME: [1.0] * D}, payload={"new": True}) for n in (0, 9)]
+    points = [
+        models.PointStruct(id=n, vector={NAME: [1.0] * D}, payload={"new": True}) for n in (0, 9)
+    ]
     world.client.upsert(
-        world.name, points, update_mode=models.UpdateMode(mode), ordering=models.WriteOrdering.STRONG
+        world.name,
+        points,
+        update_mode=models.UpdateMode(mode),
+        ordering=models.WriteOrdering.STRONG,
     )
-    new = models.Filter(must=[models.FieldCondition(key="new", match=models.MatchValue(value=True))])
+    new = models.Filter(
+        must=[models.FieldCondition(key="new", match=models.MatchValue(value=True))]
+    )
     assert [point.id for point in world.client.scroll(world.name, new)[0]] == ids
 
 
@@ -1020,7 +1151,9 @@ def test_a_body_over_32_megabytes_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_the_loopback_server_drops_a_connection_before_or_after_the_write(world: World, after: bool) -> None:
+def test_the_loopback_server_drops_a_connection_before_or_after_the_write(
+    world: World, after: bool
+) -> None:
     loopback(world).fail_next(1, drop=True, after=after, method="PUT")
     point = models.PointStruct(id=1, vector={NAME: [1.0] * D})
     with pytest.raises(ResponseHandlingException, match=r"disconnected|reset"):
@@ -1042,5 +1175,7 @@ def test_the_loopback_server_fails_as_often_as_it_was_told(world: World) -> None
         world.client.upsert(world.name, [models.PointStruct(id=1, vector={NAME: [1.0] * D})])
     assert error_of(failed)[0] == 503
     assert world.count() == 1, "done, and answered as if not"
-    assert [request.path for request in server.requests if request.method == "PUT"][-1].endswith("/points")
+    assert [request.path for request in server.requests if request.method == "PUT"][-1].endswith(
+        "/points"
+    )
     assert world.client.info().version == "1.19.0"

@@ -22,14 +22,17 @@ from numpy.typing import NDArray
 from plugin.tests.conftest import make_bundle
 
 import lusifer
-from lusifer.indexing import index_documents
+from lusifer.embedded.store import EmbeddedStore
+from lusifer.embedding.vectorizer import Vectorizer
+from lusifer.ingest.indexer import index_documents
 from lusifer.qdrant.connection import connect
-from lusifer.qdrant.embedded import EmbeddedStore
-from lusifer.qdrant.points import payload_of, point_id
-from lusifer.qdrant.schema import card_of, create_collection
+from lusifer.qdrant.metadata import metadata_for
+from lusifer.qdrant.points import payload_of
+from lusifer.qdrant.schema import create_collection
 from lusifer.qdrant.store import QdrantStore
-from lusifer.store import Document, Store
-from lusifer.vectorizer import Vectorizer
+from lusifer.stores.base import Store
+from lusifer.stores.payloads import document_uuid
+from lusifer.types import Document
 
 COUNT = 600
 REPLACED = 60
@@ -50,7 +53,9 @@ class Expected:
     """A model of the state: what each point may hold on the way of an ingest, and must hold at its end."""
 
     def __init__(self, old: list[Document], new: list[Document], vectorizer: Vectorizer) -> None:
-        self.old, self.new = ({point_id(each.id): each for each in side} for side in (old, new))
+        self.old, self.new = (
+            {document_uuid(each.id): each for each in side} for side in (old, new)
+        )
         texts = list({each.text for each in [*old, *new]})
         self.vectors = dict(zip(texts, vectorizer.embed_documents(texts).vectors, strict=True))
 
@@ -63,7 +68,9 @@ class Expected:
             (document,) = (each for each in allowed if payload_of(each) == payload)
             assert np.abs(vector - self.vectors[document.text]).max() < 1e-5, "of this very text"
             done += document is self.new.get(point)
-        assert self.old.keys() <= {point for point, _, _ in points}, "nothing that was there is gone"
+        assert self.old.keys() <= {point for point, _, _ in points}, (
+            "nothing that was there is gone"
+        )
         return done
 
 
@@ -81,9 +88,13 @@ class Place(Protocol):
 
 class Server:
     def __init__(self, url: str, vectorizer: Vectorizer) -> None:
-        self.url, self.name, self.vectorizer = url, f"lusifer-test-{uuid.uuid4().hex[:12]}", vectorizer
+        self.url, self.name, self.vectorizer = (
+            url,
+            f"lusifer-test-{uuid.uuid4().hex[:12]}",
+            vectorizer,
+        )
         self.client = connect(url)
-        create_collection(self.client, card_of(self.name, vectorizer))
+        create_collection(self.client, metadata_for(self.name, vectorizer))
         self.arguments = ["--qdrant", url, "--collection", self.name]
 
     def open(self) -> QdrantStore:
@@ -115,20 +126,42 @@ class Folder:
     def points(self) -> list[tuple[str, Any, NDArray[np.float32]]]:
         shard = qdrant_edge.EdgeShard.load(str(self.path / "shard"))
         try:
-            request = qdrant_edge.ScrollRequest(limit=10 * COUNT, with_payload=True, with_vector=True)
+            request = qdrant_edge.ScrollRequest(
+                limit=10 * COUNT, with_payload=True, with_vector=True
+            )
             found, _ = shard.scroll(request)
-            return [(str(each.id), each.payload, np.float32(each.vector["lusifer"])) for each in found]
+            return [
+                (str(each.id), each.payload, np.float32(each.vector["lusifer"])) for each in found
+            ]
         finally:
             shard.close()
 
 
 def documents(count: int, version: str = "new") -> list[Document]:
-    return [Document(f"d{n}", f"{version} text {n} " + "word " * (n % 7), {"n": n}) for n in range(count)]
+    return [
+        Document(f"d{n}", f"{version} text {n} " + "word " * (n % 7), {"n": n})
+        for n in range(count)
+    ]
 
 
 def command(place: Place, source: Path, vectorizer: Vectorizer) -> list[str]:
-    program = [sys.executable, "-c", "from lusifer.cli.app import main; main()", "-v", "index", str(source)]
-    return [*program, *place.arguments, "--bundle", str(vectorizer.bundle.path), "--json", "--window", "8"]
+    program = [
+        sys.executable,
+        "-c",
+        "from lusifer.cli.app import main; main()",
+        "-v",
+        "index",
+        str(source),
+    ]
+    return [
+        *program,
+        *place.arguments,
+        "--bundle",
+        str(vectorizer.bundle.path),
+        "--json",
+        "--window",
+        "8",
+    ]
 
 
 def kill_when_stored(run: subprocess.Popen[str], stored: int, delay_s: float) -> None:
@@ -136,7 +169,9 @@ def kill_when_stored(run: subprocess.Popen[str], stored: int, delay_s: float) ->
     assert run.stderr is not None
     for line in run.stderr:
         if "Stored so far: " in line:
-            added, unchanged, _ = (int(part.split()[0]) for part in line.split("far: ")[1].split(", "))
+            added, unchanged, _ = (
+                int(part.split()[0]) for part in line.split("far: ")[1].split(", ")
+            )
             if added + unchanged >= stored:
                 break
     time.sleep(delay_s)
@@ -164,7 +199,9 @@ def kill_and_resume(place: Place, vectorizer: Vectorizer, tmp_path: Path) -> Non
     old, new = documents(REPLACED, "old"), documents(COUNT)
     source = tmp_path / "documents.jsonl"
     source.write_text(
-        "".join(json.dumps({"id": each.id, "text": each.text, **each.metadata}) + "\n" for each in new)
+        "".join(
+            json.dumps({"id": each.id, "text": each.text, **each.metadata}) + "\n" for each in new
+        )
     )
     expected = Expected(old, new, vectorizer)
     with place.open() as store:
@@ -187,7 +224,11 @@ def kill_and_resume(place: Place, vectorizer: Vectorizer, tmp_path: Path) -> Non
         assert max(before, target) <= done, "what was told as stored is there"
     assert done < COUNT
     last = subprocess.run(
-        command(place, source, vectorizer), capture_output=True, text=True, env=environment, check=False
+        command(place, source, vectorizer),
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
     )
     assert last.returncode == 0, last.stderr
     report = json.loads(last.stdout)

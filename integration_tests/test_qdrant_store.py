@@ -26,7 +26,8 @@ from plugin.tests.store_contract import (
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 import lusifer
-from lusifer.bundle import Bundle
+from lusifer.bundle.format import Bundle
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
 from lusifer.errors import (
     CollectionMismatchError,
@@ -40,12 +41,12 @@ from lusifer.errors import (
 )
 from lusifer.qdrant.connection import connect
 from lusifer.qdrant.keywords import KeywordOptions
-from lusifer.qdrant.points import point_id
-from lusifer.qdrant.schema import CollectionCard, create_collection
+from lusifer.qdrant.metadata import CollectionMetadata
+from lusifer.qdrant.schema import create_collection
 from lusifer.qdrant.search import points, points_async, search, search_async
 from lusifer.qdrant.store import QdrantStore
-from lusifer.store import Document, SearchOptions
-from lusifer.vectorizer import Vectorizer
+from lusifer.stores.payloads import document_uuid
+from lusifer.types import Document, SearchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,9 +54,15 @@ if TYPE_CHECKING:
     from integration_tests.qdrant_server import LoopbackQdrant
 
 
-def card(name: str, **changes: Any) -> CollectionCard:
-    return CollectionCard(
-        **{"collection": name, "fingerprint": FINGERPRINT, "model": "tiny", "dimension": DIMENSION, **changes}
+def card(name: str, **changes: Any) -> CollectionMetadata:
+    return CollectionMetadata(
+        **{
+            "collection": name,
+            "fingerprint": FINGERPRINT,
+            "model": "tiny",
+            "dimension": DIMENSION,
+            **changes,
+        }
     )
 
 
@@ -87,7 +94,9 @@ def open_store(client: QdrantClient, name: str, **options: Any) -> QdrantStore:
 
 class TestQdrantStore(StoreContract, SearchContract):
     @pytest.fixture
-    def store(self, client: QdrantClient, qdrant: QdrantUnderTest, name: str) -> Iterator[QdrantStore]:
+    def store(
+        self, client: QdrantClient, qdrant: QdrantUnderTest, name: str
+    ) -> Iterator[QdrantStore]:
         create_collection(client, card(name))
         # A client of its own: the contract closes the store.
         with open_store(connect(qdrant.url), name) as store:
@@ -95,12 +104,16 @@ class TestQdrantStore(StoreContract, SearchContract):
 
     @pytest.fixture
     def library(self, client: QdrantClient, name: str) -> QdrantStore:
-        create_collection(client, card(name, keywords=KeywordOptions()), index_fields=("lang", "book"))
+        create_collection(
+            client, card(name, keywords=KeywordOptions()), index_fields=("lang", "book")
+        )
         store = open_store(client, name)
         store.upsert(LIBRARY, near(*COSINES))
         return store
 
-    def test_a_large_upsert_goes_in_requests_below_the_servers_limit(self, store: QdrantStore) -> None:
+    def test_a_large_upsert_goes_in_requests_below_the_servers_limit(
+        self, store: QdrantStore
+    ) -> None:
         large = [Document(str(i), f"{i} " + "x" * 5_000_000) for i in range(8)]
         store.upsert(large, unit(8))
         assert store.unchanged(large) == set("01234567")
@@ -117,15 +130,20 @@ class TestQdrantStore(StoreContract, SearchContract):
 
 
 @pytest.mark.parametrize("quantization", ["none", "turbo4", "turbo2", "scalar", "binary"])
-def test_a_collection_is_made_the_right_way(client: QdrantClient, name: str, quantization: Any) -> None:
+def test_a_collection_is_made_the_right_way(
+    client: QdrantClient, name: str, quantization: Any
+) -> None:
     made = card(name, role_prompts={"query": "q: ", "document": "d: "}, keywords=KeywordOptions())
     create_collection(client, made, quantization=quantization, index_fields=("lang", "book.title"))
     info = client.get_collection(name)
     vectors = info.config.params.vectors
     assert isinstance(vectors, dict)
-    assert (vectors["lusifer"].size, vectors["lusifer"].distance) == (DIMENSION, models.Distance.COSINE)
+    assert (vectors["lusifer"].size, vectors["lusifer"].distance) == (
+        DIMENSION,
+        models.Distance.COSINE,
+    )
     assert info.config.params.sparse_vectors["bm25"].modifier == models.Modifier.IDF
-    assert CollectionCard.model_validate(info.config.metadata["lusifer"]) == made
+    assert CollectionMetadata.model_validate(info.config.metadata["lusifer"]) == made
     assert (info.config.quantization_config is None) == (quantization == "none")
     assert set(info.payload_schema) >= {"metadata.lang", "metadata.book.title"}
     with pytest.raises(StoreError, match="exists already"):
@@ -148,7 +166,9 @@ def test_collections_that_do_not_fit_are_refused(client: QdrantClient, name: str
         ({"lusifer": models.VectorParams(size=16, distance=models.Distance.DOT)}, "distance Dot"),
     ):
         client.delete_collection(name)
-        client.create_collection(name, vectors, metadata={"lusifer": card(name).model_dump(mode="json")})
+        client.create_collection(
+            name, vectors, metadata={"lusifer": card(name).model_dump(mode="json")}
+        )
         with pytest.raises(CollectionMismatchError, match=said):
             open_store(client, name)
     client.delete_collection(name)
@@ -191,7 +211,7 @@ def test_points_without_the_vector_are_counted_and_not_taken_for_done(
     create_collection(client, card(name))
     store = open_store(client, name)
     store.upsert(documents(3), unit(3))
-    client.delete_vectors(name, ["lusifer"], [point_id("doc/1")])
+    client.delete_vectors(name, ["lusifer"], [document_uuid("doc/1")])
     assert (store.count(), store.count_without_vector()) == (3, 1)
     assert store.unchanged(documents(3)) == {"doc/0", "doc/2"}
     store.upsert(documents(3), unit(3))
@@ -203,14 +223,20 @@ def test_a_busy_server_is_waited_for_as_long_as_it_asks(
 ) -> None:
     create_collection(client, card(name))
     store = open_store(client, name)
-    fake.fail_next(3, status=429, headers={"retry-after": "0"}, method="PUT", error="Too many requests")
+    fake.fail_next(
+        3, status=429, headers={"retry-after": "0"}, method="PUT", error="Too many requests"
+    )
     fake.fail_next(2, status=503, method="PUT")
     store.upsert(documents(5), unit(5))
     assert store.count() == 5
     fake.fail_next(100, status=429, headers={"retry-after": "3600"}, error="Too many requests")
     with pytest.raises(StoreBusyError, match=r"slow down: .*Too many requests") as caught:
         store.upsert(documents(5), unit(5))
-    assert (caught.value.retry_after_s, caught.value.status, caught.value.retryable) == (3600, 429, True)
+    assert (caught.value.retry_after_s, caught.value.status, caught.value.retryable) == (
+        3600,
+        429,
+        True,
+    )
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
@@ -226,7 +252,7 @@ def test_a_connection_that_breaks_in_the_middle_loses_and_doubles_nothing(
 
 def test_a_server_that_stays_away(qdrant: QdrantUnderTest, client: QdrantClient, name: str) -> None:
     create_collection(client, card(name))
-    store = open_store(client, name, patience_s=0.5)
+    store = open_store(client, name, retry_for_s=0.5)
     store.client = connect("http://127.0.0.1:9")
     with store, pytest.raises(StoreUnavailableError, match="refused") as caught:
         store.upsert(documents(1), unit(1))
@@ -258,7 +284,9 @@ def fill(client: QdrantClient, name: str, embedder: Vectorizer) -> None:
     client.upsert(name, points(LIBRARY, embedder, keywords=KeywordOptions()))
 
 
-def test_helpers_beside_a_client_of_the_teams_own(client: QdrantClient, name: str, tiny: Vectorizer) -> None:
+def test_helpers_beside_a_client_of_the_teams_own(
+    client: QdrantClient, name: str, tiny: Vectorizer
+) -> None:
     fill(client, name, tiny)
     vector = tiny.embed_query("a red house").vector
     scores = tiny.embed_documents([each.text for each in LIBRARY]).vectors @ vector
@@ -288,7 +316,9 @@ def test_an_alias_switched_to_another_model_is_noticed(
     try:
         mean(name)
         assert search(client, f"{name}-alias", "house", tiny)
-        store = QdrantStore.open(client, f"{name}-alias", fingerprint=tiny.fingerprint, model=tiny.model_name)
+        store = QdrantStore.open(
+            client, f"{name}-alias", fingerprint=tiny.fingerprint, model=tiny.model_name
+        )
         assert store.collection == name
         mean(other)
         with pytest.raises(FingerprintMismatchError):
@@ -311,8 +341,10 @@ def test_the_helpers_for_an_async_client(
         return hits, made
 
     hits, made = asyncio.run(main())
-    assert [hit.id for hit in hits] == [hit.id for hit in search(client, name, "a red house", tiny, limit=3)]
-    assert made[0].id == point_id("en-1")
+    assert [hit.id for hit in hits] == [
+        hit.id for hit in search(client, name, "a red house", tiny, limit=3)
+    ]
+    assert made[0].id == document_uuid("en-1")
 
 
 def test_the_commands_from_setup_to_search(
@@ -330,11 +362,16 @@ def test_the_commands_from_setup_to_search(
     live = ("--collection", f"{name}-live", "--bundle", tiny.bundle.path, "--json")
     source = tmp_path / "library.jsonl"
     source.write_text(
-        "".join(json.dumps({"id": each.id, "text": each.text, **each.metadata}) + "\n" for each in LIBRARY)
+        "".join(
+            json.dumps({"id": each.id, "text": each.text, **each.metadata}) + "\n"
+            for each in LIBRARY
+        )
     )
     code, (error,) = run("index", source, "--qdrant", qdrant.url, *server)
     assert (code, error["error"]["type"]) == (1, "IndexNotFoundError")
-    code, (made,) = run("qdrant", "setup", qdrant.url, *server, "--keywords", "--alias", f"{name}-live")
+    code, (made,) = run(
+        "qdrant", "setup", qdrant.url, *server, "--keywords", "--alias", f"{name}-live"
+    )
     assert code == 0
     assert made["environment"]["QDRANT__INFERENCE__ADDRESS"] == "http://localhost:8000/qdrant"
     assert made["collection"]["fingerprint"] == tiny.fingerprint
@@ -345,7 +382,15 @@ def test_the_commands_from_setup_to_search(
     code, hits = run("search", "voiture", "--qdrant", qdrant.url, *server, "--hybrid", "--limit", 1)
     assert (code, len(hits)) == (0, 1)
     code, hits = run(
-        "search", "x", "--qdrant", qdrant.url, *server, "--where", "year:=2003", "--where", "lang=ja"
+        "search",
+        "x",
+        "--qdrant",
+        qdrant.url,
+        *server,
+        "--where",
+        "year:=2003",
+        "--where",
+        "lang=ja",
     )
     assert [hit["id"] for hit in hits] == ["ja-1"]
     code, findings = run("doctor", "qdrant", qdrant.url, *server)
@@ -366,7 +411,16 @@ def test_the_commands_from_setup_to_search(
     try:
         code, (made,) = run("qdrant", "setup", qdrant.url, *second, "--dimension", 8)
         assert (code, made["collection"]["dimension"]) == (0, 8)
-        switch = ("qdrant", "alias", qdrant.url, "--alias", f"{name}-live", "--collection", later, "--json")
+        switch = (
+            "qdrant",
+            "alias",
+            qdrant.url,
+            "--alias",
+            f"{name}-live",
+            "--collection",
+            later,
+            "--json",
+        )
         code, (error,) = run(*switch)
         assert (code, error["error"]["type"]) == (1, "CollectionMismatchError")
         code, (report,) = run("index", source, "--qdrant", qdrant.url, *second)

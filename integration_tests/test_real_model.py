@@ -1,4 +1,5 @@
-"""The default model on real text: right in every language, one vector per text, as the checkpoint says."""
+"""The default model on real text: right in every language, one vector per text, as the checkpoint
+says."""
 
 from __future__ import annotations
 
@@ -12,14 +13,14 @@ import numpy as np
 import pytest
 from integration_tests.noise import FLIPPED, assert_same_vectors
 
-from lusifer.bundle import Bundle
+from lusifer.bundle.format import Bundle
 from lusifer_export.fingerprint import checkpoint_fingerprint
 from lusifer_export.gate import BARS
 from lusifer_training.config import default_checkpoint
-from lusifer_training.evaluation.embedders import checkpoint_embedder
+from lusifer_training.embedders import checkpoint_embedder
 
 if TYPE_CHECKING:
-    from lusifer.vectorizer import Vectorizer
+    from lusifer.embedding.vectorizer import Vectorizer
 
 COMMAND = [str(Path(sys.executable).with_name("lusifer"))]
 
@@ -75,7 +76,9 @@ def test_bundle_answers_what_the_checkpoint_answers(vectorizer: Vectorizer) -> N
 def test_bundle_says_what_it_is(real_bundle: Path) -> None:
     bundle = Bundle.open(real_bundle)
     report = json.loads((real_bundle / "parity_report.json").read_text(encoding="utf-8"))
-    assert bundle.manifest.fingerprint == checkpoint_fingerprint(default_checkpoint(), "int8-dynamic")
+    assert bundle.manifest.fingerprint == checkpoint_fingerprint(
+        default_checkpoint(), "int8-dynamic"
+    )
     assert report["texts"] >= 200
     assert len(report["languages"]) >= 18
     assert (report["verdict"], bundle.manifest.gate) == ("passed", "passed")
@@ -86,7 +89,7 @@ def test_bundle_says_what_it_is(real_bundle: Path) -> None:
 @pytest.mark.usefixtures("real_bundle")
 def test_default_bundle_is_found_without_pytorch() -> None:
     """Every command without --bundle asks for it; PyTorch takes seconds to import."""
-    code = "import sys, lusifer.defaults as d; print(d.default_bundle()); sys.exit('torch' in sys.modules)"
+    code = "import sys, lusifer.bundle.default as d; print(d.default_bundle()); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
@@ -101,7 +104,9 @@ def test_default_checkpoint_is_small_and_complete() -> None:
     assert (folder / "adapter.safetensors").stat().st_size <= 16 * 2**20
 
 
-def test_command_embeds_a_file_in_order(real_bundle: Path, vectorizer: Vectorizer, tmp_path: Path) -> None:
+def test_command_embeds_a_file_in_order(
+    real_bundle: Path, vectorizer: Vectorizer, tmp_path: Path
+) -> None:
     texts = [question for question, _ in QUESTIONS.values()]
     (tmp_path / "questions.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     command = [*COMMAND, "embed", "--json", "--role", "query", "--bundle", str(real_bundle)]
@@ -129,7 +134,9 @@ def test_commands_index_and_search(real_bundle: Path, tmp_path: Path) -> None:
     assert json.loads(again.stdout)["added"] == 0
     question, expected = QUESTIONS["ja"]
     found = subprocess.run(
-        [*COMMAND, "search", question, *index, "--json", "--limit", "2"], capture_output=True, check=True
+        [*COMMAND, "search", question, *index, "--json", "--limit", "2"],
+        capture_output=True,
+        check=True,
     )
     hits = [json.loads(line) for line in found.stdout.splitlines()]
     assert [hit["rank"] for hit in hits] == [1, 2]

@@ -1,4 +1,5 @@
-"""Re-embedding on Qdrant while applications write: another collection behind an alias, and in place."""
+"""Re-embedding on Qdrant while applications write: another collection behind an alias, and in
+place."""
 
 from __future__ import annotations
 
@@ -19,23 +20,25 @@ from plugin.tests.reindex_world import NEW, OLD, Machine, make_plan, switch_whil
 from qdrant_client import QdrantClient, models
 from typer.testing import CliRunner
 
-from lusifer.bundle import Bundle
+from lusifer.bundle.format import Bundle
 from lusifer.cli.app import app
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
 from lusifer.errors import FingerprintMismatchError
 from lusifer.qdrant.connection import connect
-from lusifer.qdrant.points import payload_of, point_id
-from lusifer.qdrant.schema import card_of, create_collection
+from lusifer.qdrant.metadata import metadata_for
+from lusifer.qdrant.points import payload_of
+from lusifer.qdrant.schema import create_collection
 from lusifer.qdrant.search import points, search
+from lusifer.reindex.cutover import clean
+from lusifer.reindex.endpoints.base import Migration
+from lusifer.reindex.endpoints.qdrant.alias import QdrantAlias
+from lusifer.reindex.endpoints.qdrant.collection import QdrantSide
+from lusifer.reindex.endpoints.qdrant.named_vector import QdrantInPlaceSide, QdrantVector
 from lusifer.reindex.job import Job
-from lusifer.reindex.qdrant import QdrantSide
-from lusifer.reindex.qdrant_in_place import QdrantInPlaceSide, QdrantVector
-from lusifer.reindex.qdrant_switch import QdrantAlias
-from lusifer.reindex.run import run
-from lusifer.reindex.sides import Migration
-from lusifer.reindex.switch import clean
-from lusifer.store import Document
-from lusifer.vectorizer import Vectorizer
+from lusifer.reindex.runner import run
+from lusifer.stores.payloads import document_uuid
+from lusifer.types import Document
 
 
 class AliasWorld:
@@ -48,15 +51,16 @@ class AliasWorld:
         self.client = client
         self.base = f"test-{uuid.uuid4().hex[:12]}"
         self.alias = self.base
-        self.old = card_of(f"{self.base}-v1", OLD)
-        self.new = card_of(f"{self.base}-v2", NEW)
+        self.old = metadata_for(f"{self.base}-v1", OLD)
+        self.new = metadata_for(f"{self.base}-v2", NEW)
         create_collection(client, self.old)
         action = models.CreateAlias(collection_name=self.old.collection, alias_name=self.alias)
         client.update_collection_aliases([models.CreateAliasOperation(create_alias=action)])
 
     def migration(self) -> Migration:
         old, new = (
-            QdrantSide(self.client, each.collection, each.vector_name) for each in (self.old, self.new)
+            QdrantSide(self.client, each.collection, each.vector_name)
+            for each in (self.old, self.new)
         )
         switch = QdrantAlias(
             self.client, alias=self.alias, old=self.old.collection, card=self.new,
@@ -66,12 +70,14 @@ class AliasWorld:
 
     def write(self, document: Document, vector: NDArray[np.float32]) -> None:
         point = models.PointStruct(
-            id=point_id(document.id), vector={"lusifer": vector.tolist()}, payload=payload_of(document)
+            id=document_uuid(document.id),
+            vector={"lusifer": vector.tolist()},
+            payload=payload_of(document),
         )
         self.client.upsert(self.alias, [point], wait=True)
 
     def delete(self, document_id: str) -> None:
-        self.client.delete(self.alias, [point_id(document_id)], wait=True)
+        self.client.delete(self.alias, [document_uuid(document_id)], wait=True)
 
     def everything(self, vector_of: str) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
         return _documents(self.client, self.alias, "lusifer")
@@ -89,30 +95,36 @@ class VectorWorld:
 
     def __init__(self, client: QdrantClient) -> None:
         self.client = client
-        self.old = card_of(f"test-{uuid.uuid4().hex[:12]}", OLD)
-        self.new = card_of(self.old.collection, NEW).model_copy(update={"vector_name": "lusifer2"})
+        self.old = metadata_for(f"test-{uuid.uuid4().hex[:12]}", OLD)
+        self.new = metadata_for(self.old.collection, NEW).model_copy(
+            update={"vector_name": "lusifer2"}
+        )
         create_collection(client, self.old)
 
     def migration(self) -> Migration:
         name = self.old.collection
         old = QdrantSide(self.client, name, "lusifer", lacking="lusifer2")
         new = QdrantInPlaceSide(self.client, name, "lusifer2")
-        return Migration(old, new, QdrantVector(self.client, old=self.old, new=self.new), in_place=True)
+        return Migration(
+            old, new, QdrantVector(self.client, old=self.old, new=self.new), in_place=True
+        )
 
     def write(self, document: Document, vector: NDArray[np.float32]) -> None:
         shown = self.migration().switch.shows_new()
         point = models.PointStruct(
-            id=point_id(document.id),
+            id=document_uuid(document.id),
             vector={"lusifer2" if shown else "lusifer": vector.tolist()},
             payload=payload_of(document),
         )
         self.client.upsert(self.old.collection, [point], wait=True)
 
     def delete(self, document_id: str) -> None:
-        self.client.delete(self.old.collection, [point_id(document_id)], wait=True)
+        self.client.delete(self.old.collection, [document_uuid(document_id)], wait=True)
 
     def everything(self, vector_of: str) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
-        return _documents(self.client, self.old.collection, "lusifer2" if vector_of == "new" else "lusifer")
+        return _documents(
+            self.client, self.old.collection, "lusifer2" if vector_of == "new" else "lusifer"
+        )
 
     def close(self) -> None:
         self.client.delete_collection(self.old.collection)
@@ -126,7 +138,10 @@ def _documents(
     for point in scrolled:
         payload, vector = point.payload or {}, (point.vector or {}).get(vector_name)
         document = Document(payload["id"], payload["text"], payload["metadata"])
-        found[document.id] = (document, None if vector is None else np.asarray(vector, dtype=np.float32))
+        found[document.id] = (
+            document,
+            None if vector is None else np.asarray(vector, dtype=np.float32),
+        )
     return found
 
 
@@ -174,10 +189,14 @@ def test_an_edit_of_a_part_after_the_switch_stays(client: QdrantClient, tmp_path
 
         def before() -> None:
             for document in documents[:2]:
-                world.write(Document(document.id, "edited before", {"edit": 1}), OLD.vector("edited before"))
+                world.write(
+                    Document(document.id, "edited before", {"edit": 1}), OLD.vector("edited before")
+                )
 
         def after() -> None:
-            client.set_payload(world.alias, {"metadata": {"edit": 2}}, [point_id("doc/0")], wait=True)
+            client.set_payload(
+                world.alias, {"metadata": {"edit": 2}}, [document_uuid("doc/0")], wait=True
+            )
 
         switch_while(job, migration, before=before, at_the_switch=lambda: None, after=after)
         clean(job, migration)
@@ -185,7 +204,9 @@ def test_an_edit_of_a_part_after_the_switch_stays(client: QdrantClient, tmp_path
         assert found["doc/0"][0] == Document("doc/0", "text 0", {"edit": 2})
         assert found["doc/1"][0] == Document("doc/1", "edited before", {"edit": 1})
         scrolled, _ = client.scroll(world.new.collection)
-        assert [set(point.payload or {}) for point in scrolled] == [{"id", "text", "metadata", "sha256"}] * 3
+        assert [set(point.payload or {}) for point in scrolled] == [
+            {"id", "text", "metadata", "sha256"}
+        ] * 3
         assert not client.collection_exists(world.old.collection)
     finally:
         world.close()
@@ -194,7 +215,9 @@ def test_an_edit_of_a_part_after_the_switch_stays(client: QdrantClient, tmp_path
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     base = tmp_path_factory.mktemp("bundles")
-    return [make_bundle(base / f"staging{seed}", base / f"bundle{seed}", seed=seed) for seed in (0, 1)]
+    return [
+        make_bundle(base / f"staging{seed}", base / f"bundle{seed}", seed=seed) for seed in (0, 1)
+    ]
 
 
 def command(*arguments: object) -> Any:
@@ -220,7 +243,8 @@ def test_a_foreign_collection_with_numbers_as_ids(
     payloads = {n: {"body": f"text {n}", "sha256": "their own", "tags": [n]} for n in range(60)}
     payloads[60] = {"tags": ["no text"]}
     foreign = [
-        models.PointStruct(id=n, vector=[1.0, n, 0, 0], payload=payload) for n, payload in payloads.items()
+        models.PointStruct(id=n, vector=[1.0, n, 0, 0], payload=payload)
+        for n, payload in payloads.items()
     ]
     client.upsert(name, foreign, wait=True)
     new = f"{name}-new"
@@ -256,7 +280,7 @@ def test_in_place_and_exactly_back(
 ) -> None:
     old, new = (Vectorizer(each, FakeEngine(16, seed=seed)) for seed, each in enumerate(bundles))
     name = f"test-{uuid.uuid4().hex[:12]}"
-    create_collection(client, card_of(name, old))
+    create_collection(client, metadata_for(name, old))
     written = [Document(f"d{n}", f"word{n} cat dog {n % 7}", {"lang": "en"}) for n in range(80)]
     client.upsert(name, points(written, old), wait=True)
     questions = ["cat word7", "dog 3"]
@@ -273,7 +297,9 @@ def test_in_place_and_exactly_back(
                 assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-6)
 
         job = tmp_path / "job"
-        plan = command(*planning(qdrant, name, bundles[1], job), "--in-place", "--vector-name", "second")
+        plan = command(
+            *planning(qdrant, name, bundles[1], job), "--in-place", "--vector-name", "second"
+        )
         assert (plan["in_place"], plan["target"]["vector_name"]) == (True, "second")
         assert "second" not in client.get_collection(name).config.params.vectors
         assert command("run", job)["totals"]["written"] == 80

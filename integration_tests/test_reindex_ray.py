@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 import lusifer
 from lusifer.cli.app import app
-from lusifer.qdrant.collections import EmbeddedCollections
+from lusifer.embedded.collections import EmbeddedCollections
 
 pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
@@ -42,7 +42,9 @@ def folder() -> Iterator[Path]:
 
 
 def command(*arguments: object) -> Any:
-    result = CliRunner().invoke(app, [str(each) for each in (*arguments, "--json")], catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, [str(each) for each in (*arguments, "--json")], catch_exceptions=False
+    )
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -84,8 +86,28 @@ def test_two_workers_one_of_them_killed(folder: Path) -> None:
     command(*plan, "--job", folder / "here", "--new-collection", "here", "--window", 16)
     command("reindex", "run", folder / "here")
     # Slow enough for a worker to be killed in the middle.
-    command(*plan, "--job", folder / "ray", "--new-collection", "ray", "--window", 8, "--tokens-per-s", 1200)
-    run = [*MAIN, "reindex", "run", str(folder / "ray"), "--ray", "local", "--workers", "2", "--json"]
+    command(
+        *plan,
+        "--job",
+        folder / "ray",
+        "--new-collection",
+        "ray",
+        "--window",
+        8,
+        "--tokens-per-s",
+        1200,
+    )
+    run = [
+        *MAIN,
+        "reindex",
+        "run",
+        str(folder / "ray"),
+        "--ray",
+        "local",
+        "--workers",
+        "2",
+        "--json",
+    ]
     with (
         (folder / "log").open("wb") as log,
         subprocess.Popen(run, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=log) as process,
@@ -126,7 +148,17 @@ def test_a_server_from_two_workers(folder: Path, qdrant: QdrantUnderTest) -> Non
     where = ["--qdrant", qdrant.url, "--collection"]
     client = qdrant.client()
     try:
-        command("qdrant", "setup", qdrant.url, "--collection", old, "--alias", alias, "--bundle", bundles[0])
+        command(
+            "qdrant",
+            "setup",
+            qdrant.url,
+            "--collection",
+            old,
+            "--alias",
+            alias,
+            "--bundle",
+            bundles[0],
+        )
         command("index", source, *where, old, "--bundle", bundles[0])
         plan = ["reindex", "plan", *where, alias, "--bundle", bundles[1], "--window", 32]
         for name in (here, there):

@@ -1,4 +1,5 @@
-"""The service over the real model: equal vectors everywhere, official clients, and schema-driven fuzzing."""
+"""The service over the real model: equal vectors everywhere, official clients, and schema-driven
+fuzzing."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ import pytest
 from integration_tests.borrowed import Borrowed
 from integration_tests.noise import assert_same_vectors
 
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
 from lusifer.service.canary import canary_texts
-from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,14 +27,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lusifer.choices import Role
+    from lusifer.types import Role
 
 
 @pytest.fixture
 def texts() -> list[str]:
     """200 texts in twelve languages, from two words to over the token limit."""
     sentences = canary_texts()
-    made = [*sentences, *(sentence.split(" ", 3)[0] + f" {n}" for n, sentence in enumerate(sentences))]
+    made = [
+        *sentences,
+        *(sentence.split(" ", 3)[0] + f" {n}" for n, sentence in enumerate(sentences)),
+    ]
     made += [f"{a} {b}" for a, b in zip(sentences, sentences[1:] + sentences[:1], strict=True)]
     made += [f"{n}. {sentences[n]}" for n in range(42)]
     made += [" ".join(sentences[n : n + 3]) for n in range(11)]
@@ -45,7 +49,10 @@ def texts() -> list[str]:
 ASKED: dict[str, Callable[[Sequence[str], Role, str], tuple[str, Any, Callable[[Any], Any]]]] = {
     "weaviate": lambda texts, role, model: (
         "/vectors",
-        {"text": texts[0], "config": {"task_type": {"query": "query", "document": "passage"}[role]}},
+        {
+            "text": texts[0],
+            "config": {"task_type": {"query": "query", "document": "passage"}[role]},
+        },
         lambda body: [body["vector"]],
     ),
     "cohere": lambda texts, role, model: (
@@ -90,7 +97,8 @@ def test_a_text_has_one_vector_on_every_protocol_alone_in_batches_and_under_load
     requests: list[tuple[str, Role, list[str]]] = []
     for protocol, (role, part) in product(ASKED, parts.items()):
         shuffled = order.sample(part, len(part))
-        # The computation of 200 texts takes seconds: each protocol gets all of them, alone or in batches.
+        # The computation of 200 texts takes seconds: each protocol gets all of them, alone or in
+        # batches.
         while shuffled:
             size = 1 if protocol == "weaviate" else order.choice([1, 2, 7, 30])
             requests.append((protocol, role, shuffled[:size]))
@@ -135,7 +143,9 @@ def test_openais_client(vectorizer: Vectorizer, start_service: Any) -> None:
     service = start_service(Borrowed(vectorizer)).ready()
     model = vectorizer.bundle.manifest.name
     texts = canary_texts()[:6]
-    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
+    with openai.OpenAI(
+        base_url=f"{service.url}/v1", api_key="none", max_retries=0, timeout=60
+    ) as client:
         assert [entry.id for entry in client.models.list()] == [model, f"lusifer/{model}"]
         # The client asks for base64 by itself.
         answer = client.embeddings.create(model=model, input=texts)
@@ -143,8 +153,12 @@ def test_openais_client(vectorizer: Vectorizer, start_service: Any) -> None:
         assert_same_vectors(found, vectorizer.embed_documents(texts).vectors)
         assert answer.usage.total_tokens == sum(vectorizer.embed_documents(texts).tokens)
         for asked in (
-            client.embeddings.create(model=f"{model}:query", input=texts[0], encoding_format="float"),
-            client.embeddings.create(model=model, input=texts[0], extra_body={"input_type": "query"}),
+            client.embeddings.create(
+                model=f"{model}:query", input=texts[0], encoding_format="float"
+            ),
+            client.embeddings.create(
+                model=model, input=texts[0], extra_body={"input_type": "query"}
+            ),
         ):
             assert_same_vectors(asked.data[0].embedding, vectorizer.embed_query(texts[0]).vector)
         with pytest.raises(openai.NotFoundError, match="not served here"):
@@ -165,16 +179,24 @@ def test_coheres_client(vectorizer: Vectorizer, start_service: Any) -> None:
             ("search_query", vectorizer.embed_queries(texts)),
         ):
             answer = client.embed(
-                texts=texts, model=vectorizer.bundle.manifest.name, input_type=kind, embedding_types=["float"]
+                texts=texts,
+                model=vectorizer.bundle.manifest.name,
+                input_type=kind,
+                embedding_types=["float"],
             )
             assert_same_vectors(answer.embeddings.float_, expected.vectors)
             assert answer.meta.billed_units.input_tokens == sum(expected.tokens)
         with pytest.raises(cohere.errors.BadRequestError, match="empty"):
             client.embed(
-                texts=[""], model="lusifer-small", input_type="search_query", embedding_types=["float"]
+                texts=[""],
+                model="lusifer-small",
+                input_type="search_query",
+                embedding_types=["float"],
             )
         with pytest.raises(cohere.errors.NotFoundError, match="not served here"):
-            client.embed(texts=["a"], model="embed-v4", input_type="search_query", embedding_types=["float"])
+            client.embed(
+                texts=["a"], model="embed-v4", input_type="search_query", embedding_types=["float"]
+            )
 
 
 def test_whatever_the_schema_allows_or_forbids_is_never_a_server_error(
@@ -182,8 +204,8 @@ def test_whatever_the_schema_allows_or_forbids_is_never_a_server_error(
 ) -> None:
     """Schemathesis on a real uvicorn, negative data and NUL bytes on; the engine is the fake one.
 
-    All its checks but one: an empty text and the name of another model fit the schema and are refused.
-    """
+    All its checks but one: an empty text and the name of another model fit the schema and are
+    refused."""
     pytest.importorskip("schemathesis")
     fake = Vectorizer(vectorizer.bundle, FakeEngine(vectorizer.dimension))
     # The page at / is a GET beside Qdrant's POST, and no part of the API.
@@ -192,7 +214,15 @@ def test_whatever_the_schema_allows_or_forbids_is_never_a_server_error(
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json"),
         *("--mode", "all", "--generation-allow-x00", "true", "--max-examples", "40"),
         *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
-        *("--seed", "1", "--generation-database", "none", "--no-color", "--suppress-health-check", "all"),
+        *(
+            "--seed",
+            "1",
+            "--generation-database",
+            "none",
+            "--no-color",
+            "--suppress-health-check",
+            "all",
+        ),
     ]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]

@@ -14,14 +14,14 @@ import pytest
 from integration_tests.noise import assert_same_vectors
 from integration_tests.triton_server import CannotRunError, TritonServer, free_port
 from plugin.tests.conftest import make_bundle
-from plugin.tests.test_engines import IDS, MASK, EngineContract
+from plugin.tests.engines.test_engines import IDS, MASK, EngineContract
 
-from lusifer.bundle import ManifestFields, finish_bundle
+from lusifer.bundle.format import ManifestFields, finish_bundle
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.onnx import OnnxEngine
 from lusifer.engines.triton import TritonEngine
 from lusifer.errors import EngineError, EngineUnavailableError
 from lusifer.service.canary import canary_texts
-from lusifer.vectorizer import Vectorizer
 from lusifer_export.cases import MIXED_SCRIPTS
 from lusifer_export.triton.repository import LOAD_ORDER, activate, write_repository
 
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lusifer.bundle import Bundle
+    from lusifer.bundle.format import Bundle
 
 
 @pytest.fixture(scope="module")
-def server(vectorizer: Vectorizer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+def server(
+    vectorizer: Vectorizer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TritonServer]:
     """A running server with the default model; its vectors are those of this process's engine."""
     root = tmp_path_factory.mktemp("triton")
     try:
@@ -52,12 +54,17 @@ def infer(server: TritonServer, texts: list[str], role: str = "document") -> htt
         {"name": name, "shape": [len(texts), 1], "datatype": "BYTES", "data": data}
         for name, data in (("text", texts), ("role", [role] * len(texts)))
     ]
-    return httpx.post(f"http://{server.http}/v2/models/lusifer/infer", json={"inputs": inputs}, timeout=120)
+    return httpx.post(
+        f"http://{server.http}/v2/models/lusifer/infer", json={"inputs": inputs}, timeout=120
+    )
 
 
 def outputs(answer: httpx.Response) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
-    return {each["name"]: np.array(each["data"]).reshape(each["shape"]) for each in answer.json()["outputs"]}
+    return {
+        each["name"]: np.array(each["data"]).reshape(each["shape"])
+        for each in answer.json()["outputs"]
+    }
 
 
 class TestContract(EngineContract):
@@ -81,7 +88,9 @@ def test_vectors_are_those_of_the_engine_in_this_process(
     assert_same_vectors(found.vectors, vectorizer.embed_documents(texts).vectors)
 
 
-def test_a_service_runs_on_it(server: TritonServer, vectorizer: Vectorizer, start_service: Any) -> None:
+def test_a_service_runs_on_it(
+    server: TritonServer, vectorizer: Vectorizer, start_service: Any
+) -> None:
     service = start_service(Vectorizer(vectorizer.bundle, TritonEngine(server.grpc)), canary=True)
     service.ready()
     answer = httpx.post(
@@ -126,9 +135,15 @@ class TestEnsemble:
 
     @pytest.mark.parametrize(
         ("text", "role", "message"),
-        [(" ", "query", "no visible character"), ("a", "title", "The role is"), ("a\0b", "query", "NUL")],
+        [
+            (" ", "query", "no visible character"),
+            ("a", "title", "The role is"),
+            ("a\0b", "query", "NUL"),
+        ],
     )
-    def test_what_can_not_be_embedded(self, server: TritonServer, text: str, role: str, message: str) -> None:
+    def test_what_can_not_be_embedded(
+        self, server: TritonServer, text: str, role: str, message: str
+    ) -> None:
         answer = infer(server, [text], role)
         assert answer.status_code >= 400
         assert message in answer.json()["error"]
@@ -172,7 +187,9 @@ def own(tmp_path: Path, server: TritonServer) -> Iterator[tuple[TritonServer, Bu
     running.stop()
 
 
-def test_a_new_version_goes_live_by_load_and_back(own: tuple[TritonServer, Bundle], tmp_path: Path) -> None:
+def test_a_new_version_goes_live_by_load_and_back(
+    own: tuple[TritonServer, Bundle], tmp_path: Path
+) -> None:
     server, bundle = own
     # The same files under another fingerprint.
     shutil.copytree(bundle.path, tmp_path / "staging")

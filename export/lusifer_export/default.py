@@ -7,7 +7,7 @@ import logging
 import shutil
 from typing import TYPE_CHECKING
 
-from lusifer.bundle import Bundle
+from lusifer.bundle.format import Bundle
 from lusifer.errors import BundleError
 from lusifer_export.fingerprint import checkpoint_fingerprint
 from lusifer_training.config import default_checkpoint, read_config
@@ -15,7 +15,7 @@ from lusifer_training.config import default_checkpoint, read_config
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lusifer.bundle import Precision
+    from lusifer.bundle.format import Precision
 
 __all__ = ["build_default_bundle"]
 
@@ -46,7 +46,9 @@ def build_default_bundle(folder: Path, precision: Precision = "int8-dynamic") ->
         # Damaged, or left by an export that was killed: the lock says that nobody is at work on it.
         for left in (target, *folder.glob(f".{target.name}.*/")):
             shutil.rmtree(left, ignore_errors=True)
-        _log.warning("building the default bundle in %s; this is done once and takes a few minutes", target)
+        _log.warning(
+            "building the default bundle in %s; this is done once and takes a few minutes", target
+        )
         # Only here: PyTorch takes seconds to import, and every command asks for this folder.
         from lusifer_export.build import export_checkpoint
 

@@ -1,17 +1,19 @@
-"""Identity of the vectors of an export, told without PyTorch: each command asks it of the default bundle."""
+"""Identity of the vectors of an export, told without PyTorch: each command asks it of the default
+bundle.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
 
-from lusifer.bundle import compute_fingerprint
+from lusifer.bundle.format import compute_fingerprint
 from lusifer_training.config import read_config
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lusifer.bundle import Precision
+    from lusifer.bundle.format import Precision
 
 __all__ = ["checkpoint_fingerprint"]
 

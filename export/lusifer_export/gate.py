@@ -1,8 +1,9 @@
 """The gate: an exported graph must answer what the PyTorch fp32 model answers, in every language and role.
 
-A mean over all languages hides the one that broke, and a cosine alone does not say whether a search still
-finds. So each language and role has its own cosine, and each language its own retrieval of translations,
-before and after. What a text's vector may move between alone and in a batch is measured too.
+A mean over all languages hides the one that broke, and a cosine alone does not say whether a search
+still finds. So each language and role has its own cosine, and each language its own retrieval of
+translations, before and after. What a text's vector may move between alone and in a batch is
+measured too.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ class Bars:
     worst: float
     """Least cosine of any text, edge cases included."""
     batch: float
-    """Most that any number of a vector may differ between alone and in a batch: the noise floor. Sums in
-    another order move fp32 by 1e-7; where activations are rounded to half precision or int8, that can flip a
-    rounding, which is worth two units of it, or 5e-5 as seen with int8. One scale for a whole batch would
-    move them by 7e-3."""
+    """Most that any number of a vector may differ between alone and in a batch: the noise floor.
+    Sums in another order move fp32 by 1e-7; where activations are rounded to half precision or
+    int8, that can flip a rounding, which is worth two units of it, or 5e-5 as seen with int8. One
+    scale for a whole batch would move them by 7e-3."""
     lost: int = 1
     """Most questions of a language that found their translation before and don't any more."""
 
@@ -91,21 +92,25 @@ def reference_vectors(model: Lusifer, tokenizer: Tokenizer) -> Reference:
 
     def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            vectors: NDArray[np.float32] = model(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+            vectors: NDArray[np.float32] = model(
+                torch.from_numpy(ids), torch.from_numpy(mask)
+            ).numpy()
             return vectors
 
     rows = gate_rows(tokenizer, model.config.role_prompts, model.config.maximum_tokens)
     vectors = _embed(rows, run, model.pad_token_id)
-    return Reference(tuple(rows), vectors, _batch_noise(rows, run, model.pad_token_id), model.pad_token_id)
+    return Reference(
+        tuple(rows), vectors, _batch_noise(rows, run, model.pad_token_id), model.pad_token_id
+    )
 
 
 def measure_gate(reference: Reference, engine: Engine) -> dict[str, Any]:
     """Compare an engine with the model it was exported from.
 
     Returns:
-        The report: cosines (mean, 1st percentile, worst) over all rows, by role, by language, by language and
-        role and by edge case; R@1 of translation retrieval by language, of the model and of the engine; how
-        far a vector moves between alone and in a batch, of both.
+        The report: cosines (mean, 1st percentile, worst) over all rows, by role, by language, by
+        language and role and by edge case; R@1 of translation retrieval by language, of the model
+        and of the engine; how far a vector moves between alone and in a batch, of both.
     """
     rows = reference.rows
     vectors = _embed(rows, engine.run, reference.pad_token_id)
@@ -119,7 +124,9 @@ def measure_gate(reference: Reference, engine: Engine) -> dict[str, Any]:
         languages[name] = {
             **summary(lambda row, name=name: row.language == name),
             "roles": {
-                role: summary(lambda row, name=name, role=role: (row.language, row.role) == (name, role))
+                role: summary(
+                    lambda row, name=name, role=role: (row.language, row.role) == (name, role)
+                )
                 for role in ROLES
             },
             "retrieval": _retrieval(rows, name, reference.vectors, vectors),
@@ -146,8 +153,16 @@ def probe_rows(
     reference: Reference,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """One translation of each language and two edge cases: ids and mask ``(N, T)``, vectors ``(N, D)``."""
-    chosen = {(row.language, row.case): index for index, row in enumerate(reference.rows) if row.article == 0}
-    edges = {(None, row.case): index for index, row in enumerate(reference.rows) if row.case in PROBED_CASES}
+    chosen = {
+        (row.language, row.case): index
+        for index, row in enumerate(reference.rows)
+        if row.article == 0
+    }
+    edges = {
+        (None, row.case): index
+        for index, row in enumerate(reference.rows)
+        if row.case in PROBED_CASES
+    }
     indices = [*chosen.values(), *edges.values()]
     ids, mask = _padded([reference.rows[index] for index in indices], reference.pad_token_id)
     return ids, mask, reference.vectors[indices]
@@ -218,7 +233,9 @@ def _embed(
         while end < len(order) and (end - start + 1) * len(rows[order[end]].ids) <= BATCH_TOKENS:
             end += 1
         chosen = order[start:end]
-        for index, vector in zip(chosen, run(*_padded([rows[i] for i in chosen], pad_token_id)), strict=True):
+        for index, vector in zip(
+            chosen, run(*_padded([rows[i] for i in chosen], pad_token_id)), strict=True
+        ):
             vectors[index] = vector
         start = end
     return np.stack([vector for vector in vectors if vector is not None])
@@ -258,7 +275,8 @@ def _retrieval(
 ) -> dict[str, Any]:
     """R@1 between a language's questions and English documents, both ways, of two sets of vectors.
 
-    English itself asks its own documents. ``lost`` counts questions that were right before and aren't after.
+    English itself asks its own documents. ``lost`` counts questions that were right before and
+    aren't after.
     """
     articles = {row.article for row in rows if row.language == language} - {None}
     if not articles:
@@ -279,7 +297,9 @@ def _retrieval(
     }
 
 
-def _pick(rows: Sequence[Row], vectors: NDArray[np.float32], language: str, role: str) -> NDArray[np.float32]:
+def _pick(
+    rows: Sequence[Row], vectors: NDArray[np.float32], language: str, role: str
+) -> NDArray[np.float32]:
     found = [
         (row.article, index)
         for index, row in enumerate(rows)

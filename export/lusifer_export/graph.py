@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from lusifer_training.model.lusifer import Lusifer
 
-__all__ = ["INPUTS", "OUTPUT", "export_graph", "load_graph", "save_graph", "trace_graph", "weight_reader"]
+__all__ = [
+    "INPUTS",
+    "OUTPUT",
+    "export_graph",
+    "load_graph",
+    "save_graph",
+    "trace_graph",
+    "weight_reader",
+]
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "embedding"
@@ -42,15 +50,16 @@ def export_graph(model: Lusifer, path: Path) -> None:
 def trace_graph(model: Lusifer) -> onnx.ModelProto:
     """The fp32 graph of a model, LoRA merged, with shapes and names in place of its weights.
 
-    Traced is a twin of the model that has no numbers, so that nothing is copied. :func:`weight_reader` gives
-    the weights.
+    Traced is a twin of the model that has no numbers, so that nothing is copied.
+    :func:`weight_reader` gives the weights.
     """
     twin = _twin(model)
     ids = torch.zeros((2, 7), dtype=torch.int64, device="meta")
     batch = torch.export.Dim("batch", min=1, max=4096)
     tokens = torch.export.Dim("tokens", min=2, max=model.config.maximum_tokens)
     shape = {0: batch, 1: tokens}
-    # The exporter reports on optional packages (torchvision) and on its own deprecations, not on our model.
+    # The exporter reports on optional packages (torchvision) and on its own deprecations, not on
+    # our model.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     # Weights without numbers are what we want.
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
@@ -77,9 +86,13 @@ def trace_graph(model: Lusifer) -> onnx.ModelProto:
             value.const_value = None
         program.optimize()
     _rename_output(graph)
-    used = [value for name, value in weights.items() if graph.initializers.pop(name, None) is not None]
+    used = [
+        value for name, value in weights.items() if graph.initializers.pop(name, None) is not None
+    ]
     proto = program.model_proto
-    proto.graph.initializer.extend(_placeholder(value.name, value.shape, value.dtype) for value in used)
+    proto.graph.initializer.extend(
+        _placeholder(value.name, value.shape, value.dtype) for value in used
+    )
     _name_transposes(proto.graph)
     return proto
 
@@ -112,7 +125,10 @@ def _twin(model: Lusifer) -> Lusifer:
 
 def _placeholder(name: str, shape: Iterable[int], kind: int) -> TensorProto:
     return TensorProto(
-        name=name, dims=[int(each) for each in shape], data_type=int(kind), data_location=TensorProto.EXTERNAL
+        name=name,
+        dims=[int(each) for each in shape],
+        data_type=int(kind),
+        data_location=TensorProto.EXTERNAL,
     )
 
 

@@ -1,8 +1,8 @@
 """fp16 and bf16: half the size, and matrix products at the speed of half precision where a chip has it.
 
-Only the two sides of a matrix product with weights are half precision. LayerNorm, softmax, pooling and sums
-stay in fp32: encoders of the XLM-R kind overflow fp16 in LayerNorm (triton-inference-server/server#7507,
-NVIDIA/TensorRT#3101).
+Only the two sides of a matrix product with weights are half precision. LayerNorm, softmax, pooling
+and sums stay in fp32: encoders of the XLM-R kind overflow fp16 in LayerNorm
+(triton-inference-server/server#7507, NVIDIA/TensorRT#3101).
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ __all__ = ["halve_weights"]
 _KINDS = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
 
-def halve_weights(model: onnx.ModelProto, precision: Literal["fp16", "bf16"], store: WeightStore) -> None:
+def halve_weights(
+    model: onnx.ModelProto, precision: Literal["fp16", "bf16"], store: WeightStore
+) -> None:
     """Bring a graph's matrices, token table and inputs of matrix products to half precision.
 
-    A product in bf16 is written as one in fp32 of numbers rounded to bf16, because ONNX Runtime has no bf16
-    product on a CPU. Chips with bf16 units compute the same: they sum in fp32.
+    A product in bf16 is written as one in fp32 of numbers rounded to bf16, because ONNX Runtime has
+    no bf16 product on a CPU. Chips with bf16 units compute the same: they sum in fp32.
 
     Args:
         model: In fp32; changed.
@@ -51,25 +53,35 @@ def halve_weights(model: onnx.ModelProto, precision: Literal["fp16", "bf16"], st
             weights[name].CopyFrom(store.put(numpy_helper.from_array(array, name)))
             halved.add(name)
             if matrix and precision == "bf16":
-                nodes.append(helper.make_node("Cast", [name], [f"{name}_fp32"], to=TensorProto.FLOAT))
+                nodes.append(
+                    helper.make_node("Cast", [name], [f"{name}_fp32"], to=TensorProto.FLOAT)
+                )
         output = node.output[0]
         if table:
             node.output[0] = f"{output}_half"
-            nodes += [node, helper.make_node("Cast", [node.output[0]], [output], to=TensorProto.FLOAT)]
+            nodes += [
+                node,
+                helper.make_node("Cast", [node.output[0]], [output], to=TensorProto.FLOAT),
+            ]
             continue
         source = node.input[0]
         half = f"{source}_half"
         if half not in rounded:
             nodes.append(helper.make_node("Cast", [source], [half], to=kind))
             if precision == "bf16":
-                nodes.append(helper.make_node("Cast", [half], [f"{source}_rounded"], to=TensorProto.FLOAT))
+                nodes.append(
+                    helper.make_node("Cast", [half], [f"{source}_rounded"], to=TensorProto.FLOAT)
+                )
             rounded.add(half)
         if precision == "bf16":
             node.input[0], node.input[1] = f"{source}_rounded", f"{name}_fp32"
             nodes.append(node)
         else:
             node.input[0], node.output[0] = half, f"{output}_half_product"
-            nodes += [node, helper.make_node("Cast", [node.output[0]], [output], to=TensorProto.FLOAT)]
+            nodes += [
+                node,
+                helper.make_node("Cast", [node.output[0]], [output], to=TensorProto.FLOAT),
+            ]
     del graph.node[:]
     graph.node.extend(nodes)
     # What shape inference noted of changed values is no longer true.

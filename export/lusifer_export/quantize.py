@@ -2,8 +2,8 @@
 
 The usual dynamic int8 has one activation scale for a whole batch, so a text's vector moves with its
 neighbours. Here every scale belongs to a block of one row or of the weights: matrix products
-(``MatMulNBits``) have blocks along the inner dimension, the token table has one scale per row. A vector
-depends on its own text only.
+(``MatMulNBits``) have blocks along the inner dimension, the token table has one scale per row. A
+vector depends on its own text only.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ class _Blocks:
     size: int
     """Weights along the inner dimension that share a scale."""
     integer_products: bool
-    """Round activations to int8 too, each row in blocks of the same size, and multiply integers. Without,
-    weights are brought to fp32 anew at each call, which costs more than the products of a short text."""
+    """Round activations to int8 too, each row in blocks of the same size, and multiply integers.
+    Without, weights are brought to fp32 anew at each call, which costs more than the products of a
+    short text."""
 
 
 QUANTIZED = {
@@ -89,7 +90,9 @@ def quantize_weights(model: onnx.ModelProto, precision: str, store: WeightStore)
 _Pieces: TypeAlias = "tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]"
 
 
-def _quantize_product(node: onnx.NodeProto, weights: NDArray[np.float32], blocks: _Blocks) -> _Pieces:
+def _quantize_product(
+    node: onnx.NodeProto, weights: NDArray[np.float32], blocks: _Blocks
+) -> _Pieces:
     """What takes the place of one product with weights ``(K, N)``."""
     from onnxruntime.quantization.matmul_nbits_quantizer import (
         DefaultWeightOnlyQuantConfig,

@@ -1,10 +1,11 @@
 """TensorRT engines from a bundle's graph: one for this GPU and TensorRT, a profile for each length bucket.
 
-The graph says itself which products are in half precision (:mod:`lusifer_export.half`), and the network is
-strongly typed: TensorRT may not lower LayerNorm, softmax or pooling, where fp16 overflows.
+The graph says itself which products are in half precision (:mod:`lusifer_export.half`), and the
+network is strongly typed: TensorRT may not lower LayerNorm, softmax or pooling, where fp16
+overflows.
 
-An engine is tied to the GPU's model and TensorRT's version, both of which its name holds; it lies in the
-bundle's ``engines/``, outside the manifest, since each machine has its own.
+An engine is tied to the GPU's model and TensorRT's version, both of which its name holds; it lies
+in the bundle's ``engines/``, outside the manifest, since each machine has its own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from lusifer_export.triton.config import length_buckets
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lusifer.bundle import Bundle, Manifest
+    from lusifer.bundle.format import Bundle, Manifest
 
 __all__ = ["Profile", "build_engine", "engine_name", "profiles", "require_gpu", "require_tensorrt"]
 
@@ -104,7 +105,8 @@ def build_engine(bundle: Bundle) -> Path:
     """The engine of a bundle for this GPU and TensorRT, built now unless it is there.
 
     Returns:
-        Its path in the bundle's ``engines/``; beside it a JSON file says what it was built from and with.
+        Its path in the bundle's ``engines/``; beside it a JSON file says what it was built from and
+        with.
 
     Raises:
         TensorRtError: What is missing here, or why TensorRT refuses the graph.
@@ -143,7 +145,9 @@ def _profiles(bundle: Bundle) -> list[Profile]:
 def _plan(tensorrt: Any, bundle: Bundle, timing_cache: Path) -> Any:
     logger = tensorrt.Logger(tensorrt.Logger.WARNING)
     builder = tensorrt.Builder(logger)
-    network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    network = builder.create_network(
+        1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    )
     parser = tensorrt.OnnxParser(network, logger)
     # By path, so that the weights beside the graph are found.
     if not parser.parse_from_file(str(bundle.model_path)):
@@ -180,6 +184,7 @@ def _write(path: Path, content: Any) -> None:
         aside.unlink(missing_ok=True)
         if error.errno == errno.ENOSPC:
             raise NoSpaceError(
-                f"No space left for {path}.", next_step="Free about 1 GB there and run the command again."
+                f"No space left for {path}.",
+                next_step="Free about 1 GB there and run the command again.",
             ) from error
         raise

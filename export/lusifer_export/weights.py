@@ -1,8 +1,8 @@
 """Weights of a graph, one at a time: never a second copy of all of them in memory.
 
-A model of 7 billion parameters is 28 GB in fp32. So its weights stay where the checkpoint has them, mapped
-into memory and in the precision they were stored in. Tensor by tensor they are brought to fp32, merged with
-LoRA, transposed, lowered and written.
+A model of 7 billion parameters is 28 GB in fp32. So its weights stay where the checkpoint has them,
+mapped into memory and in the precision they were stored in. Tensor by tensor they are brought to
+fp32, merged with LoRA, transposed, lowered and written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-__all__ = ["SHARD_BYTES", "TRANSPOSED", "WeightStore", "fp32_arithmetic", "merged_weights", "read_beside"]
+__all__ = [
+    "SHARD_BYTES",
+    "TRANSPOSED",
+    "WeightStore",
+    "fp32_arithmetic",
+    "merged_weights",
+    "read_beside",
+]
 
 SHARD_BYTES = 2 * 10**9
 """Of one file of weights: some file systems and tools end at 2 GiB."""
@@ -39,12 +46,17 @@ class WeightStore:
 
     Args:
         read: The weights of a tensor that has none inside; they are kept nowhere.
-        path: Of the graph that will be written; weights go to ``NAME.data``, ``NAME.data.1`` and so on.
+        path: Of the graph that will be written; weights go to ``NAME.data``, ``NAME.data.1`` and so
+            on.
         shard_bytes: Most of one file, unless a single tensor is larger.
     """
 
     def __init__(
-        self, read: Callable[[TensorProto], NDArray[Any]], path: Path, *, shard_bytes: int = SHARD_BYTES
+        self,
+        read: Callable[[TensorProto], NDArray[Any]],
+        path: Path,
+        *,
+        shard_bytes: int = SHARD_BYTES,
     ) -> None:
         self._read = read
         self._path = path
@@ -73,8 +85,9 @@ class WeightStore:
         with (self._path.parent / name).open("r+b" if self._used_bytes else "wb") as file:
             file.seek(self._used_bytes)
             file.write(content)
-        # Protobuf frees nothing of a message as long as any part of it is in use, so a cleared field, or a
-        # node beside it, would keep the numbers. It sets the place of a tensor that has some.
+        # Protobuf frees nothing of a message as long as any part of it is in use, so a cleared
+        # field, or a node beside it, would keep the numbers. It sets the place of a tensor that has
+        # some.
         written.raw_data = b""
         set_external_data(written, name, offset=self._used_bytes, length=len(content))
         written.ClearField("raw_data")
@@ -106,7 +119,8 @@ def read_beside(folder: Path) -> Callable[[TensorProto], NDArray[Any]]:
 def merged_weights(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
     """By name, what gives each weight and buffer of a model in fp32 with its LoRA merged.
 
-    Names are those after :meth:`Lusifer.merge_lora`, which would change, and so copy, mapped weights.
+    Names are those after :meth:`Lusifer.merge_lora`, which would change, and so copy, mapped
+    weights.
     """
     found: dict[str, Callable[[], Tensor]] = {}
     adapted: list[str] = []
@@ -117,7 +131,9 @@ def merged_weights(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
             adapted.append(f"{path}.")
             base = module.get_base_layer()
             for name, value in base.named_parameters():
-                found[f"{_plain(path)}.{name}"] = _reader(value, module if name == "weight" else None)
+                found[f"{_plain(path)}.{name}"] = _reader(
+                    value, module if name == "weight" else None
+                )
             continue
         own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
         for name, value in own:
@@ -149,7 +165,9 @@ def fp32_arithmetic(model: nn.Module) -> Iterator[None]:
     """
     handles = []
     for module in model.modules():
-        stored = {value: value.data for value in module.parameters(recurse=False) if value.dtype in _HALF}
+        stored = {
+            value: value.data for value in module.parameters(recurse=False) if value.dtype in _HALF
+        }
         if not stored:
             continue
 

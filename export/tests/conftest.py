@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lusifer.bundle import Bundle
+    from lusifer.bundle.format import Bundle
 
 
 @pytest.fixture(scope="session")
@@ -23,4 +23,6 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle
     """The whole way, with nothing replaced."""
     from lusifer_export.build import export_checkpoint
 
-    return export_checkpoint(checkpoint, tmp_path_factory.mktemp("bundles") / "tiny", precision="fp32")
+    return export_checkpoint(
+        checkpoint, tmp_path_factory.mktemp("bundles") / "tiny", precision="fp32"
+    )

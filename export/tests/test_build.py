@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from lusifer.bundle import PRECISIONS, Bundle, read_probe
+from lusifer.bundle.format import PRECISIONS, Bundle, read_probe
 from lusifer.engines.onnx import OnnxEngine
 from lusifer.errors import BundleGateError
 from lusifer_export import build as build_module
@@ -29,8 +29,8 @@ from lusifer_export.errors import GateError, NoSpaceError
 from lusifer_export.fingerprint import checkpoint_fingerprint
 from lusifer_export.gate import BARS
 from lusifer_export.graph import load_graph
+from lusifer_training.embedders import checkpoint_embedder
 from lusifer_training.errors import TrainingError
-from lusifer_training.evaluation.embedders import checkpoint_embedder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,13 +58,19 @@ class TestBundle:
     def test_the_plugin_opens_it(self, bundle: Bundle, checkpoint: Path, tiny: Any) -> None:
         manifest = Bundle.open(bundle.path, verify=True).manifest
         assert manifest.fingerprint == checkpoint_fingerprint(checkpoint, "fp32")
-        assert (manifest.name, manifest.dimension, manifest.precision) == ("tiny", tiny.HIDDEN, "fp32")
+        assert (manifest.name, manifest.dimension, manifest.precision) == (
+            "tiny",
+            tiny.HIDDEN,
+            "fp32",
+        )
         assert manifest.matryoshka_dimensions == (tiny.HIDDEN,)
         assert manifest.role_prompts.model_dump() == {"query": "query: ", "document": "passage: "}
         assert manifest.maximum_tokens == tiny.MAXIMUM_TOKENS
         assert manifest.pad_token_id == 1
         assert manifest.languages_evaluated == tuple(sorted(parity_texts()))
-        assert {"lusifer", "torch", "transformers", "onnx", "onnxruntime"} == set(manifest.created_with)
+        assert {"lusifer", "torch", "transformers", "onnx", "onnxruntime"} == set(
+            manifest.created_with
+        )
         assert names(bundle.path) == [
             "manifest.json",
             "model.onnx",
@@ -79,7 +85,11 @@ class TestBundle:
 
     def test_the_report(self, bundle: Bundle) -> None:
         report = json.loads((bundle.path / "parity_report.json").read_text())
-        assert (report["verdict"], report["failures"], bundle.manifest.gate) == ("passed", [], "passed")
+        assert (report["verdict"], report["failures"], bundle.manifest.gate) == (
+            "passed",
+            [],
+            "passed",
+        )
         assert report["texts"] >= 1000
         assert len(report["languages"]) >= 18
         assert report["mean"] > 0.9999
@@ -91,7 +101,9 @@ class TestBundle:
             assert set(scores["roles"]) == {"query", "document"}
             assert scores["retrieval"]["questions"] == 48
             assert scores["retrieval"]["lost"] == 0
-        assert {"empty prompt", "mixed scripts", "short", "one token below the limit"} < set(report["cases"])
+        assert {"empty prompt", "mixed scripts", "short", "one token below the limit"} < set(
+            report["cases"]
+        )
         assert report["sha256"]["model.onnx"] == bundle.manifest.files["model.onnx"].sha256
 
     def test_the_probe(self, bundle: Bundle) -> None:
@@ -101,7 +113,9 @@ class TestBundle:
         engine = OnnxEngine(bundle.model_path, threads=1)
         np.testing.assert_allclose(engine.run(ids, mask), vectors, atol=1e-5)
 
-    def test_the_plugins_vectors_are_the_training_rooms(self, bundle: Bundle, checkpoint: Path) -> None:
+    def test_the_plugins_vectors_are_the_training_rooms(
+        self, bundle: Bundle, checkpoint: Path
+    ) -> None:
         from lusifer import Vectorizer
 
         texts = ["The cat sits on the mat.", "猫", "archive formats"]
@@ -113,7 +127,9 @@ class TestBundle:
         np.testing.assert_allclose(query, expected(texts[:1], "query")[0], atol=1e-5)
 
     @pytest.mark.usefixtures("quick")
-    def test_int8_replaces_an_older_bundle(self, checkpoint: Path, bundle: Bundle, tmp_path: Path) -> None:
+    def test_int8_replaces_an_older_bundle(
+        self, checkpoint: Path, bundle: Bundle, tmp_path: Path
+    ) -> None:
         target = tmp_path / "b"
         shutil.copytree(bundle.path, target)
         exported = export_checkpoint(checkpoint, target, precision="int8")
@@ -196,12 +212,16 @@ class TestFailure:
             export_checkpoint(copy, tmp_path / "b", precision="fp32")
         assert names(tmp_path) == ["copy"]
 
-    def test_a_backbone_of_an_unsupported_kind(self, checkpoint: Path, tiny: Any, tmp_path: Path) -> None:
+    def test_a_backbone_of_an_unsupported_kind(
+        self, checkpoint: Path, tiny: Any, tmp_path: Path
+    ) -> None:
         copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
         encoder = Path(shutil.copytree(tiny.encoder_folder("bert"), tmp_path / "encoder"))
         kind = json.loads((encoder / "config.json").read_text()) | {"model_type": "gpt2"}
         (encoder / "config.json").write_text(json.dumps(kind))
-        TestFingerprint.change(copy, lambda values: values["encoder"].update(location=f"folder:{encoder}"))
+        TestFingerprint.change(
+            copy, lambda values: values["encoder"].update(location=f"folder:{encoder}")
+        )
         with pytest.raises(TrainingError, match="gpt2"):
             export_checkpoint(copy, tmp_path / "b", precision="fp32")
         assert names(tmp_path) == ["copy", "encoder"]
@@ -265,7 +285,9 @@ class TestFingerprint:
         assert checkpoint_fingerprint(copy, "fp32") == checkpoint_fingerprint(checkpoint, "fp32")
 
     def test_precisions_differ(self, checkpoint: Path) -> None:
-        assert checkpoint_fingerprint(checkpoint, "fp32") != checkpoint_fingerprint(checkpoint, "int8")
+        assert checkpoint_fingerprint(checkpoint, "fp32") != checkpoint_fingerprint(
+            checkpoint, "int8"
+        )
 
     @pytest.mark.parametrize(
         "edit",
@@ -299,7 +321,9 @@ class TestFingerprint:
 
 class TestDefaultBundle:
     @pytest.fixture
-    def exports(self, checkpoint: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    def exports(
+        self, checkpoint: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> list[Path]:
         """Exports asked for; each copies the module's bundle."""
         asked: list[Path] = []
 
@@ -322,7 +346,9 @@ class TestDefaultBundle:
     @pytest.mark.parametrize(
         "damage", ["cut weights", "no manifest", "broken manifest", "another fingerprint"]
     )
-    def test_a_damaged_one_is_built_again(self, exports: list[Path], tmp_path: Path, damage: str) -> None:
+    def test_a_damaged_one_is_built_again(
+        self, exports: list[Path], tmp_path: Path, damage: str
+    ) -> None:
         target = build_default_bundle(tmp_path, "fp32")
         manifest = target / "manifest.json"
         if damage == "cut weights":
@@ -339,7 +365,9 @@ class TestDefaultBundle:
         assert len(exports) == 2
         assert Bundle.open(target)
 
-    def test_what_a_killed_export_left_is_cleared(self, exports: list[Path], tmp_path: Path) -> None:
+    def test_what_a_killed_export_left_is_cleared(
+        self, exports: list[Path], tmp_path: Path
+    ) -> None:
         target = build_default_bundle(tmp_path, "fp32")
         shutil.rmtree(target)
         (tmp_path / f".{target.name}.k1ll3d").mkdir()
@@ -354,8 +382,12 @@ class TestDefaultBundle:
 @pytest.mark.usefixtures("quick")
 class TestLadder:
     @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-    def test_half_precision(self, checkpoint: Path, bundle: Bundle, tmp_path: Path, precision: Any) -> None:
-        exported = export_checkpoint(checkpoint, tmp_path / "b", precision=precision, keep_failed=True)
+    def test_half_precision(
+        self, checkpoint: Path, bundle: Bundle, tmp_path: Path, precision: Any
+    ) -> None:
+        exported = export_checkpoint(
+            checkpoint, tmp_path / "b", precision=precision, keep_failed=True
+        )
         assert exported.manifest.precision == precision
         sizes = [each.manifest.files["model.onnx.data"].bytes for each in (exported, bundle)]
         assert sizes[0] < 0.6 * sizes[1]
@@ -380,7 +412,9 @@ class TestLadder:
     def test_auto_at_the_end_of_the_ladder(
         self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(build_module, "judge", lambda report, precision: ["th (query): mean 0.5"])
+        monkeypatch.setattr(
+            build_module, "judge", lambda report, precision: ["th (query): mean 0.5"]
+        )
         with pytest.raises(GateError, match="refuses fp32"):
             export_checkpoint(checkpoint, tmp_path / "b", precision="auto")
         assert names(tmp_path) == []
@@ -407,6 +441,8 @@ class TestCommand:
 
         from lusifer_export.cli import export_app
 
-        result = CliRunner().invoke(export_app, [str(checkpoint), str(tmp_path / "b"), "--precision", "fp8"])
+        result = CliRunner().invoke(
+            export_app, [str(checkpoint), str(tmp_path / "b"), "--precision", "fp8"]
+        )
         assert result.exit_code == 2
         assert names(tmp_path) == []

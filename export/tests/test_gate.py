@@ -1,4 +1,5 @@
-"""The gate sees what a mean over all texts hides: one language, one role, one edge, one lost neighbour."""
+"""The gate sees what a mean over all texts hides: one language, one role, one edge, one lost
+neighbour."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lusifer.bundle import Bundle
+    from lusifer.bundle.format import Bundle
 
 LANGUAGES = ("en", "th", "ja")
 
@@ -44,7 +45,9 @@ class TestCases:
         assert all(len(set(each)) == 24 for each in texts.values())
 
     def test_rows_meet_every_edge_of_the_limit(self, tiny: Any) -> None:
-        rows = gate_rows(load_tokenizer(tiny.config().tokenizer), {"query": "query: ", "document": "d: "}, 64)
+        rows = gate_rows(
+            load_tokenizer(tiny.config().tokenizer), {"query": "query: ", "document": "d: "}, 64
+        )
         lengths = {row.case: len(row.ids) for row in rows if row.case}
         assert lengths["one token below the limit"] == 63
         assert lengths["one token above the limit"] == lengths["long, cut at the limit"] == 64
@@ -75,7 +78,9 @@ class Changed:
 
     name = "changed"
 
-    def __init__(self, bundle: Bundle, change: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]) -> None:
+    def __init__(
+        self, bundle: Bundle, change: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
+    ) -> None:
         self._engine = OnnxEngine(bundle.model_path, threads=1)
         self._change = change
 
@@ -90,8 +95,12 @@ def report_of(reference: Reference, bundle: Bundle, change: Callable[..., Any]) 
     return measure_gate(reference, Changed(bundle, change))
 
 
-def of_language(reference: Reference, language: str, role: str | None = None) -> Callable[[Any], Any]:
-    wanted = {row.ids for row in reference.rows if row.language == language and role in (None, row.role)}
+def of_language(
+    reference: Reference, language: str, role: str | None = None
+) -> Callable[[Any], Any]:
+    wanted = {
+        row.ids for row in reference.rows if row.language == language and role in (None, row.role)
+    }
     return lambda ids: np.array([tuple(row[row != 1]) in wanted for row in ids])
 
 
@@ -165,4 +174,6 @@ class TestVerdict:
     def test_an_edge_case_is_named(self, reference: Reference, bundle: Bundle) -> None:
         report = report_of(reference, bundle, lambda ids, vectors: vectors)
         report["cases"]["mixed scripts"]["worst"] = 0.5
-        assert judge(report, "int8") == ["mixed scripts: the worst text has cosine 0.500000, below 0.9"]
+        assert judge(report, "int8") == [
+            "mixed scripts: the worst text has cosine 0.500000, below 0.9"
+        ]

@@ -1,4 +1,5 @@
-"""The exported graph answers what PyTorch answers, for every kind of model and every shape of batch."""
+"""The exported graph answers what PyTorch answers, for every kind of model and every shape of
+batch."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from lusifer_export.weights import WeightStore, fp32_arithmetic, merged_weights,
 from lusifer_training.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
-    from lusifer.bundle import Precision
+    from lusifer.bundle.format import Precision
 
 MODELS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "xlmr-qwen2": (
@@ -157,7 +158,9 @@ class TestPrecisions:
         # It is another graph, not the fp32 one again.
         assert np.abs(vectors - exported.engine.run(ids, mask)).max() > 1e-5
 
-    def test_neighbours_do_not_move_a_vector(self, exported: Exported, precision: Precision) -> None:
+    def test_neighbours_do_not_move_a_vector(
+        self, exported: Exported, precision: Precision
+    ) -> None:
         engine = exported.lowered(precision)
         ids, mask = batch(16, 23)
         together = engine.run(ids, mask)
@@ -177,7 +180,9 @@ class TestPrecisions:
         assert [each.data_type for each in tables] == [kind.get(precision, onnx.TensorProto.INT8)]
         blockwise = [node for node in whole.graph.node if node.op_type == "MatMulNBits"]
         assert bool(blockwise) == precision.startswith("int")
-        sizes = [(exported.folder / part / "model.onnx.data").stat().st_size for part in (".", precision)]
+        sizes = [
+            (exported.folder / part / "model.onnx.data").stat().st_size for part in (".", precision)
+        ]
         # What is left are norms, biases and small matrices.
         assert sizes[1] < 0.6 * sizes[0]
 
@@ -209,7 +214,9 @@ def test_a_row_of_zeros_in_the_table_stays_zero(tmp_path: Path) -> None:
     import onnxruntime
 
     quantize_weights(model, "int8", WeightStore(read_beside(tmp_path), tmp_path / "model.onnx"))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     (rows,) = session.run(None, {"ids": np.array([0, 1])})
     np.testing.assert_allclose(rows, table, atol=0.5 / 127)
     assert not rows[0].any()
@@ -252,14 +259,20 @@ quantize(30)
 print(peak_mib() - before)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
     assert (tmp_path / "model.onnx.data").stat().st_size > 30 * 1024**2
     assert float(done.stdout) < 40
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8-dynamic"])
-def test_large_weights_lie_in_shards(exported: Exported, tmp_path: Path, precision: Precision) -> None:
+def test_large_weights_lie_in_shards(
+    exported: Exported, tmp_path: Path, precision: Precision
+) -> None:
     store = WeightStore(read_beside(exported.folder), tmp_path / "model.onnx", shard_bytes=20_000)
     write_lowered(load_graph(exported.folder / "model.onnx"), store, precision)
     shards = sorted(path for path in tmp_path.iterdir() if path.name != "model.onnx")
@@ -293,7 +306,9 @@ class TestWeightsOneByOne:
         for name, value in model.state_dict().items():
             assert torch.equal(value, before[name])
 
-    def test_an_llm_stored_in_half_precision(self, checkpoint: Path, tiny: Any, tmp_path: Path) -> None:
+    def test_an_llm_stored_in_half_precision(
+        self, checkpoint: Path, tiny: Any, tmp_path: Path
+    ) -> None:
         copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
         llm = Path(shutil.copytree(tiny.llm_folder("llama"), tmp_path / "llm"))
         AutoModelForCausalLM.from_pretrained(llm, dtype=torch.bfloat16).save_pretrained(llm)

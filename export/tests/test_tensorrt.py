@@ -1,4 +1,5 @@
-"""The way to TensorRT's builder, with a builder that notes what it is asked; the real one needs a GPU."""
+"""The way to TensorRT's builder, with a builder that notes what it is asked; the real one needs a
+GPU."""
 
 from __future__ import annotations
 
@@ -16,14 +17,20 @@ import pytest
 from lusifer_export import tensorrt as module
 from lusifer_export.errors import NoSpaceError, TensorRtError
 from lusifer_export.gate import judge, measure_gate, reference_vectors
-from lusifer_export.tensorrt import build_engine, engine_name, profiles, require_gpu, require_tensorrt
+from lusifer_export.tensorrt import (
+    build_engine,
+    engine_name,
+    profiles,
+    require_gpu,
+    require_tensorrt,
+)
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lusifer.bundle import Bundle
+    from lusifer.bundle.format import Bundle
 
 
 class Recorder:
@@ -106,7 +113,14 @@ def own(bundle: Bundle, tmp_path: Path) -> Bundle:
 def test_profiles_cover_every_length_once() -> None:
     found = profiles(512)
     assert [each.maximum[1] for each in found] == [16, 32, 64, 128, 256, 512]
-    assert [each.minimum for each in found] == [(1, 1), (1, 17), (1, 33), (1, 65), (1, 129), (1, 257)]
+    assert [each.minimum for each in found] == [
+        (1, 1),
+        (1, 17),
+        (1, 33),
+        (1, 65),
+        (1, 129),
+        (1, 257),
+    ]
     for each in found:
         assert each.minimum[0] <= each.optimum[0] <= each.maximum[0] <= 64
         assert each.optimum[1] == each.maximum[1]
@@ -116,7 +130,10 @@ def test_profiles_cover_every_length_once() -> None:
 
 def test_names_say_what_an_engine_is_tied_to(bundle: Bundle) -> None:
     name = engine_name("NVIDIA H100 80GB HBM3", "10.9.0", bundle.manifest)
-    assert name == f"nvidia-h100-80gb-hbm3_tensorrt-10.9.0_fp32_{bundle.manifest.fingerprint[7:19]}.plan"
+    assert (
+        name
+        == f"nvidia-h100-80gb-hbm3_tensorrt-10.9.0_fp32_{bundle.manifest.fingerprint[7:19]}.plan"
+    )
 
 
 def test_what_the_builder_is_asked(recorder: Recorder, own: Bundle) -> None:
@@ -226,7 +243,10 @@ class OnGpu:
             return np.concatenate([self.run(ids[half], mask[half]) for half in halves])
         stream = torch.cuda.current_stream()
         self._context.set_optimization_profile_async(index, stream.cuda_stream)
-        held = {"input_ids": torch.from_numpy(ids).cuda(), "attention_mask": torch.from_numpy(mask).cuda()}
+        held = {
+            "input_ids": torch.from_numpy(ids).cuda(),
+            "attention_mask": torch.from_numpy(mask).cuda(),
+        }
         for name, value in held.items():
             self._context.set_input_shape(name, tuple(value.shape))
         held["embedding"] = torch.empty((rows, self._dimension), device="cuda")

@@ -1,4 +1,5 @@
-"""The repository: versions beside each other, one of them live, and configurations that Triton can read."""
+"""The repository: versions beside each other, one of them live, and configurations that Triton can
+read."""
 
 from __future__ import annotations
 
@@ -14,12 +15,18 @@ from tritonclient.grpc import model_config_pb2 as messages
 from lusifer_export.errors import ExportError, NoSpaceError
 from lusifer_export.triton import repository as module
 from lusifer_export.triton.config import CORE, ENSEMBLE, TOKENIZER, Serving, configs, length_buckets
-from lusifer_export.triton.repository import LOAD_ORDER, activate, live_version, versions, write_repository
+from lusifer_export.triton.repository import (
+    LOAD_ORDER,
+    activate,
+    live_version,
+    versions,
+    write_repository,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lusifer.bundle import Bundle
+    from lusifer.bundle.format import Bundle
 
 
 def config_of(folder: Path, name: str) -> Any:
@@ -28,7 +35,9 @@ def config_of(folder: Path, name: str) -> Any:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
 
 
 def test_length_buckets() -> None:
@@ -43,9 +52,13 @@ class TestConfigs:
     @pytest.fixture
     def built(self, bundle: Bundle) -> dict[str, Any]:
         texts = configs(bundle.manifest, 7, Serving(queue_timeout_s=5, queue_size=9))
-        return {name: text_format.Parse(text, messages.ModelConfig()) for name, text in texts.items()}
+        return {
+            name: text_format.Parse(text, messages.ModelConfig()) for name, text in texts.items()
+        }
 
-    def test_each_serves_one_version_of_this_fingerprint(self, built: dict[str, Any], bundle: Bundle) -> None:
+    def test_each_serves_one_version_of_this_fingerprint(
+        self, built: dict[str, Any], bundle: Bundle
+    ) -> None:
         assert set(built) == {CORE, TOKENIZER, ENSEMBLE}
         for name, config in built.items():
             assert config.name == name
@@ -145,7 +158,9 @@ class TestRepository:
 
         manifest = bundle.manifest.model_copy(update={"precision": "int8-dynamic"})
         with pytest.raises(ExportError, match="int8-dynamic") as caught:
-            write_repository(replace(bundle, manifest=manifest), tmp_path, Serving(device="gpu-tensorrt"))
+            write_repository(
+                replace(bundle, manifest=manifest), tmp_path, Serving(device="gpu-tensorrt")
+            )
         assert "--precision fp16" in caught.value.next_step
 
 
@@ -173,7 +188,9 @@ class TestCommand:
         assert json.loads(result.stdout)["verdict"] == "passed"
 
     @pytest.mark.parametrize(
-        "arguments", [[], ["x"], ["--rollback", "1"], ["x", "--triton", "r", "--rollback", "1"]], ids=str
+        "arguments",
+        [[], ["x"], ["--rollback", "1"], ["x", "--triton", "r", "--rollback", "1"]],
+        ids=str,
     )
     def test_arguments_that_do_not_fit(self, arguments: list[str]) -> None:
         assert self.run(*arguments).exit_code == 2

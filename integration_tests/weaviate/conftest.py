@@ -1,4 +1,5 @@
-"""What the tests of Weaviate share: a fresh collection's name, clients, and our service behind the gate."""
+"""What the tests of Weaviate share: a fresh collection's name, clients, and our service behind the
+gate."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from integration_tests.qdrant_server import InferenceGate
 from integration_tests.weaviate_server import RunningWeaviate, weaviate_binary
 from plugin.tests.conftest import make_bundle
 
-from lusifer.bundle import Bundle
+from lusifer.bundle.format import Bundle
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
-from lusifer.vectorizer import Vectorizer
 
 
 @pytest.fixture

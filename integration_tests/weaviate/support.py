@@ -13,16 +13,18 @@ from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.store_contract import DIMENSION, FINGERPRINT
 
 import lusifer
-from lusifer.bundle import Bundle
-from lusifer.vectorizer import Vectorizer
-from lusifer.weaviate.card import CollectionCard
+from lusifer.bundle.format import Bundle
+from lusifer.embedding.vectorizer import Vectorizer
+from lusifer.weaviate.metadata import CollectionMetadata
 from lusifer.weaviate.store import WeaviateStore, object_id
 
 ROOT = Path(lusifer.__file__).parents[2]
 
 
-def card(**changes: Any) -> CollectionCard:
-    return CollectionCard(**{"fingerprint": FINGERPRINT, "model": "tiny", "dimension": DIMENSION, **changes})
+def card(**changes: Any) -> CollectionMetadata:
+    return CollectionMetadata(
+        **{"fingerprint": FINGERPRINT, "model": "tiny", "dimension": DIMENSION, **changes}
+    )
 
 
 def open_store(client: Any, name: str, **options: Any) -> WeaviateStore:
@@ -63,7 +65,9 @@ def check_all(client: Any, name: str, count: int, embedder: Vectorizer) -> None:
     assert seen == set(texts)
 
 
-def command(server: RunningWeaviate, source: Path, name: str, bundle: Bundle, *more: str) -> list[str]:
+def command(
+    server: RunningWeaviate, source: Path, name: str, bundle: Bundle, *more: str
+) -> list[str]:
     return [
         *(sys.executable, "-c", "from lusifer.cli.app import main; main()", "index", str(source)),
         *("--weaviate", server.url, "--collection", name, "--bundle", str(bundle.path)),

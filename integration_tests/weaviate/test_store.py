@@ -23,6 +23,7 @@ from plugin.tests.store_contract import (
     unit,
 )
 
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.errors import (
     CollectionMismatchError,
     FingerprintMismatchError,
@@ -30,9 +31,9 @@ from lusifer.errors import (
     InvalidInputError,
     StoreError,
 )
-from lusifer.indexing import index_documents
-from lusifer.store import Document, SearchOptions, Store
-from lusifer.vectorizer import Vectorizer
+from lusifer.ingest.indexer import index_documents
+from lusifer.stores.base import Store
+from lusifer.types import Document, SearchOptions
 from lusifer.weaviate.schema import create_collection, vectors
 from lusifer.weaviate.store import WeaviateStore, object_id
 
@@ -49,7 +50,9 @@ class TestWeaviateStore(StoreContract, SearchContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def library(cls, weaviate_server: RunningWeaviate, weaviate_gate: InferenceGate) -> Iterator[Store]:
+    def library(
+        cls, weaviate_server: RunningWeaviate, weaviate_gate: InferenceGate
+    ) -> Iterator[Store]:
         """Only read, so once for all."""
         client, name = weaviate_server.client(), f"Library{uuid.uuid4().hex[:12]}"
         create_collection(
@@ -136,14 +139,17 @@ class TestWeaviateStore(StoreContract, SearchContract):
         assert (object_id(given), store.search(unit(1)[0], 1)[0].id) == (given, given)
 
 
-def test_collections_that_do_not_fit_are_refused(client: Any, gate: InferenceGate, name: str) -> None:
+def test_collections_that_do_not_fit_are_refused(
+    client: Any, gate: InferenceGate, name: str
+) -> None:
     from weaviate.classes.config import Configure, VectorDistances
 
     with pytest.raises(IndexNotFoundError, match="lusifer weaviate setup"):
         open_store(client, name)
     ours = vectors(gate.url, source_properties=["text"])
     dot = Configure.Vectors.self_provided(
-        name="lusifer", vector_index_config=Configure.VectorIndex.hnsw(distance_metric=VectorDistances.DOT)
+        name="lusifer",
+        vector_index_config=Configure.VectorIndex.hnsw(distance_metric=VectorDistances.DOT),
     )
     everything = Configure.Vectors.text2vec_transformers(name="lusifer", inference_url=gate.url)
     other = Configure.Vectors.self_provided(name="other")
@@ -167,7 +173,9 @@ def test_collections_that_do_not_fit_are_refused(client: Any, gate: InferenceGat
         open_store(client, name, tenant="t")
 
 
-def test_a_collection_is_made_whole_or_not_at_all(client: Any, gate: InferenceGate, name: str) -> None:
+def test_a_collection_is_made_whole_or_not_at_all(
+    client: Any, gate: InferenceGate, name: str
+) -> None:
     create_collection(client, name, card(), service_url=gate.url, alias=f"{name}Live")
     try:
         assert open_store(client, f"{name}Live").collection == name
@@ -193,14 +201,18 @@ def test_a_collection_is_made_whole_or_not_at_all(client: Any, gate: InferenceGa
 def test_sources_become_properties_with_their_small_names(
     client: Any, gate: InferenceGate, name: str
 ) -> None:
-    create_collection(client, name, card(), service_url=gate.url, source_properties=["Title", "text"])
+    create_collection(
+        client, name, card(), service_url=gate.url, source_properties=["Title", "text"]
+    )
     config = client.collections.get(name).config.get()
     assert {"title", "text", "lang", "document_id"} <= {each.name for each in config.properties}
     store = open_store(client, name)
     assert store.text_of(Document("a", "body", {"Title": "Ein Titel"})) == "body Ein Titel"
 
 
-def test_vectors_of_another_length_than_the_index_has(client: Any, gate: InferenceGate, name: str) -> None:
+def test_vectors_of_another_length_than_the_index_has(
+    client: Any, gate: InferenceGate, name: str
+) -> None:
     create_collection(client, name, card(), service_url=gate.url)
     handle = client.collections.get(name)
     handle.data.insert({"text": "by hand"}, vector={"lusifer": [1.0] * 8})
@@ -211,7 +223,9 @@ def test_vectors_of_another_length_than_the_index_has(client: Any, gate: Inferen
     assert time.monotonic() - started_s < 10, "what can't be mended is not tried again"
 
 
-def test_references_and_other_vectors_are_carried_over(client: Any, gate: InferenceGate, name: str) -> None:
+def test_references_and_other_vectors_are_carried_over(
+    client: Any, gate: InferenceGate, name: str
+) -> None:
     from weaviate.classes.config import Configure, DataType, Property, ReferenceProperty
     from weaviate.classes.query import QueryReference
 
@@ -237,7 +251,9 @@ def test_references_and_other_vectors_are_carried_over(client: Any, gate: Infere
     store = open_store(client, name)
     store.upsert([Document("a", "new")], unit(2)[1:])
     found = handle.query.fetch_object_by_id(
-        first, include_vector=True, return_references=QueryReference(link_on="next", return_properties=[])
+        first,
+        include_vector=True,
+        return_references=QueryReference(link_on="next", return_properties=[]),
     )
     assert found.properties["text"] == "new"
     assert np.abs(np.float32(found.vector["lusifer"]) - unit(2)[1]).max() < 1e-6

@@ -1,4 +1,5 @@
-"""The text that is embedded for an object: composed here as the server sends it, and in which bytes."""
+"""The text that is embedded for an object: composed here as the server sends it, and in which
+bytes."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ from integration_tests.weaviate.support import card
 from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.weaviate_texts import COLLECTION, OBJECTS, SENT, SETTINGS, data_types, schema
 
-from lusifer.weaviate.card import rules_of
-from lusifer.weaviate.compose import compose_text
+from lusifer.weaviate.metadata import rules_of
 from lusifer.weaviate.schema import create_collection
+from lusifer.weaviate.text_composition import compose_text
 
 VECTOR = {"vector": [0.1] * 16, "dims": 16}
 
@@ -35,7 +36,9 @@ def recorded_collection(client: Any, gate: InferenceGate, setting: str) -> Itera
 def check_sent(client: Any, gate: InferenceGate, setting: str) -> None:
     """What the server sends is what was recorded, and what is composed here from its schema."""
     with recorded_collection(client, gate, setting) as handle:
-        rules = rules_of(card(lower_case=SETTINGS[setting].get("lower_case", False)), handle.config.get())
+        rules = rules_of(
+            card(lower_case=SETTINGS[setting].get("lower_case", False)), handle.config.get()
+        )
         assert rules.data_types == data_types()
         if SETTINGS[setting]["source_properties"] is None:
             # Such a collection is refused as a store; the rules are held all the same.
@@ -44,13 +47,19 @@ def check_sent(client: Any, gate: InferenceGate, setting: str) -> None:
             gate.requests.clear()
             handle.data.insert_many([each])
             handle.data.insert(each)
-            sent = [request.json()["text"] for request in gate.requests if request.path == "/vectors"]
+            sent = [
+                request.json()["text"] for request in gate.requests if request.path == "/vectors"
+            ]
             assert sent == [expected] * (2 if expected else 0), each
             assert compose_text(each, rules) == expected
 
 
-@pytest.mark.parametrize("setting", [name for name in SETTINGS if not SETTINGS[name].get("lower_case")])
-def test_the_composed_text_is_what_the_server_sends(client: Any, gate: InferenceGate, setting: str) -> None:
+@pytest.mark.parametrize(
+    "setting", [name for name in SETTINGS if not SETTINGS[name].get("lower_case")]
+)
+def test_the_composed_text_is_what_the_server_sends(
+    client: Any, gate: InferenceGate, setting: str
+) -> None:
     check_sent(client, gate, setting)
 
 
@@ -62,7 +71,9 @@ def test_the_bytes_of_a_request(client: Any, gate: InferenceGate, name: str) -> 
     handle.data.insert({"text": "Caf<é> & 猫"})
     handle.query.near_text("Wo?", limit=1)
     passage, query = (request for request in gate.requests if request.method == "POST")
-    head = '{"text":"%s","dims":0,"vector":null,"error":"","config":{"pooling_strategy":"masked_mean",'
+    head = (
+        '{"text":"%s","dims":0,"vector":null,"error":"","config":{"pooling_strategy":"masked_mean",'
+    )
     tail = '"task_type":"%s","dimensions":16}}'
     assert passage.body.decode() == head % r"Caf\u003cé\u003e \u0026 猫" + tail % "passage"
     assert query.body.decode() == head % "Wo?" + tail % "query"
@@ -72,9 +83,15 @@ def test_the_bytes_of_a_request(client: Any, gate: InferenceGate, name: str) -> 
 
 
 def test_the_requests_of_the_cohere_module(client: Any, gate: InferenceGate, name: str) -> None:
-    create_collection(client, name, card(model="m"), service_url=gate.url, route="cohere", dimensions=16)
+    create_collection(
+        client, name, card(model="m"), service_url=gate.url, route="cohere", dimensions=16
+    )
     gate.answer_with(
-        lambda request: (200, {}, b'{"embeddings":{"float":[%s]}}' % vectors(len(request.json()["texts"])))
+        lambda request: (
+            200,
+            {},
+            b'{"embeddings":{"float":[%s]}}' % vectors(len(request.json()["texts"])),
+        )
     )
     handle = client.collections.get(name)
     with handle.batch.fixed_size(batch_size=200) as batch:
@@ -99,7 +116,9 @@ def vectors(count: int) -> bytes:
     return b",".join([b"[%s]" % b",".join([b"0.25"] * 16)] * count)
 
 
-def test_a_server_that_makes_everything_small(own_weaviate: RunningWeaviate, gate: InferenceGate) -> None:
+def test_a_server_that_makes_everything_small(
+    own_weaviate: RunningWeaviate, gate: InferenceGate
+) -> None:
     own_weaviate.run_with(LOWERCASE_VECTORIZATION_INPUT="true")
     with own_weaviate.client() as client:
         check_sent(client, gate, "lower case")

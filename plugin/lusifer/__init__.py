@@ -9,7 +9,8 @@
     answers = vectorizer.embed_documents(["tar extracts archives", "ls lists files"])
     print(answers.vectors @ question.vector)
 
-Names are imported on first use, so that ``import lusifer`` costs milliseconds and needs none of the extras.
+Names are imported on first use, so that ``import lusifer`` costs milliseconds and needs none of the
+extras.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lusifer._version import __version__
+
 if TYPE_CHECKING:
-    from lusifer.bundle import Bundle, Manifest
-    from lusifer.choices import LongTextPolicy, Role
-    from lusifer.defaults import default_bundle
+    from lusifer.bundle.default import default_bundle
+    from lusifer.bundle.format import Bundle, Manifest
+    from lusifer.common.validation import check_text
+    from lusifer.embedded.store import EmbeddedStore
+    from lusifer.embedding.vectorizer import Vectorizer
     from lusifer.engines.base import Engine
     from lusifer.engines.fake import FakeEngine, Faults
     from lusifer.engines.onnx import OnnxEngine
@@ -62,12 +67,17 @@ if TYPE_CHECKING:
         UnauthorizedError,
         UnknownModelError,
     )
-    from lusifer.qdrant.embedded import EmbeddedStore
-    from lusifer.store import Document, Hit, SearchOptions, Store
-    from lusifer.texts import check_text
-    from lusifer.vectorizer import Embedding, Embeddings, Vectorizer
+    from lusifer.stores.base import Store
+    from lusifer.types import (
+        Document,
+        Embedding,
+        Embeddings,
+        Hit,
+        LongTextPolicy,
+        Role,
+        SearchOptions,
+    )
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Bundle",
@@ -128,24 +138,24 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "Bundle": "lusifer.bundle",
-    "Document": "lusifer.store",
-    "EmbeddedStore": "lusifer.qdrant.embedded",
-    "Embedding": "lusifer.vectorizer",
-    "Embeddings": "lusifer.vectorizer",
+    "Bundle": "lusifer.bundle.format",
+    "Document": "lusifer.types",
+    "EmbeddedStore": "lusifer.embedded.store",
+    "Embedding": "lusifer.types",
+    "Embeddings": "lusifer.types",
     "Engine": "lusifer.engines.base",
     "FakeEngine": "lusifer.engines.fake",
     "Faults": "lusifer.engines.fake",
-    "Hit": "lusifer.store",
-    "LongTextPolicy": "lusifer.choices",
-    "Manifest": "lusifer.bundle",
+    "Hit": "lusifer.types",
+    "LongTextPolicy": "lusifer.types",
+    "Manifest": "lusifer.bundle.format",
     "OnnxEngine": "lusifer.engines.onnx",
-    "Role": "lusifer.choices",
-    "SearchOptions": "lusifer.store",
-    "Store": "lusifer.store",
-    "Vectorizer": "lusifer.vectorizer",
-    "check_text": "lusifer.texts",
-    "default_bundle": "lusifer.defaults",
+    "Role": "lusifer.types",
+    "SearchOptions": "lusifer.types",
+    "Store": "lusifer.stores.base",
+    "Vectorizer": "lusifer.embedding.vectorizer",
+    "check_text": "lusifer.common.validation",
+    "default_bundle": "lusifer.bundle.default",
 }
 
 

@@ -1,4 +1,5 @@
-"""A complete bundle of a few kilobytes, so that the plugin's tests run real files and real inference."""
+"""A complete bundle of a few kilobytes, so that the plugin's tests run real files and real
+inference."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from lusifer.bundle import (
+from lusifer.bundle.format import (
     Bundle,
     ManifestFields,
     RolePrompts,
@@ -54,7 +55,8 @@ def make_bundle(staging: Path, target: Path, *, seed: int = 0) -> Bundle:
     (staging / "parity_report.json").write_text(json.dumps({"mean_cosine": 1.0}))
     prompts = RolePrompts(query="query: ", document="document: ")
     weights = {
-        path.name: file_record(path).sha256 for path in (staging / "model.onnx", staging / "model.onnx.data")
+        path.name: file_record(path).sha256
+        for path in (staging / "model.onnx", staging / "model.onnx.data")
     }
     fields = ManifestFields(
         name="lusifer-tiny-test",
@@ -133,4 +135,10 @@ def _write_graph(path: Path, vocabulary_size: int, seed: int) -> None:
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.save(model, str(path), save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
+    onnx.save(
+        model,
+        str(path),
+        save_as_external_data=True,
+        location=f"{path.name}.data",
+        size_threshold=1024,
+    )

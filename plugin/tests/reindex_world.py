@@ -1,9 +1,8 @@
 """Applications that write while a collection is re-embedded: a state machine over any database.
 
-A world gives the database. The machine keeps a model of what must be there, interleaves writes, edits and
-deletions with windows, kills and restarts, and compares: every document has exactly the vector of its text,
-no deleted one returns, no payload is lost.
-"""
+A world gives the database. The machine keeps a model of what must be there, interleaves writes,
+edits and deletions with windows, kills and restarts, and compares: every document has exactly the
+vector of its text, no deleted one returns, no payload is lost."""
 
 from __future__ import annotations
 
@@ -19,21 +18,20 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from lusifer.common.validation import check_text
 from lusifer.errors import InvalidInputError
+from lusifer.reindex.cutover import rollback, switch
 from lusifer.reindex.job import Job
 from lusifer.reindex.plan import Estimate, Model, Place, Plan
-from lusifer.reindex.run import run
-from lusifer.reindex.switch import rollback, switch
-from lusifer.store import Document
-from lusifer.texts import check_text
-from lusifer.vectorizer import Embedding, Embeddings
+from lusifer.reindex.runner import run
+from lusifer.types import Document, Embedding, Embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from lusifer.reindex.sides import Migration
+    from lusifer.reindex.endpoints.base import Migration
 
 DIMENSION = 8
 IDS = [f"doc/{index}" for index in range(12)]
@@ -196,7 +194,11 @@ def written_again(world: World, folder: Path) -> None:
     job = Job.create(folder / "job", make_plan(in_place=world.in_place))
     with job.locked():
         assert run(job, migration, NEW).phase == "settled"
-    deleted, edited, added = IDS[0], IDS[1], Document("new", "a new text", {"edit": 1, "lang": "en"})
+    deleted, edited, added = (
+        IDS[0],
+        IDS[1],
+        Document("new", "a new text", {"edit": 1, "lang": "en"}),
+    )
 
     def before() -> None:
         world.delete(deleted)
@@ -212,7 +214,9 @@ def written_again(world: World, folder: Path) -> None:
 
     switch_while(job, migration, before=before, at_the_switch=lambda: None, after=after)
     migration.close()
-    expected = {id_: document for id_, document in first.items() if id_ not in IDS[2:4]} | {"new": added}
+    expected = {id_: document for id_, document in first.items() if id_ not in IDS[2:4]} | {
+        "new": added
+    }
     found = world.everything("new")
     assert {id_: document for id_, (document, _) in found.items()} == expected
     for id_, (document, vector) in found.items():
@@ -308,8 +312,8 @@ class Machine(RuleBasedStateMachine):
         self.run()
         held = set(self.live)
         before = self.some_writes(data)
-        # A document that was added in the last moment and deleted right after can't be told from one that is
-        # still to be brought over: these databases keep no trace of what was deleted.
+        # A document that was added in the last moment and deleted right after can't be told from
+        # one that is still to be brought over: these databases keep no trace of what was deleted.
         after = self.some_writes(data, lambda id_: id_ in held)
         later = self.some_writes(data, lambda id_: id_ in held)
         migration = self.world.migration()
@@ -415,7 +419,9 @@ class Machine(RuleBasedStateMachine):
         self, data: st.DataObject, deletable: Callable[[str], bool] = lambda _: True
     ) -> Callable[[], None]:
         ways = [*TEXTS, DELETE, AGAIN]
-        changes = data.draw(st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from(ways)), max_size=4))
+        changes = data.draw(
+            st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from(ways)), max_size=4)
+        )
         known = dict(self.live)
 
         def write() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lusifer.errors import InvalidDimensionError, InvalidInputError, InvalidTextError, StoreError
-from lusifer.store import Document, SearchOptions, Store
+from lusifer.stores.base import Store
+from lusifer.types import Document, SearchOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +19,9 @@ FINGERPRINT = "sha256:" + "a" * 64
 
 
 def documents(count: int, start: int = 0) -> list[Document]:
-    return [Document(f"doc/{i}", f"text {i}", {"n": i, "tags": ["x", "y"]}) for i in range(start, count)]
+    return [
+        Document(f"doc/{i}", f"text {i}", {"n": i, "tags": ["x", "y"]}) for i in range(start, count)
+    ]
 
 
 def unit(count: int, seed: int = 0) -> NDArray[np.float32]:
@@ -145,9 +148,15 @@ def near(*cosines: float) -> NDArray[np.float32]:
 
 QUESTION = near(1.0)[0]
 LIBRARY = [
-    Document("en-1", "a red house", {"lang": "en", "year": 2001, "book": "x", "open": True, "price": 1.5}),
-    Document("de-1", "ein rotes Haus", {"lang": "de", "year": 2002, "book": "x", "tags": ["a", "b"]}),
-    Document("en-2", "a blue car", {"lang": "en", "year": 2002, "book": "y", "author": {"name": "Ada"}}),
+    Document(
+        "en-1", "a red house", {"lang": "en", "year": 2001, "book": "x", "open": True, "price": 1.5}
+    ),
+    Document(
+        "de-1", "ein rotes Haus", {"lang": "de", "year": 2002, "book": "x", "tags": ["a", "b"]}
+    ),
+    Document(
+        "en-2", "a blue car", {"lang": "en", "year": 2002, "book": "y", "author": {"name": "Ada"}}
+    ),
     Document("fr-1", "une voiture bleue", {"lang": "fr", "year": 2003, "book": "y"}),
     Document("ja-1", "青い自動車", {"lang": "ja", "year": 2003, "book": "z"}),
 ]
@@ -186,7 +195,9 @@ class SearchContract:
         assert self.ids(library, where={"author.name": "Ada"}) == ["en-2"]
 
     @pytest.mark.parametrize("value", [None, [], ["a", 1], [1.5], {"a": 1}])
-    def test_a_filter_that_can_not_be_compared_is_refused(self, library: Store, value: object) -> None:
+    def test_a_filter_that_can_not_be_compared_is_refused(
+        self, library: Store, value: object
+    ) -> None:
         with pytest.raises(InvalidInputError, match="filter on 'lang'"):
             self.ids(library, where={"lang": value})
 
@@ -203,7 +214,12 @@ class SearchContract:
 
     def test_groups(self, library: Store) -> None:
         assert self.ids(library, group_by="book") == ["en-1", "en-2", "ja-1"]
-        assert self.ids(library, group_by="book", limit=2, group_size=2) == ["en-1", "de-1", "en-2", "fr-1"]
+        assert self.ids(library, group_by="book", limit=2, group_size=2) == [
+            "en-1",
+            "de-1",
+            "en-2",
+            "fr-1",
+        ]
         assert self.ids(library, group_by="book", where={"lang": ["fr", "de"]}) == ["de-1", "fr-1"]
         assert self.ids(library, group_by="absent") == []
 

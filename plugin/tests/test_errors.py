@@ -6,7 +6,9 @@ from lusifer import errors
 from lusifer.errors import LusiferError
 
 CLASSES = [
-    value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, LusiferError)
+    value
+    for value in vars(errors).values()
+    if inspect.isclass(value) and issubclass(value, LusiferError)
 ]
 
 
@@ -19,7 +21,9 @@ def test_every_error_is_exported_drawn_and_documented() -> None:
 
 def test_the_drawing_has_the_right_status() -> None:
     for cls in CLASSES:
-        drawn = next(line for line in (errors.__doc__ or "").splitlines() if f"{cls.__name__} " in line)
+        drawn = next(
+            line for line in (errors.__doc__ or "").splitlines() if f"{cls.__name__} " in line
+        )
         numbers = [int(word) for word in drawn.split() if word.isdigit()]
         assert numbers in ([cls.status], []), drawn
 

@@ -38,7 +38,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "all types": {"source_properties": [name for name in DATA_TYPES if name != "other"]},
     "no sources": {"source_properties": None},
     "names": {"source_properties": None, "named": ["subTitle", "tags"], "skipped": ["other"]},
-    "named sources": {"source_properties": ["title", "subTitle", "count"], "named": ["subTitle", "count"]},
+    "named sources": {
+        "source_properties": ["title", "subTitle", "count"],
+        "named": ["subTitle", "count"],
+    },
     # The server runs with LOWERCASE_VECTORIZATION_INPUT.
     "lower case": {
         "source_properties": ["title", "subTitle", "author"],
@@ -83,7 +86,12 @@ OBJECTS: list[dict[str, Any]] = [
     {"title": "place", "place": {"latitude": 52.5, "longitude": 13.25}},
     {
         "title": "object",
-        "author": {"name": "Ada & <b>", "born": 1815, "score": 1e-07, "since": "1842-05-06T07:08:09.5+00:00"},
+        "author": {
+            "name": "Ada & <b>",
+            "born": 1815,
+            "score": 1e-07,
+            "since": "1842-05-06T07:08:09.5+00:00",
+        },
     },
     {"title": "İSTANBUL ΣΊΣΥΦΟΣ Straẞe Ǆ", "subTitle": "ABC"},
     {"title": "objects", "authors": [{"name": "Ada", "score": 0.5}, {"born": 20000000}]},
@@ -293,7 +301,9 @@ def schema(setting: dict[str, Any], inference_url: str) -> dict[str, Any]:
         }
         made = {"name": name, "dataType": [kind], "moduleConfig": {"text2vec-transformers": own}}
         if kind.startswith("object"):
-            made["nestedProperties"] = [{"name": one, "dataType": [of]} for one, of in NESTED.items()]
+            made["nestedProperties"] = [
+                {"name": one, "dataType": [of]} for one, of in NESTED.items()
+            ]
         properties.append(made)
     module = {
         "inferenceUrl": inference_url,

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from lusifer_training.language_subspace import LanguageIdentifier
     from lusifer_training.model.lusifer import Lusifer
-    from lusifer_training.subspace import LanguageIdentifier
 
 __all__ = [
     "load_checkpoint",
@@ -58,8 +58,12 @@ def save_checkpoint(model: Lusifer, folder: Path, report: dict[str, Any]) -> Pat
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     save_file(_adapter(model), aside / "adapter.safetensors")
-    (aside / "config.json").write_text(model.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")}
+    (aside / "config.json").write_text(
+        model.config.model_dump_json(indent=2) + "\n", encoding="utf-8"
+    )
+    versions = {
+        name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")
+    }
     (aside / "training_report.json").write_text(
         json.dumps({**report, "versions": versions}, indent=2) + "\n", encoding="utf-8"
     )
@@ -85,7 +89,9 @@ def read_adapter(folder: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def load_checkpoint(folder: Path, *, llm_dtype: torch.dtype | Literal["auto"] = torch.float32) -> Lusifer:
+def load_checkpoint(
+    folder: Path, *, llm_dtype: torch.dtype | Literal["auto"] = torch.float32
+) -> Lusifer:
     """Rebuild a trained model from its sources and its adapter.
 
     Args:
@@ -102,7 +108,9 @@ def load_checkpoint(folder: Path, *, llm_dtype: torch.dtype | Literal["auto"] = 
     if wrong := sorted(
         name
         for name in expected.keys() | adapter.keys()
-        if name not in expected or name not in adapter or expected[name].shape != adapter[name].shape
+        if name not in expected
+        or name not in adapter
+        or expected[name].shape != adapter[name].shape
     ):
         raise CheckpointError(
             f"{folder / 'adapter.safetensors'} doesn't fit its config.json; {len(wrong)} tensors are "
@@ -127,9 +135,9 @@ def with_language_basis(
 ) -> Path:
     """Write a checkpoint that projects the language subspace out.
 
-    Without the residual path the head is the last Linear, and the projection P is folded into it: W becomes
-    P W and b becomes P b, exactly. With it, P stands at the end of the graph, since the encoder's own
-    vector joins after the head.
+    Without the residual path the head is the last Linear, and the projection P is folded into it: W
+    becomes P W and b becomes P b, exactly. With it, P stands at the end of the graph, since the
+    encoder's own vector joins after the head.
 
     Args:
         folder: The checkpoint the basis was measured on; its own basis, if it has one, is replaced.
@@ -147,7 +155,11 @@ def with_language_basis(
             model.head.weight.copy_(model.head.weight - basis @ (basis.T @ model.head.weight))
             model.head.bias.copy_(model.head.bias - basis @ (basis.T @ model.head.bias))
     whole = json.loads((folder / "training_report.json").read_text(encoding="utf-8"))
-    whole["language_subspace"] = {"rank": basis.shape[1], "languages": list(identifier.languages), **report}
+    whole["language_subspace"] = {
+        "rank": basis.shape[1],
+        "languages": list(identifier.languages),
+        **report,
+    }
     written = save_checkpoint(model, target, whole)
     identifier.save(written)
     return written

@@ -16,18 +16,25 @@ train_app = typer.Typer(
 
 DataOption = Annotated[
     Path,
-    typer.Option("--data", envvar="LUSIFER_DATA", help="Folder with train/ and eval/ and debian.jsonl."),
+    typer.Option(
+        "--data", envvar="LUSIFER_DATA", help="Folder with train/ and eval/ and debian.jsonl."
+    ),
 ]
 DEFAULT_DATA = Path("../shared/data")
 DEFAULT_RANK = 16
-"""Measured on the default model: more directions win nothing in mixed pools and start to cost pairs."""
+"""Measured on the default model: more directions win nothing in mixed pools and start to cost
+pairs."""
 
 
 ConfigOption = Annotated[Path, typer.Option(help="Recipe, a YAML file.")]
-RunOption = Annotated[Path, typer.Option(help="Run folder; the same command resumes a run that was killed.")]
+RunOption = Annotated[
+    Path, typer.Option(help="Run folder; the same command resumes a run that was killed.")
+]
 DryRunOption = Annotated[
     bool,
-    typer.Option("--dry-run", help="Count data, tokens, trained parameters, memory and time, and stop."),
+    typer.Option(
+        "--dry-run", help="Count data, tokens, trained parameters, memory and time, and stop."
+    ),
 ]
 DEFAULT_RUN = Path("runs/lusifer")
 
@@ -83,13 +90,13 @@ def _train(config: Path, run: Path, data: Path, *, stages: tuple[str, ...], dry_
 
     recipe = load_recipe(config)
     if dry_run:
-        from lusifer_training.estimate import estimate, report_lines
+        from lusifer_training.trainer.cost_estimate import estimate, report_lines
 
         counts, estimates = estimate(recipe, data)
         chosen = [each for each in estimates if each.name in stages]
         typer.echo("\n".join(report_lines(counts, chosen)))
     else:
-        from lusifer_training.train import train
+        from lusifer_training.trainer.pipeline import train
 
         typer.echo(train(recipe, data_folder=data, run_folder=run, stages=stages))
 
@@ -104,9 +111,12 @@ def train_mine(
     negatives: Annotated[int, typer.Option(min=1, help="Of each query, at most.")] = 7,
     first_rank: Annotated[int, typer.Option(min=0, help="Nearer documents may answer too.")] = 30,
     last_rank: Annotated[int, typer.Option(min=1, help="Farther ones are too easy.")] = 128,
-    margin: Annotated[float, typer.Option(min=0, help="Cosine below that of the own document.")] = 0.05,
+    margin: Annotated[
+        float, typer.Option(min=0, help="Cosine below that of the own document.")
+    ] = 0.05,
     clusters: Annotated[
-        int | None, typer.Option(min=2, help="Number pairs by cluster too: a batch is drawn from one.")
+        int | None,
+        typer.Option(min=2, help="Number pairs by cluster too: a batch is drawn from one."),
     ] = None,
 ) -> None:
     """Find hard negatives, and clusters for batches, among the documents of a file of pairs.
@@ -116,7 +126,7 @@ def train_mine(
     """
     from lusifer_training.config import default_checkpoint
     from lusifer_training.data.mining import mine
-    from lusifer_training.evaluation.embedders import checkpoint_embedder
+    from lusifer_training.embedders import checkpoint_embedder
 
     report = mine(
         source,
@@ -133,7 +143,9 @@ def train_mine(
 @train_app.command("subspace")
 def subspace(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint to project.")],
-    output: Annotated[Path, typer.Argument(help="Checkpoint folder to write; may be the same one.")],
+    output: Annotated[
+        Path, typer.Argument(help="Checkpoint folder to write; may be the same one.")
+    ],
     texts: Annotated[
         Path | None,
         typer.Option(
@@ -143,7 +155,9 @@ def subspace(
     ] = None,
     rank: Annotated[
         int | None,
-        typer.Option(help="Directions to project out; 16 by default, or all where there are fewer.", min=1),
+        typer.Option(
+            help="Directions to project out; 16 by default, or all where there are fewer.", min=1
+        ),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of downloads and vectors already computed.")
@@ -151,28 +165,29 @@ def subspace(
 ) -> None:
     """Find the language subspace of a checkpoint and project it out of its vectors.
 
-    Nothing is trained: the texts only give means. Their side vectors, which name the language, are kept
-    beside the checkpoint.
+    Nothing is trained: the texts only give means. Their side vectors, which name the language, are
+    kept beside the checkpoint.
 
     Examples:
         lusifer train subspace runs/small/checkpoint runs/small/projected
 
-        lusifer train subspace runs/small/checkpoint runs/small/projected --texts news.jsonl --rank 5
+        lusifer train subspace runs/small/checkpoint runs/small/projected --texts news.jsonl --rank
+        5
     """
     from lusifer_training.checkpoint import with_language_basis
     from lusifer_training.data.monolingual import monolingual_file
-    from lusifer_training.evaluation.cache import VectorCache
-    from lusifer_training.evaluation.embedders import checkpoint_embedder
-    from lusifer_training.subspace import (
+    from lusifer_training.embedders import checkpoint_embedder
+    from lusifer_training.language_subspace import (
         LanguageIdentifier,
         language_basis,
         language_means,
         load_monolingual,
     )
+    from lusifer_training.vector_cache import CachedEmbedder
 
     folder = cache or platformdirs.user_cache_path("lusifer")
     monolingual = load_monolingual(texts or monolingual_file(folder))
-    embedder = VectorCache(folder / "eval", checkpoint_embedder(checkpoint, projected=False))
+    embedder = CachedEmbedder(folder / "eval", checkpoint_embedder(checkpoint, projected=False))
     means = language_means(embedder, monolingual)
     rank = rank or min(DEFAULT_RANK, language_basis(means).shape[1])
     identifier = LanguageIdentifier.fit(means, language_basis(means, rank))
@@ -189,31 +204,48 @@ def lens(
     output: Annotated[Path, typer.Argument(help="Checkpoint folder to write.")],
     pairs: Annotated[
         Path,
-        typer.Option(help="JSON lines of {language, text, english}; see lusifer_training.data.ddtp."),
+        typer.Option(
+            help="JSON lines of {language, text, english}; see lusifer_training.data.ddtp."
+        ),
     ],
-    run: Annotated[Path, typer.Option(help="Run folder; the same command resumes a run that was killed.")],
+    run: Annotated[
+        Path, typer.Option(help="Run folder; the same command resumes a run that was killed.")
+    ],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 60,
     batch_pairs: Annotated[int, typer.Option(min=2, help="Sentence pairs a step.")] = 32,
-    part: Annotated[str, typer.Option("--train", help="What is trained: head, llm or all.")] = "all",
+    part: Annotated[
+        str, typer.Option("--train", help="What is trained: head, llm or all.")
+    ] = "all",
     learning_rate: Annotated[float, typer.Option(help="Peak.")] = 1e-4,
     push_weight: Annotated[
         float,
-        typer.Option(min=0, help="Weight of Lens' push, which moves languages apart: an arm to measure."),
+        typer.Option(
+            min=0, help="Weight of Lens' push, which moves languages apart: an arm to measure."
+        ),
     ] = 0.0,
     replay: Annotated[
-        Path | None, typer.Option(help="Recipe whose stage 2 is trained on beside; its data must be there.")
+        Path | None,
+        typer.Option(help="Recipe whose stage 2 is trained on beside; its data must be there."),
     ] = None,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Stage 3: pull other languages to English outside the language subspace, from parallel sentences.
 
-    This is the one stage that is trained on more than English, and no checkpoint that ships has seen it.
+    This is the one stage that is trained on more than English, and no checkpoint that ships has
+    seen it.
 
     Examples:
-        lusifer train lens runs/small/projected runs/small/lens --pairs ddtp.jsonl --run runs/small/lens-run
+        lusifer train lens runs/small/projected runs/small/lens --pairs ddtp.jsonl --run
+        runs/small/lens-run
     """
     from lusifer_training.config import validated
-    from lusifer_training.lens import LensRecipe, lens_subspace, load_parallel, replay_of, train_lens
+    from lusifer_training.lens import (
+        LensRecipe,
+        lens_subspace,
+        load_parallel,
+        replay_of,
+        train_lens,
+    )
 
     values = {
         "steps": steps,

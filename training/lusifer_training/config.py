@@ -14,7 +14,14 @@ from lusifer_training.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["BackboneSource", "LoraShape", "ModelConfig", "default_checkpoint", "read_config", "validated"]
+__all__ = [
+    "BackboneSource",
+    "LoraShape",
+    "ModelConfig",
+    "default_checkpoint",
+    "read_config",
+    "validated",
+]
 
 
 T = TypeVar("T", bound=BaseModel)
@@ -30,8 +37,8 @@ class BackboneSource(Frozen):
     """Where a backbone's weights or tokenizer come from.
 
     ``location`` is one of ``hub:ORGANISATION/NAME`` (with ``revision``), ``folder:PATH``,
-    ``package:NAME==VERSION`` (an installed Python package, with ``file`` and ``sha256``) and ``tiny:KIND``
-    (random weights, to try an installation with).
+    ``package:NAME==VERSION`` (an installed Python package, with ``file`` and ``sha256``) and
+    ``tiny:KIND`` (random weights, to try an installation with).
     """
 
     location: str = Field(pattern=r"^(hub|folder|package|tiny):.+")
@@ -86,11 +93,13 @@ class ModelConfig(Frozen):
     residual: bool = True
     """Add the encoder's own mean-pooled unit vector, so that the LLM adds and never destroys."""
     encoder_layer_mix: bool = False
-    """Feed the connector a learned mix of all encoder layers (arXiv 2508.09091), not the last one only."""
+    """Feed the connector a learned mix of all encoder layers (arXiv 2508.09091), not the last one
+    only."""
     encoder_lora: LoraShape | None = LoraShape()
     llm_lora: LoraShape | None = LoraShape()
     language_rank: int = Field(0, ge=0)
-    """Directions that tell languages apart, projected out of the vector (LSAR; Lens, arXiv 2410.04407)."""
+    """Directions that tell languages apart, projected out of the vector (LSAR; Lens, arXiv
+    2410.04407)."""
     query_prompt: str = "query: "
     document_prompt: str = "passage: "
     maximum_tokens: int = Field(512, gt=2)

@@ -1,16 +1,17 @@
 """Stage 3, after Lens (arXiv 2410.04407): other languages pulled to English outside the language subspace.
 
-Parallel sentences are needed here, and only here. Three losses, a frozen copy of the checkpoint as teacher:
+Parallel sentences are needed here, and only here. Three losses, a frozen copy of the checkpoint as
+teacher:
 
-* **alignment**: in the agnostic part, z - M_s M_sᵀ z, a sentence is told from the others of its batch by
-  the teacher's vector of its English translation, and brought near it. Lens uses one direction for that
-  part and a plain distance; one direction can't hold a meaning.
+* **alignment**: in the agnostic part, z - M_s M_sᵀ z, a sentence is told from the others of its
+  batch by the teacher's vector of its English translation, and brought near it. Lens uses one
+  direction for that part and a plain distance; one direction can't hold a meaning.
 * **retention**: English stays where it was, and so do the similarities among English sentences.
 * **replay**: stage 2's own loss on English pairs.
 
-Lens' fourth term, the **push**, moves a language along its own direction so that a generator answers in the
-right language. It is here as an arm to be measured (``push_weight``), off by default: it pushes languages
-apart, which is what retrieval must not do.
+Lens' fourth term, the **push**, moves a language along its own direction so that a generator
+answers in the right language. It is here as an arm to be measured (``push_weight``), off by
+default: it pushes languages apart, which is what retrieval must not do.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from lusifer_training.config import Frozen
 from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
 from lusifer_training.data.readers import read_json_lines
 from lusifer_training.errors import ConfigError, DataError
-from lusifer_training.finetune import FinetuneObjective, similarity_distillation
-from lusifer_training.loop import TrainingLoop
+from lusifer_training.language_subspace import LanguageIdentifier
+from lusifer_training.objectives.contrastive import FinetuneObjective, similarity_distillation
 from lusifer_training.recipe import load_recipe
-from lusifer_training.subspace import LanguageIdentifier
+from lusifer_training.trainer.loop import TrainingLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,14 +71,16 @@ class LensRecipe(Frozen):
 
     steps: int = Field(60, gt=0)
     batch_pairs: int = Field(32, gt=1)
-    """Sentence pairs per step, of all languages mixed: the positive is always in the other language."""
+    """Sentence pairs per step, of all languages mixed: the positive is always in the other
+    language."""
     maximum_tokens: int = Field(48, gt=4)
     learning_rate: float = Field(1e-4, gt=0)
     temperature: float = Field(0.05, gt=0)
     align_weight: float = Field(1.0, ge=0)
     retain_weight: float = Field(1.0, ge=0)
     push_weight: float = Field(0.0, ge=0)
-    """Lens' specific separation, one step along a language's own direction; an arm to be measured."""
+    """Lens' specific separation, one step along a language's own direction; an arm to be measured.
+    """
     train: Literal["head", "llm", "all"] = "all"
     """What is trained: the head, also the connector and the LLM's LoRA, or also the encoder's."""
     seed: int = 0
@@ -97,7 +100,9 @@ def load_parallel(path: Path, *, maximum_per_language: int = 2000, seed: int = 0
     pairs = [
         pair
         for language in sorted(by_language)
-        for pair in rng.sample(by_language[language], min(maximum_per_language, len(by_language[language])))
+        for pair in rng.sample(
+            by_language[language], min(maximum_per_language, len(by_language[language]))
+        )
     ]
     if not pairs:
         raise DataError(
@@ -244,7 +249,9 @@ def train_lens(
     model.config = model.config.model_copy(update={"language_rank": 0})
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     everything = trained_parameters(model)
-    parameters = {name: value for name, value in everything.items() if name.startswith(_PARTS[recipe.train])}
+    parameters = {
+        name: value for name, value in everything.items() if name.startswith(_PARTS[recipe.train])
+    }
     for name, value in everything.items():
         value.requires_grad_(name in parameters)
     tokenizer = load_tokenizer(model.config.tokenizer)
@@ -253,8 +260,12 @@ def train_lens(
         prompted = [which.config.query_prompt + text for text in texts]
         rows = tokenize(tokenizer, prompted, recipe.maximum_tokens)
         groups = token_budget_batches([len(row) for row in rows], budget_tokens=2048)
-        parts = [which(*pad([rows[index] for index in group], which.pad_token_id)) for group in groups]
-        return torch.cat(parts)[torch.tensor([index for group in groups for index in group]).argsort()]
+        parts = [
+            which(*pad([rows[index] for index in group], which.pad_token_id)) for group in groups
+        ]
+        return torch.cat(parts)[
+            torch.tensor([index for group in groups for index in group]).argsort()
+        ]
 
     objective = LensObjective(model, teacher, basis, directions, recipe, embed)
 
@@ -266,7 +277,9 @@ def train_lens(
             losses = {**losses, "loss": losses["loss"] + again, "replay": again.detach()}
         return losses
 
-    _log.info("stage 3, Lens: %d trained parameters", sum(value.numel() for value in parameters.values()))
+    _log.info(
+        "stage 3, Lens: %d trained parameters", sum(value.numel() for value in parameters.values())
+    )
     loop = TrainingLoop(
         run_folder,
         parameters,

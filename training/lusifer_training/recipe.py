@@ -48,7 +48,8 @@ class DatasetRecipe(Frozen):
     symmetric: bool = False
     """Both sides are of one kind: the query prompt on both."""
     own_negatives_only: bool = False
-    """In-example mode: others of the batch may share the label, so contrast with the own negatives only."""
+    """In-example mode: others of the batch may share the label, so contrast with the own negatives
+    only."""
     query_prompt: str | None = None
     """Instead of the model's prompt, as an instruction of this set."""
     document_prompt: str | None = None
@@ -71,7 +72,8 @@ class LoopRecipe(Frozen):
     """What both stages' loops share."""
 
     accumulation: int = Field(1, gt=0)
-    """Batches per optimiser step; negatives come from one batch, so prefer the gradient cache in stage 2."""
+    """Batches per optimiser step; negatives come from one batch, so prefer the gradient cache in
+    stage 2."""
     clip_norm: float = Field(1.0, gt=0)
     """Gradients longer than this are shortened to it."""
     warmup_share: float = Field(0.1, ge=0, lt=1)
@@ -93,14 +95,15 @@ class AlignRecipe(Frozen):
     steps: int = Field(gt=0)
     batch_texts: int = Field(gt=0)
     batch_tokens: int | None = Field(None, gt=0)
-    """Of the encoder, padding not counted: a batch ends before ``batch_texts`` where its texts are long."""
+    """Of the encoder, padding not counted: a batch ends before ``batch_texts`` where its texts are
+    long."""
     maximum_tokens: int = Field(64, gt=4)
     learning_rate: float = Field(gt=0)
     train_encoder: bool = False
     """Train the encoder's LoRA too, as the paper does; costs its backward pass."""
     objective: Literal["reading", "reconstruction"] = "reading"
-    """``reading``: the LLM's own reading of the text is the teacher, no LM head needed. ``reconstruction``:
-    the paper's, tokens through the LM head; needs all of the LLM's layers."""
+    """``reading``: the LLM's own reading of the text is the teacher, no LM head needed.
+    ``reconstruction``: the paper's, tokens through the LM head; needs all of the LLM's layers."""
     mask_share: float = Field(0.5, ge=0, lt=1)
     """Of the encoder's input tokens masked in reconstruction (the paper's k)."""
     completion_share: float = Field(0.5, ge=0, le=1)
@@ -113,8 +116,8 @@ class FinetuneRecipe(Frozen):
     steps: int = Field(gt=0)
     batch_pairs: int = Field(gt=1)
     batch_tokens: int | None = Field(None, gt=0)
-    """Queries, documents and negatives, padding not counted: a batch ends before ``batch_pairs`` where its
-    pairs are long."""
+    """Queries, documents and negatives, padding not counted: a batch ends before ``batch_pairs``
+    where its pairs are long."""
     maximum_query_tokens: int = Field(48, gt=4)
     maximum_document_tokens: int = Field(128, gt=4)
     learning_rate: float = Field(gt=0)
@@ -127,18 +130,20 @@ class FinetuneRecipe(Frozen):
     distillation_weight: float = Field(1.0, ge=0)
     """Weight of keeping the teacher's English similarities."""
     teacher: str | None = None
-    """Whose similarities are kept: the folder of a checkpoint, or JSON lines of ``text`` and ``vector``, from
-    any model. None: the raw encoder. With ``./``, beside the recipe."""
+    """Whose similarities are kept: the folder of a checkpoint, or JSON lines of ``text`` and
+    ``vector``, from any model. None: the raw encoder. With ``./``, beside the recipe."""
     distillation_temperature: float = Field(0.02, gt=0)
     maximum_negatives: int = Field(7, ge=0)
     """Hard negatives used of each pair."""
     false_negative_margin: float | None = Field(None, gt=0)
-    """Mask in-batch documents that the teacher finds as near to a query as its own, up to this cosine."""
+    """Mask in-batch documents that the teacher finds as near to a query as its own, up to this
+    cosine."""
     matryoshka_dimensions: tuple[int, ...] = ()
     """Train these prefixes of the vector too (arXiv 2205.13147), each a search vector by itself."""
     gradient_cache: bool = False
     """Keep no activations: each group of texts is run again in the backward pass (GradCache, arXiv
-    2101.06983), so that the memory of a batch is that of one group, whatever the number of pairs."""
+    2101.06983), so that the memory of a batch is that of one group, whatever the number of
+    pairs."""
     group_tokens: int = Field(2048, gt=0)
     """Tokens run at once, padding included."""
 
@@ -153,7 +158,8 @@ class Recipe(Frozen):
     align: AlignRecipe | None = None
     finetune: FinetuneRecipe
     interpolation: float = Field(1.0, gt=0, le=1)
-    """Share of what training changed that is kept; the rest stays the raw encoder (WiSE-FT, 2109.01903)."""
+    """Share of what training changed that is kept; the rest stays the raw encoder (WiSE-FT,
+    2109.01903)."""
     head_interpolation: float | None = Field(None, gt=0, le=1)
     """The same for what the LLM adds to the encoder's vector; None: as ``interpolation``."""
 
@@ -162,13 +168,17 @@ class Recipe(Frozen):
         if self.align and not self.model.llm:
             raise ValueError("stage 1 (align) aligns with an LLM, and the model has none")
         if self.align and self.align.objective == "reconstruction" and self.model.llm_layers:
-            raise ValueError("reconstruction writes with the LM head, which reads the last of all LLM layers")
+            raise ValueError(
+                "reconstruction writes with the LM head, which reads the last of all LLM layers"
+            )
         return self
 
     @model_validator(mode="after")
     def _has_something_to_go_back_to(self) -> Self:
         if min(self.shares) < 1 and not self.model.residual:
-            raise ValueError("interpolation goes back to the raw encoder, which needs the residual path")
+            raise ValueError(
+                "interpolation goes back to the raw encoder, which needs the residual path"
+            )
         return self
 
     @property

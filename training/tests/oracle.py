@@ -33,7 +33,10 @@ class Oracle:
     def __call__(self, texts: Sequence[str], role: str) -> np.ndarray:
         self.seen += [(text, role) for text in texts]
         vectors = np.stack(
-            [meaning(int(text.split()[1])) + self.offset * accent(text.split()[0]) for text in texts]
+            [
+                meaning(int(text.split()[1])) + self.offset * accent(text.split()[0])
+                for text in texts
+            ]
         )
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
@@ -59,13 +62,22 @@ def write_data(folder: Path, write_lines: Any) -> Path:
         ]
         write_lines(folder / "eval" / "xquad" / f"{language}.jsonl.gz", records)
         records = [
-            {"sentence1": f"{language} {n}", "sentence2": f"{language} {n % 3}", "score": 5 * (n < 3)}
+            {
+                "sentence1": f"{language} {n}",
+                "sentence2": f"{language} {n % 3}",
+                "score": 5 * (n < 3),
+            }
             for n in range(9)
         ]
         write_lines(folder / "eval" / "stsb" / f"{language}.jsonl.gz", records)
     for language in ("deu", "eng"):
         records = [
-            {"id": n, "split": split, "label": "art" if n % 2 else "law", "text": f"{language} {n % 2}"}
+            {
+                "id": n,
+                "split": split,
+                "label": "art" if n % 2 else "law",
+                "text": f"{language} {n % 2}",
+            }
             for split in ("train", "test")
             for n in range(8)
         ]

@@ -10,7 +10,7 @@ from benchmarks import ablate
 from torch.nn.functional import normalize
 
 from lusifer_training.checkpoint import load_checkpoint, save_checkpoint
-from lusifer_training.evaluation.embedders import raw_llm_embedder
+from lusifer_training.embedders import raw_llm_embedder
 from lusifer_training.model.connector import Connector
 from lusifer_training.model.lusifer import build_model
 from lusifer_training.recipe import load_recipe
@@ -47,7 +47,9 @@ def test_the_llm_alone_starts_as_the_raw_llm_and_learns(
 ) -> None:
     recipe = ablate.at_budget(recipe_of(pytestconfig), 20, 8)
     recipe = recipe.model_copy(
-        update={"model": recipe.model.model_copy(update={"query_prompt": "", "document_prompt": ""})}
+        update={
+            "model": recipe.model.model_copy(update={"query_prompt": "", "document_prompt": ""})
+        }
     )
     raw = raw_llm_embedder(save_checkpoint(tiny.model(recipe.model), tmp_path / "checkpoint", {}))
     untrained = ablate.LlmAlone(recipe.model).eval()
@@ -69,17 +71,24 @@ def test_a_turned_connector_changes_nothing_but_length() -> None:
     ablate.turn(connector, times=5.0)
     states = torch.randn(2, 7, 32)
     inputs = connector(states)
-    torch.testing.assert_close(inputs.pow(2).mean(dim=-1).sqrt(), torch.full((2, 7), 0.5), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        inputs.pow(2).mean(dim=-1).sqrt(), torch.full((2, 7), 0.5), rtol=1e-4, atol=0
+    )
     normed = normalize(connector.input_norm(states), dim=-1)
     turned = normalize(inputs, dim=-1)
     torch.testing.assert_close(turned @ turned.mT, normed @ normed.mT, rtol=0, atol=1e-5)
 
 
-def test_a_turned_model_is_trained_and_kept(tiny: Any, pytestconfig: pytest.Config, tmp_path: Path) -> None:
+def test_a_turned_model_is_trained_and_kept(
+    tiny: Any, pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
     recipe = ablate.variants(ablate.at_budget(recipe_of(pytestconfig), 4, 8))["without stage 1"]
     model = recipe.model.model_copy(
         update={"connector_hidden": 2 * tiny.model(recipe.model).encoder.hidden_size}
     )
     recipe = recipe.model_copy(update={"model": model})
     folder = ablate.train_turned(recipe, tmp_path, tmp_path / "run")
-    assert load_checkpoint(folder).connector.gain.item() > 10 * build_model(model).connector.gain.item()
+    assert (
+        load_checkpoint(folder).connector.gain.item()
+        > 10 * build_model(model).connector.gain.item()
+    )

@@ -1,4 +1,5 @@
-"""The analyses: errors, oracles, needles, phases, pictures; each on an encoder whose mistakes are known."""
+"""The analyses: errors, oracles, needles, phases, pictures; each on an encoder whose mistakes are
+known."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 from training.tests.oracle import LANGUAGES, Oracle, write_data
 
-from lusifer_training.evaluation import xmrc
-from lusifer_training.evaluation.phases import meeting_layer, phase_scores, site_states
-from lusifer_training.evaluation.plots import map_of_sentences, phase_curves, report, score_pictures
-from lusifer_training.evaluation.table import evaluate
-from lusifer_training.evaluation.tasks import TextSet, XquadSet
+from lusifer_evaluation import error_analysis
+from lusifer_evaluation.layer_analysis import meeting_layer, phase_scores, site_states
+from lusifer_evaluation.plots import map_of_sentences, phase_curves, report, score_pictures
+from lusifer_evaluation.table import evaluate
+from lusifer_evaluation.tasks import TextSet, XquadSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,9 @@ class Words:
         rows = []
         for text in texts:
             words = text.lower().replace(".", " ").replace("?", " ").split()
-            rows.append(sum(np.random.default_rng(zlib.crc32(w.encode())).normal(size=256) for w in words))
+            rows.append(
+                sum(np.random.default_rng(zlib.crc32(w.encode())).normal(size=256) for w in words)
+            )
         vectors = np.stack(rows)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -52,7 +55,9 @@ def parallel(count: int, languages: Sequence[str], articles: np.ndarray | None =
 
 class TestXmrc:
     def test_ratios(self) -> None:
-        assert xmrc.ratios({"en": {"en": 80.0, "de": 60.0}, "de": {"en": 40.0, "de": 80.0}})["de"] == {
+        assert error_analysis.ratios(
+            {"en": {"en": 80.0, "de": 60.0}, "de": {"en": 40.0, "de": 80.0}}
+        )["de"] == {
             "en": 0.5,
             "de": 1.0,
         }
@@ -61,22 +66,27 @@ class TestXmrc:
         eye = np.eye(8)
         data = parallel(4, ("de", "en"), articles=np.array([0, 0, 1, 2]))
         paragraphs = {"de": eye[:4], "en": eye[4:]}
-        # Right, though in English; the article's other paragraph; another article in German; one in English.
+        # Right, though in English; the article's other paragraph; another article in German; one in
+        # English.
         questions = {"de": eye[[4, 0, 0, 6]], "en": eye[[4, 5, 6, 7]]}
-        split = xmrc.error_split(questions, paragraphs, data)
+        split = error_analysis.error_split(questions, paragraphs, data)
         assert split["de"] == {"right": 25.0, "near": 25.0, "language": 25.0, "content": 25.0}
         assert split["en"]["right"] == 100.0
 
     def test_sentences(self) -> None:
-        assert xmrc.sentences("One. Two! Three?") == ["One.", "Two!", "Three?"]
-        assert xmrc.sentences("これは本です。あれは？はい。") == ["これは本です。", "あれは？", "はい。"]
-        assert xmrc.sentences("यह एक है। वह दो है।") == ["यह एक है।", "वह दो है।"]
+        assert error_analysis.sentences("One. Two! Three?") == ["One.", "Two!", "Three?"]
+        assert error_analysis.sentences("これは本です。あれは？はい。") == [
+            "これは本です。",
+            "あれは？",
+            "はい。",
+        ]
+        assert error_analysis.sentences("यह एक है। वह दो है।") == ["यह एक है।", "वह दो है।"]
         thai = "ประโยคแรกของย่อหน้านี้ยาวพอ และวลีที่สองก็ยาวพอเหมือนกัน กับวลีที่สามที่ยาวพอ"
-        assert len(xmrc.sentences(thai)) == 3
+        assert len(error_analysis.sentences(thai)) == 3
 
     def test_the_evidence_is_seen(self) -> None:
         data = parallel(12, ("de", "en"))
-        found = xmrc.evidence_oracle(Words(), data, [("de", "en")])["de", "en"]
+        found = error_analysis.evidence_oracle(Words(), data, [("de", "en")])["de", "en"]
         assert found["oracle"] == 100.0
         assert found["chance"] == pytest.approx(100 / 3)
         assert found["r1"] == 100.0
@@ -85,14 +95,16 @@ class TestXmrc:
             def __call__(self, texts: Sequence[str], role: str) -> np.ndarray:
                 return super().__call__([f"{role} {len(text)}" for text in texts], role)
 
-        deaf = xmrc.evidence_oracle(Deaf(), data, [("de", "en")])["de", "en"]
+        deaf = error_analysis.evidence_oracle(Deaf(), data, [("de", "en")])["de", "en"]
         assert deaf["oracle"] < 70
         assert deaf["seen_but_missed"] < 70
 
     def test_what_has_no_value_is_none(self) -> None:
-        assert xmrc.ratios({"en": {"en": 0.0}}) == {"en": {"en": None}}
+        assert error_analysis.ratios({"en": {"en": 0.0}}) == {"en": {"en": None}}
         # Every paragraph is found, so none is missed.
-        found = xmrc.evidence_oracle(Words(), parallel(12, ("de", "en")), [("de", "en")])["de", "en"]
+        found = error_analysis.evidence_oracle(Words(), parallel(12, ("de", "en")), [("de", "en")])[
+            "de", "en"
+        ]
         assert found["seen_but_missed"] is None
 
     def test_the_readout_oracle_mends_an_offset_and_a_rotation(self) -> None:
@@ -106,23 +118,30 @@ class TestXmrc:
             return each / np.linalg.norm(each, axis=1, keepdims=True)
 
         moved = {name: unit(each + offset[name] * np.eye(24)[0]) for name, each in noisy.items()}
-        turned = {name: unit(each @ rotation if name == "de" else each) for name, each in noisy.items()}
+        turned = {
+            name: unit(each @ rotation if name == "de" else each) for name, each in noisy.items()
+        }
         data = parallel(60, ("de", "en", "ja"), articles=np.arange(60) // 3)
-        found = xmrc.readout_oracle(moved, moved, data)
+        found = error_analysis.readout_oracle(moved, moved, data)
         assert found["raw"]["map"] < 70
         assert found["demean"]["map"] > 95
         assert found["project"]["map"] > 95
-        found = xmrc.readout_oracle(turned, turned, data)
+        found = error_analysis.readout_oracle(turned, turned, data)
         assert found["raw"]["different"] < 60
         assert found["procrustes"]["different"] > 95
 
     def test_the_needle_grid(self) -> None:
-        rows = xmrc.needle_grid(Words(), parallel(8, ("de", "en")), ["de", "en"], distractors=2)
-        # Two needles alone, and with two kinds of hay at three places, for questions of two languages.
+        rows = error_analysis.needle_grid(
+            Words(), parallel(8, ("de", "en")), ["de", "en"], distractors=2
+        )
+        # Two needles alone, and with two kinds of hay at three places, for questions of two
+        # languages.
         assert len(rows) == 2 * (2 + 2 * 2 * 3)
         assert {row["position"] for row in rows} == {"alone", "start", "middle", "end"}
         assert {row["r1"] for row in rows} == {100.0}
-        with_hay = xmrc.needle_grid(Words(), parallel(8, ("de", "en")), ["de"], distractors=3)
+        with_hay = error_analysis.needle_grid(
+            Words(), parallel(8, ("de", "en")), ["de"], distractors=3
+        )
         assert len(with_hay) == 4
 
 
@@ -139,7 +158,9 @@ class TestPhases:
                 for number, name in enumerate(("en", "de", "ja"))
             }
 
-        found = phase_scores({"apart": states(5, 0), "offset": states(0.1, 9), "together": states(0.1, 0)})
+        found = phase_scores(
+            {"apart": states(5, 0), "offset": states(0.1, 9), "together": states(0.1, 0)}
+        )
         apart, offset, together = found.sites
         assert apart.mexa < 0.2 < 0.95 < together.mexa
         assert offset.r1 > 0.95
@@ -159,12 +180,22 @@ class TestPhases:
     @pytest.mark.parametrize("llm", ["llama", None])
     def test_every_site_of_a_checkpoint(self, tiny: Any, tmp_path: Path, llm: str | None) -> None:
         checkpoint = tiny.checkpoint(tmp_path / "c", tiny.config(llm=llm, language_rank=2))
-        texts = {"en": ["The cat sits.", "An archive of the dog."], "de": ["Die Katze sitzt.", "Ein Archiv."]}
+        texts = {
+            "en": ["The cat sits.", "An archive of the dog."],
+            "de": ["Die Katze sitzt.", "Ein Archiv."],
+        }
         states = site_states(checkpoint, texts)
         inside = ["connector", "llm 1", "llm 2", "llm out"] if llm else []
-        assert list(states) == ["encoder 0", "encoder 1", "encoder 2", *inside, "output", "projected"]
+        assert list(states) == [
+            "encoder 0",
+            "encoder 1",
+            "encoder 2",
+            *inside,
+            "output",
+            "projected",
+        ]
         assert states["encoder 0"]["de"].shape == (2, tiny.HIDDEN)
-        from lusifer_training.evaluation.embedders import checkpoint_embedder
+        from lusifer_training.embedders import checkpoint_embedder
 
         for site, projected in (("output", False), ("projected", True)):
             expected = checkpoint_embedder(checkpoint, projected=projected)(texts["de"], "query")
@@ -176,7 +207,10 @@ class TestPictures:
         data = write_data(tmp_path / "data", write_lines)
         scores = {
             name: evaluate(
-                embedder, data_folder=data, cache_folder=tmp_path / "cache", tasks=["xquad", "tatoeba"]
+                embedder,
+                data_folder=data,
+                cache_folder=tmp_path / "cache",
+                tasks=["xquad", "tatoeba"],
             )
             for name, embedder in (("raw", Oracle(2.0)), ("<b>", Oracle()))
         }
@@ -193,7 +227,10 @@ class TestPictures:
         rng = np.random.default_rng(0)
         vectors = {language: rng.normal(size=(12, 8)) for language in LANGUAGES}
         figure = map_of_sentences(vectors, ["art", "law"] * 6, "oracle")
-        assert [axes.get_title() for axes in figure.axes] == ["oracle, by language", "oracle, by topic"]
+        assert [axes.get_title() for axes in figure.axes] == [
+            "oracle, by language",
+            "oracle, by topic",
+        ]
         found = phase_scores({"one": vectors, "two": vectors})
         axes = phase_curves(found).axes[0]
         assert [label.get_text() for label in axes.get_xticklabels()] == ["one", "two"]
@@ -204,7 +241,7 @@ class TestCommands:
     def run(self, tmp_path: Path, write_lines: Any) -> Any:
         from typer.testing import CliRunner
 
-        from lusifer_training.evaluation.cli import eval_app
+        from lusifer_evaluation.cli import eval_app
 
         data = write_data(tmp_path / "data", write_lines)
 
@@ -232,10 +269,23 @@ class TestCommands:
 
     def test_pictures_of_a_table(self, run: Any, tiny: Any, tmp_path: Path) -> None:
         checkpoint = tiny.checkpoint(tmp_path / "c")
-        options = ("--cache", str(tmp_path / "k"), "--task", "xquad", "--plots", str(tmp_path / "plots"))
+        options = (
+            "--cache",
+            str(tmp_path / "k"),
+            "--task",
+            "xquad",
+            "--plots",
+            str(tmp_path / "plots"),
+        )
         run("table", f"mine={checkpoint}", *options)
         names = {path.name for path in (tmp_path / "plots").iterdir()}
-        assert names == {"report.html", "xquad-mine.png", "tasks.png", "map-mine.png", "layers-mine.png"}
+        assert names == {
+            "report.html",
+            "xquad-mine.png",
+            "tasks.png",
+            "map-mine.png",
+            "layers-mine.png",
+        }
 
     def test_xmrc(self, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.syspath_prepend(str(tmp_path))
@@ -255,16 +305,33 @@ class TestCommands:
     def test_phases(self, run: Any, tiny: Any, tmp_path: Path) -> None:
         checkpoint = tiny.checkpoint(tmp_path / "c")
         found = json.loads(
-            run("phases", str(checkpoint), "--sentences", "10", "--plot", str(tmp_path / "p.png"), "--json")
+            run(
+                "phases",
+                str(checkpoint),
+                "--sentences",
+                "10",
+                "--plot",
+                str(tmp_path / "p.png"),
+                "--json",
+            )
         )
         assert set(found["meeting"]) == {"de", "ja"}
         assert (tmp_path / "p.png").stat().st_size > 5000
 
     def test_subspace(self, run: Any, tiny: Any, tmp_path: Path, write_lines: Any) -> None:
         checkpoint = tiny.checkpoint(tmp_path / "c")
-        records = [{"language": name, "text": f"{name} {n}"} for name in LANGUAGES for n in range(20)]
+        records = [
+            {"language": name, "text": f"{name} {n}"} for name in LANGUAGES for n in range(20)
+        ]
         texts = write_lines(tmp_path / "m.jsonl", records)
-        options = ("--texts", str(texts), "--ranks", "1,2,40", "--cache", str(tmp_path / "k" / "eval"))
+        options = (
+            "--texts",
+            str(texts),
+            "--ranks",
+            "1,2,40",
+            "--cache",
+            str(tmp_path / "k" / "eval"),
+        )
         assert list(json.loads(run("subspace", str(checkpoint), *options, "--json"))) == [
             "raw",
             "de-meaned",

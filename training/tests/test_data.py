@@ -1,4 +1,5 @@
-"""Training data: what each schema makes of a line, which texts are held out, and batches that repeat."""
+"""Training data: what each schema makes of a line, which texts are held out, and batches that
+repeat."""
 
 from __future__ import annotations
 
@@ -95,7 +96,9 @@ class TestReadJsonLines:
         whole = gzip.compress(b'{"text": "one"}\n' * 5000)
         broken = bytearray(whole)
         broken[20:40] = b"\xff" * 20
-        path.write_bytes({"cut": whole[:-20], "not gzip": b'{"text": "one"}', "bits": bytes(broken)}[damage])
+        path.write_bytes(
+            {"cut": whole[:-20], "not gzip": b'{"text": "one"}', "bits": bytes(broken)}[damage]
+        )
         with pytest.raises(DataError, match="line "):
             list(read_json_lines(path, ("text",)))
 
@@ -112,19 +115,29 @@ class TestSchemas:
         assert everything(schema("debian"), path) == [Pair("archiver", LONG)]
 
     @pytest.mark.parametrize("name", ["debian_sentences", "document_sentences"])
-    def test_a_sentence_to_its_neighbourhood(self, tmp_path: Path, write_lines: Any, name: str) -> None:
-        path = write_lines(tmp_path / "d.jsonl", [{"source": "tar", "long": LONG, "document": LONG}])
+    def test_a_sentence_to_its_neighbourhood(
+        self, tmp_path: Path, write_lines: Any, name: str
+    ) -> None:
+        path = write_lines(
+            tmp_path / "d.jsonl", [{"source": "tar", "long": LONG, "document": LONG}]
+        )
         (pair,) = everything(schema(name), path)
         assert pair.query in LONG
         assert pair.query not in pair.document
         sentences = [each.strip() + "." for each in LONG.rstrip(".").split(".")]
         assert pair.document == " ".join(each for each in sentences if each != pair.query)
 
-    def test_texts_without_a_sentence_to_take_are_left_out(self, tmp_path: Path, write_lines: Any) -> None:
-        path = write_lines(tmp_path / "d.jsonl", [{"document": "One. Two."}, {"document": "A. B. C. D."}])
+    def test_texts_without_a_sentence_to_take_are_left_out(
+        self, tmp_path: Path, write_lines: Any
+    ) -> None:
+        path = write_lines(
+            tmp_path / "d.jsonl", [{"document": "One. Two."}, {"document": "A. B. C. D."}]
+        )
         assert everything(schema("document_sentences"), path) == []
 
-    def test_query_document_with_and_without_negatives(self, tmp_path: Path, write_lines: Any) -> None:
+    def test_query_document_with_and_without_negatives(
+        self, tmp_path: Path, write_lines: Any
+    ) -> None:
         path = write_lines(
             tmp_path / "d.jsonl",
             [
@@ -133,7 +146,10 @@ class TestSchemas:
             ],
         )
         pairs = everything(schema("query_document"), path)
-        assert sorted(pairs, key=lambda pair: pair.query) == [Pair("p", "e"), Pair("q", "d", ("n", "m"))]
+        assert sorted(pairs, key=lambda pair: pair.query) == [
+            Pair("p", "e"),
+            Pair("q", "d", ("n", "m")),
+        ]
 
     def test_scored_pairs_keep_their_scores(self, tmp_path: Path, write_lines: Any) -> None:
         path = write_lines(
@@ -155,7 +171,9 @@ class TestSchemas:
         self, tmp_path: Path, write_lines: Any, labels: int
     ) -> None:
         records = [
-            {"text": f"{label} {number}", "label": label} for label in range(labels) for number in range(4)
+            {"text": f"{label} {number}", "label": label}
+            for label in range(labels)
+            for number in range(4)
         ]
         pairs = everything(schema("labelled"), write_lines(tmp_path / "d.jsonl", records))
         assert len(pairs) == 2 * labels
@@ -223,7 +241,8 @@ class TestHub:
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
         datasets.disable_progress_bars()
         records = [
-            {"question": f"q{number}", "positive": f"d{number}", "negative": ["n"]} for number in range(9)
+            {"question": f"q{number}", "positive": f"d{number}", "negative": ["n"]}
+            for number in range(9)
         ]
         write_lines(tmp_path / "set" / "train.jsonl", records)
         return tmp_path / "set"
@@ -234,9 +253,13 @@ class TestHub:
         assert pairs[0].negatives == ("n",)
 
     def test_a_column_that_is_not_there(self, folder: Path) -> None:
-        with pytest.raises(DataError, match="no column positives; it has question, positive, negative"):
+        with pytest.raises(
+            DataError, match="no column positives; it has question, positive, negative"
+        ):
             load_pairs(
-                self.recipe(folder, columns={"query": "question", "document": "positives"}), None, seed=0
+                self.recipe(folder, columns={"query": "question", "document": "positives"}),
+                None,
+                seed=0,
             )
 
     def test_a_split_that_is_not_there(self, folder: Path) -> None:
@@ -252,7 +275,9 @@ class TestHub:
 class TestCleaning:
     RUN = "one two three four five six seven eight nine ten eleven twelve thirteen"
 
-    def load(self, tmp_path: Path, write_lines: Any, pairs: list[Any]) -> tuple[set[str], dict[str, int]]:
+    def load(
+        self, tmp_path: Path, write_lines: Any, pairs: list[Any]
+    ) -> tuple[set[str], dict[str, int]]:
         # Document by document, so that the held-out tenth doesn't depend on the texts under test.
         records = [{"query": query, "document": document} for query, document in pairs]
         write_lines(tmp_path / "d.jsonl", records)
@@ -260,8 +285,15 @@ class TestCleaning:
         kept, report = load_clean_pairs({"set": dataset}, tmp_path, seed=0)
         return {pair.query for pair in kept["set"]}, report["set"]
 
-    def test_doubles_and_empty_texts_are_dropped_and_counted(self, tmp_path: Path, write_lines: Any) -> None:
-        pairs = [("What?", "The answer."), (" what ", "the ANSWER"), ("", "The answer."), ("Where", " - ")]
+    def test_doubles_and_empty_texts_are_dropped_and_counted(
+        self, tmp_path: Path, write_lines: Any
+    ) -> None:
+        pairs = [
+            ("What?", "The answer."),
+            (" what ", "the ANSWER"),
+            ("", "The answer."),
+            ("Where", " - "),
+        ]
         assert not any(is_held_out(document) for _, document in pairs)
         kept, report = self.load(tmp_path, write_lines, pairs)
         assert len(kept) == report["kept"] == 1
@@ -271,7 +303,10 @@ class TestCleaning:
         write_lines(
             tmp_path / "eval" / "a" / "en.jsonl.gz",
             [
-                {"context": f"It starts. {self.RUN}.", "questions": [{"question": "Who was it then?"}]},
+                {
+                    "context": f"It starts. {self.RUN}.",
+                    "questions": [{"question": "Who was it then?"}],
+                },
                 {"t": "Yes."},
             ],
         )
@@ -285,7 +320,9 @@ class TestCleaning:
         assert report["contaminated"] + sum(is_held_out(document) for _, document in pairs[:2]) == 2
         assert kept == {query for query, document in pairs[2:] if not is_held_out(document)}
 
-    def test_nothing_left_is_an_error_with_the_reasons(self, tmp_path: Path, write_lines: Any) -> None:
+    def test_nothing_left_is_an_error_with_the_reasons(
+        self, tmp_path: Path, write_lines: Any
+    ) -> None:
         with pytest.raises(DataError, match="of 2, 2 were empty"):
             self.load(tmp_path, write_lines, [("", "The answer."), ("?", "The answer.")])
 
@@ -300,7 +337,11 @@ class TestHeldOut:
     @pytest.fixture
     def path(self, tmp_path: Path, write_lines: Any) -> Path:
         records = [
-            {"source": f"source{number // 3}", "short": f"short {number}", "long": f"{number} {LONG}"}
+            {
+                "source": f"source{number // 3}",
+                "short": f"short {number}",
+                "long": f"{number} {LONG}",
+            }
             for number in range(600)
         ]
         return write_lines(tmp_path / "d.jsonl", records)
@@ -342,7 +383,9 @@ class TestHeldOut:
 class TestBatches:
     @settings(deadline=None)
     @given(lengths=st.lists(st.integers(1, 600), max_size=60), budget=st.integers(1, 1500))
-    def test_a_budget_holds_and_every_index_comes_once(self, lengths: list[int], budget: int) -> None:
+    def test_a_budget_holds_and_every_index_comes_once(
+        self, lengths: list[int], budget: int
+    ) -> None:
         groups = token_budget_batches(lengths, budget)
         assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
         for group in groups:
@@ -350,7 +393,9 @@ class TestBatches:
 
     @settings(deadline=None)
     @given(lengths=st.lists(st.integers(1, 600), min_size=1, max_size=60), data=st.data())
-    def test_groups_are_halved_to_a_number_and_keep_every_index(self, lengths: list[int], data: Any) -> None:
+    def test_groups_are_halved_to_a_number_and_keep_every_index(
+        self, lengths: list[int], data: Any
+    ) -> None:
         groups = token_budget_batches(lengths, 1500)
         number = data.draw(st.integers(len(groups), len(lengths)))
         halved = of_number(groups, number)
@@ -368,7 +413,9 @@ class TestBatches:
         assert within_budget(lengths, None) == len(lengths)
 
     @settings(deadline=None)
-    @given(rows=st.lists(st.lists(st.integers(2, 99), min_size=1, max_size=12), min_size=1, max_size=8))
+    @given(
+        rows=st.lists(st.lists(st.integers(2, 99), min_size=1, max_size=12), min_size=1, max_size=8)
+    )
     def test_padding_adds_pads_on_the_right_and_a_mask(self, rows: list[list[int]]) -> None:
         ids, mask = pad(rows, 1)
         assert ids.shape == mask.shape == (len(rows), max(map(len, rows)))
@@ -393,7 +440,9 @@ class TestBatches:
 def recipe(tiny: Any, tmp_path: Path, write_lines: Any) -> Callable[[int], PairSampler]:
     """A sampler over two datasets, one of nine times the weight, by seed."""
     for name in ("a", "b"):
-        records = [{"query": f"{name} q{number}", "document": f"{name} d{number}"} for number in range(40)]
+        records = [
+            {"query": f"{name} q{number}", "document": f"{name} d{number}"} for number in range(40)
+        ]
         write_lines(tmp_path / f"{name}.jsonl", records)
 
     def sampler(seed: int) -> PairSampler:
@@ -404,7 +453,12 @@ def recipe(tiny: Any, tmp_path: Path, write_lines: Any) -> Callable[[int], PairS
                 "a": {"file": "a.jsonl", "schema": "query_document", "weight": 9},
                 "b": {"file": "b.jsonl", "schema": "query_document"},
             },
-            "finetune": {"steps": 1, "batch_pairs": 4, "learning_rate": 1e-3, "new_learning_rate": 1e-3},
+            "finetune": {
+                "steps": 1,
+                "batch_pairs": 4,
+                "learning_rate": 1e-3,
+                "new_learning_rate": 1e-3,
+            },
         }
         return PairSampler(Recipe.model_validate(values), tmp_path)
 
@@ -418,7 +472,9 @@ class TestSamplers:
         for step in (7, 0, 3):
             assert one.batch(step, 4) == two.batch(step, 4)
             assert TextSampler(one).batch(step, 9) == TextSampler(two).batch(step, 9)
-        assert [one.batch(step, 4) for step in range(5)] != [other.batch(step, 4) for step in range(5)]
+        assert [one.batch(step, 4) for step in range(5)] != [
+            other.batch(step, 4) for step in range(5)
+        ]
         assert len({tuple(one.batch(step, 4).pairs) for step in range(5)}) == 5
 
     def test_a_batch_is_of_one_dataset_and_has_no_pair_twice(
@@ -436,7 +492,9 @@ class TestSamplers:
         names = [sampler.batch(step, 2).dataset for step in range(400)]
         assert 0.84 < names.count("a") / 400 < 0.96
 
-    def test_a_small_dataset_gives_small_batches(self, recipe: Callable[[int], PairSampler]) -> None:
+    def test_a_small_dataset_gives_small_batches(
+        self, recipe: Callable[[int], PairSampler]
+    ) -> None:
         sampler = recipe(0)
         batch = sampler.batch(0, 500)
         assert len(batch.pairs) == len(sampler.pairs[batch.dataset])
@@ -473,15 +531,25 @@ class TestMonolingual:
         page("C", english)
         page("de", [f"Sie können die Datei Nummer {n} in diesem Ordner öffnen." for n in range(30)])
         # Half is not translated: one too few is left. Of an older guide, the English is another.
-        page("fr", [*english[:12], *(f"Vous pouvez ouvrir le fichier {n} de ce dossier." for n in range(18))])
+        page(
+            "fr",
+            [
+                *english[:12],
+                *(f"Vous pouvez ouvrir le fichier {n} de ce dossier." for n in range(18)),
+            ],
+        )
         page("es", [f"You can open the folder {n} of your files here." for n in range(30)])
         (tmp_path / "de" / "gnome-help" / "broken.page").write_text("<page>", encoding="utf-8")
         found = gnome_sentences(tmp_path, count=25, minimum=20)
         assert {language: len(texts) for language, texts in found.items()} == {"en": 25, "de": 25}
         # The same sentences in both.
-        assert [text.split()[6] for text in found["en"]] == [text.split()[5] for text in found["de"]]
+        assert [text.split()[6] for text in found["en"]] == [
+            text.split()[5] for text in found["de"]
+        ]
 
-    def test_a_program_that_is_missing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_program_that_is_missing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(DataError, match="no npm") as caught:
             monolingual_file(tmp_path)
@@ -511,10 +579,14 @@ class TestMonolingual:
     def test_lines_of_both_sources(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from lusifer_training.data import monolingual
 
-        monkeypatch.setattr(monolingual, "udhr_articles", lambda pages: {"en": ["free"], "de": ["frei"]})
+        monkeypatch.setattr(
+            monolingual, "udhr_articles", lambda pages: {"en": ["free"], "de": ["frei"]}
+        )
         monkeypatch.setattr(monolingual, "gnome_sentences", lambda guide: {"en": ["open"]})
         path = monolingual.write_monolingual(tmp_path, tmp_path, tmp_path / "out" / "m.jsonl")
-        assert [(each["source"], each["language"], each["text"]) for each in read_json_lines(path, ())] == [
+        assert [
+            (each["source"], each["language"], each["text"]) for each in read_json_lines(path, ())
+        ] == [
             ("udhr", "en", "free"),
             ("udhr", "de", "frei"),
             ("gnome", "en", "open"),

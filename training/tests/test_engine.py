@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from lusifer_training.engine import Engine, choose_dtype
 from lusifer_training.errors import ConfigError
+from lusifer_training.trainer.distributed import Distributed, choose_dtype
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ def test_shares_are_of_equal_number_and_make_the_whole(world: int, total: int) -
     rows = [[number] for number in range(total)]
     shares = []
     for rank in range(world):
-        engine = Engine()
+        engine = Distributed()
         engine.rank, engine.world = rank, world
         shares.append(engine.share(rows))
     assert len({len(share) for share in shares}) == 1
@@ -40,12 +40,21 @@ def test_a_cpu_that_only_emulates_bf16_is_not_measured(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("faster", "dtype"), [(3.0, torch.bfloat16), (1.2, torch.float32)])
-def test_bf16_has_to_be_worth_it(monkeypatch: pytest.MonkeyPatch, faster: float, dtype: torch.dtype) -> None:
+def test_bf16_has_to_be_worth_it(
+    monkeypatch: pytest.MonkeyPatch, faster: float, dtype: torch.dtype
+) -> None:
     clock = iter(
-        [value for seconds in (faster, 1.0) for at in range(8) for value in (10 * at, 10 * at + seconds)]
+        [
+            value
+            for seconds in (faster, 1.0)
+            for at in range(8)
+            for value in (10 * at, 10 * at + seconds)
+        ]
     )
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    monkeypatch.setattr("lusifer_training.engine.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr(
+        "lusifer_training.trainer.distributed.time.perf_counter", lambda: next(clock)
+    )
     assert choose_dtype(torch.device("cpu"), size=4) == dtype
 
 
@@ -55,12 +64,12 @@ from pathlib import Path
 from lusifer_training.data.batches import PairSampler
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import trained_parameters
-from lusifer_training.engine import Engine
-from lusifer_training.finetune import FinetuneObjective
+from lusifer_training.trainer.distributed import Distributed
+from lusifer_training.objectives.contrastive import FinetuneObjective
 from lusifer_training.model.lusifer import build_model
 from lusifer_training.recipe import load_recipe
 recipe = load_recipe(Path(sys.argv[1]))
-engine = Engine()
+engine = Distributed()
 torch.manual_seed(0)
 model = build_model(recipe.model).eval()
 whole = sum(value.numel() for value in model.parameters())
@@ -88,7 +97,9 @@ if engine.world > 1:
 """
 
 
-def two_processes(script: str, *arguments: str, folder: Path, **variables: str) -> list[tuple[int, str]]:
+def two_processes(
+    script: str, *arguments: str, folder: Path, **variables: str
+) -> list[tuple[int, str]]:
     """Exit status and standard error of each of two processes, as `accelerate launch` starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -145,7 +156,9 @@ FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 def test_two_processes_give_the_gradients_of_one(
     variables: dict[str, str], config: str, one: dict[str, Any], tmp_path: Path
 ) -> None:
-    for status, log in two_processes(_STEP, config, str(tmp_path / "two.pt"), folder=tmp_path, **variables):
+    for status, log in two_processes(
+        _STEP, config, str(tmp_path / "two.pt"), folder=tmp_path, **variables
+    ):
         assert status == 0, log[-2000:]
     two = torch.load(tmp_path / "two.pt", weights_only=True)
     assert (one["world"], two["world"]) == (1, 2)
@@ -158,7 +171,7 @@ def test_two_processes_give_the_gradients_of_one(
 
 def test_fsdp_1_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FSDP_VERSION", "1")
-    engine = Engine()
+    engine = Distributed()
     engine.sharded = True
     with pytest.raises(ConfigError, match="--fsdp_version 2"):
         engine.shard([], [])
@@ -167,13 +180,13 @@ def test_fsdp_1_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 _FULL = """
 import sys, torch
 from pathlib import Path
-from lusifer_training.finetune import FinetuneObjective
-from lusifer_training.engine import Engine
+from lusifer_training.objectives.contrastive import FinetuneObjective
+from lusifer_training.trainer.distributed import Distributed
 from lusifer_training.recipe import load_recipe
-from lusifer_training.train import train
+from lusifer_training.trainer.pipeline import train
 embed = FinetuneObjective._embed
 def full(objective, rows, model):
-    if Engine().rank == 1 and len(rows) > 8 and torch.is_grad_enabled():
+    if Distributed().rank == 1 and len(rows) > 8 and torch.is_grad_enabled():
         torch.empty(1 << 58, dtype=torch.uint8)
     return embed(objective, rows, model)
 FinetuneObjective._embed = full

@@ -10,19 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training.tests.oracle import LANGUAGES, Oracle, accent, write_data
 
+from lusifer_evaluation import metrics
+from lusifer_evaluation.bootstrap import mean_measure, resampled_measure
+from lusifer_evaluation.suite import TASKS, TITLES
+from lusifer_evaluation.table import evaluate, markdown_table
+from lusifer_evaluation.tasks import Size, load_tatoeba, load_xquad
+from lusifer_training.embedders import checkpoint_embedder, raw_encoder_embedder, raw_llm_embedder
 from lusifer_training.errors import ConfigError, DataError
-from lusifer_training.evaluation import metrics
-from lusifer_training.evaluation.bootstrap import mean_measure, resampled_measure
-from lusifer_training.evaluation.cache import ProjectedEmbedder, VectorCache
-from lusifer_training.evaluation.embedders import (
-    checkpoint_embedder,
-    raw_encoder_embedder,
-    raw_llm_embedder,
-)
-from lusifer_training.evaluation.suite import TASKS, TITLES
-from lusifer_training.evaluation.table import evaluate, markdown_table
-from lusifer_training.evaluation.tasks import Size, load_tatoeba, load_xquad
-from lusifer_training.subspace import LanguageMeans, language_basis
+from lusifer_training.language_subspace import LanguageMeans, language_basis
+from lusifer_training.vector_cache import CachedEmbedder, ProjectedEmbedder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +34,8 @@ def data(tmp_path: Path, write_lines: Any) -> Path:
 class TestMetrics:
     def test_tatoeba_by_hand(self) -> None:
         english = np.eye(3, dtype=np.float32)
-        # Two of three find their translation; back, columns 0 and 1 find theirs and column 2 doesn't.
+        # Two of three find their translation; back, columns 0 and 1 find theirs and column 2
+        # doesn't.
         ours = np.array([[1, 0, 0.1], [0, 1, 0], [0.9, 0, 0.05]], dtype=np.float32)
         measure, by_language = metrics.tatoeba({"de": (ours, english), "ja": (english, english)})
         assert by_language == {"de": pytest.approx(200 / 3), "ja": 100.0}
@@ -68,8 +65,8 @@ class TestMetrics:
         assert matrix.measures("ndcg10")["en"].value == pytest.approx(100 / np.log2(3))
 
     def test_the_mixed_pool_by_hand(self) -> None:
-        # Two languages, two paragraphs each. The German question finds the wrong German paragraph first, then
-        # the right English one, then the right German one.
+        # Two languages, two paragraphs each. The German question finds the wrong German paragraph
+        # first, then the right English one, then the right German one.
         questions = {"de": np.array([[1.0, 0, 0, 0]]), "en": np.array([[0.0, 0, 1, 0]])}
         paragraphs = {
             "de": np.array([[0.5, 0, 0.9, 0], [0.9, 0, 0, 0]]),
@@ -158,14 +155,16 @@ class TestBootstrap:
         assert 0 < low < 2 < high
 
     def test_units_are_drawn_whole(self) -> None:
-        # Ten paragraphs of ten questions that stand or fall together: as uncertain as ten questions.
+        # Ten paragraphs of ten questions that stand or fall together: as uncertain as ten
+        # questions.
         together = mean_measure(np.array([10.0, 0.0] * 5), np.full(10, 10.0))
         apart = mean_measure(np.array([1.0, 0.0] * 50))
         assert together.value == apart.value == 50
         assert np.std(together.replicates) > 2.5 * np.std(apart.replicates)
 
     def test_repeats_do_not_move_the_interval(self) -> None:
-        # The number of distinct units falls when some are drawn twice; the interval is about all of them.
+        # The number of distinct units falls when some are drawn twice; the interval is about all of
+        # them.
         measure = resampled_measure(100, lambda drawn: len(np.unique(drawn)), scale=1)
         low, high = measure.interval
         assert low < measure.value == 100 < high
@@ -181,7 +180,9 @@ class TestEvaluate:
     def test_a_perfect_embedder_scores_100_everywhere(self, data: Path, tmp_path: Path) -> None:
         scores = evaluate(Oracle(), data_folder=data, cache_folder=tmp_path / "cache")
         assert scores.details["tatoeba"] == {"de": 100.0, "ja": 100.0}
-        assert scores.details["xquad"]["r1"] == {a: dict.fromkeys(LANGUAGES, 100.0) for a in LANGUAGES}
+        assert scores.details["xquad"]["r1"] == {
+            a: dict.fromkeys(LANGUAGES, 100.0) for a in LANGUAGES
+        }
         exact = ("xquad.", "pool.map", "tatoeba.", "sib200.")
         for name, measure in scores.measures.items():
             assert not name.startswith(exact) or measure.value == pytest.approx(100), name
@@ -191,15 +192,23 @@ class TestEvaluate:
         assert scores["stsb.different"] > 80
         assert set(TITLES) <= set(scores.measures)
 
-    def test_an_accent_shows_in_the_pool_and_not_in_the_matrix(self, data: Path, tmp_path: Path) -> None:
-        scores = evaluate(Oracle(2.0), data_folder=data, cache_folder=tmp_path / "cache", tasks=["xquad"])
+    def test_an_accent_shows_in_the_pool_and_not_in_the_matrix(
+        self, data: Path, tmp_path: Path
+    ) -> None:
+        scores = evaluate(
+            Oracle(2.0), data_folder=data, cache_folder=tmp_path / "cache", tasks=["xquad"]
+        )
         assert scores["xquad.r1.different"] > 90
         assert scores["pool.own_share"] > 95 / 2
         assert scores["pool.map"] < 65
 
     def test_the_cache_is_used_and_does_not_mix_models(self, data: Path, tmp_path: Path) -> None:
         first, again, other = Oracle(), Oracle(), Oracle(offset=3.0)
-        where = {"data_folder": data, "cache_folder": tmp_path / "cache", "tasks": ["xquad", "tatoeba"]}
+        where = {
+            "data_folder": data,
+            "cache_folder": tmp_path / "cache",
+            "tasks": ["xquad", "tatoeba"],
+        }
         before = evaluate(first, **where).as_dict()
         assert first.texts == len(set(first.seen))
         assert evaluate(again, **where).as_dict() == before
@@ -221,7 +230,11 @@ class TestEvaluate:
         base = Oracle(2.0)
         before = evaluate(base, **where)
         basis = language_basis(
-            [LanguageMeans("", "query", LANGUAGES, np.stack([accent(language) for language in LANGUAGES]))]
+            [
+                LanguageMeans(
+                    "", "query", LANGUAGES, np.stack([accent(language) for language in LANGUAGES])
+                )
+            ]
         )
         projected = ProjectedEmbedder(Oracle(2.0), basis)
         after = evaluate(projected, **where)
@@ -235,7 +248,11 @@ class TestEvaluate:
                     raise KeyboardInterrupt
                 return super().__call__(texts, role)
 
-        where = {"data_folder": data, "cache_folder": tmp_path / "cache", "tasks": ["xquad", "tatoeba"]}
+        where = {
+            "data_folder": data,
+            "cache_folder": tmp_path / "cache",
+            "tasks": ["xquad", "tatoeba"],
+        }
         dying, resumed = Dying(), Oracle()
         with pytest.raises(KeyboardInterrupt):
             evaluate(dying, **where)
@@ -257,7 +274,7 @@ class TestEvaluate:
 
         texts = [f"{n:04}" for n in range(3000)] + [f"{n}".rjust(90_000) for n in range(3)]
         embedder = Sizes()
-        VectorCache(tmp_path, embedder)(texts[::-1] + texts, "query")
+        CachedEmbedder(tmp_path, embedder)(texts[::-1] + texts, "query")
         assert [len(chunk) for chunk in embedder.chunks] == [2048, 954, 1]
         assert [length for chunk in embedder.chunks for length in chunk] == sorted(map(len, texts))
 
@@ -282,7 +299,7 @@ class TestEvaluate:
                 return wrong
 
         with pytest.raises(DataError, match="not all of them are finite"):
-            VectorCache(tmp_path, Broken())(["a", "b"], "query")
+            CachedEmbedder(tmp_path, Broken())(["a", "b"], "query")
 
     def test_roles(self, data: Path) -> None:
         ours, english = load_tatoeba(data)["de"]
@@ -325,7 +342,10 @@ class TestEvaluate:
     def test_the_table(self, data: Path, tmp_path: Path) -> None:
         scores = {
             name: evaluate(
-                embedder, data_folder=data, cache_folder=tmp_path / "cache", tasks=["xquad", "tatoeba"]
+                embedder,
+                data_folder=data,
+                cache_folder=tmp_path / "cache",
+                tasks=["xquad", "tatoeba"],
             )
             for name, embedder in (("raw", Oracle(9.0)), ("LUSIFER", Oracle()))
         }

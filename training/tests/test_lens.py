@@ -13,8 +13,8 @@ from torch.nn.functional import normalize
 from lusifer_training.checkpoint import load_checkpoint, read_adapter
 from lusifer_training.config import validated
 from lusifer_training.data.ddtp import write_parallel
+from lusifer_training.embedders import checkpoint_embedder
 from lusifer_training.errors import ConfigError, DataError
-from lusifer_training.evaluation.embedders import checkpoint_embedder
 from lusifer_training.lens import LensObjective, LensRecipe, load_parallel, train_lens
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ class TestObjective:
     def test_what_differs_by_language_alone_costs_nothing(self) -> None:
         teacher = Vectors(self.MEANING, self.MEANING)
         aligned = losses(Vectors(self.MEANING + self.ACCENT, self.MEANING), teacher)["align"]
-        swapped = losses(Vectors(self.MEANING.flip(0) + self.ACCENT, self.MEANING), teacher)["align"]
+        swapped = losses(Vectors(self.MEANING.flip(0) + self.ACCENT, self.MEANING), teacher)[
+            "align"
+        ]
         assert aligned < 1e-3
         assert swapped > 5
 
@@ -81,7 +83,9 @@ class TestObjective:
         student = Vectors(self.MEANING.flip(0), self.MEANING + 0.3)
         teacher = Vectors(self.MEANING, self.MEANING)
         found = losses(student, teacher, align_weight=2.0, retain_weight=3.0)
-        assert found["loss"] == pytest.approx(float(2 * found["align"] + 3 * found["retain"]), rel=1e-5)
+        assert found["loss"] == pytest.approx(
+            float(2 * found["align"] + 3 * found["retain"]), rel=1e-5
+        )
 
 
 class TestTraining:
@@ -91,7 +95,9 @@ class TestTraining:
 
     def train(self, tiny: Any, checkpoint: Path, run: Path, **options: Any) -> Path:
         recipe = {"steps": 12, "batch_pairs": 4, "learning_rate": 1e-2, **options.pop("recipe", {})}
-        basis = torch.linalg.qr(torch.randn(tiny.HIDDEN, 2, generator=torch.Generator().manual_seed(3))).Q
+        basis = torch.linalg.qr(
+            torch.randn(tiny.HIDDEN, 2, generator=torch.Generator().manual_seed(3))
+        ).Q
         return train_lens(
             checkpoint,
             run / "checkpoint",
@@ -141,19 +147,23 @@ class TestTraining:
 
         self.train(tiny, checkpoint, tmp_path / "run", recipe={"steps": 3}, replay=replay)
         assert steps == [0, 1, 2]
-        lines = (tmp_path / "run" / "lens" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (
+            (tmp_path / "run" / "lens" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        )
         assert all(json.loads(line)["replay"] > 0 for line in lines)
 
     def test_a_push_without_directions(self, tiny: Any, checkpoint: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no direction for de, ja, ru"):
             self.train(tiny, checkpoint, tmp_path / "run", recipe={"push_weight": 1.0})
 
-    def test_the_command(self, tiny: Any, checkpoint: Path, tmp_path: Path, write_lines: Any) -> None:
+    def test_the_command(
+        self, tiny: Any, checkpoint: Path, tmp_path: Path, write_lines: Any
+    ) -> None:
         from typer.testing import CliRunner
 
         from lusifer_training.checkpoint import with_language_basis
         from lusifer_training.cli import train_app
-        from lusifer_training.subspace import LanguageIdentifier
+        from lusifer_training.language_subspace import LanguageIdentifier
 
         basis = np.eye(tiny.HIDDEN, 3, dtype=np.float32)
         centroids = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
@@ -162,10 +172,19 @@ class TestTraining:
         )
         with_language_basis(checkpoint, checkpoint, identifier, {})
         records = [
-            {"language": language, "text": text, "english": english} for language, text, english in PAIRS
+            {"language": language, "text": text, "english": english}
+            for language, text, english in PAIRS
         ]
         pairs = write_lines(tmp_path / "p.jsonl", records)
-        arguments = ["lens", str(checkpoint), str(tmp_path / "out"), "--pairs", str(pairs), "--steps", "2"]
+        arguments = [
+            "lens",
+            str(checkpoint),
+            str(tmp_path / "out"),
+            "--pairs",
+            str(pairs),
+            "--steps",
+            "2",
+        ]
         arguments += ["--run", str(tmp_path / "run"), "--batch-pairs", "2", "--push-weight", "0.5"]
         result = CliRunner().invoke(train_app, arguments)
         assert result.exit_code == 0, result.output

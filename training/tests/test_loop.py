@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from lusifer_training.errors import CheckpointError, DiskFullError, DivergedError
-from lusifer_training.loop import TrainingLoop
 from lusifer_training.recipe import LoopRecipe
+from lusifer_training.trainer.loop import TrainingLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,11 +111,16 @@ loop.run(killing)
 """
 
 
-def test_kill_9_costs_the_steps_since_the_last_checkpoint(tmp_path: Path, uninterrupted: list[float]) -> None:
+def test_kill_9_costs_the_steps_since_the_last_checkpoint(
+    tmp_path: Path, uninterrupted: list[float]
+) -> None:
     # The parent's path: pytest may have found the packages without an installation.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
-        [sys.executable, "-c", _KILLED, __file__, str(tmp_path)], env=environment, check=False, timeout=120
+        [sys.executable, "-c", _KILLED, __file__, str(tmp_path)],
+        env=environment,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == -signal.SIGKILL
     assert len(metrics(tmp_path)) == 13
@@ -139,7 +144,9 @@ def test_a_half_written_metrics_line_is_dropped(tmp_path: Path) -> None:
 
 class TestDiverged:
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-    def test_a_loss_that_is_no_number(self, tmp_path: Path, uninterrupted: list[float], value: float) -> None:
+    def test_a_loss_that_is_no_number(
+        self, tmp_path: Path, uninterrupted: list[float], value: float
+    ) -> None:
         loop, losses, _ = make(tmp_path)
 
         def diverging(step: int) -> dict[str, torch.Tensor]:
@@ -178,7 +185,9 @@ class TestStates:
         assert "another run folder" in caught.value.next_step
 
     @pytest.mark.parametrize("keep", [0, 100, 0.5])
-    def test_a_cut_state_is_named(self, tmp_path: Path, uninterrupted: list[float], keep: float) -> None:
+    def test_a_cut_state_is_named(
+        self, tmp_path: Path, uninterrupted: list[float], keep: float
+    ) -> None:
         loop, losses, _ = make(tmp_path)
         loop.run(losses)
         path = tmp_path / f"step-{STEPS:06d}.pt"
@@ -218,7 +227,10 @@ class TestStates:
     def test_the_newest_two_are_kept(self, tmp_path: Path) -> None:
         loop, losses, _ = make(tmp_path)
         loop.run(losses)
-        assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-000020.pt", "step-000024.pt"]
+        assert sorted(path.name for path in tmp_path.glob("step-*")) == [
+            "step-000020.pt",
+            "step-000024.pt",
+        ]
 
     def test_a_full_disk_keeps_what_is_there(
         self, tmp_path: Path, uninterrupted: list[float], monkeypatch: pytest.MonkeyPatch
@@ -231,7 +243,9 @@ class TestStates:
         with monkeypatch.context() as patch:
             save = torch.save
             patch.setattr(
-                torch, "save", lambda state, file: (full if state["step"] == 15 else save)(state, file)
+                torch,
+                "save",
+                lambda state, file: (full if state["step"] == 15 else save)(state, file),
             )
             with pytest.raises(DiskFullError, match="No space left") as caught:
                 loop.run(losses)
@@ -285,7 +299,7 @@ def test_learning_rate_warms_up_and_falls_to_a_tenth(tmp_path: Path) -> None:
 
 def test_progress_has_an_eta(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     loop, losses, _ = make(tmp_path)
-    with caplog.at_level("INFO", logger="lusifer_training.loop"):
+    with caplog.at_level("INFO", logger="lusifer_training.trainer.loop"):
         loop.run(losses)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 3

@@ -56,12 +56,16 @@ class TestHardNegatives:
 
     @settings(deadline=None, max_examples=40)
     @given(seed=st.integers(0, 99), first=st.integers(0, 5), margin=st.floats(0, 0.5))
-    def test_never_the_own_never_too_near_never_twice(self, seed: int, first: int, margin: float) -> None:
+    def test_never_the_own_never_too_near_never_twice(
+        self, seed: int, first: int, margin: float
+    ) -> None:
         rng = np.random.default_rng(seed)
         vectors = rng.normal(size=(40, 4)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         queries, documents, own = vectors[:10], vectors[10:], rng.integers(0, 30, 10)
-        found = hard_negatives(queries, documents, own, negatives=5, ranks=(first, 20), margin=margin)
+        found = hard_negatives(
+            queries, documents, own, negatives=5, ranks=(first, 20), margin=margin
+        )
         scores = queries @ documents.T
         for row, chosen in enumerate(found):
             assert len(set(chosen)) == len(chosen) <= 5
@@ -96,7 +100,13 @@ def test_a_mined_file_is_a_dataset_with_batches_of_one_cluster(
     ]
     source = write_lines(tmp_path / "pairs.jsonl", pairs)
     report = mine(
-        source, tmp_path / "mined.jsonl", _Letters(), negatives=2, ranks=(1, 30), margin=0.01, clusters=4
+        source,
+        tmp_path / "mined.jsonl",
+        _Letters(),
+        negatives=2,
+        ranks=(1, 30),
+        margin=0.01,
+        clusters=4,
     )
     records = [json.loads(line) for line in (tmp_path / "mined.jsonl").read_text().splitlines()]
     assert [record["query"] for record in records] == [pair["query"] for pair in pairs]
@@ -107,7 +117,12 @@ def test_a_mined_file_is_a_dataset_with_batches_of_one_cluster(
         {
             "model": tiny.config(),
             "datasets": {"mined": {"file": "mined.jsonl", "schema": "query_document"}},
-            "finetune": {"steps": 1, "batch_pairs": 4, "learning_rate": 1e-3, "new_learning_rate": 1e-3},
+            "finetune": {
+                "steps": 1,
+                "batch_pairs": 4,
+                "learning_rate": 1e-3,
+                "new_learning_rate": 1e-3,
+            },
         }
     )
     sampler = PairSampler(recipe, tmp_path)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 NOISE_FLOOR = 5e-6
 """Largest change of any number of a vector with padding, batch and order, as fp32 rounds.
 
-Measured 0.2e-6 (encoder only) to 1.9e-6 (with LLM) on these models over 8 lengths, both sides, 0 to 30 more
-pads; doubled for other kernels. A mistake in mask or positions moves vectors by 1e-2 and more (see control).
-"""
+Measured 0.2e-6 (encoder only) to 1.9e-6 (with LLM) on these models over 8 lengths, both sides, 0 to
+30 more pads; doubled for other kernels. A mistake in mask or positions moves vectors by 1e-2 and
+more (see control). """
 
 SHAPES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "residual": ("bert", "llama", {}),
@@ -117,7 +117,9 @@ def test_training_starts_exactly_at_the_raw_encoder(tiny: Any, kind: str) -> Non
     row = texts()[5][None]
     mask = torch.ones_like(row)
     with torch.inference_mode():
-        expected = normalize(reference(input_ids=row, attention_mask=mask).last_hidden_state.mean(dim=1))
+        expected = normalize(
+            reference(input_ids=row, attention_mask=mask).last_hidden_state.mean(dim=1)
+        )
         torch.testing.assert_close(model(row, mask), expected, rtol=0, atol=1e-6)
 
 
@@ -195,11 +197,15 @@ def test_nothing_of_the_language_subspace_is_left(tiny: Any) -> None:
 def test_no_token_table_at_inference(tiny: Any) -> None:
     model = tiny.model()
     assert model.llm.token_table is None
-    assert not [name for name, _ in model.named_parameters() if "embed_tokens" in name or "lm_head" in name]
+    assert not [
+        name for name, _ in model.named_parameters() if "embed_tokens" in name or "lm_head" in name
+    ]
 
 
 def test_residual_path_needs_the_encoders_dimension(tiny: Any) -> None:
-    with pytest.raises(ConfigError, match=r"32 dimensions to an output of 20\. Set output_dimension"):
+    with pytest.raises(
+        ConfigError, match=r"32 dimensions to an output of 20\. Set output_dimension"
+    ):
         tiny.model(tiny.config(output_dimension=20))
 
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from lusifer_training.align import AlignmentObjective, _shared_words, word_means
 from lusifer_training.backbones.load import load_llm_tokenizer, load_tokenizer
 from lusifer_training.checkpoint import trained_parameters
 from lusifer_training.data.batches import PairBatch
 from lusifer_training.data.readers import Pair
 from lusifer_training.errors import TooLargeError
-from lusifer_training.finetune import (
+from lusifer_training.objectives.alignment import AlignmentObjective, _shared_words, word_means
+from lusifer_training.objectives.contrastive import (
     FinetuneObjective,
     _allowed,
     contrastive_loss,
@@ -26,8 +26,8 @@ from lusifer_training.finetune import (
     prefixes,
     similarity_distillation,
 )
+from lusifer_training.objectives.reconstruction import ReconstructionObjective, masked
 from lusifer_training.recipe import AlignRecipe, DatasetRecipe, FinetuneRecipe
-from lusifer_training.reconstruct import ReconstructionObjective, masked
 
 TEXTS = [
     "the archive formats of a library",
@@ -82,7 +82,9 @@ class TestAlignment:
         before = model.llm.token_table.weight.clone()
         objective(TEXTS)["loss"].backward()
         reached = {name for name, value in model.named_parameters() if value.grad is not None}
-        assert {name for name in trained_parameters(model) if name.startswith("connector.")} <= reached
+        assert {
+            name for name in trained_parameters(model) if name.startswith("connector.")
+        } <= reached
         assert any(name.startswith("encoder.") for name in reached) == objective.train_encoder
         assert not any("token_table" in name or name.startswith("head") for name in reached)
         assert torch.equal(model.llm.token_table.weight, before)
@@ -105,14 +107,18 @@ class TestAlignment:
         assert all(map(math.isfinite, losses))
         assert losses[-1] < 0.8 * losses[0]
 
-    def test_the_loss_is_its_two_parts_and_spaces_do_not_count(self, objective: AlignmentObjective) -> None:
+    def test_the_loss_is_its_two_parts_and_spaces_do_not_count(
+        self, objective: AlignmentObjective
+    ) -> None:
         with torch.no_grad():
             losses = objective(TEXTS)
             spaced = objective([f"  {text}\n" for text in TEXTS])
         torch.testing.assert_close(losses["loss"], losses["input"] + losses["state"])
         assert torch.equal(losses["loss"], spaced["loss"])
 
-    def test_a_loss_does_not_change_with_its_neighbours_padding(self, objective: AlignmentObjective) -> None:
+    def test_a_loss_does_not_change_with_its_neighbours_padding(
+        self, objective: AlignmentObjective
+    ) -> None:
         with torch.no_grad():
             one = objective(["the cat"])["loss"]
             # Twice the same word means: the mean over words is the same, only the padding is new.
@@ -126,7 +132,7 @@ class TestAlignment:
     ) -> None:
         texts, found = [*TEXTS, "the archive formats of a library " * 2, "cat"], []
         for groups in (1, 4):
-            monkeypatch.setattr("lusifer_training.align.GROUPS", groups)
+            monkeypatch.setattr("lusifer_training.objectives.alignment.GROUPS", groups)
             losses = objective(texts)
             losses["loss"].backward()
             found.append((losses, objective.model.connector.up.weight.grad.clone()))
@@ -147,7 +153,8 @@ class TestContrastiveLoss:
     def test_by_hand(self) -> None:
         allowed = torch.tensor([[True, True, False], [True, True, True]])
         loss = contrastive_loss(self.QUERIES, self.DOCUMENTS, allowed, temperature=0.5)
-        # Scores over temperature: query 0: 2, 1.2; query 1: 0, 1.6, 2; back: document 0: 2, 0; 1: 1.2, 1.6.
+        # Scores over temperature: query 0: 2, 1.2; query 1: 0, 1.6, 2; back: document 0: 2, 0; 1:
+        # 1.2, 1.6.
         forward = -(
             math.log(math.exp(2) / (math.exp(2) + math.exp(1.2)))
             + math.log(math.exp(1.6) / (1 + math.exp(1.6) + math.exp(2)))
@@ -186,11 +193,15 @@ class TestOrderLoss:
 
     def loss(self, scores: list[float], temperature: float = 0.5) -> float:
         queries = self.VECTORS[:1].expand(3, 2)
-        return order_loss(queries, self.VECTORS, torch.tensor(scores), temperature=temperature).item()
+        return order_loss(
+            queries, self.VECTORS, torch.tensor(scores), temperature=temperature
+        ).item()
 
     def test_of_the_formula(self) -> None:
         wrong = (math.sqrt(0.5) - 1) / 0.5, -1 / 0.5, -math.sqrt(0.5) / 0.5
-        assert self.loss([5.0, 3.0, 0.0]) == pytest.approx(math.log(1 + sum(map(math.exp, wrong))), abs=1e-6)
+        assert self.loss([5.0, 3.0, 0.0]) == pytest.approx(
+            math.log(1 + sum(map(math.exp, wrong))), abs=1e-6
+        )
 
     def test_only_the_order_of_scores_counts(self) -> None:
         assert self.loss([5.0, 3.0, 0.0]) == self.loss([0.9, 0.2, 0.1]) < self.loss([3.0, 5.0, 0.0])
@@ -222,7 +233,10 @@ class TestAllowed:
 
     def test_a_negative_equal_to_the_positive_is_no_negative(self) -> None:
         pairs = [Pair("a", "x", ("x", "n")), Pair("b", "y")]
-        for own_only, expected in ((True, [True, False, False, True]), (False, [True, True, False, True])):
+        for own_only, expected in (
+            (True, [True, False, False, True]),
+            (False, [True, True, False, True]),
+        ):
             assert _allowed(batch_of(pairs, own_negatives_only=own_only))[0].tolist() == expected
 
 
@@ -260,7 +274,13 @@ class TestReconstruction:
         config = tiny.config(llm_layers=None)
         model = tiny.model(config, trained=False, keep_lm_head=True)
         recipe = AlignRecipe(
-            **{"steps": 1, "batch_texts": 2, "learning_rate": 1e-2, "objective": "reconstruction", **changes}
+            **{
+                "steps": 1,
+                "batch_texts": 2,
+                "learning_rate": 1e-2,
+                "objective": "reconstruction",
+                **changes,
+            }
         )
         tokenizers = load_tokenizer(config.tokenizer), load_llm_tokenizer(config.llm)
         return ReconstructionObjective(model, *tokenizers, recipe, seed=0)
@@ -272,7 +292,9 @@ class TestReconstruction:
         with torch.no_grad():
             before, one = objective.predict([row], ["the cat sits on the mat"])
             after, other = objective.predict([row], ["the cat sits on the dog"])
-        differs = next(at for at, (a, b) in enumerate(zip(one[0], other[0], strict=False)) if a != b)
+        differs = next(
+            at for at, (a, b) in enumerate(zip(one[0], other[0], strict=False)) if a != b
+        )
         assert differs > 3
         # Up to rounding: the two are of unequal length.
         changes = (before[0, : differs + 2] - after[0, : differs + 2]).abs().amax(dim=-1)
@@ -345,7 +367,13 @@ class TestFinetune:
     def objective(self, tiny: Any, *, trained: bool = True, **changes: Any) -> FinetuneObjective:
         config = tiny.config(encoder_layer_mix=True)
         recipe = FinetuneRecipe(
-            **{"steps": 1, "batch_pairs": 3, "learning_rate": 1e-3, "new_learning_rate": 1e-3, **changes}
+            **{
+                "steps": 1,
+                "batch_pairs": 3,
+                "learning_rate": 1e-3,
+                "new_learning_rate": 1e-3,
+                **changes,
+            }
         )
         return FinetuneObjective(
             tiny.model(config, trained=trained), load_tokenizer(config.tokenizer), recipe
@@ -356,10 +384,14 @@ class TestFinetune:
         objective(batch_of(list(self.PAIRS)))["loss"].backward()
         trained = trained_parameters(objective.model)
         assert {"head.weight", "connector.gain", "encoder.mix_logits"} <= set(trained)
-        without = [name for name, value in trained.items() if value.grad is None or not value.grad.any()]
+        without = [
+            name for name, value in trained.items() if value.grad is None or not value.grad.any()
+        ]
         assert without == []
         assert all(
-            value.grad is None for name, value in objective.model.named_parameters() if name not in trained
+            value.grad is None
+            for name, value in objective.model.named_parameters()
+            if name not in trained
         )
 
     def test_the_first_step_moves_the_head_from_zero(self, tiny: Any) -> None:
@@ -370,7 +402,9 @@ class TestFinetune:
     def test_parts_add_up(self, tiny: Any) -> None:
         with torch.no_grad():
             losses = self.objective(tiny, distillation_weight=0.5)(batch_of(list(self.PAIRS)))
-        torch.testing.assert_close(losses["loss"], losses["contrastive"] + 0.5 * losses["distillation"])
+        torch.testing.assert_close(
+            losses["loss"], losses["contrastive"] + 0.5 * losses["distillation"]
+        )
         assert losses["distillation"] > 0
 
     def scored(self, *scores: float) -> PairBatch:
@@ -435,7 +469,9 @@ class TestFinetune:
         with torch.no_grad():
             torch.testing.assert_close(model.head(states), expected, rtol=1e-4, atol=1e-5)
 
-    def test_states_that_do_not_fit_are_told(self, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_states_that_do_not_fit_are_told(
+        self, tiny: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         objective = self.objective(tiny)
 
         def full(*_: Any) -> None:
@@ -456,14 +492,18 @@ class TestFinetune:
         objective = FinetuneObjective(
             tiny.model(config), load_tokenizer(config.tokenizer), self.objective(tiny).recipe
         )
-        before = {name: value.clone() for name, value in trained_parameters(objective.model).items()}
+        before = {
+            name: value.clone() for name, value in trained_parameters(objective.model).items()
+        }
         with objective.standardised_head([batch_of(list(self.PAIRS))]):
             pass
         after = trained_parameters(objective.model)
         assert all(torch.equal(value, after[name]) for name, value in before.items())
 
     @pytest.mark.parametrize("dropout", [0.0, 0.3])
-    def test_the_gradient_cache_gives_the_gradients_of_a_whole_batch(self, tiny: Any, dropout: float) -> None:
+    def test_the_gradient_cache_gives_the_gradients_of_a_whole_batch(
+        self, tiny: Any, dropout: float
+    ) -> None:
         gradients = []
         for cached in (False, True):
             objective = self.objective(tiny, gradient_cache=cached, group_tokens=24)
@@ -482,7 +522,8 @@ class TestFinetune:
         for cached in (False, True):
             objective, saved = self.objective(tiny, gradient_cache=cached, group_tokens=24), []
             with torch.autograd.graph.saved_tensors_hooks(
-                lambda tensor, saved=saved: saved.append(tensor.numel()) or tensor, lambda tensor: tensor
+                lambda tensor, saved=saved: saved.append(tensor.numel()) or tensor,
+                lambda tensor: tensor,
             ):
                 objective(batch_of(list(self.PAIRS)))["loss"]
             kept.append(sum(saved))
@@ -497,14 +538,17 @@ class TestFinetune:
         assert not torch.isclose(loss, whole)
         vectors = torch.eye(3)[:, :2]
         torch.testing.assert_close(prefixes(torch.eye(3), [2])[1], vectors)
-        assert prefixes(torch.rand(4, 8), [2])[1][:3].norm(dim=1).tolist() == pytest.approx([1, 1, 1])
+        assert prefixes(torch.rand(4, 8), [2])[1][:3].norm(dim=1).tolist() == pytest.approx(
+            [1, 1, 1]
+        )
 
     def test_no_more_negatives_than_the_recipe_says(self, tiny: Any) -> None:
         pairs = [Pair("runs", "in the park", ("The cat sits.",) * 2 + ("the mat",))] * 2
         assert _allowed(batch_of(pairs), 1).shape == (2, 4)
         with torch.no_grad():
             tokens = [
-                self.objective(tiny, maximum_negatives=each)(batch_of(pairs))["tokens"] for each in (0, 1, 3)
+                self.objective(tiny, maximum_negatives=each)(batch_of(pairs))["tokens"]
+                for each in (0, 1, 3)
             ]
         assert tokens[0] < tokens[1] < tokens[2]
 
@@ -543,10 +587,12 @@ class TestFinetune:
         objective = self.objective(tiny)
         with torch.no_grad():
             plain = objective(batch_of(list(self.PAIRS)))["tokens"]
-            own = objective(batch_of(list(self.PAIRS), query_prompt="", document_prompt=""))["tokens"]
-            long = objective(batch_of(list(self.PAIRS), query_prompt="Find the passage that answers: "))[
+            own = objective(batch_of(list(self.PAIRS), query_prompt="", document_prompt=""))[
                 "tokens"
             ]
+            long = objective(
+                batch_of(list(self.PAIRS), query_prompt="Find the passage that answers: ")
+            )["tokens"]
         assert own < plain < long
 
     def test_vectors_come_back_in_the_order_given(self, tiny: Any) -> None:
@@ -556,7 +602,8 @@ class TestFinetune:
         with torch.no_grad():
             together = objective._embed(rows, model)
             alone = [
-                model(torch.tensor([row]), torch.ones(1, len(row), dtype=torch.long))[0] for row in rows[:6]
+                model(torch.tensor([row]), torch.ones(1, len(row), dtype=torch.long))[0]
+                for row in rows[:6]
             ]
         torch.testing.assert_close(together[:6], torch.stack(alone), rtol=0, atol=5e-6)
 
@@ -575,4 +622,6 @@ class TestFinetune:
         with torch.no_grad():
             objective(batch_of(list(self.PAIRS), symmetric=symmetric))
         assert seen[:3] == ["query: " + pair.query for pair in self.PAIRS]
-        assert seen[3:] == [prompt + text for text in (*(p.document for p in self.PAIRS), "The cat sits.")]
+        assert seen[3:] == [
+            prompt + text for text in (*(p.document for p in self.PAIRS), "The cat sits.")
+        ]

@@ -1,4 +1,5 @@
-"""Every recipe that ships: comments on every key, a dry run, and the tiny one trained through a kill."""
+"""Every recipe that ships: comments on every key, a dry run, and the tiny one trained through a
+kill."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ from lusifer_training.backbones import source
 from lusifer_training.cli import train_app
 from lusifer_training.data import readers
 from lusifer_training.errors import ConfigError, DataError
-from lusifer_training.estimate import estimate, forward_flops_per_token, report_lines
 from lusifer_training.model.lusifer import build_model
 from lusifer_training.recipe import load_recipe
+from lusifer_training.trainer.cost_estimate import estimate, forward_flops_per_token, report_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +79,9 @@ def offline(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def records(dataset: Any, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         for number in range(40):
-            yield {column: f"{column} {number} of {dataset.hub} {dataset.stages}" for column in columns}
+            yield {
+                column: f"{column} {number} of {dataset.hub} {dataset.stages}" for column in columns
+            }
 
     monkeypatch.setattr(source, "_hub_snapshot", snapshot)
     monkeypatch.setattr(readers, "_hub_records", records)
@@ -109,14 +112,20 @@ def test_dry_run(
     rows = {
         "query_document": lambda at: {"query": f"q {at}", "document": NUMBERS.format(at)},
         "document_sentences": lambda at: {"document": NUMBERS.format(at)},
-        "debian": lambda at: {"source": f"s{at}", "short": f"tool {at}", "long": NUMBERS.format(at)},
+        "debian": lambda at: {
+            "source": f"s{at}",
+            "short": f"tool {at}",
+            "long": NUMBERS.format(at),
+        },
         "scored_pairs": lambda at: {"sentence1": f"a {at}", "sentence2": f"b {at}", "score": 5.0},
         "labelled": lambda at: {"text": f"text {at}", "label": at % 4},
     }
     files: dict[str, set[str]] = {}
     for dataset in recipe.datasets.values():
         if dataset.file and not Path(dataset.file).is_absolute():
-            files.setdefault(dataset.file, set()).add(dataset.schema_.replace("debian_sentences", "debian"))
+            files.setdefault(dataset.file, set()).add(
+                dataset.schema_.replace("debian_sentences", "debian")
+            )
     # Each file has numbers of its own, so that none doubles another.
     for start, (file, schemas) in zip(range(0, 10000, 100), files.items(), strict=False):
         write_lines(
@@ -137,14 +146,17 @@ def test_dry_run(
     text = "\n".join(report_lines(counts, stages))
     assert f"{stages[-1].trainable_parameters:,} trained parameters" in text
     if name == "paper":
-        # Connector 5.2 million, LoRA of XLM-R (no pooler) 7.1 and of Mistral 41.9, our linear head 16.8.
+        # Connector 5.2 million, LoRA of XLM-R (no pooler) 7.1 and of Mistral 41.9, our linear head
+        # 16.8.
         assert stages[1].trainable_parameters == pytest.approx(71.1e6, rel=0.01)
         assert stages[0].trainable_parameters == pytest.approx(12.3e6, rel=0.01)
 
 
 def test_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "twice.yaml"
-    path.write_text((CONFIGS / "tiny.yaml").read_text(encoding="utf-8") + "\nseed: 1\n", encoding="utf-8")
+    path.write_text(
+        (CONFIGS / "tiny.yaml").read_text(encoding="utf-8") + "\nseed: 1\n", encoding="utf-8"
+    )
     with pytest.raises(ConfigError, match=r"seed stands twice(.|\n)*line \d+"):
         load_recipe(path)
 
@@ -207,7 +219,9 @@ class TestCommand:
         for stage in ("align", "finetune"):
             command = [sys.executable, "-c", _KILLED, stage, *self.CONFIG, "--run", str(killed)]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            done = subprocess.run(command, env=environment, check=False, timeout=300, capture_output=True)
+            done = subprocess.run(
+                command, env=environment, check=False, timeout=300, capture_output=True
+            )
             assert done.returncode == -signal.SIGKILL, done.stderr.decode()
             assert (killed / stage / "step-000010.pt").is_file()
         self.run("all", "--run", str(killed))
@@ -215,7 +229,9 @@ class TestCommand:
 
     def test_missing_data_is_named(self, tmp_path: Path) -> None:
         config = tmp_path / "recipe.yaml"
-        config.write_text((CONFIGS / "tiny.yaml").read_text().replace("./tiny.jsonl", "./gone.jsonl"))
+        config.write_text(
+            (CONFIGS / "tiny.yaml").read_text().replace("./tiny.jsonl", "./gone.jsonl")
+        )
         result = CliRunner().invoke(
             train_app, ["all", "--config", str(config), "--run", str(tmp_path / "run")]
         )
@@ -225,7 +241,7 @@ class TestCommand:
 
 _KILLED = """
 import os, signal, sys
-from lusifer_training.loop import TrainingLoop
+from lusifer_training.trainer.loop import TrainingLoop
 from lusifer_training.cli import train_app
 step = TrainingLoop._one_step
 def killing(loop, losses):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from lusifer_evaluation.model_sources import named_source, open_source
+from lusifer_training.embedders import checkpoint_embedder
 from lusifer_training.errors import ConfigError
-from lusifer_training.evaluation.embedders import checkpoint_embedder
-from lusifer_training.evaluation.sources import named_source, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,12 +48,16 @@ class TestSources:
         for source, projected in ((str(folder), True), (f"unprojected:{folder}", False)):
             expected = checkpoint_embedder(folder, projected=projected)
             assert open_source(source).identity == expected.identity
-            np.testing.assert_array_equal(open_source(source)(TEXTS, "query"), expected(TEXTS, "query"))
+            np.testing.assert_array_equal(
+                open_source(source)(TEXTS, "query"), expected(TEXTS, "query")
+            )
 
-    def test_a_bundle_and_a_service_of_it(self, start_service: Callable[..., Any], tmp_path: Path) -> None:
+    def test_a_bundle_and_a_service_of_it(
+        self, start_service: Callable[..., Any], tmp_path: Path
+    ) -> None:
         from plugin.tests.conftest import make_bundle
 
-        from lusifer.vectorizer import Vectorizer
+        from lusifer.embedding.vectorizer import Vectorizer
 
         bundle = make_bundle(tmp_path / "staging", tmp_path / "bundle")
         opened = open_source(str(tmp_path / "bundle"))
@@ -71,7 +75,7 @@ class TestSources:
 
     def test_pytorch_waits_until_it_is_needed(self) -> None:
         """Reading a table from the cache takes less time than importing it."""
-        modules = "lusifer_training.evaluation.sources, lusifer_training.evaluation.table"
+        modules = "lusifer_evaluation.model_sources, lusifer_evaluation.table"
         code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -102,7 +106,7 @@ class TestSources:
 @pytest.fixture
 def adapter() -> Any:
     pytest.importorskip("mteb", reason="the extra mteb is not installed")
-    from lusifer_training.evaluation import mteb_adapter
+    from lusifer_evaluation import mteb_adapter
 
     return mteb_adapter
 
@@ -174,12 +178,18 @@ class TestMteb:
             identity = "echo"
 
             def __call__(self, texts: list[str], role: str) -> np.ndarray:
-                return np.array([[len(text), role == "document"] for text in texts], dtype=np.float32)
+                return np.array(
+                    [[len(text), role == "document"] for text in texts], dtype=np.float32
+                )
 
         encoder = adapter.MtebEncoder("lusifer/echo", embedder=Echo())
         batches = [{"text": ["a", "bb"]}, {"text": ["ccc"]}]
         for prompt_type, document in ((None, 0), (PromptType.query, 0), (PromptType.document, 1)):
             found = encoder.encode(
-                batches, task_metadata=None, hf_split="test", hf_subset="default", prompt_type=prompt_type
+                batches,
+                task_metadata=None,
+                hf_split="test",
+                hf_subset="default",
+                prompt_type=prompt_type,
             )
             assert found.tolist() == [[1, document], [2, document], [3, document]]

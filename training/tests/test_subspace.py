@@ -1,4 +1,5 @@
-"""The language subspace: what it spans, what projecting it out repairs, folding, and the side vector."""
+"""The language subspace: what it spans, what projecting it out repairs, folding, and the side
+vector."""
 
 from __future__ import annotations
 
@@ -12,12 +13,12 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from training.tests.oracle import LANGUAGES, Oracle, write_data
 
+from lusifer_evaluation.rank_sweep import sweep
+from lusifer_evaluation.tasks import load_xquad
 from lusifer_training.checkpoint import load_checkpoint, with_language_basis
+from lusifer_training.embedders import checkpoint_embedder
 from lusifer_training.errors import CheckpointError, ConfigError, DataError
-from lusifer_training.evaluation.embedders import checkpoint_embedder
-from lusifer_training.evaluation.sweep import sweep
-from lusifer_training.evaluation.tasks import load_xquad
-from lusifer_training.subspace import (
+from lusifer_training.language_subspace import (
     LanguageIdentifier,
     LanguageMeans,
     language_basis,
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-MONOLINGUAL = {"guide": {language: [f"{language} {n}" for n in range(100, 400)] for language in LANGUAGES}}
+MONOLINGUAL = {
+    "guide": {language: [f"{language} {n}" for n in range(100, 400)] for language in LANGUAGES}
+}
 
 
 def means_of(*arrays: np.ndarray) -> list[LanguageMeans]:
@@ -55,7 +58,9 @@ class TestBasis:
 
     @given(seed=st.integers(0, 10_000), languages=st.integers(2, 6), offset=st.floats(1, 4))
     @settings(max_examples=8, deadline=None)
-    def test_language_is_inside_and_only_inside(self, seed: int, languages: int, offset: float) -> None:
+    def test_language_is_inside_and_only_inside(
+        self, seed: int, languages: int, offset: float
+    ) -> None:
         """Of an encoder with a pure language offset, a linear probe reads the language from M_s alone."""
         rng = np.random.default_rng(seed)
         # Equally strong: of accents that are not, unit length leaves the languages spreads by which
@@ -111,7 +116,9 @@ class TestBasis:
             language_basis(means_of(np.eye(3)), rank)
 
     def test_monolingual_texts(self, tmp_path: Path, write_lines: Any) -> None:
-        records = [{"language": language, "text": f"{n}"} for language in ("en", "de") for n in range(20)]
+        records = [
+            {"language": language, "text": f"{n}"} for language in ("en", "de") for n in range(20)
+        ]
         path = write_lines(tmp_path / "m.jsonl", records)
         found = load_monolingual(path)
         assert {name: len(each) for name, each in found[""].items()} == {"en": 20, "de": 20}
@@ -153,7 +160,9 @@ class TestCheckpoints:
         checkpoint = tiny.checkpoint(tmp_path / "c", tiny.config(residual=residual))
         rng = np.random.default_rng(0)
         basis = np.linalg.qr(rng.normal(size=(tiny.HIDDEN, 3)))[0].astype(np.float32)
-        identifier = LanguageIdentifier(basis, ("de", "en"), {"query": basis[:2], "document": basis[:2]})
+        identifier = LanguageIdentifier(
+            basis, ("de", "en"), {"query": basis[:2], "document": basis[:2]}
+        )
         folded = with_language_basis(checkpoint, tmp_path / "f", identifier, {"texts": {}})
         before = checkpoint_embedder(checkpoint)(self.TEXTS, "query")
         after = checkpoint_embedder(folded)(self.TEXTS, "query")
@@ -166,7 +175,9 @@ class TestCheckpoints:
         checkpoint = tiny.checkpoint(tmp_path / "c")
         bases = [torch.linalg.qr(torch.randn(tiny.HIDDEN, rank)).Q.numpy() for rank in (2, 3)]
         for basis in bases:
-            identifier = LanguageIdentifier(basis, ("en",), {"query": basis[:1], "document": basis[:1]})
+            identifier = LanguageIdentifier(
+                basis, ("en",), {"query": basis[:1], "document": basis[:1]}
+            )
             checkpoint = with_language_basis(checkpoint, checkpoint, identifier, {})
         np.testing.assert_array_equal(load_checkpoint(checkpoint).language_basis.numpy(), bases[1])
         plain = checkpoint_embedder(checkpoint, projected=False)(self.TEXTS, "query")
@@ -193,7 +204,8 @@ class TestCheckpoints:
         # What is left between the languages is what further directions left.
         spread = [
             np.ptp(
-                np.concatenate([each.vectors for each in language_means(embedder, monolingual)]), axis=0
+                np.concatenate([each.vectors for each in language_means(embedder, monolingual)]),
+                axis=0,
             ).sum()
             for embedder in (checkpoint_embedder(checkpoint), checkpoint_embedder(output))
         ]

@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lusifer_training.align import AlignmentObjective
 from lusifer_training.checkpoint import load_checkpoint
-from lusifer_training.engine import Engine
+from lusifer_training.embedders import checkpoint_embedder
 from lusifer_training.errors import CheckpointError, DataError, TooLargeError
-from lusifer_training.evaluation.embedders import checkpoint_embedder
-from lusifer_training.finetune import FinetuneObjective
+from lusifer_training.objectives.alignment import AlignmentObjective
+from lusifer_training.objectives.contrastive import FinetuneObjective
 from lusifer_training.recipe import Recipe
-from lusifer_training.train import train, what_fits
+from lusifer_training.trainer.distributed import Distributed
+from lusifer_training.trainer.pipeline import train, what_fits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,9 +125,13 @@ def test_the_encoder_alone(tiny: Any, recipe: Any, data: Path, tmp_path: Path) -
     assert "align" not in json.loads((folder / "training_report.json").read_text())["stages"]
 
 
-def test_the_teacher_of_a_recipe_is_asked(recipe: Any, data: Path, tmp_path: Path, write_lines: Any) -> None:
+def test_the_teacher_of_a_recipe_is_asked(
+    recipe: Any, data: Path, tmp_path: Path, write_lines: Any
+) -> None:
     stage = {**recipe().finetune.model_dump(), "steps": 2}
-    first = train(recipe(align=None, finetune=stage), data_folder=data, run_folder=tmp_path / "first")
+    first = train(
+        recipe(align=None, finetune=stage), data_folder=data, run_folder=tmp_path / "first"
+    )
     taught = recipe(align=None, finetune={**stage, "teacher": str(first)})
     assert train(taught, data_folder=data, run_folder=tmp_path / "second").is_dir()
     vectors = write_lines(tmp_path / "vectors.jsonl", [{"text": "another", "vector": [1, 0]}])
@@ -153,12 +157,15 @@ def test_batches_of_stage_1_end_where_their_tokens_do(
     assert all(2 <= count < stage["batch_texts"] and tokens <= 50 for count, tokens in batches)
 
 
-def test_another_recipe_in_the_same_folder_is_refused(recipe: Any, data: Path, tmp_path: Path) -> None:
+def test_another_recipe_in_the_same_folder_is_refused(
+    recipe: Any, data: Path, tmp_path: Path
+) -> None:
     short = {"align": None, "finetune": {**recipe().finetune.model_dump(), "steps": 2}}
     train(recipe(**short), data_folder=data, run_folder=tmp_path / "run")
     with pytest.raises(CheckpointError, match="another recipe"):
         train(recipe(**short, seed=1), data_folder=data, run_folder=tmp_path / "run")
-    # How often a state is saved changes nothing in it, and how much of it is kept is decided after it.
+    # How often a state is saved changes nothing in it, and how much of it is kept is decided after
+    # it.
     train(recipe(**short, loop={"save_every": 1}), data_folder=data, run_folder=tmp_path / "run")
     train(recipe(**short, interpolation=0.5), data_folder=data, run_folder=tmp_path / "run")
 
@@ -182,7 +189,9 @@ def test_a_probe_while_training(recipe: Any, data: Path, tmp_path: Path, write_l
     last = json.loads(lines[-1])
     assert "probe_mean" not in json.loads(lines[0])
     assert 0 <= last["probe_deu"] <= 100
-    assert last["probe_mean"] == pytest.approx((last["probe_deu"] + last["probe_fin"]) / 2, abs=0.01)
+    assert last["probe_mean"] == pytest.approx(
+        (last["probe_deu"] + last["probe_fin"]) / 2, abs=0.01
+    )
 
 
 class TestMemory:
@@ -197,7 +206,9 @@ class TestMemory:
         return losses_of
 
     def test_the_largest_half_that_fits(self) -> None:
-        advice = what_fits(self.losses(20), 0, 64, "finetune.batch_pairs", "finetune.gradient_cache")
+        advice = what_fits(
+            self.losses(20), 0, 64, "finetune.batch_pairs", "finetune.gradient_cache"
+        )
         assert self.tried == [32, 16]
         assert "finetune.batch_pairs 16 fits; or try finetune.gradient_cache" in advice
 
@@ -213,7 +224,7 @@ class TestMemory:
             what_fits(losses_of, 0, 6, "batch_pairs", "less")
 
     def test_with_fsdp_nothing_is_tried(self) -> None:
-        engine = Engine()
+        engine = Distributed()
         engine.sharded = True
         advice = what_fits(self.losses(0), 0, 8, "align.batch_texts", "loop.accumulation", engine)
         assert self.tried == []

@@ -1,1 +1,3 @@
-"""Writes a Triton model repository from a bundle: configurations, versions, and the tokenizer's model."""
+"""Writes a Triton model repository from a bundle: configurations, versions, and the tokenizer's
+model.
+"""

@@ -6,8 +6,8 @@
     lusifer_tokenizer  text, role ─▶ input_ids, attention_mask, ...  (Python backend)
     lusifer_core   input_ids, attention_mask ─▶ embedding            (ONNX Runtime or TensorRT)
 
-Triton merges only requests of equal shape, so the tokenizer pads every text to one of a few lengths. A vector
-does not depend on its padding.
+Triton merges only requests of equal shape, so the tokenizer pads every text to one of a few
+lengths. A vector does not depend on its padding.
 """
 
 from __future__ import annotations
@@ -19,9 +19,18 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as messages
 
 if TYPE_CHECKING:
-    from lusifer.bundle import Manifest
+    from lusifer.bundle.format import Manifest
 
-__all__ = ["CORE", "ENSEMBLE", "TOKENIZER", "WARMUP_FILE", "Device", "Serving", "configs", "length_buckets"]
+__all__ = [
+    "CORE",
+    "ENSEMBLE",
+    "TOKENIZER",
+    "WARMUP_FILE",
+    "Device",
+    "Serving",
+    "configs",
+    "length_buckets",
+]
 
 CORE, TOKENIZER, ENSEMBLE = "lusifer_core", "lusifer_tokenizer", "lusifer"
 WARMUP_FILE = "ones_{tokens}"
@@ -35,7 +44,8 @@ class Serving:
     """How a repository is served."""
 
     device: Device = "cpu"
-    """``gpu-tensorrt`` is ONNX Runtime with TensorRT: engines are built at the first start and kept."""
+    """``gpu-tensorrt`` is ONNX Runtime with TensorRT: engines are built at the first start and
+    kept."""
     instances: int = 1
     """Copies of the model; on GPUs on each."""
     maximum_batch: int = 64
@@ -81,14 +91,18 @@ def _core(manifest: Manifest, serving: Serving) -> messages.ModelConfig:
             for name in ("input_ids", "attention_mask")
         ],
         output=[
-            messages.ModelOutput(name="embedding", data_type=messages.TYPE_FP32, dims=[manifest.dimension])
+            messages.ModelOutput(
+                name="embedding", data_type=messages.TYPE_FP32, dims=[manifest.dimension]
+            )
         ],
         instance_group=[_instances(serving)],
         dynamic_batching=_batching(serving),
         model_warmup=[_warm_up(tokens) for tokens in length_buckets(manifest.maximum_tokens)],
     )
     if serving.device == "gpu-tensorrt":
-        config.optimization.execution_accelerators.gpu_execution_accelerator.append(_tensorrt(manifest))
+        config.optimization.execution_accelerators.gpu_execution_accelerator.append(
+            _tensorrt(manifest)
+        )
     return config
 
 
@@ -103,7 +117,9 @@ def _tokenizer(manifest: Manifest, serving: Serving) -> messages.ModelConfig:
             messages.ModelOutput(name="attention_mask", data_type=messages.TYPE_INT64, dims=[-1]),
             *_text_reports(),
         ],
-        instance_group=[messages.ModelInstanceGroup(count=1, kind=messages.ModelInstanceGroup.KIND_CPU)],
+        instance_group=[
+            messages.ModelInstanceGroup(count=1, kind=messages.ModelInstanceGroup.KIND_CPU)
+        ],
     )
     buckets = ",".join(map(str, length_buckets(manifest.maximum_tokens)))
     config.parameters["length_buckets"].string_value = buckets
@@ -120,7 +136,9 @@ def _ensemble(manifest: Manifest, serving: Serving) -> messages.ModelConfig:
         max_batch_size=serving.maximum_batch,
         input=_text_inputs(),
         output=[
-            messages.ModelOutput(name="embedding", data_type=messages.TYPE_FP32, dims=[manifest.dimension]),
+            messages.ModelOutput(
+                name="embedding", data_type=messages.TYPE_FP32, dims=[manifest.dimension]
+            ),
             *_text_reports(),
         ],
         ensemble_scheduling=messages.ModelEnsembling(
@@ -144,7 +162,8 @@ def _ensemble(manifest: Manifest, serving: Serving) -> messages.ModelConfig:
 
 def _text_inputs() -> list[messages.ModelInput]:
     return [
-        messages.ModelInput(name=name, data_type=messages.TYPE_STRING, dims=[1]) for name in ("text", "role")
+        messages.ModelInput(name=name, data_type=messages.TYPE_STRING, dims=[1])
+        for name in ("text", "role")
     ]
 
 
@@ -157,7 +176,9 @@ def _text_reports() -> list[messages.ModelOutput]:
 
 def _instances(serving: Serving) -> messages.ModelInstanceGroup:
     group = messages.ModelInstanceGroup
-    return group(count=serving.instances, kind=group.KIND_CPU if serving.device == "cpu" else group.KIND_GPU)
+    return group(
+        count=serving.instances, kind=group.KIND_CPU if serving.device == "cpu" else group.KIND_GPU
+    )
 
 
 def _batching(serving: Serving) -> messages.ModelDynamicBatching:
@@ -176,15 +197,21 @@ def _batching(serving: Serving) -> messages.ModelDynamicBatching:
 def _warm_up(tokens: int) -> messages.ModelWarmup:
     """One request of a length: memory is touched and kernels are chosen before the first user comes."""
     value = messages.ModelWarmup.Input(
-        data_type=messages.TYPE_INT64, dims=[tokens], input_data_file=WARMUP_FILE.format(tokens=tokens)
+        data_type=messages.TYPE_INT64,
+        dims=[tokens],
+        input_data_file=WARMUP_FILE.format(tokens=tokens),
     )
     return messages.ModelWarmup(
         name=f"{tokens} tokens", batch_size=1, inputs={"input_ids": value, "attention_mask": value}
     )
 
 
-def _tensorrt(manifest: Manifest) -> messages.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator:
-    accelerator = messages.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator(name="tensorrt")
+def _tensorrt(
+    manifest: Manifest,
+) -> messages.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator:
+    accelerator = messages.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator(
+        name="tensorrt"
+    )
     half = manifest.precision if manifest.precision in ("fp16", "bf16") else "fp32"
     accelerator.parameters.update(
         {

@@ -7,8 +7,8 @@
       lusifer_tokenizer/   config.pbtxt   configs/3.pbtxt   3/model.py, tokenizer.json, manifest.json
       lusifer/             config.pbtxt   configs/3.pbtxt   3/
 
-``config.pbtxt`` names the one version that is served. A new one goes live when Triton is told to ``load`` the
-three models (or polls); until then, and while it loads, the old one answers.
+``config.pbtxt`` names the one version that is served. A new one goes live when Triton is told to
+``load`` the three models (or polls); until then, and while it loads, the old one answers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lusifer_export.triton.config import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lusifer.bundle import Bundle
+    from lusifer.bundle.format import Bundle
 
 __all__ = ["LOAD_ORDER", "activate", "live_version", "versions", "write_repository"]
 
@@ -115,7 +115,8 @@ def versions(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     found = [
-        {int(path.name) for path in (folder / name).glob("*") if path.name.isdecimal()} for name in LOAD_ORDER
+        {int(path.name) for path in (folder / name).glob("*") if path.name.isdecimal()}
+        for name in LOAD_ORDER
     ]
     return sorted(set.intersection(*found))
 
@@ -148,4 +149,6 @@ def _write_warm_up(folder: Path, maximum_tokens: int) -> None:
     """Ids and masks of ones: padding, which any vocabulary has, read as if it were text."""
     folder.mkdir(exist_ok=True)
     for tokens in length_buckets(maximum_tokens):
-        (folder / WARMUP_FILE.format(tokens=tokens)).write_bytes(np.ones(tokens, dtype=np.int64).tobytes())
+        (folder / WARMUP_FILE.format(tokens=tokens)).write_bytes(
+            np.ones(tokens, dtype=np.int64).tobytes()
+        )

@@ -1,7 +1,7 @@
 """The model ``lusifer_tokenizer`` of Triton's Python backend: copied into the repository as ``model.py``.
 
-Needs ``pip install lusifer`` in the server's Python (no extra, no torch), so that a text is checked, prompted
-and cut by the same code as everywhere else.
+Needs ``pip install lusifer`` in the server's Python (no extra, no torch), so that a text is
+checked, prompted and cut by the same code as everywhere else.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import triton_python_backend_utils as triton
 
-from lusifer.bundle import Bundle, Manifest
+from lusifer.bundle.format import Bundle, Manifest
+from lusifer.common.validation import check_text
+from lusifer.embedding.tokenization import TextTokenizer
 from lusifer.errors import LusiferError, MalformedRequestError
-from lusifer.texts import check_text
-from lusifer.tokens import TextTokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,9 @@ class TritonPythonModel:
         self._tokenizer = TextTokenizer(Bundle(folder, manifest))
         self._pad = manifest.pad_token_id
         parameters = json.loads(args["model_config"])["parameters"]
-        self._buckets = [int(each) for each in parameters["length_buckets"]["string_value"].split(",")]
+        self._buckets = [
+            int(each) for each in parameters["length_buckets"]["string_value"].split(",")
+        ]
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request; one that can't be used gets an error and the others don't notice."""
@@ -40,7 +42,8 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Any:
         texts, roles = (
-            triton.get_input_tensor_by_name(request, name).as_numpy()[:, 0] for name in ("text", "role")
+            triton.get_input_tensor_by_name(request, name).as_numpy()[:, 0]
+            for name in ("text", "role")
         )
         try:
             rows = [self._row(*pair) for pair in zip(texts, roles, strict=True)]
@@ -67,7 +70,8 @@ class TritonPythonModel:
         name = role.decode("utf-8", "replace")
         if name not in ("query", "document"):
             raise MalformedRequestError(
-                f"The role is {name!r}.", next_step="Use query for questions and document for what they find."
+                f"The role is {name!r}.",
+                next_step="Use query for questions and document for what they find.",
             )
         try:
             decoded = text.decode("utf-8")

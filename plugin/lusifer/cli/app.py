@@ -1,6 +1,7 @@
 """The ``lusifer`` command.
 
-Commands import what they need when they run, so that ``lusifer --help`` answers at once and needs no extra.
+Commands import what they need when they run, so that ``lusifer --help`` answers at once and needs
+no extra.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import inspect
 import io
 import sys
-from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -88,7 +89,10 @@ def _common(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", is_eager=True, callback=lambda value: _show_version(value), help="Print the version."
+            "--version",
+            is_eager=True,
+            callback=lambda value: _show_version(value),
+            help="Print the version.",
         ),
     ] = False,
 ) -> None:
@@ -97,19 +101,29 @@ def _common(
 
 def _show_version(value: bool) -> None:
     if value:
-        from lusifer import __version__
+        from lusifer._version import __version__
 
         typer.echo(f"lusifer {__version__}")
         raise typer.Exit
 
 
-def _lazy(name: str, module: str, attribute: str, extra: str, summary: str) -> None:
-    """Register a group of another component, imported only when it is called."""
+_SUMMARIES = {
+    "train": "Train a model (extra: train).",
+    "eval": "Measure a model across languages (extra: eval).",
+    "export": "Compile a model into a bundle (extra: export).",
+}
+"""Shown before a component is imported, so that ``lusifer --help`` needs no extra."""
+
+
+def _add_component(component: EntryPoint) -> None:
+    """Register the command group of another component; it is imported only when it is called."""
+    name = component.name
+    summary = _SUMMARIES.get(name, f"Commands of {component.module}.")
 
     def run(
         arguments: Annotated[list[str] | None, typer.Argument(metavar="COMMAND [ARGS]...")] = None,
     ) -> None:
-        group = typer.main.get_command(_load(name, module, attribute, extra))
+        group = typer.main.get_command(_load(component))
         # A group needs one of its commands; a single command may do without arguments.
         default = ["--help"] if hasattr(group, "commands") else []
         code = group.main(arguments or default, prog_name=f"lusifer {name}", standalone_mode=False)
@@ -125,27 +139,23 @@ def _lazy(name: str, module: str, attribute: str, extra: str, summary: str) -> N
     )(guarded(run))
 
 
-def _load(name: str, module: str, attribute: str, extra: str) -> typer.Typer:
+def _load(component: EntryPoint) -> typer.Typer:
     try:
-        group: typer.Typer = getattr(import_module(module), attribute)
+        group: typer.Typer = component.load()
     except ImportError as error:
         raise MissingExtraError(
-            f"lusifer {name} can't start: {error}.", next_step=f"Run pip install 'lusifer[{extra}]'"
+            f"lusifer {component.name} can't start: {error}.",
+            next_step=f"Run pip install 'lusifer[{component.name}]'",
         ) from error
     return group
 
 
-_lazy("train", "lusifer_training.cli", "train_app", "train", "Train a model (extra: train).")
-_lazy(
-    "eval",
-    "lusifer_training.evaluation.cli",
-    "eval_app",
-    "eval",
-    "Measure a model across languages (extra: eval).",
-)
-_lazy(
-    "export", "lusifer_export.cli", "export_app", "export", "Compile a model into a bundle (extra: export)."
-)
+# In the order of a model's life: trained, measured, exported.
+for _component in sorted(
+    entry_points(group="lusifer.commands"),
+    key=lambda each: [*_SUMMARIES, each.name].index(each.name),
+):
+    _add_component(_component)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

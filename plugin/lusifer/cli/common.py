@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from lusifer.choices import LongTextPolicy
 from lusifer.errors import LusiferError
+from lusifer.types import LongTextPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
 
-    from lusifer.bundle import Manifest
-    from lusifer.vectorizer import Vectorizer
+    from lusifer.bundle.format import Manifest
+    from lusifer.embedding.vectorizer import Vectorizer
 
 __all__ = [
     "DEFAULT_INDEX",
@@ -58,7 +58,8 @@ BundleOption = Annotated[
 ]
 IndexOption = Annotated[Path, typer.Option("--index", metavar="DIR", help="Folder of the index.")]
 DimensionOption = Annotated[
-    int | None, typer.Option("--dimension", min=1, help="Length of the vectors (default: the model's).")
+    int | None,
+    typer.Option("--dimension", min=1, help="Length of the vectors (default: the model's)."),
 ]
 LongTextOption = Annotated[
     LongTextPolicy, typer.Option("--long-text", help="What happens to a text over the token limit.")
@@ -77,8 +78,8 @@ def epilog_of(*examples: str) -> str:
 def guarded(command: Callable[_Parameters, _Answer]) -> Callable[_Parameters, _Answer]:
     """Turn expected errors of a command into two lines on standard error and an exit code.
 
-    With ``--json`` the error is one line of JSON on standard output instead. Anything else that is raised
-    is a fault of ours and keeps its traceback.
+    With ``--json`` the error is one line of JSON on standard output instead. Anything else that is
+    raised is a fault of ours and keeps its traceback.
     """
 
     @functools.wraps(command)
@@ -96,7 +97,10 @@ def guarded(command: Callable[_Parameters, _Answer]) -> Callable[_Parameters, _A
             _silence_stdout()
             raise typer.Exit(EXIT_ERROR) from None
         except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO} or error.filename is not None:
+            if (
+                error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+                or error.filename is not None
+            ):
                 raise
             _silence_stdout()
             tell_error(_output_error(error), as_json=False)
@@ -130,7 +134,11 @@ def tell_error(error: Exception, *, as_json: bool) -> None:
 def write_json(value: Any) -> None:
     """One line of JSON on standard output."""
     # A lone surrogate, in an error about it, can't be written as UTF-8.
-    line = json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace").decode()
+    line = (
+        json.dumps(value, ensure_ascii=False, allow_nan=False)
+        .encode("utf-8", "backslashreplace")
+        .decode()
+    )
     sys.stdout.write(line + "\n")
 
 
@@ -149,10 +157,12 @@ def load_vectorizer(
     quiet: bool = False,
 ) -> Vectorizer:
     """Open the bundle, with a notice on a terminal: building the default one takes minutes."""
-    from lusifer.vectorizer import Vectorizer
+    from lusifer.embedding.vectorizer import Vectorizer
 
     notice = (
-        "Loading the model" if bundle else "Loading the default model (the first time builds it: minutes)"
+        "Loading the model"
+        if bundle
+        else "Loading the default model (the first time builds it: minutes)"
     )
     terminal = console(stderr=True)
     if quiet or not terminal.is_terminal:
@@ -163,8 +173,8 @@ def load_vectorizer(
 
 def read_manifest(bundle: Path | None) -> Manifest:
     """What a bundle, or the default one, says of itself; the model is not loaded."""
-    from lusifer.bundle import Bundle
-    from lusifer.defaults import default_bundle
+    from lusifer.bundle.default import default_bundle
+    from lusifer.bundle.format import Bundle
 
     return Bundle.open(default_bundle() if bundle is None else bundle, verify=False).manifest
 

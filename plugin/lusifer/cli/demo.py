@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.cli.common import EXIT_INTERRUPTED, BundleOption, JsonOption, load_vectorizer, write_json
+from lusifer.cli.common import (
+    EXIT_INTERRUPTED,
+    BundleOption,
+    JsonOption,
+    load_vectorizer,
+    write_json,
+)
 from lusifer.cli.index import progress_bar
 
 if TYPE_CHECKING:
@@ -31,18 +37,21 @@ _STAGES = {
 
 def demo(
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Forget what earlier runs kept: choose documents and index anew.")
+        bool,
+        typer.Option(
+            "--fresh", help="Forget what earlier runs kept: choose documents and index anew."
+        ),
     ] = False,
     bundle: BundleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Index English documents and ask questions in other languages.
 
-    The documents are Debian's descriptions of programs, where the machine has apt and a network, and else a
-    small corpus that ships with LUSIFER. What a run builds is kept, so that the next one takes seconds; an
-    interrupted run goes on where it stopped.
+    The documents are Debian's descriptions of programs, where the machine has apt and a network,
+    and else a small corpus that ships with LUSIFER. What a run builds is kept, so that the next one
+    takes seconds; an interrupted run goes on where it stopped.
     """
-    from lusifer.defaults import cache_directory
+    from lusifer.common.paths import cache_directory
     from lusifer.demo.corpus import DOCUMENTS
     from lusifer.demo.run import Interrupted, run_demo
 
@@ -64,7 +73,9 @@ def demo(
                 on_progress=on_progress,
             )
     except Interrupted:
-        sys.stderr.write("Interrupted. What was indexed is kept; the same command goes on from here.\n")
+        sys.stderr.write(
+            "Interrupted. What was indexed is kept; the same command goes on from here.\n"
+        )
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         write_json(report.as_dict())
@@ -85,7 +96,9 @@ def _show(report: DemoReport) -> None:
     for name, count, top_3, top_10 in rows:
         _write(f"  {name:<11} {top_3}/{count}  {top_10}/{count}")
     total = sum(row[1] for row in rows)
-    _write(f"  {'all':<11} {sum(row[2] for row in rows)}/{total}  {sum(row[3] for row in rows)}/{total}")
+    _write(
+        f"  {'all':<11} {sum(row[2] for row in rows)}/{total}  {sum(row[3] for row in rows)}/{total}"
+    )
     _show_times(report)
 
 
@@ -100,15 +113,23 @@ def _show_answer(answer: Answer, texts: dict[str, str]) -> None:
 def _show_times(report: DemoReport) -> None:
     corpus, index, stages = report.corpus, report.index, report.stages_s
     kind = (
-        "Debian's package descriptions" if corpus.source == "debian" else "the corpus that ships with LUSIFER"
+        "Debian's package descriptions"
+        if corpus.source == "debian"
+        else "the corpus that ships with LUSIFER"
     )
     kept = ", kept by an earlier run" if corpus.reused else ""
     _write(f"\nDocuments  {stages['corpus']:6.1f} s  {len(corpus.documents):,} of {kind}{kept}")
     if corpus.note:
         _write(f"                     because: {corpus.note} Try again with: lusifer demo --fresh")
     _write(f"Model      {stages['model']:6.1f} s")
-    rate = f", {index.added / index.seconds:.0f} documents/s, {index.tokens:,} tokens" if index.added else ""
-    _write(f"Index      {stages['index']:6.1f} s  {index.added:,} added, {index.unchanged:,} kept{rate}")
+    rate = (
+        f", {index.added / index.seconds:.0f} documents/s, {index.tokens:,} tokens"
+        if index.added
+        else ""
+    )
+    _write(
+        f"Index      {stages['index']:6.1f} s  {index.added:,} added, {index.unchanged:,} kept{rate}"
+    )
     _write(f"Questions  {stages['questions']:6.1f} s  {len(report.answers)} questions")
 
 

@@ -17,11 +17,11 @@ from lusifer.cli.common import (
     guarded,
     write_json,
 )
-from lusifer.cli.targets import (
+from lusifer.cli.store_options import (
     CollectionOption,
     GrpcOption,
     ServiceOption,
-    Target,
+    StoreOptions,
     TenantOption,
     connected,
     open_embedder,
@@ -31,11 +31,13 @@ from lusifer.errors import LusiferError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lusifer.findings import Finding
+    from lusifer.stores.diagnostics import Diagnostic
 
 __all__ = ["doctor_app", "show_findings"]
 
-doctor_app = typer.Typer(help="Find out why a database does not embed or find.", no_args_is_help=True)
+doctor_app = typer.Typer(
+    help="Find out why a database does not embed or find.", no_args_is_help=True
+)
 
 _MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "error": "ERROR  "}
 _QDRANT_EXAMPLES = (
@@ -60,7 +62,8 @@ def qdrant(
 
     with ExitStack() as opened:
         client = opened.enter_context(connected(url, grpc=grpc, timeout_s=30))
-        # With a service alone there is no need to load a model, and if it is away, that is a finding.
+        # With a service alone there is no need to load a model, and if it is away, that is a
+        # finding.
         embedder = None
         if bundle is not None or service is None:
             embedder = opened.enter_context(open_embedder(bundle, None))
@@ -85,7 +88,7 @@ def weaviate(
     if collection is not None:
         # What is wrong with the collection is among the findings.
         with suppress(LusiferError):
-            stored = Target(DEFAULT_INDEX, weaviate=url, collection=collection).stored()
+            stored = StoreOptions(DEFAULT_INDEX, weaviate=url, collection=collection).stored()
     with open_embedder(bundle, service if bundle is None else None, stored=stored) as embedder:
         findings = _examine_weaviate(
             url, collection=collection, tenant=tenant, embedder=embedder, service_url=service
@@ -95,8 +98,8 @@ def weaviate(
         raise typer.Exit(EXIT_ERROR)
 
 
-def _examine_weaviate(url: str, **options: Any) -> Iterator[Finding]:
-    from lusifer.findings import error
+def _examine_weaviate(url: str, **options: Any) -> Iterator[Diagnostic]:
+    from lusifer.stores.diagnostics import error
     from lusifer.weaviate.connection import connect_by_environment
     from lusifer.weaviate.doctor import examine
 
@@ -109,7 +112,7 @@ def _examine_weaviate(url: str, **options: Any) -> Iterator[Finding]:
         yield from examine(client, **options)
 
 
-def show_findings(findings: Iterable[Finding], *, as_json: bool) -> bool:
+def show_findings(findings: Iterable[Diagnostic], *, as_json: bool) -> bool:
     """Print findings as they come; True if one is an error."""
     failed = False
     for finding in findings:

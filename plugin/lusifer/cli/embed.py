@@ -12,12 +12,12 @@ import typer
 
 from lusifer.cli.common import EXIT_ERROR, BundleOption, JsonOption, load_vectorizer, write_json
 from lusifer.errors import InvalidInputError, InvalidTextError, LusiferError
-from lusifer.lines import decode_utf8, read_lines
+from lusifer.ingest.line_reader import decode_utf8, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lusifer.vectorizer import Embedding
+    from lusifer.types import Embedding
 
 __all__ = ["EXAMPLES", "LongText", "Role", "embed"]
 
@@ -48,11 +48,17 @@ class LongText(StrEnum):
 
 
 def embed(
-    role: Annotated[Role, typer.Option("--role", help="Whether the texts are questions or documents.")],
-    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts to embed.")] = None,
+    role: Annotated[
+        Role, typer.Option("--role", help="Whether the texts are questions or documents.")
+    ],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="Texts to embed.")
+    ] = None,
     source: Annotated[
         str | None,
-        typer.Option("--input", metavar="FILE", help="Read one text a line, UTF-8; - is standard input."),
+        typer.Option(
+            "--input", metavar="FILE", help="Read one text a line, UTF-8; - is standard input."
+        ),
     ] = None,
     as_json: JsonOption = False,
     bundle: BundleOption = None,
@@ -66,8 +72,8 @@ def embed(
 ) -> None:
     """Embed texts as unit vectors.
 
-    With --json every text gives one line in the order given; a text that can't be embedded gives a line with
-    its error in its place, and the exit code is 1.
+    With --json every text gives one line in the order given; a text that can't be embedded gives a
+    line with its error in its place, and the exit code is 1.
     """
     if bool(texts) == (source is not None):
         raise typer.BadParameter("Give texts or --input, one of the two.")
@@ -111,7 +117,8 @@ def _opened(path: Path) -> IO[bytes]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidInputError(
-            f"{path} can't be opened: {reason}.", next_step="Name a text file, or - for standard input."
+            f"{path} can't be opened: {reason}.",
+            next_step="Name a text file, or - for standard input.",
         ) from error
 
 
@@ -143,4 +150,6 @@ def _show(number: int, result: Embedding | LusiferError, *, as_json: bool) -> No
     shown = " ".join(f"{value:+.4f}" for value in result.vector[:_NUMBERS_SHOWN].tolist())
     cut = ", cut at the token limit" if result.truncated else ""
     more = " …" if len(result.vector) > _NUMBERS_SHOWN else ""
-    sys.stdout.write(f"{number}: {len(result.vector)} numbers, {result.tokens} tokens{cut}: {shown}{more}\n")
+    sys.stdout.write(
+        f"{number}: {len(result.vector)} numbers, {result.tokens} tokens{cut}: {shown}{more}\n"
+    )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.choices import Ordering
 from lusifer.cli.common import (
     DEFAULT_INDEX,
     EXIT_ERROR,
@@ -21,23 +20,24 @@ from lusifer.cli.common import (
     console,
     write_json,
 )
-from lusifer.cli.targets import (
+from lusifer.cli.store_options import (
     CollectionOption,
     GrpcOption,
     QdrantOption,
     ServiceOption,
-    Target,
+    StoreOptions,
     TenantOption,
     WeaviateOption,
     open_embedder,
 )
 from lusifer.errors import IndexNotFoundError
+from lusifer.types import Ordering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lusifer.documents import DocumentSource
-    from lusifer.indexing import IndexReport
+    from lusifer.ingest.indexer import IndexReport
+    from lusifer.ingest.sources.source import DocumentSource
 
 __all__ = ["EXAMPLES", "index", "progress_bar"]
 
@@ -65,15 +65,24 @@ def index(
     weaviate: WeaviateOption = None,
     collection: CollectionOption = None,
     tenant: TenantOption = None,
-    text_field: Annotated[str, typer.Option("--text-field", help="Field or column with the text.")] = "text",
+    text_field: Annotated[
+        str, typer.Option("--text-field", help="Field or column with the text.")
+    ] = "text",
     id_field: Annotated[
-        str, typer.Option("--id-field", help="Field or column with the id; without one, the text's sha256.")
+        str,
+        typer.Option(
+            "--id-field", help="Field or column with the id; without one, the text's sha256."
+        ),
     ] = "id",
     window: Annotated[
-        int, typer.Option("--window", min=1, help="Documents that are embedded and stored together.")
+        int,
+        typer.Option("--window", min=1, help="Documents that are embedded and stored together."),
     ] = 256,
     keywords: Annotated[
-        bool, typer.Option("--keywords", help="Store keywords (BM25) too, for hybrid searches of --index.")
+        bool,
+        typer.Option(
+            "--keywords", help="Store keywords (BM25) too, for hybrid searches of --index."
+        ),
     ] = False,
     keyword_language: Annotated[
         str | None,
@@ -91,7 +100,8 @@ def index(
         ),
     ] = True,
     ordering: Annotated[
-        Ordering, typer.Option("--ordering", help="Write ordering of a replicated Qdrant collection.")
+        Ordering,
+        typer.Option("--ordering", help="Write ordering of a replicated Qdrant collection."),
     ] = "weak",
     grpc: GrpcOption = False,
     dimension: DimensionOption = None,
@@ -102,14 +112,14 @@ def index(
 ) -> None:
     """Embed documents and store them; what is stored already is skipped.
 
-    A record that can't be indexed is reported, the rest goes on, and the exit code is 1. After Ctrl-C, or
-    a crash, the same command goes on where it stopped.
+    A record that can't be indexed is reported, the rest goes on, and the exit code is 1. After
+    Ctrl-C, or a crash, the same command goes on where it stopped.
     """
-    from lusifer.documents import DocumentSource
-    from lusifer.indexing import index_documents
+    from lusifer.ingest.indexer import index_documents
+    from lusifer.ingest.sources.source import DocumentSource
     from lusifer.qdrant.keywords import keyword_options
 
-    target = Target(
+    target = StoreOptions(
         index_path,
         qdrant=qdrant,
         weaviate=weaviate,
@@ -128,11 +138,15 @@ def index(
         if target.folder is None:
             raise
     with (
-        open_embedder(bundle, service, dimension=dimension, stored=stored, long_text=long_text) as embedder,
+        open_embedder(
+            bundle, service, dimension=dimension, stored=stored, long_text=long_text
+        ) as embedder,
         target.open_or_create(embedder, chosen) as store,
     ):
         with progress_bar(documents) as on_progress:
-            report = index_documents(documents, embedder, store, window=window, on_progress=on_progress)
+            report = index_documents(
+                documents, embedder, store, window=window, on_progress=on_progress
+            )
         if report.added and not report.interrupted:
             store.optimize()
         count, lacking = store.count(), store.count_without_vector()
@@ -165,7 +179,13 @@ def progress_bar(
     if not terminal.is_terminal:
         yield lambda report: None
         return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     with Progress(
         TextColumn("Indexing"),
@@ -184,7 +204,10 @@ def progress_bar(
             rate = report.read / max(report.seconds, 1e-9)
             counts = f"{report.read:,} documents, {rate:.0f}/s"
             progress.update(
-                task, total=None if fraction is None else 1.0, completed=fraction or 0.0, counts=counts
+                task,
+                total=None if fraction is None else 1.0,
+                completed=fraction or 0.0,
+                counts=counts,
             )
 
         yield on_progress
@@ -206,4 +229,6 @@ def _show(report: IndexReport, count: int, index_path: str) -> None:
     if hidden > 0:
         sys.stderr.write(f"… and {hidden:,} more; --json lists up to 100.\n")
     if report.interrupted:
-        sys.stderr.write("Interrupted. What was counted is stored; the same command goes on from here.\n")
+        sys.stderr.write(
+            "Interrupted. What was counted is stored; the same command goes on from here.\n"
+        )

@@ -36,9 +36,9 @@ def info(bundle: BundleOption = None, as_json: JsonOption = False) -> None:
 
     LUSIFER_ENGINE=auto lusifer info measures the engines, if that was not done yet on this machine.
     """
-    from lusifer.bundle import Bundle
-    from lusifer.defaults import default_bundle
-    from lusifer.engines.choice import choose_engine, default_engine, kept_choice
+    from lusifer.bundle.default import default_bundle
+    from lusifer.bundle.format import Bundle
+    from lusifer.engines.selection import choose_engine, default_engine, kept_choice
 
     opened = Bundle.open(default_bundle() if bundle is None else bundle)
     manifest = opened.manifest
@@ -67,7 +67,7 @@ def info(bundle: BundleOption = None, as_json: JsonOption = False) -> None:
 
 
 def _versions() -> dict[str, str]:
-    from lusifer import __version__
+    from lusifer._version import __version__
 
     versions = {"lusifer": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
@@ -104,13 +104,16 @@ def _trial(trial: dict[str, Any]) -> str:
         return f"{trial['engine']} can't be used: {trial['problem']}"
     if trial["query_ms"] is None:
         return f"{trial['engine']} not measured"
-    return f"{trial['engine']} {trial['query_ms']} ms a question, {trial['tokens_per_s']:,} tokens/s"
+    return (
+        f"{trial['engine']} {trial['query_ms']} ms a question, {trial['tokens_per_s']:,} tokens/s"
+    )
 
 
 def _readable(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(
-            f"{key} {item!r}" if item != str(item).strip() else f"{key} {item}" for key, item in value.items()
+            f"{key} {item!r}" if item != str(item).strip() else f"{key} {item}"
+            for key, item in value.items()
         )
     if isinstance(value, list):
         return ", ".join(map(str, value))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.choices import Quantization
 from lusifer.cli.common import (
     BundleOption,
     DimensionOption,
@@ -18,18 +17,21 @@ from lusifer.cli.common import (
     read_manifest,
     write_json,
 )
-from lusifer.cli.targets import GrpcOption, ServiceOption, connected, open_embedder
+from lusifer.cli.store_options import GrpcOption, ServiceOption, connected, open_embedder
 from lusifer.errors import CollectionMismatchError, InvalidInputError
+from lusifer.types import Quantization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lusifer.qdrant.schema import CollectionCard
-    from lusifer.store import Store
+    from lusifer.qdrant.metadata import CollectionMetadata
+    from lusifer.stores.base import Store
 
 __all__ = ["qdrant_app"]
 
-qdrant_app = typer.Typer(help="Collections of a Qdrant server, or of a folder.", no_args_is_help=True)
+qdrant_app = typer.Typer(
+    help="Collections of a Qdrant server, or of a folder.", no_args_is_help=True
+)
 
 _SETUP_EXAMPLES = (
     "lusifer qdrant setup http://localhost:6333 --collection articles",
@@ -42,10 +44,12 @@ _ALIAS_EXAMPLES = (
 )
 
 _UrlArgument = Annotated[
-    str | None, typer.Argument(metavar="URL", help="The server (key: QDRANT_API_KEY).", show_default=False)
+    str | None,
+    typer.Argument(metavar="URL", help="The server (key: QDRANT_API_KEY).", show_default=False),
 ]
 _IndexOption = Annotated[
-    Path | None, typer.Option("--index", metavar="DIR", help="A folder of collections instead of a server.")
+    Path | None,
+    typer.Option("--index", metavar="DIR", help="A folder of collections instead of a server."),
 ]
 
 
@@ -57,17 +61,22 @@ def _group() -> None:
 @qdrant_app.command("setup", epilog=epilog_of(*_SETUP_EXAMPLES))
 @guarded
 def setup(
-    collection: Annotated[str, typer.Option("--collection", metavar="NAME", help="Collection to make.")],
+    collection: Annotated[
+        str, typer.Option("--collection", metavar="NAME", help="Collection to make.")
+    ],
     url: _UrlArgument = None,
     index_path: _IndexOption = None,
     alias: Annotated[
         str | None,
-        typer.Option("--alias", help="Name that applications use; it can be switched to a later collection."),
+        typer.Option(
+            "--alias", help="Name that applications use; it can be switched to a later collection."
+        ),
     ] = None,
     quantization: Annotated[
         Quantization,
         typer.Option(
-            "--quantization", help="How vectors are kept in memory; turbo4: an eighth (Qdrant 1.18)."
+            "--quantization",
+            help="How vectors are kept in memory; turbo4: an eighth (Qdrant 1.18).",
         ),
     ] = "none",
     keywords: Annotated[
@@ -83,12 +92,16 @@ def setup(
     ] = None,
     index_field: Annotated[
         list[str] | None,
-        typer.Option("--index-field", metavar="FIELD", help="Metadata field to filter by (default: lang)."),
+        typer.Option(
+            "--index-field", metavar="FIELD", help="Metadata field to filter by (default: lang)."
+        ),
     ] = None,
     dimension: DimensionOption = None,
     service_address: Annotated[
         str,
-        typer.Option("--service-address", metavar="URL", help="Where Qdrant reaches lusifer serve."),
+        typer.Option(
+            "--service-address", metavar="URL", help="Where Qdrant reaches lusifer serve."
+        ),
     ] = "http://localhost:8000",
     grpc: GrpcOption = False,
     bundle: BundleOption = None,
@@ -115,7 +128,9 @@ def setup(
             "QDRANT__INFERENCE__TIMEOUT": "120",
         }
     if as_json:
-        write_json({"collection": card.model_dump(mode="json"), "alias": alias, "environment": environment})
+        write_json(
+            {"collection": card.model_dump(mode="json"), "alias": alias, "environment": environment}
+        )
         return
     _show(card, alias, environment, f"--qdrant {url}" if url else f"--index {index_path}")
 
@@ -136,8 +151,9 @@ def alias(
 
     A collection that is empty or has points without a vector is refused.
     """
-    from lusifer.qdrant.collections import EmbeddedCollections
-    from lusifer.qdrant.schema import read_collection, set_alias
+    from lusifer.embedded.collections import EmbeddedCollections
+    from lusifer.qdrant.metadata import find_metadata
+    from lusifer.qdrant.schema import set_alias
     from lusifer.qdrant.store import QdrantStore
 
     _check_place(url, index_path)
@@ -148,7 +164,7 @@ def alias(
         collections.set_alias(alias, collection)
     else:
         with connected(url or "", grpc=grpc) as client:
-            _check_complete(QdrantStore(client, read_collection(client, collection)), collection)
+            _check_complete(QdrantStore(client, find_metadata(client, collection)), collection)
             set_alias(client, alias, collection)
     if as_json:
         write_json({"alias": alias, "collection": collection})
@@ -177,7 +193,7 @@ def _check_complete(store: Store, collection: str) -> None:
 
 def _make_on_server(
     url: str,
-    card: CollectionCard,
+    card: CollectionMetadata,
     alias: str | None,
     quantization: Quantization,
     index_fields: Sequence[str],
@@ -194,8 +210,10 @@ def _make_on_server(
             set_alias(client, alias, card.collection)
 
 
-def _make_in_folder(path: Path, card: CollectionCard, alias: str | None, quantization: Quantization) -> None:
-    from lusifer.qdrant.collections import EmbeddedCollections
+def _make_in_folder(
+    path: Path, card: CollectionMetadata, alias: str | None, quantization: Quantization
+) -> None:
+    from lusifer.embedded.collections import EmbeddedCollections
     from lusifer.qdrant.schema import refuse_used_alias
 
     collections = EmbeddedCollections(path)
@@ -213,15 +231,17 @@ def _make_in_folder(path: Path, card: CollectionCard, alias: str | None, quantiz
         collections.set_alias(alias, card.collection)
 
 
-def _card(collection: str, bundle: Path | None, service: str | None, dimension: int | None) -> CollectionCard:
+def _card(
+    collection: str, bundle: Path | None, service: str | None, dimension: int | None
+) -> CollectionMetadata:
     """From the manifest alone where that is enough: loading the model would take seconds."""
-    from lusifer.qdrant.schema import CollectionCard, card_of
+    from lusifer.qdrant.metadata import CollectionMetadata, metadata_for
 
     if service is not None or dimension is not None:
         with open_embedder(bundle, service, dimension=dimension) as embedder:
-            return card_of(collection, embedder)
+            return metadata_for(collection, embedder)
     manifest = read_manifest(bundle)
-    return CollectionCard(
+    return CollectionMetadata(
         collection=collection,
         fingerprint=manifest.fingerprint,
         model=manifest.name,
@@ -230,7 +250,9 @@ def _card(collection: str, bundle: Path | None, service: str | None, dimension: 
     )
 
 
-def _show(card: CollectionCard, alias: str | None, environment: dict[str, str], place: str) -> None:
+def _show(
+    card: CollectionMetadata, alias: str | None, environment: dict[str, str], place: str
+) -> None:
     write = sys.stdout.write
     write(
         f"Made the collection {card.collection} for {card.model}: vector {card.vector_name!r} of "

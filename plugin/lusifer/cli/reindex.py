@@ -21,13 +21,13 @@ from lusifer.cli.common import (
 )
 from lusifer.cli.reindex_output import progress, show_checks, show_state
 from lusifer.cli.reindex_plan import DEFAULT_JOB, PLAN_EXAMPLES, plan
-from lusifer.cli.targets import open_embedder
+from lusifer.cli.store_options import open_embedder
 
 if TYPE_CHECKING:
-    from lusifer.embedder import Embedder
-    from lusifer.reindex.gate import Question
+    from lusifer.embedding.base import Embedder
+    from lusifer.reindex.endpoints.base import Migration
     from lusifer.reindex.plan import Model, Plan
-    from lusifer.reindex.sides import Migration
+    from lusifer.reindex.quality_gate import Question
 
 __all__ = ["reindex_app"]
 
@@ -41,7 +41,9 @@ JobArgument = Annotated[
 ]
 OldBundleOption = Annotated[
     Path | None,
-    typer.Option("--old-bundle", metavar="DIR", help="The old model, to compare recall with; a bundle."),
+    typer.Option(
+        "--old-bundle", metavar="DIR", help="The old model, to compare recall with; a bundle."
+    ),
 ]
 OldServiceOption = Annotated[
     str | None,
@@ -56,9 +58,14 @@ QuestionsOption = Annotated[
         "else made from titles.",
     ),
 ]
-SamplesOption = Annotated[int, typer.Option("--samples", min=1, help="Documents to embed again and compare.")]
+SamplesOption = Annotated[
+    int, typer.Option("--samples", min=1, help="Documents to embed again and compare.")
+]
 PerLanguageOption = Annotated[
-    int, typer.Option("--per-language", min=1, help="Documents of each language that the gate looks at.")
+    int,
+    typer.Option(
+        "--per-language", min=1, help="Documents of each language that the gate looks at."
+    ),
 ]
 
 
@@ -78,7 +85,9 @@ def run(
     maximum_passes: Annotated[
         int,
         typer.Option(
-            "--maximum-passes", min=1, help="Stop after so many, where applications never stop writing."
+            "--maximum-passes",
+            min=1,
+            help="Stop after so many, where applications never stop writing.",
         ),
     ] = 5,
     ray: Annotated[
@@ -87,18 +96,22 @@ def run(
             "--ray", metavar="ADDRESS", help="Embed on a Ray cluster: auto, ray://HOST:PORT, local."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Models in the Ray cluster.")] = 2,
-    gpus: Annotated[float, typer.Option("--gpus", min=0, help="GPUs for each of these models.")] = 0,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Models in the Ray cluster.")
+    ] = 2,
+    gpus: Annotated[
+        float, typer.Option("--gpus", min=0, help="GPUs for each of these models.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Embed what is missing or stale, pass after pass, until a pass finds nothing.
 
-    Ctrl-C or SIGTERM pauses after the window at hand, and the same command goes on from there. Applications
-    may go on writing.
+    Ctrl-C or SIGTERM pauses after the window at hand, and the same command goes on from there.
+    Applications may go on writing.
     """
     from lusifer.reindex.job import Job
-    from lusifer.reindex.run import report_of
-    from lusifer.reindex.run import run as run_job
+    from lusifer.reindex.runner import report_of
+    from lusifer.reindex.runner import run as run_job
 
     job = Job(job_path)
     with (
@@ -116,9 +129,11 @@ def run(
         if ray is None:
             state = run_job(job, migration, embedder, **common)
         else:
-            from lusifer.reindex.cluster import run_on_ray
+            from lusifer.reindex.ray_runner import run_on_ray
 
-            state = run_on_ray(job, migration, embedder, address=ray, workers=workers, gpus=gpus, **common)
+            state = run_on_ray(
+                job, migration, embedder, address=ray, workers=workers, gpus=gpus, **common
+            )
     if as_json:
         write_json(report_of(job, state))
     else:
@@ -133,7 +148,7 @@ def run(
 def status(job_path: JobArgument = DEFAULT_JOB, as_json: JsonOption = False) -> None:
     """Tell how far a job is; may be asked while it runs."""
     from lusifer.reindex.job import Job
-    from lusifer.reindex.run import report_of
+    from lusifer.reindex.runner import report_of
 
     job = Job(job_path)
     state = job.state()
@@ -161,8 +176,8 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Count both sides, embed a sample again, and search both: would the switch be allowed?"""
+    from lusifer.reindex.cutover import check
     from lusifer.reindex.job import Job
-    from lusifer.reindex.switch import check
 
     job = Job(job_path)
     with (
@@ -198,7 +213,9 @@ def verify(
 @guarded
 def switch(
     job_path: JobArgument = DEFAULT_JOB,
-    force: Annotated[bool, typer.Option("--force", help="Switch although the checks fail.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Switch although the checks fail.")
+    ] = False,
     hold_writes: Annotated[
         bool,
         typer.Option(
@@ -216,11 +233,12 @@ def switch(
 ) -> None:
     """Let applications see the new vectors, at one stroke, if the checks allow it.
 
-    Give them the new model for their questions at the same time: every search compares fingerprints and
-    refuses to mix two models. Called again, it brings over what was still written to the old side.
+    Give them the new model for their questions at the same time: every search compares fingerprints
+    and refuses to mix two models. Called again, it brings over what was still written to the old
+    side.
     """
+    from lusifer.reindex.cutover import switch as switch_job
     from lusifer.reindex.job import Job
-    from lusifer.reindex.switch import switch as switch_job
 
     job = Job(job_path)
     with (
@@ -257,8 +275,8 @@ def switch(
 @guarded
 def rollback(job_path: JobArgument = DEFAULT_JOB, as_json: JsonOption = False) -> None:
     """Let applications see the old vectors again, exactly as they were."""
+    from lusifer.reindex.cutover import rollback as roll_back
     from lusifer.reindex.job import Job
-    from lusifer.reindex.switch import rollback as roll_back
 
     job = Job(job_path)
     with job.locked(), _opened(job.plan) as migration:
@@ -282,8 +300,8 @@ def clean(
     as_json: JsonOption = False,
 ) -> None:
     """Delete the side that applications do not see: the old one after a switch, else the new one."""
+    from lusifer.reindex.cutover import clean as clean_job
     from lusifer.reindex.job import Job
-    from lusifer.reindex.switch import clean as clean_job
 
     job = Job(job_path)
     with job.locked(), _opened(job.plan) as migration:
@@ -298,8 +316,10 @@ def clean(
 
 
 @contextmanager
-def _opened(plan: Plan, *, exclusive: bool = False, hold_writes: bool = False) -> Iterator[Migration]:
-    from lusifer.reindex.opening import open_migration
+def _opened(
+    plan: Plan, *, exclusive: bool = False, hold_writes: bool = False
+) -> Iterator[Migration]:
+    from lusifer.reindex.endpoints.factory import open_migration
 
     migration = open_migration(plan, exclusive=exclusive, hold_writes=hold_writes)
     try:
@@ -310,7 +330,7 @@ def _opened(plan: Plan, *, exclusive: bool = False, hold_writes: bool = False) -
 
 @contextmanager
 def _embedder(model: Model) -> Iterator[Embedder]:
-    from lusifer.reindex.opening import open_model
+    from lusifer.reindex.endpoints.factory import open_model
 
     embedder = open_model(model)
     try:
@@ -320,12 +340,14 @@ def _embedder(model: Model) -> Iterator[Embedder]:
 
 
 @contextmanager
-def _old_embedder(plan: Plan, bundle: Path | None, service: str | None) -> Iterator[Embedder | None]:
+def _old_embedder(
+    plan: Plan, bundle: Path | None, service: str | None
+) -> Iterator[Embedder | None]:
     if bundle is None and service is None:
         yield None
         return
     from lusifer.errors import InvalidInputError
-    from lusifer.reindex.run import check_model
+    from lusifer.reindex.runner import check_model
 
     if plan.old_model is None:
         raise InvalidInputError(
@@ -340,7 +362,7 @@ def _old_embedder(plan: Plan, bundle: Path | None, service: str | None) -> Itera
 def _questions(path: Path | None, migration: Migration) -> list[Question] | None:
     if path is None:
         return None
-    from lusifer.reindex.gate import read_questions
+    from lusifer.reindex.quality_gate import read_questions
 
     return read_questions(path, migration.new)
 

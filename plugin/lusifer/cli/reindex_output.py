@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from lusifer.reindex.cutover import Checks
     from lusifer.reindex.job import Job, State
     from lusifer.reindex.plan import Plan
-    from lusifer.reindex.switch import Checks
 
 __all__ = ["progress", "show_checks", "show_plan", "show_state"]
 
@@ -47,7 +47,9 @@ def progress(plan: Plan) -> Iterator[Callable[[State], None]]:
 
         def on_progress(state: State) -> None:
             current = state.current
-            counts = f"{current.read:,} read, {current.written:,} written, {current.tokens:,} tokens"
+            counts = (
+                f"{current.read:,} read, {current.written:,} written, {current.tokens:,} tokens"
+            )
             label = f"pass {len(state.passes) + 1}"
             progress.update(whole, completed=current.read, counts=counts, description=label)
             for name, bar in bars.items():
@@ -87,7 +89,7 @@ def show_plan(plan: Plan, job: Path) -> None:
 
 def show_state(job: Job, state: State) -> None:
     """How far a job is, by language, and what comes next."""
-    from lusifer.reindex.run import report_of
+    from lusifer.reindex.runner import report_of
 
     write = sys.stdout.write
     totals = state.totals
@@ -100,7 +102,9 @@ def show_state(job: Job, state: State) -> None:
         f"{totals.truncated:,} cut, {_duration(totals.seconds)} ({report['documents_per_s']} documents/s).\n"
     )
     rate = report["tokens_per_s"]
-    for name, estimate in sorted(job.plan.estimate.languages.items(), key=lambda item: -item[1].documents):
+    for name, estimate in sorted(
+        job.plan.estimate.languages.items(), key=lambda item: -item[1].documents
+    ):
         done = state.languages.get(name)
         left = max(0, estimate.tokens - (done.tokens if done else 0))
         eta = f"ETA {_duration(left / rate)}" if rate and state.phase == "running" else ""
@@ -127,7 +131,9 @@ def show_checks(checks: Checks) -> None:
     write = sys.stdout.write
     found = checks.verification
     write(f"{found.old:,} documents on the old side, {found.new:,} on the new one; ")
-    write(f"{found.sampled:,} sampled, worst cosine to a vector made now {found.worst_cosine:.6f}.\n\n")
+    write(
+        f"{found.sampled:,} sampled, worst cosine to a vector made now {found.worst_cosine:.6f}.\n\n"
+    )
     write("  lang   questions  recall@10 old → new   overlap  same language old → new\n")
     for name, each in checks.gate.languages.items():
         write(

@@ -17,12 +17,12 @@ from lusifer.cli.common import (
     write_json,
 )
 from lusifer.cli.reindex_output import show_plan
-from lusifer.cli.targets import (
+from lusifer.cli.store_options import (
     CollectionOption,
     GrpcOption,
     QdrantOption,
     ServiceOption,
-    Target,
+    StoreOptions,
     WeaviateOption,
     open_embedder,
 )
@@ -52,7 +52,9 @@ def plan(
     source: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="FILE", help="Take the documents from a .jsonl, .csv or .parquet file instead."
+            "--from",
+            metavar="FILE",
+            help="Take the documents from a .jsonl, .csv or .parquet file instead.",
         ),
     ] = None,
     job: Annotated[
@@ -61,14 +63,19 @@ def plan(
     alias: Annotated[
         str | None,
         typer.Option(
-            "--alias", help="Name that applications are going to ask, where --collection is no alias."
+            "--alias",
+            help="Name that applications are going to ask, where --collection is no alias.",
         ),
     ] = None,
     new_collection: Annotated[
-        str | None, typer.Option("--new-collection", metavar="NAME", help="Name of the new collection.")
+        str | None,
+        typer.Option("--new-collection", metavar="NAME", help="Name of the new collection."),
     ] = None,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Fill a second named vector of the same documents instead.")
+        bool,
+        typer.Option(
+            "--in-place", help="Fill a second named vector of the same documents instead."
+        ),
     ] = False,
     vector_name: Annotated[
         str | None, typer.Option("--vector-name", metavar="NAME", help="Of the new vector.")
@@ -82,16 +89,26 @@ def plan(
         ),
     ] = None,
     text_field: Annotated[str, typer.Option("--text-field", help="Field with the text.")] = "text",
-    id_field: Annotated[str, typer.Option("--id-field", help="Field of a file with the id.")] = "id",
+    id_field: Annotated[
+        str, typer.Option("--id-field", help="Field of a file with the id.")
+    ] = "id",
     language_field: Annotated[
-        str, typer.Option("--language-field", help="Field with a document's language; else it is guessed.")
+        str,
+        typer.Option(
+            "--language-field", help="Field with a document's language; else it is guessed."
+        ),
     ] = "lang",
-    window: Annotated[int, typer.Option("--window", min=1, help="Documents between two checkpoints.")] = 256,
+    window: Annotated[
+        int, typer.Option("--window", min=1, help="Documents between two checkpoints.")
+    ] = 256,
     samples: Annotated[
         int, typer.Option("--samples", min=1, help="Documents to embed for the estimate.")
     ] = 128,
     source_per_s: Annotated[
-        float, typer.Option("--source-per-s", min=0, help="Documents read in a second, at most; 0: no limit.")
+        float,
+        typer.Option(
+            "--source-per-s", min=0, help="Documents read in a second, at most; 0: no limit."
+        ),
     ] = 0,
     tokens_per_s: Annotated[
         float, typer.Option("--tokens-per-s", min=0, help="Tokens embedded in a second, at most.")
@@ -101,10 +118,13 @@ def plan(
     ] = 0,
     price_per_hour: Annotated[
         float | None,
-        typer.Option("--price-per-hour", min=0, help="Of the machine, for the estimate of the cost."),
+        typer.Option(
+            "--price-per-hour", min=0, help="Of the machine, for the estimate of the cost."
+        ),
     ] = None,
     maximum_recall_loss: Annotated[
-        float, typer.Option("--maximum-recall-loss", min=0, max=1, help="Of the gate, in any language.")
+        float,
+        typer.Option("--maximum-recall-loss", min=0, max=1, help="Of the gate, in any language."),
     ] = 0.05,
     minimum_recall: Annotated[
         float, typer.Option("--minimum-recall", min=0, max=1, help="Of the gate, in any language.")
@@ -120,17 +140,19 @@ def plan(
 ) -> None:
     """Look at a collection, embed a sample, and write a plan; nothing is changed.
 
-    The plan says how many documents there are in which languages, how long it will take, what it costs, how
-    large the new index becomes, and what of the server speaks against it.
+    The plan says how many documents there are in which languages, how long it will take, what it
+    costs, how large the new index becomes, and what of the server speaks against it.
     """
+    from lusifer.reindex.inspection import PlanRequest
     from lusifer.reindex.job import Job
-    from lusifer.reindex.looking import PlanRequest
     from lusifer.reindex.plan import GateLimits, RateLimits
-    from lusifer.reindex.planning import make_plan
+    from lusifer.reindex.planner import make_plan
 
     if collection is None:
         raise InvalidInputError("No collection is named.", next_step="Add --collection NAME.")
-    target = Target(index_path, qdrant=qdrant, weaviate=weaviate, collection=collection, grpc=grpc)
+    target = StoreOptions(
+        index_path, qdrant=qdrant, weaviate=weaviate, collection=collection, grpc=grpc
+    )
     request = PlanRequest(
         kind=target.kind,
         address=target.address,
@@ -151,7 +173,9 @@ def plan(
         language_field=language_field,
         window=window,
         samples=samples,
-        limits=RateLimits(source_per_s=source_per_s, tokens_per_s=tokens_per_s, target_per_s=target_per_s),
+        limits=RateLimits(
+            source_per_s=source_per_s, tokens_per_s=tokens_per_s, target_per_s=target_per_s
+        ),
         gate=GateLimits(
             maximum_recall_loss=maximum_recall_loss,
             minimum_recall=minimum_recall,

@@ -15,12 +15,12 @@ from lusifer.cli.common import (
     JsonOption,
     write_json,
 )
-from lusifer.cli.targets import (
+from lusifer.cli.store_options import (
     CollectionOption,
     GrpcOption,
     QdrantOption,
     ServiceOption,
-    Target,
+    StoreOptions,
     TenantOption,
     WeaviateOption,
     open_embedder,
@@ -28,7 +28,7 @@ from lusifer.cli.targets import (
 from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from lusifer.store import JSON, Hit, SearchOptions
+    from lusifer.types import JSON, Hit, SearchOptions
 
 __all__ = ["EXAMPLES", "search"]
 
@@ -43,7 +43,9 @@ _CHARACTERS_SHOWN = 160
 
 
 def search(
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to look for, in any language.")],
+    question: Annotated[
+        str, typer.Argument(metavar="QUESTION", help="What to look for, in any language.")
+    ],
     index_path: IndexOption = DEFAULT_INDEX,
     qdrant: QdrantOption = None,
     weaviate: WeaviateOption = None,
@@ -60,28 +62,36 @@ def search(
         ),
     ] = None,
     hybrid: Annotated[
-        bool, typer.Option("--hybrid", help="Search the question's words too, and fuse both rankings.")
+        bool,
+        typer.Option("--hybrid", help="Search the question's words too, and fuse both rankings."),
     ] = False,
     language: Annotated[
         list[str] | None,
-        typer.Option("--language", metavar="CODE", help="Only documents in this language, or see --boost."),
+        typer.Option(
+            "--language", metavar="CODE", help="Only documents in this language, or see --boost."
+        ),
     ] = None,
     boost: Annotated[
         float,
-        typer.Option("--boost", min=0, max=1, help="Prefer the languages by this much, don't demand them."),
+        typer.Option(
+            "--boost", min=0, max=1, help="Prefer the languages by this much, don't demand them."
+        ),
     ] = 0.0,
     language_field: Annotated[
         str, typer.Option("--language-field", help="Metadata field with the document's language.")
     ] = "lang",
     group_by: Annotated[
         str | None,
-        typer.Option("--group-by", metavar="FIELD", help="At most --group-size hits for each value."),
+        typer.Option(
+            "--group-by", metavar="FIELD", help="At most --group-size hits for each value."
+        ),
     ] = None,
     group_size: Annotated[int, typer.Option("--group-size", min=1, help="Hits of a group.")] = 1,
     by_server: Annotated[
         bool,
         typer.Option(
-            "--by-server", help="Have Weaviate embed the question by its module; no model is loaded here."
+            "--by-server",
+            help="Have Weaviate embed the question by its module; no model is loaded here.",
         ),
     ] = False,
     grpc: GrpcOption = False,
@@ -93,10 +103,15 @@ def search(
 
     With --json every hit is one line: rank, id, score (cosine similarity), text, metadata.
     """
-    from lusifer.store import SearchOptions
+    from lusifer.types import SearchOptions
 
-    target = Target(
-        index_path, qdrant=qdrant, weaviate=weaviate, collection=collection, tenant=tenant, grpc=grpc
+    target = StoreOptions(
+        index_path,
+        qdrant=qdrant,
+        weaviate=weaviate,
+        collection=collection,
+        tenant=tenant,
+        grpc=grpc,
     )
     options = SearchOptions(
         where=dict(map(_parse_where, where or [])),
@@ -121,17 +136,25 @@ def search(
         sys.stderr.write(f"Nothing found in {target.name}.\n")
 
 
-def _ask_server(target: Target, question: str, limit: int, options: SearchOptions) -> list[Hit]:
+def _ask_server(
+    target: StoreOptions, question: str, limit: int, options: SearchOptions
+) -> list[Hit]:
     if target.weaviate is None:
         raise InvalidInputError(
-            "--by-server is for Weaviate.", next_step="Add --weaviate URL, or leave out --by-server."
+            "--by-server is for Weaviate.",
+            next_step="Add --weaviate URL, or leave out --by-server.",
         )
     from lusifer.weaviate.connection import connect_by_environment
     from lusifer.weaviate.search import ask_server
 
     with connect_by_environment(target.weaviate) as client:
         return ask_server(
-            client, target.collection or "", question, limit=limit, options=options, tenant=target.tenant
+            client,
+            target.collection or "",
+            question,
+            limit=limit,
+            options=options,
+            tenant=target.tenant,
         )
 
 

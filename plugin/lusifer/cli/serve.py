@@ -32,26 +32,38 @@ _DEFAULT_KEYS = Path("lusifer-keys.toml")
 def serve(
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="TOML file with any of the settings.")
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="TOML file with any of the settings."),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: 8000]")] = None,
     bundle: BundleOption = None,
     engine: Annotated[
-        str | None, typer.Option(help="onnx, openvino, openvino-bf16, auto or triton.  [default: onnx]")
+        str | None,
+        typer.Option(help="onnx, openvino, openvino-bf16, auto or triton.  [default: onnx]"),
     ] = None,
     triton_url: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Triton's gRPC endpoint, for --engine triton.")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Triton's gRPC endpoint, for --engine triton."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of the engine in this process.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the engine in this process.")
+    ] = None,
     long_text: Annotated[
         str | None, typer.Option(help="truncate, mean_of_windows or error.  [default: truncate]")
     ] = None,
-    batch_tokens: Annotated[int | None, typer.Option(help="Tokens in one batch.  [default: 1024]")] = None,
-    queue_tokens: Annotated[
-        int | None, typer.Option(help="Tokens that may wait; more are turned away.  [default: 262144]")
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="Tokens in one batch.  [default: 1024]")
     ] = None,
-    cache: Annotated[str | None, typer.Option(help="memory, disk or off.  [default: memory]")] = None,
+    queue_tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens that may wait; more are turned away.  [default: 262144]"),
+    ] = None,
+    cache: Annotated[
+        str | None, typer.Option(help="memory, disk or off.  [default: memory]")
+    ] = None,
     api_keys_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Ask for the keys of this file; see keys.")
     ] = None,
@@ -59,14 +71,18 @@ def serve(
         bool | None,
         typer.Option("--canary/--no-canary", help="Watch that known translations stay neighbours."),
     ] = None,
-    log_format: Annotated[str | None, typer.Option(help="json or console.  [default: json]")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Check settings, bundle and keys, and end.")] = False,
+    log_format: Annotated[
+        str | None, typer.Option(help="json or console.  [default: json]")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check settings, bundle and keys, and end.")
+    ] = False,
 ) -> None:
     """Embed for Weaviate, Qdrant and the clients of Cohere, OpenAI and TEI over HTTP.
 
-    Every setting can also stand in the environment (LUSIFER_SERVE_PORT=9000) or in a TOML file (port = 9000).
-    A flag comes before the environment, the environment before the file. The settings without a flag below
-    are flags too: --deadline-s 60.
+    Every setting can also stand in the environment (LUSIFER_SERVE_PORT=9000) or in a TOML file
+    (port = 9000). A flag comes before the environment, the environment before the file. The
+    settings without a flag below are flags too: --deadline-s 60.
 
     The page at / shows what is served, how to connect each database, the load, and a playground.
     """
@@ -116,7 +132,9 @@ def _other_settings(arguments: Sequence[str]) -> dict[str, str]:
 
 
 keys_app = typer.Typer(
-    help="Make, list and revoke API keys of the service.", no_args_is_help=True, add_completion=False
+    help="Make, list and revoke API keys of the service.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 FileOption = Annotated[Path, typer.Option("--file", metavar="FILE", help="The keys file.")]
 
@@ -126,13 +144,19 @@ FileOption = Annotated[Path, typer.Option("--file", metavar="FILE", help="The ke
 def add(
     name: Annotated[str, typer.Argument(help="Whose key it is; seen in logs and errors.")],
     file: FileOption = _DEFAULT_KEYS,
-    tokens_per_minute: Annotated[int | None, typer.Option(help="Tokens the key may embed a minute.")] = None,
-    maximum_texts: Annotated[int | None, typer.Option(help="Texts in one request with this key.")] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option(help="Tokens the key may embed a minute.")
+    ] = None,
+    maximum_texts: Annotated[
+        int | None, typer.Option(help="Texts in one request with this key.")
+    ] = None,
 ) -> None:
     """Draw a key, print it once, and store its salted hash."""
     from lusifer.service.auth import add_key
 
-    typer.echo(add_key(file, name, tokens_per_minute=tokens_per_minute, maximum_texts=maximum_texts))
+    typer.echo(
+        add_key(file, name, tokens_per_minute=tokens_per_minute, maximum_texts=maximum_texts)
+    )
 
 
 @keys_app.command("list", epilog="Example: lusifer keys list --json")
@@ -146,13 +170,17 @@ def list_keys(file: FileOption = _DEFAULT_KEYS, as_json: JsonOption = False) -> 
         write_json(keys)
         return
     for key in keys:
-        limits = ", ".join(f"{field} {value}" for field, value in key.items() if value and field != "name")
+        limits = ", ".join(
+            f"{field} {value}" for field, value in key.items() if value and field != "name"
+        )
         typer.echo(f"{key['name']}  {limits}".rstrip())
 
 
 @keys_app.command("revoke", epilog="Example: lusifer keys revoke indexer")
 @guarded
-def revoke(name: Annotated[str, typer.Argument(help="Whose key.")], file: FileOption = _DEFAULT_KEYS) -> None:
+def revoke(
+    name: Annotated[str, typer.Argument(help="Whose key.")], file: FileOption = _DEFAULT_KEYS
+) -> None:
     """Remove a key; a running service stops taking it within a second."""
     from lusifer.service.auth import revoke_key
 

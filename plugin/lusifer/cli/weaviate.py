@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lusifer.choices import Route, WeaviateQuantizer, WeaviateTokenization
-from lusifer.cli.common import BundleOption, DimensionOption, JsonOption, epilog_of, guarded, write_json
-from lusifer.cli.targets import ServiceOption
+from lusifer.cli.common import (
+    BundleOption,
+    DimensionOption,
+    JsonOption,
+    epilog_of,
+    guarded,
+    write_json,
+)
+from lusifer.cli.store_options import ServiceOption
 from lusifer.errors import InvalidInputError
+from lusifer.types import Route, WeaviateQuantizer, WeaviateTokenization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,14 +44,20 @@ def _group() -> None:
 @guarded
 def setup(
     url: Annotated[str, typer.Argument(metavar="URL", help="The server (key: WEAVIATE_API_KEY).")],
-    collection: Annotated[str, typer.Option("--collection", metavar="NAME", help="Collection to make.")],
+    collection: Annotated[
+        str, typer.Option("--collection", metavar="NAME", help="Collection to make.")
+    ],
     service_address: Annotated[
         str,
-        typer.Option("--service-address", metavar="URL", help="Where Weaviate reaches lusifer serve."),
+        typer.Option(
+            "--service-address", metavar="URL", help="Where Weaviate reaches lusifer serve."
+        ),
     ] = "http://localhost:8000",
     route: Annotated[
         Route,
-        typer.Option("--route", help="Module: transformers needs no key, cohere sends 96 texts a request."),
+        typer.Option(
+            "--route", help="Module: transformers needs no key, cohere sends 96 texts a request."
+        ),
     ] = "transformers",
     text_property: Annotated[
         str, typer.Option("--text-property", help="Where lusifer index puts a document's text.")
@@ -52,18 +65,24 @@ def setup(
     properties: Annotated[
         list[str] | None,
         typer.Option(
-            "--property", metavar="NAME[:TYPE]", help="Another property (text, int, number, bool, date)."
+            "--property",
+            metavar="NAME[:TYPE]",
+            help="Another property (text, int, number, bool, date).",
         ),
     ] = None,
     sources: Annotated[
         list[str] | None,
         typer.Option(
-            "--source", metavar="NAME", help="Property to embed; by default the text property alone."
+            "--source",
+            metavar="NAME",
+            help="Property to embed; by default the text property alone.",
         ),
     ] = None,
     filter_fields: Annotated[
         list[str] | None,
-        typer.Option("--filter-field", metavar="NAME", help="Text property compared whole (default: lang)."),
+        typer.Option(
+            "--filter-field", metavar="NAME", help="Text property compared whole (default: lang)."
+        ),
     ] = None,
     tokenization: Annotated[
         WeaviateTokenization,
@@ -78,12 +97,17 @@ def setup(
         WeaviateQuantizer, typer.Option("--quantizer", help="How vectors are kept in memory.")
     ] = "none",
     lower_case: Annotated[
-        bool, typer.Option("--lower-case", help="The server runs with LOWERCASE_VECTORIZATION_INPUT.")
+        bool,
+        typer.Option("--lower-case", help="The server runs with LOWERCASE_VECTORIZATION_INPUT."),
     ] = False,
-    tenants: Annotated[bool, typer.Option("--tenants", help="Keep each tenant's objects apart.")] = False,
+    tenants: Annotated[
+        bool, typer.Option("--tenants", help="Keep each tenant's objects apart.")
+    ] = False,
     alias: Annotated[
         str | None,
-        typer.Option("--alias", help="Name that applications use; it can be switched to a later collection."),
+        typer.Option(
+            "--alias", help="Name that applications use; it can be switched to a later collection."
+        ),
     ] = None,
     dimension: DimensionOption = None,
     bundle: BundleOption = None,
@@ -94,14 +118,14 @@ def setup(
 
     Then print the lines that the server needs in its environment.
     """
-    from lusifer.cli.targets import open_embedder
-    from lusifer.weaviate.card import card_of
+    from lusifer.cli.store_options import open_embedder
     from lusifer.weaviate.connection import connect_by_environment, weaviate_errors
+    from lusifer.weaviate.metadata import metadata_for
     from lusifer.weaviate.schema import create_collection, version_warnings
 
     parsed = [_property(each) for each in properties or []]
     with open_embedder(bundle, service, dimension=dimension) as embedder:
-        card = card_of(embedder, text_property=text_property, lower_case=lower_case)
+        card = metadata_for(embedder, text_property=text_property, lower_case=lower_case)
     with connect_by_environment(url) as client:
         with weaviate_errors(collection):
             warnings = version_warnings(str(client.get_meta().get("version", "0")))
@@ -122,7 +146,11 @@ def setup(
         )
     environment = {
         "ENABLE_MODULES": f"text2vec-{route}",
-        **({"TRANSFORMERS_INFERENCE_API": service_address.rstrip("/")} if route == "transformers" else {}),
+        **(
+            {"TRANSFORMERS_INFERENCE_API": service_address.rstrip("/")}
+            if route == "transformers"
+            else {}
+        ),
         **({"COHERE_APIKEY": "any, or a key of lusifer keys add"} if route == "cohere" else {}),
     }
     if as_json:

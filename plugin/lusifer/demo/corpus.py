@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lusifer.demo.debian import DebianUnavailableError, Package, download_lists, read_packages
 from lusifer.demo.questions import load_questions
-from lusifer.store import Document
+from lusifer.types import Document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +28,8 @@ __all__ = ["Corpus", "choose_documents", "load_corpus"]
 logger = logging.getLogger(__name__)
 
 DOCUMENTS = 5_000
-"""Size of the demonstration: at about 50 tokens each, two processor cores embed them in a few minutes."""
+"""Size of the demonstration: at about 50 tokens each, two processor cores embed them in a few
+minutes."""
 
 _CHARACTERS = 220
 """Longest text, about 50 tokens."""
@@ -92,7 +93,8 @@ def choose_documents(packages: Sequence[Package], count: int) -> list[Document]:
         count: How many to choose.
 
     Returns:
-        At most ``count`` documents sorted by id, the answers to the demonstration's questions among them.
+        At most ``count`` documents sorted by id, the answers to the demonstration's questions among
+        them.
     """
     answers = {name for question in load_questions() for name in question.expected["debian"]}
     by_source: dict[str, Package] = {}
@@ -105,10 +107,15 @@ def choose_documents(packages: Sequence[Package], count: int) -> list[Document]:
         if best is None or _preference(package) < _preference(best):
             by_source[package.source] = package
     chosen = [package for package in packages if package.package in answers]
-    # By hash, so that the choice is spread over all of Debian and does not depend on what else is there.
-    spread = sorted(by_source.values(), key=lambda package: hashlib.sha256(package.package.encode()).digest())
+    # By hash, so that the choice is spread over all of Debian and does not depend on what else is
+    # there.
+    spread = sorted(
+        by_source.values(), key=lambda package: hashlib.sha256(package.package.encode()).digest()
+    )
     taken = {package.source for package in chosen}
-    chosen += [package for package in spread if package.source not in taken][: max(0, count - len(chosen))]
+    chosen += [package for package in spread if package.source not in taken][
+        : max(0, count - len(chosen))
+    ]
     return [_document(package) for package in sorted(chosen, key=lambda package: package.package)]
 
 
@@ -127,7 +134,9 @@ def _document(package: Package) -> Document:
     paragraph = " ".join(package.long.split("\n\n", 1)[0].split())
     short = package.short.rstrip(".")
     return Document(
-        package.package, _cut(f"{package.package}: {short}. {paragraph}"), {"source": package.source}
+        package.package,
+        _cut(f"{package.package}: {short}. {paragraph}"),
+        {"source": package.source},
     )
 
 
@@ -144,8 +153,13 @@ def _cut(text: str) -> str:
 def _read(path: Path) -> Corpus | None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        documents = tuple(Document(id_, text, metadata) for id_, text, metadata in kept["documents"])
-        if kept["checksum"] != (corpus := Corpus(kept["source"], documents, True, kept["note"])).checksum:
+        documents = tuple(
+            Document(id_, text, metadata) for id_, text, metadata in kept["documents"]
+        )
+        if (
+            kept["checksum"]
+            != (corpus := Corpus(kept["source"], documents, True, kept["note"])).checksum
+        ):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -4,8 +4,8 @@
 
     {"id": "gimp", "package": "gimp", "source": "gimp", "short": "GNU Image Manipulation …", "long": "…"}
 
-apt downloads into a private folder, so that the system's package lists are neither read nor changed, and
-nothing here needs to be root. apt checks the signatures as it always does.
+apt downloads into a private folder, so that the system's package lists are neither read nor
+changed, and nothing here needs to be root. apt checks the signatures as it always does.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def download_lists(folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Pat
     apt = shutil.which("apt-get")
     if apt is None:
         raise DebianUnavailableError(
-            "This machine has no apt-get.", next_step="Use the small corpus that ships with the package."
+            "This machine has no apt-get.",
+            next_step="Use the small corpus that ships with the package.",
         )
     folder = folder.resolve()
     lists = folder / "lists"
@@ -166,8 +167,8 @@ def read_packages(lists: Path) -> list[Package]:
         lists: Folder with files ``*_Packages`` and ``*_i18n_Translation-en``.
 
     Returns:
-        Every package once, sorted by name. Of several versions, the one of the larger list is kept: that is
-        the release itself rather than its updates.
+        Every package once, sorted by name. Of several versions, the one of the larger list is kept:
+        that is the release itself rather than its updates.
     """
     descriptions: dict[tuple[str, str], str] = {}
     for path in lists.glob("*_i18n_Translation-en"):
@@ -189,7 +190,9 @@ def read_packages(lists: Path) -> list[Package]:
             short, long = _split_description(text)
             if short:
                 source = stanza.get("Source", name).split(" ", 1)[0]
-                packages[name] = Package(id=name, package=name, source=source, short=short, long=long)
+                packages[name] = Package(
+                    id=name, package=name, source=source, short=short, long=long
+                )
     return [packages[name] for name in sorted(packages)]
 
 

@@ -1,4 +1,6 @@
-"""The demonstration itself: corpus, model, index, questions; each stage timed and kept for the next run."""
+"""The demonstration itself: corpus, model, index, questions; each stage timed and kept for the next
+run.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from lusifer.demo.corpus import DOCUMENTS, Corpus, load_corpus
 from lusifer.demo.questions import Question, load_questions
+from lusifer.embedded.store import EmbeddedStore
 from lusifer.errors import IndexCorruptError
-from lusifer.indexing import IndexReport, index_documents
-from lusifer.qdrant.embedded import EmbeddedStore
+from lusifer.ingest.indexer import IndexReport, index_documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from lusifer.store import Hit
-    from lusifer.vectorizer import Vectorizer
+    from lusifer.embedding.vectorizer import Vectorizer
+    from lusifer.types import Hit
 
 __all__ = ["Answer", "DemoReport", "Interrupted", "run_demo"]
 
@@ -61,7 +63,9 @@ class DemoReport:
         rows = []
         for name in names:
             own = [answer for answer in self.answers if answer.question.language_name == name]
-            rows.append((name, len(own), sum(a.found(3) for a in own), sum(a.found(10) for a in own)))
+            rows.append(
+                (name, len(own), sum(a.found(3) for a in own), sum(a.found(10) for a in own))
+            )
         return rows
 
     def as_dict(self) -> dict[str, Any]:
@@ -155,7 +159,11 @@ def _ask(
     ids = {document.id for document in corpus.documents}
     embeddings = vectorizer.embed_queries([question.text for question in questions])
     return [
-        Answer(question, tuple(store.search(embedding.vector, _HITS)), question.expected[corpus.source] & ids)
+        Answer(
+            question,
+            tuple(store.search(embedding.vector, _HITS)),
+            question.expected[corpus.source] & ids,
+        )
         for question, embedding in zip(questions, embeddings, strict=True)
     ]
 

@@ -15,8 +15,9 @@ __all__ = ["Engine"]
 class Engine(Protocol):
     """Computes one unit vector for each row of token ids.
 
-    What every implementation promises, beyond shapes: row i of the answer belongs to row i of the input, and
-    depends on nothing but the ids where the mask is 1 - not on padding, not on its neighbours.
+    What every implementation promises, beyond shapes: row i of the answer belongs to row i of the
+    input, and depends on nothing but the ids where the mask is 1 - not on padding, not on its
+    neighbours.
     """
 
     @property
@@ -24,7 +25,9 @@ class Engine(Protocol):
         """Short name for reports, such as ``onnx-cpu``."""
         ...
 
-    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    def run(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         """Compute the vectors of a batch.
 
         Args:
@@ -35,7 +38,8 @@ class Engine(Protocol):
             ``(B, D)`` unit vectors.
 
         Raises:
-            EngineBusyError: No memory for a batch of this size at this moment; nothing was computed.
+            EngineBusyError: No memory for a batch of this size at this moment; nothing was
+                computed.
             EngineError: The engine can't run at all.
         """
         ...

@@ -1,7 +1,7 @@
 """An engine without weights, for tests: fast, deterministic, and broken on request.
 
-A vector is the normalised sum of one random direction for each token, so texts that share tokens are near
-each other and a search finds what it should. Faults are tied to call numbers, so a test
+A vector is the normalised sum of one random direction for each token, so texts that share tokens
+are near each other and a search finds what it should. Faults are tied to call numbers, so a test
 that fails, fails every time::
 
     engine = FakeEngine(16, faults=Faults(nan_on={2}))
@@ -38,7 +38,8 @@ class Faults:
     out_of_memory_on: AbstractSet[int] = _NEVER
     """Calls that raise EngineBusyError."""
     out_of_memory_above_rows: int | None = None
-    """Any call with more rows than this raises EngineBusyError, as a real engine short of memory would."""
+    """Any call with more rows than this raises EngineBusyError, as a real engine short of memory
+    would."""
     nan_on: AbstractSet[int] = _NEVER
     """Calls whose last vector holds a NaN."""
     short_answer_on: AbstractSet[int] = _NEVER
@@ -48,8 +49,8 @@ class Faults:
     not_unit_on: AbstractSet[int] = _NEVER
     """Calls whose vectors have norm 2."""
     swapped_on: AbstractSet[int] = _NEVER
-    """Calls whose first and last vector change places. No check of one answer can see this: it is here to
-    test that *your* comparison of known texts does."""
+    """Calls whose first and last vector change places. No check of one answer can see this: it is
+    here to test that *your* comparison of known texts does."""
 
 
 class FakeEngine:
@@ -71,7 +72,9 @@ class FakeEngine:
         self._seed = seed
         self._directions: dict[int, NDArray[np.float64]] = {}
 
-    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    def run(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         """Answer ``(B, D)`` vectors for ``(B, T)`` ids, with the faults of this call.
 
         Raises:
@@ -90,7 +93,10 @@ class FakeEngine:
             )
         self.rows += rows
         vectors = np.stack(
-            [self._vector(ids[mask == 1]) for ids, mask in zip(input_ids, attention_mask, strict=True)]
+            [
+                self._vector(ids[mask == 1])
+                for ids, mask in zip(input_ids, attention_mask, strict=True)
+            ]
         )
         return self._spoil(vectors.astype(np.float32), call)
 
@@ -99,7 +105,8 @@ class FakeEngine:
 
     def _vector(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         total = np.zeros(self.dimension)
-        # Sorted ids: floating point sums depend on their order, and a vector must depend on nothing else.
+        # Sorted ids: floating point sums depend on their order, and a vector must depend on nothing
+        # else.
         for token in np.sort(ids).tolist():
             if token not in self._directions:
                 self._directions[token] = np.random.default_rng([self._seed, token]).normal(

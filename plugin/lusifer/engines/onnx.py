@@ -16,8 +16,15 @@ __all__ = ["OnnxEngine", "usable_cores"]
 
 _INPUTS = {"input_ids", "attention_mask"}
 _OUTPUT = "embedding"
-# ONNX Runtime has no exception class for this: allocation failures reach Python as RuntimeException or Fail.
-_MEMORY_WORDS = ("bad_alloc", "bad allocation", "allocate memory", "out of memory", "available memory")
+# ONNX Runtime has no exception class for this: allocation failures reach Python as RuntimeException
+# or Fail.
+_MEMORY_WORDS = (
+    "bad_alloc",
+    "bad allocation",
+    "allocate memory",
+    "out of memory",
+    "available memory",
+)
 
 
 class OnnxEngine:
@@ -25,11 +32,13 @@ class OnnxEngine:
 
     Args:
         model_path: The graph; its external data lies beside it.
-        threads: Threads inside one operator; by default one for each physical core this process may use.
+        threads: Threads inside one operator; by default one for each physical core this process may
+            use.
 
     Raises:
         MissingExtraError: ``onnxruntime`` is not installed.
-        BundleCorruptError: The graph can't be loaded, or has other inputs and outputs than a bundle's.
+        BundleCorruptError: The graph can't be loaded, or has other inputs and outputs than a
+            bundle's.
         EngineBusyError: Not enough memory for the weights.
     """
 
@@ -46,9 +55,9 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
-        # Batches come in every (B, T). The arena never gives memory back and keeps the largest block of each
-        # kind it ever needed, and memory patterns are kept for each shape seen: both grow for hours in a
-        # long indexing run and save little where matrix products dominate.
+        # Batches come in every (B, T). The arena never gives memory back and keeps the largest
+        # block of each kind it ever needed, and memory patterns are kept for each shape seen: both
+        # grow for hours in a long indexing run and save little where matrix products dominate.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
         options.log_severity_level = 3
@@ -67,7 +76,9 @@ class OnnxEngine:
             ) from error
         self._check_signature(model_path)
 
-    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    def run(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         """Answer ``(B, D)`` vectors for ``(B, T)`` ids and mask.
 
         Raises:
@@ -83,7 +94,9 @@ class OnnxEngine:
         except Exception as error:
             rows, length = input_ids.shape
             if _is_memory(error):
-                raise _busy(f"No memory for a batch of {rows} rows x {length} tokens: {error}") from error
+                raise _busy(
+                    f"No memory for a batch of {rows} rows x {length} tokens: {error}"
+                ) from error
             if not _is_onnxruntime(error):
                 raise
             raise EngineError(
@@ -119,7 +132,9 @@ def usable_cores() -> int:
     cores = set()
     for cpu in cpus:
         try:
-            siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
+            siblings = Path(
+                f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+            ).read_text()
         except OSError:
             siblings = str(cpu)
         cores.add(siblings.strip())
@@ -132,8 +147,12 @@ def _is_onnxruntime(error: Exception) -> bool:
 
 
 def _is_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in _MEMORY_WORDS)
+    return isinstance(error, MemoryError) or any(
+        word in str(error).lower() for word in _MEMORY_WORDS
+    )
 
 
 def _busy(message: str) -> EngineBusyError:
-    return EngineBusyError(message, next_step="Lower batch_tokens, free memory, or try again later.")
+    return EngineBusyError(
+        message, next_step="Lower batch_tokens, free memory, or try again later."
+    )

@@ -27,13 +27,14 @@ class OpenVinoEngine:
 
     Args:
         model_path: The graph; its external data lies beside it.
-        precision: Of the arithmetic. ``bf16`` is for chips that multiply it (:func:`multiplies_bf16`);
-            elsewhere OpenVINO computes in ``f32`` whatever is asked.
+        precision: Of the arithmetic. ``bf16`` is for chips that multiply it
+            (:func:`multiplies_bf16`); elsewhere OpenVINO computes in ``f32`` whatever is asked.
         threads: Of one call; by default one for each physical core this process may use.
 
     Raises:
         MissingExtraError: ``openvino`` is not installed.
-        BundleCorruptError: The graph can't be loaded, or has other inputs and outputs than a bundle's.
+        BundleCorruptError: The graph can't be loaded, or has other inputs and outputs than a
+            bundle's.
         EngineBusyError: Not enough memory for the weights.
     """
 
@@ -74,7 +75,9 @@ class OpenVinoEngine:
         self._request: Any = model.create_infer_request()
         self._lock = threading.Lock()
 
-    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    def run(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         """Answer ``(B, D)`` vectors for ``(B, T)`` ids and mask.
 
         Raises:
@@ -91,14 +94,20 @@ class OpenVinoEngine:
             )
         with self._lock:
             if self._request is None:
-                raise EngineError("The OpenVINO engine is closed.", next_step="Load the vectorizer again.")
+                raise EngineError(
+                    "The OpenVINO engine is closed.", next_step="Load the vectorizer again."
+                )
             try:
-                answer = self._request.infer({"input_ids": input_ids, "attention_mask": attention_mask})
+                answer = self._request.infer(
+                    {"input_ids": input_ids, "attention_mask": attention_mask}
+                )
                 # The request's own memory is written over by the next call.
                 vectors: NDArray[np.float32] = answer[_OUTPUT].copy()
             except Exception as error:
                 if _is_memory(error):
-                    raise _busy(f"No memory for a batch of {rows} rows x {length} tokens: {error}") from error
+                    raise _busy(
+                        f"No memory for a batch of {rows} rows x {length} tokens: {error}"
+                    ) from error
                 if not _is_openvino(error):
                     raise
                 raise EngineError(
@@ -108,7 +117,9 @@ class OpenVinoEngine:
         return vectors
 
     def _knows(self, input_ids: NDArray[np.int64]) -> bool:
-        return self._vocabulary is None or bool(((input_ids >= 0) & (input_ids < self._vocabulary)).all())
+        return self._vocabulary is None or bool(
+            ((input_ids >= 0) & (input_ids < self._vocabulary)).all()
+        )
 
     def close(self) -> None:
         """Drop the model, and with it weights and threads."""
@@ -166,8 +177,12 @@ def _is_openvino(error: Exception) -> bool:
 
 
 def _is_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in _MEMORY_WORDS)
+    return isinstance(error, MemoryError) or any(
+        word in str(error).lower() for word in _MEMORY_WORDS
+    )
 
 
 def _busy(message: str) -> EngineBusyError:
-    return EngineBusyError(message, next_step="Lower batch_tokens, free memory, or try again later.")
+    return EngineBusyError(
+        message, next_step="Lower batch_tokens, free memory, or try again later."
+    )

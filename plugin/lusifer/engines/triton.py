@@ -1,6 +1,7 @@
 """A Triton server as engine: the graph runs there, texts and tokens stay here.
 
-Tokens are batched under a budget on our side, since Triton's own batcher counts requests and not tokens.
+Tokens are batched under a budget on our side, since Triton's own batcher counts requests and not
+tokens.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _CHANNEL = (
     # Batches are megabytes, gRPC's own limit is four.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A server that restarts is back in seconds; by default gRPC tries again after up to two minutes.
+    # A server that restarts is back in seconds; by default gRPC tries again after up to two
+    # minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -40,8 +42,8 @@ _CHANNEL = (
 class TritonEngine:
     """Runs a model of a Triton server over gRPC (KServe v2).
 
-    A call that finds the server unavailable is tried again, after pauses of random length, up to five times
-    within the deadline. Nothing else is: what the server refused once it refuses again.
+    A call that finds the server unavailable is tried again, after pauses of random length, up to
+    five times within the deadline. Nothing else is: what the server refused once it refuses again.
 
     Args:
         url: Host and port of the server's gRPC endpoint, such as ``localhost:8001``.
@@ -52,8 +54,8 @@ class TritonEngine:
     Raises:
         MissingExtraError: ``tritonclient`` is not installed.
         EngineUnavailableError: The server can't be reached, or is still loading the model.
-        EngineError: The server has no such model, or one with other inputs and outputs than a bundle's or of
-            another fingerprint.
+        EngineError: The server has no such model, or one with other inputs and outputs than a
+            bundle's or of another fingerprint.
     """
 
     name = "triton"
@@ -89,20 +91,27 @@ class TritonEngine:
             self.close()
             raise
 
-    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    def run(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         """Answer ``(B, D)`` vectors for ``(B, T)`` ids and mask.
 
         Raises:
             EngineBusyError: The server is out of memory.
             EngineUnavailableError: The server can't be reached, or takes too long.
-            EngineError: The server refuses the batch or serves another model now, or the engine is closed.
+            EngineError: The server refuses the batch or serves another model now, or the engine is
+                closed.
         """
         if self._closed:
-            raise EngineError("The engine triton is closed.", next_step="Load the vectorizer again.")
+            raise EngineError(
+                "The engine triton is closed.", next_step="Load the vectorizer again."
+            )
         step = self._maximum_rows or len(input_ids)
         parts = []
         for start in range(0, len(input_ids), step):
-            request = self._request(input_ids[start : start + step], attention_mask[start : start + step])
+            request = self._request(
+                input_ids[start : start + step], attention_mask[start : start + step]
+            )
             deadline = time.monotonic() + self._timeout_s
             parts.append(self._retried(functools.partial(self._infer, request), deadline))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -122,12 +131,15 @@ class TritonEngine:
                 for name, values in tensors.items()
             ],
             outputs=[self._messages.ModelInferRequest.InferRequestedOutputTensor(name=_OUTPUT)],
-            raw_input_contents=[np.ascontiguousarray(values).tobytes() for values in tensors.values()],
+            raw_input_contents=[
+                np.ascontiguousarray(values).tobytes() for values in tensors.values()
+            ],
         )
 
     def _infer(self, request: Any, left_s: float) -> NDArray[np.float32]:
         answer = self._stub.ModelInfer(request, timeout=left_s)
-        # After the answer: gRPC mends a lost connection in silence, and another server may be there then.
+        # After the answer: gRPC mends a lost connection in silence, and another server may be there
+        # then.
         self._check_fingerprint(left_s)
         shapes = [tuple(output.shape) for output in answer.outputs if output.name == _OUTPUT]
         if len(shapes) != 1 or len(answer.raw_output_contents) != 1:
@@ -135,7 +147,9 @@ class TritonEngine:
                 f"Triton's model {self._model} answered without {_OUTPUT}.",
                 next_step="Export the Triton repository of this bundle again.",
             )
-        return np.frombuffer(answer.raw_output_contents[0], dtype=np.float32).reshape(shapes[0]).copy()
+        return (
+            np.frombuffer(answer.raw_output_contents[0], dtype=np.float32).reshape(shapes[0]).copy()
+        )
 
     def _check_model(self, left_s: float) -> None:
         """Is the model there, of our shape and fingerprint? Then remember how many rows it takes."""
@@ -149,7 +163,9 @@ class TritonEngine:
                     next_step="Set triton_model, or put the model into Triton's repository.",
                 )
             raise self._unavailable(f"the model {self._model!r} is not ready")
-        metadata = stub.ModelMetadata(messages.ModelMetadataRequest(name=self._model), timeout=left_s)
+        metadata = stub.ModelMetadata(
+            messages.ModelMetadataRequest(name=self._model), timeout=left_s
+        )
         inputs = {entry.name: entry.datatype for entry in metadata.inputs}
         outputs = {entry.name: entry.datatype for entry in metadata.outputs}
         if inputs != _INPUTS or outputs.get(_OUTPUT) != "FP32":
@@ -189,7 +205,9 @@ class TritonEngine:
 
     def _told(self, code: Any, message: str) -> EngineError:
         codes = self._grpc.StatusCode
-        if code is codes.RESOURCE_EXHAUSTED or any(words in message.lower() for words in _MEMORY_WORDS):
+        if code is codes.RESOURCE_EXHAUSTED or any(
+            words in message.lower() for words in _MEMORY_WORDS
+        ):
             return EngineBusyError(
                 f"Triton at {self._url} has no memory for this batch: {message}.",
                 next_step="Lower batch_tokens, or give Triton more memory.",
@@ -199,7 +217,8 @@ class TritonEngine:
         if code in (codes.UNAVAILABLE, codes.CANCELLED):
             return self._unavailable(message)
         return EngineError(
-            f"Triton at {self._url} refused: {message} ({code.name}).", next_step="Look at Triton's log."
+            f"Triton at {self._url} refused: {message} ({code.name}).",
+            next_step="Look at Triton's log.",
         )
 
     def _unavailable(self, message: str) -> EngineUnavailableError:

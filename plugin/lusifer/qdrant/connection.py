@@ -1,6 +1,7 @@
 """The door to ``qdrant-client``: connecting, and its errors in our tree.
 
-Everything we write is an upsert with ids of our own, so a request whose answer was lost may be sent again.
+Everything we write is an upsert with ids of our own, so a request whose answer was lost may be sent
+again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lusifer.embedder import retry_after_s
+from lusifer.common.retry import retry_after_s
 from lusifer.errors import (
     CollectionMismatchError,
     IndexNotFoundError,
@@ -44,12 +45,15 @@ def import_client() -> Any:
         import qdrant_client
     except ImportError as error:
         raise MissingExtraError(
-            f"A Qdrant server needs qdrant-client: {error}.", next_step="Run pip install 'lusifer[qdrant]'."
+            f"A Qdrant server needs qdrant-client: {error}.",
+            next_step="Run pip install 'lusifer[qdrant]'.",
         ) from error
     return qdrant_client
 
 
-def connect(url: str, *, api_key: str | None = None, grpc: bool = False, timeout_s: int = TIMEOUT_S) -> Any:
+def connect(
+    url: str, *, api_key: str | None = None, grpc: bool = False, timeout_s: int = TIMEOUT_S
+) -> Any:
     """A client of a server.
 
     Args:
@@ -69,7 +73,8 @@ def connect(url: str, *, api_key: str | None = None, grpc: bool = False, timeout
     if not url.startswith(("http://", "https://")):
         raise unusable
     try:
-        # cloud_inference only means: send documents as they are, to whatever the server has behind it.
+        # cloud_inference only means: send documents as they are, to whatever the server has behind
+        # it.
         return client.QdrantClient(
             url=url,
             api_key=api_key,
@@ -139,7 +144,8 @@ def _refused(status: int, message: str, headers: Any, collection: str) -> Lusife
         return _busy(message, retry_after_s(headers or {}))
     if status in {401, 403}:
         return UnauthorizedError(
-            f"Qdrant refuses the key: {message}", next_step="Set QDRANT_API_KEY to a key that may do this."
+            f"Qdrant refuses the key: {message}",
+            next_step="Set QDRANT_API_KEY to a key that may do this.",
         )
     if any(word in lower for word in _FULL_WORDS):
         return StorageFullError(

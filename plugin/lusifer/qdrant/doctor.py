@@ -1,4 +1,6 @@
-"""Why does it not work? What can be seen of a Qdrant server and a collection from here, each with its fix."""
+"""Why does it not work? What can be seen of a Qdrant server and a collection from here, each with
+its fix.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,16 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from lusifer.embedder import RemoteVectorizer
+from lusifer.embedding.remote import RemoteVectorizer
 from lusifer.errors import InvalidInputError, LusiferError
-from lusifer.findings import Finding, error, note, ok, warning
 from lusifer.qdrant.connection import TIMEOUT_S, import_client, qdrant_errors
-from lusifer.qdrant.schema import CollectionCard, read_card
+from lusifer.qdrant.metadata import CollectionMetadata, parse_metadata
+from lusifer.stores.diagnostics import Diagnostic, error, note, ok, warning
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from lusifer.embedder import Embedder
+    from lusifer.embedding.base import Embedder
 
     Version = tuple[int, ...]
 
@@ -54,7 +56,7 @@ def examine(
     collection: str | None = None,
     embedder: Embedder | None = None,
     service_url: str | None = None,
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     """Look at a server, and at a collection if one is named, one finding after the other.
 
     Nothing is written; with a collection, a question goes through the server's own inference.
@@ -62,8 +64,8 @@ def examine(
     Args:
         client: A ``QdrantClient`` with ``cloud_inference=True``.
         collection: Its name or alias.
-        embedder: The model in use here; its fingerprint and its vector of the question are compared. By
-            default that of the service.
+        embedder: The model in use here; its fingerprint and its vector of the question are
+            compared. By default that of the service.
         service_url: Where the server's ``inference.address`` points, as reached from here.
     """
     with ExitStack() as opened:
@@ -92,12 +94,14 @@ def examine(
             yield from _probe(client, card, embedder)
 
 
-def _server(client: Any) -> Generator[Finding, None, Version | None]:
+def _server(client: Any) -> Generator[Diagnostic, None, Version | None]:
     try:
         with qdrant_errors(""):
             version = str(client.info().version)
     except LusiferError as failed:
-        yield error("server", failed.message, "Check the address, the port (6333) and QDRANT_API_KEY.")
+        yield error(
+            "server", failed.message, "Check the address, the port (6333) and QDRANT_API_KEY."
+        )
         return None
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
     if numbers < _MINIMUM:
@@ -107,15 +111,21 @@ def _server(client: Any) -> Generator[Finding, None, Version | None]:
             "Upgrade: the model's fingerprint is kept in collection metadata, which older ones lack.",
         )
         return numbers
-    missing = [f"{'.'.join(map(str, since))} {what}" for since, what in _FEATURES if numbers < since]
+    missing = [
+        f"{'.'.join(map(str, since))} {what}" for since, what in _FEATURES if numbers < since
+    ]
     if missing:
-        yield warning("version", f"Qdrant {version} lacks: {'; '.join(missing)}.", "Upgrade Qdrant.")
+        yield warning(
+            "version", f"Qdrant {version} lacks: {'; '.join(missing)}.", "Upgrade Qdrant."
+        )
     else:
         yield ok("version", f"Qdrant {version}")
     return numbers
 
 
-def _service(url: str, embedder: Embedder | None) -> Generator[Finding, None, RemoteVectorizer | None]:
+def _service(
+    url: str, embedder: Embedder | None
+) -> Generator[Diagnostic, None, RemoteVectorizer | None]:
     try:
         key = os.environ.get("LUSIFER_API_KEY")
         service = RemoteVectorizer(url, api_key=key, timeout_s=30, attempts=1)
@@ -130,11 +140,13 @@ def _service(url: str, embedder: Embedder | None) -> Generator[Finding, None, Re
             "Serve the same bundle that is used here.",
         )
     else:
-        yield ok("service", f"{url} serves {service.model_name}, {service.dimension} numbers a vector")
+        yield ok(
+            "service", f"{url} serves {service.model_name}, {service.dimension} numbers a vector"
+        )
     return service
 
 
-def _timeouts(service: RemoteVectorizer, version: Version | None) -> Iterator[Finding]:
+def _timeouts(service: RemoteVectorizer, version: Version | None) -> Iterator[Diagnostic]:
     """Whether a batch of long documents is embedded before somebody on the way gives up."""
     start_s = time.perf_counter()
     try:
@@ -150,12 +162,12 @@ def _timeouts(service: RemoteVectorizer, version: Version | None) -> Iterator[Fi
     if version is not None and version < (1, 16, 1):
         limits["this Qdrant by default"] = 10
     if short := {who: limit for who, limit in limits.items() if limit < batch_s}:
-        patience_s = max(TIMEOUT_S, round(2 * batch_s))
+        retry_for_s = max(TIMEOUT_S, round(2 * batch_s))
         yield warning(
             "timeouts",
             f"{measured}; {' and '.join(f'{who} waits for {limit} s' for who, limit in short.items())}.",
-            f"Write QdrantClient(timeout={patience_s}) and upload_points(batch_size=8), and start Qdrant "
-            f"with QDRANT__INFERENCE__TIMEOUT={patience_s}.",
+            f"Write QdrantClient(timeout={retry_for_s}) and upload_points(batch_size=8), and start Qdrant "
+            f"with QDRANT__INFERENCE__TIMEOUT={retry_for_s}.",
         )
     else:
         yield ok("timeouts", f"{measured}, less than any timeout on the way")
@@ -163,9 +175,9 @@ def _timeouts(service: RemoteVectorizer, version: Version | None) -> Iterator[Fi
 
 def _collection(
     collection: str, info: Any, embedder: Embedder | None, version: Version
-) -> Generator[Finding, None, CollectionCard | None]:
+) -> Generator[Diagnostic, None, CollectionMetadata | None]:
     try:
-        card = read_card(collection, info)
+        card = parse_metadata(collection, info)
     except LusiferError as failed:
         yield error("schema", failed.message, failed.next_step)
         return None
@@ -195,7 +207,7 @@ def _collection(
     return card
 
 
-def _points(client: Any, card: CollectionCard) -> Iterator[Finding]:
+def _points(client: Any, card: CollectionMetadata) -> Iterator[Diagnostic]:
     models = import_client().models
     lacking = models.Filter(must_not=[models.HasVectorCondition(has_vector=card.vector_name)])
     try:
@@ -219,11 +231,15 @@ def _points(client: Any, card: CollectionCard) -> Iterator[Finding]:
         ("text", "a search that finds one of them fails, and a later model has nothing to embed"),
         ("sha256", "a later change of the model can't tell an edited text from an old one"),
     ):
-        unmarked = models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key=name))])
+        unmarked = models.Filter(
+            must=[models.IsEmptyCondition(is_empty=models.PayloadField(key=name))]
+        )
         try:
             with qdrant_errors(card.collection):
                 missing = client.count(card.collection, count_filter=unmarked, exact=True).count
-        except InvalidInputError:  # strict mode refuses filters on fields without an index, and says so below
+        except (
+            InvalidInputError
+        ):  # strict mode refuses filters on fields without an index, and says so below
             return
         except LusiferError as failed:
             yield error("payload", failed.message, failed.next_step)
@@ -236,7 +252,7 @@ def _points(client: Any, card: CollectionCard) -> Iterator[Finding]:
             )
 
 
-def _limits(info: Any) -> Iterator[Finding]:
+def _limits(info: Any) -> Iterator[Diagnostic]:
     strict = getattr(info.config, "strict_mode_config", None)
     if strict is None or not strict.enabled:
         yield ok("strict mode", "off")
@@ -245,7 +261,7 @@ def _limits(info: Any) -> Iterator[Finding]:
     yield from bites or [ok("strict mode", "on, no limit that would bite")]
 
 
-def _biting(strict: Any, info: Any) -> Iterator[Finding]:
+def _biting(strict: Any, info: Any) -> Iterator[Diagnostic]:
     def limit_of(name: str) -> Any:
         return getattr(strict, name, None)
 
@@ -292,13 +308,17 @@ def _biting(strict: Any, info: Any) -> Iterator[Finding]:
             )
 
 
-def _probe(client: Any, card: CollectionCard, embedder: Embedder | None) -> Iterator[Finding]:
+def _probe(
+    client: Any, card: CollectionMetadata, embedder: Embedder | None
+) -> Iterator[Diagnostic]:
     models = import_client().models
     question = "How do I unpack an archive?"
 
     def best(query: Any) -> Any:
         with qdrant_errors(card.collection):
-            points = client.query_points(card.collection, query=query, using=card.vector_name, limit=1).points
+            points = client.query_points(
+                card.collection, query=query, using=card.vector_name, limit=1
+            ).points
         return points[0] if points else None
 
     model = f"lusifer/{card.model}"
@@ -334,7 +354,8 @@ def _probe(client: Any, card: CollectionCard, embedder: Embedder | None) -> Iter
     difference = abs(here.score - there.score)
     if difference < 1e-4:
         yield ok(
-            "inference", f"the server's vector of a question is the one made here ({difference:.0e} apart)"
+            "inference",
+            f"the server's vector of a question is the one made here ({difference:.0e} apart)",
         )
     else:
         yield error(

@@ -13,7 +13,7 @@ import numpy as np
 from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from lusifer.store import JSON, SearchOptions
+    from lusifer.types import JSON, SearchOptions
 
 __all__ = ["build_filter", "language_condition"]
 
@@ -38,7 +38,8 @@ def language_condition(kit: Any, options: SearchOptions) -> Any:
 def _condition(kit: Any, key: str, value: JSON) -> Any:
     path = f"metadata.{key}"
     if isinstance(value, bool) and hasattr(kit, "EdgeShard"):
-        # The engine's binding (0.9.0) takes Python's True for the number 1; numpy's is a truth value to it.
+        # The engine's binding (0.9.0) takes Python's True for the number 1; numpy's is a truth
+        # value to it.
         return kit.FieldCondition(key=path, match=kit.MatchValue(value=np.bool_(value)))
     if isinstance(value, bool | int | str):
         return kit.FieldCondition(key=path, match=kit.MatchValue(value=value))

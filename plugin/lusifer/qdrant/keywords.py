@@ -1,9 +1,9 @@
 """The keyword half of a hybrid search: Qdrant's BM25, with options that do not take all text for English.
 
-Qdrant's own default stems and drops stop words as if everything were English. Here a collection is neutral
-unless a language is named: words are cut by a tokenizer that knows scripts without spaces, and kept as they
-are, so that names match in any language. That tokenizer (1.19) leaves out numbers that stand alone, such as
-2024, but not IPv6; with a language named they are kept.
+Qdrant's own default stems and drops stop words as if everything were English. Here a collection is
+neutral unless a language is named: words are cut by a tokenizer that knows scripts without spaces,
+and kept as they are, so that names match in any language. That tokenizer (1.19) leaves out numbers
+that stand alone, such as 2024, but not IPv6; with a language named they are kept.
 """
 
 from __future__ import annotations

@@ -18,14 +18,15 @@ from lusifer.errors import InvalidInputError
 from lusifer.qdrant.connection import import_client
 from lusifer.qdrant.filters import build_filter, language_condition
 from lusifer.qdrant.keywords import BM25_MODEL
-from lusifer.qdrant.points import KEYWORD_VECTOR, check_vectors, hit_of
+from lusifer.qdrant.points import KEYWORD_VECTOR, hit_of
+from lusifer.stores.payloads import check_vectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lusifer.qdrant.keywords import KeywordOptions
-    from lusifer.qdrant.schema import CollectionCard
-    from lusifer.store import Hit, SearchOptions
+    from lusifer.qdrant.metadata import CollectionMetadata
+    from lusifer.types import Hit, SearchOptions
 
 __all__ = ["RRF_K", "candidates", "check_search", "hits_of", "query_arguments"]
 
@@ -51,8 +52,8 @@ def check_search(
 
     Raises:
         InvalidDimensionError: The vector has another dimension than the collection.
-        InvalidInputError: The vector holds NaN, the limit is below 1, there are no keywords to search, or a
-            boost is combined with them.
+        InvalidInputError: The vector holds NaN, the limit is below 1, there are no keywords to
+            search, or a boost is combined with them.
     """
     if limit < 1:
         raise InvalidInputError(f"The limit is {limit}.", next_step="Ask for at least 1 hit.")
@@ -71,7 +72,7 @@ def check_search(
 
 
 def query_arguments(
-    card: CollectionCard, vector: NDArray[np.float32], limit: int, options: SearchOptions
+    card: CollectionMetadata, vector: NDArray[np.float32], limit: int, options: SearchOptions
 ) -> dict[str, Any]:
     """Arguments of ``query_points``, or of ``query_points_groups`` where ``group_by`` is among them.
 
@@ -86,7 +87,9 @@ def query_arguments(
     """
     models = import_client().models
     where = f"The collection {card.collection}"
-    check_search(vector, limit, options, dimension=card.dimension, keywords=card.keywords, where=where)
+    check_search(
+        vector, limit, options, dimension=card.dimension, keywords=card.keywords, where=where
+    )
     wanted = build_filter(models, options)
     dense = np.asarray(vector, dtype=np.float32).tolist()
     arguments: dict[str, Any] = {
@@ -98,7 +101,9 @@ def query_arguments(
     # The filter belongs into each prefetch: after the fusion it would thin out what was found.
     near = models.Prefetch(query=dense, using=card.vector_name, limit=depth, filter=wanted)
     if options.keywords is not None and card.keywords is not None:
-        words = models.Document(text=options.keywords, model=BM25_MODEL, options=card.keywords.bm25())
+        words = models.Document(
+            text=options.keywords, model=BM25_MODEL, options=card.keywords.bm25()
+        )
         arguments["prefetch"] = [
             near,
             models.Prefetch(query=words, using=KEYWORD_VECTOR, limit=depth, filter=wanted),
@@ -106,8 +111,12 @@ def query_arguments(
         arguments["query"] = models.RrfQuery(rrf=models.Rrf(k=RRF_K))
     elif options.language_boost:
         arguments["prefetch"] = [near]
-        boost = models.MultExpression(mult=[options.language_boost, language_condition(models, options)])
-        arguments["query"] = models.FormulaQuery(formula=models.SumExpression(sum=["$score", boost]))
+        boost = models.MultExpression(
+            mult=[options.language_boost, language_condition(models, options)]
+        )
+        arguments["query"] = models.FormulaQuery(
+            formula=models.SumExpression(sum=["$score", boost])
+        )
     else:
         arguments |= {"query": dense, "using": card.vector_name, "query_filter": wanted}
     if options.group_by is not None:

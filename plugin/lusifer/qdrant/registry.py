@@ -7,18 +7,19 @@
     client.upsert("docs", [models.PointStruct(id=1, vector={"lusifer": models.Document(
         text="tar packs files", model="lusifer/lusifer-small")})])
 
-The client looks models up in fastembed's registry by name and loads what it finds there. Registration happens
-on import, so that the worker processes of ``upload_points(parallel=2)``, which import the main module anew,
-know the model too. What a document's ``options`` say goes to the constructor below: each distinct set of
-options is another loaded model.
+The client looks models up in fastembed's registry by name and loads what it finds there.
+Registration happens on import, so that the worker processes of ``upload_points(parallel=2)``, which
+import the main module anew, know the model too. What a document's ``options`` say goes to the
+constructor below: each distinct set of options is another loaded model.
 
 * ``bundle``: folder of another bundle than the default one (``LUSIFER_BUNDLE`` for all documents);
-* ``url``: of a running ``lusifer serve``, which then computes instead (``LUSIFER_URL`` for all documents,
-  ``LUSIFER_API_KEY`` for its key);
+* ``url``: of a running ``lusifer serve``, which then computes instead (``LUSIFER_URL`` for all
+  documents, ``LUSIFER_API_KEY`` for its key);
 * ``dimension``: one of the model's Matryoshka dimensions.
 
-The model that ``LUSIFER_BUNDLE`` or ``LUSIFER_URL`` names is known by its own name, ``lusifer/NAME``.
-An ``AsyncQdrantClient`` embeds on the event loop, and stops it meanwhile: use :mod:`lusifer.qdrant.search`.
+The model that ``LUSIFER_BUNDLE`` or ``LUSIFER_URL`` names is known by its own name,
+``lusifer/NAME``. An ``AsyncQdrantClient`` embeds on the event loop, and stops it meanwhile: use
+:mod:`lusifer.qdrant.search`.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from lusifer.bundle import Bundle
-from lusifer.embedder import RemoteVectorizer
+from lusifer.bundle.format import Bundle
+from lusifer.embedding.remote import RemoteVectorizer
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.errors import LusiferError, MissingExtraError, UnknownModelError
-from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lusifer.choices import Role
-    from lusifer.embedder import Embedder
+    from lusifer.embedding.base import Embedder
+    from lusifer.types import Role
 
 try:
     from fastembed import TextEmbedding
@@ -104,7 +105,8 @@ class LusiferEmbedding(TextEmbeddingBase):
         # The client drops its models without closing them.
         weakref.finalize(self, self._embedder.close)
         found = f"lusifer/{self._embedder.model_name}"
-        # Another model may bear any name where it is named expressly. The client compares in lower case.
+        # Another model may bear any name where it is named expressly. The client compares in lower
+        # case.
         if found.lower() != model_name.lower() and not expressly:
             self._embedder.close()
             raise UnknownModelError(
@@ -126,7 +128,9 @@ class LusiferEmbedding(TextEmbeddingBase):
         """
         return self._stream(documents, "document")
 
-    def query_embed(self, query: str | Iterable[str], **options: Any) -> Iterator[NDArray[np.float32]]:
+    def query_embed(
+        self, query: str | Iterable[str], **options: Any
+    ) -> Iterator[NDArray[np.float32]]:
         """Vectors ``(D,)`` of questions; raises as :meth:`embed`."""
         return self._stream(query, "query")
 
@@ -173,7 +177,8 @@ class LusiferEmbedding(TextEmbeddingBase):
 def _known() -> dict[str, int]:
     """Name to dimension: the default model, and the one that the environment names."""
     known = {MODEL: _DIMENSION}
-    # What is wrong with it is told when a document asks for it, not when the client looks through its list.
+    # What is wrong with it is told when a document asks for it, not when the client looks through
+    # its list.
     with contextlib.suppress(LusiferError):
         if folder := os.environ.get("LUSIFER_BUNDLE"):
             manifest = Bundle.open(folder, verify=False).manifest

@@ -1,7 +1,8 @@
 """Documents into a collection and questions at it, beside the team's own use of ``qdrant-client``.
 
-For a client that the application has anyway, sync or async. With a server that embeds by itself nothing of
-this is needed: send ``models.Document``. These are for vectors made here, by a bundle or a service.
+For a client that the application has anyway, sync or async. With a server that embeds by itself
+nothing of this is needed: send ``models.Document``. These are for vectors made here, by a bundle or
+a service.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from lusifer.qdrant.connection import import_client, qdrant_errors
 from lusifer.qdrant.keywords import BM25_MODEL
-from lusifer.qdrant.points import KEYWORD_VECTOR, VECTOR_NAME, payload_of, point_id
+from lusifer.qdrant.metadata import find_metadata, parse_metadata
+from lusifer.qdrant.points import KEYWORD_VECTOR, payload_of
 from lusifer.qdrant.queries import hits_of, query_arguments
-from lusifer.qdrant.schema import read_card, read_collection
-from lusifer.store import SearchOptions
+from lusifer.stores.payloads import VECTOR_NAME, document_uuid
+from lusifer.types import SearchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,11 +24,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lusifer.choices import Role
-    from lusifer.embedder import Embedder
+    from lusifer.embedding.base import Embedder
     from lusifer.qdrant.keywords import KeywordOptions
-    from lusifer.qdrant.schema import CollectionCard
-    from lusifer.store import Document, Hit
+    from lusifer.qdrant.metadata import CollectionMetadata
+    from lusifer.types import Document, Hit, Role
 
 __all__ = ["embed_async", "points", "points_async", "search", "search_async", "server_points"]
 
@@ -50,7 +51,7 @@ def points(
     models = import_client().models
     return [
         models.PointStruct(
-            id=point_id(document.id),
+            id=document_uuid(document.id),
             # Rows of an array do as well; the client would make lists of them, more slowly.
             vector={VECTOR_NAME: embedding.vector.tolist(), **_words(document, keywords)},
             payload=payload,
@@ -95,7 +96,7 @@ def server_points(
     models = import_client().models
     return [
         models.PointStruct(
-            id=point_id(document.id),
+            id=document_uuid(document.id),
             vector={
                 VECTOR_NAME: models.Document(text=document.text, model=model),
                 **_words(document, keywords),
@@ -117,8 +118,8 @@ def search(
 ) -> list[Hit]:
     """Ask a collection a question in any language.
 
-    The model's fingerprint is compared with the collection's at every call, and the search goes to the very
-    collection that was checked: an alias switched meanwhile never mixes two models.
+    The model's fingerprint is compared with the collection's at every call, and the search goes to
+    the very collection that was checked: an alias switched meanwhile never mixes two models.
 
     Args:
         client: A ``QdrantClient``.
@@ -134,7 +135,7 @@ def search(
         InvalidInputError: The question or an option can't be used.
         StoreError: The server refused or does not answer.
     """
-    card = read_collection(client, collection)
+    card = find_metadata(client, collection)
     _check(card, embedder)
     vector = embedder.embed_query(question).vector
     arguments = query_arguments(card, vector, limit, options or SearchOptions())
@@ -158,7 +159,7 @@ async def search_async(
     The client's own local inference would run it on the event loop and stop everything else.
     """
     with qdrant_errors(collection):
-        card = read_card(collection, await client.get_collection(collection))
+        card = parse_metadata(collection, await client.get_collection(collection))
     _check(card, embedder)
     embedding = await asyncio.to_thread(embedder.embed_query, question)
     arguments = query_arguments(card, embedding.vector, limit, options or SearchOptions())
@@ -168,8 +169,10 @@ async def search_async(
     return hits_of(answer, card.collection)
 
 
-def _check(card: CollectionCard, embedder: Embedder) -> None:
-    card.check(fingerprint=embedder.fingerprint, model=embedder.model_name, dimension=embedder.dimension)
+def _check(card: CollectionMetadata, embedder: Embedder) -> None:
+    card.check(
+        fingerprint=embedder.fingerprint, model=embedder.model_name, dimension=embedder.dimension
+    )
 
 
 def _words(document: Document, keywords: KeywordOptions | None) -> dict[str, Any]:

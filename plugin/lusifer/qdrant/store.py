@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lusifer.common.retry import RETRY_FOR_S, call_with_retry
 from lusifer.errors import InvalidInputError, StoreError
-from lusifer.patience import PATIENCE_S, persistently
 from lusifer.qdrant.connection import import_client, qdrant_errors
 from lusifer.qdrant.keywords import BM25_MODEL
-from lusifer.qdrant.points import (
-    KEYWORD_VECTOR,
-    check_rows,
-    payload_bytes,
-    payload_of,
-    point_id,
-    split,
-)
+from lusifer.qdrant.metadata import open_metadata
+from lusifer.qdrant.points import KEYWORD_VECTOR, payload_of
 from lusifer.qdrant.queries import hits_of, query_arguments
-from lusifer.qdrant.schema import open_card
-from lusifer.store import SearchOptions, content_sha256
+from lusifer.stores.payloads import (
+    check_rows,
+    content_sha256,
+    document_uuid,
+    payload_bytes,
+    split_requests,
+)
+from lusifer.types import SearchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lusifer.choices import Ordering
-    from lusifer.qdrant.schema import CollectionCard
-    from lusifer.store import Document, Hit
+    from lusifer.qdrant.metadata import CollectionMetadata
+    from lusifer.types import Document, Hit, Ordering
 
 __all__ = ["QdrantStore"]
 
@@ -44,24 +43,24 @@ _BYTES_PER_NUMBER = 13
 class QdrantStore:
     """An open collection; made by :meth:`open`.
 
-    Writes wait until the server has applied them, so that what a returned ``upsert`` wrote is there. A busy
-    or absent server is waited for; see :func:`lusifer.patience.persistently`.
+    Writes wait until the server has applied them, so that what a returned ``upsert`` wrote is
+    there. A busy or absent server is waited for; see :func:`lusifer.common.retry.call_with_retry`.
     """
 
     def __init__(
         self,
         client: Any,
-        card: CollectionCard,
+        card: CollectionMetadata,
         *,
         wait: bool = True,
         ordering: Ordering = "weak",
-        patience_s: float = PATIENCE_S,
+        retry_for_s: float = RETRY_FOR_S,
     ) -> None:
         self.client = client
         self.card = card
         self.wait = wait
         self.ordering = ordering
-        self.patience_s = patience_s
+        self.retry_for_s = retry_for_s
         self._closed = False
 
     @classmethod
@@ -75,19 +74,22 @@ class QdrantStore:
         dimension: int | None = None,
         wait: bool = True,
         ordering: Ordering = "weak",
-        patience_s: float = PATIENCE_S,
+        retry_for_s: float = RETRY_FOR_S,
     ) -> QdrantStore:
         """Open a collection made with ``lusifer qdrant setup``.
 
         Args:
             client: A ``QdrantClient``; closed with the store.
-            collection: Its name, or an alias: the store then stays with the collection it means now.
+            collection: Its name, or an alias: the store then stays with the collection it means
+                now.
             fingerprint: The model about to be used with it.
             model: That model's name for people.
-            dimension: Length of the vectors about to be used; None compares it at each write and search only.
-            wait: Whether each write waits until it is applied; otherwise only the last one of an ``upsert``.
+            dimension: Length of the vectors about to be used; None compares it at each write and
+                search only.
+            wait: Whether each write waits until it is applied; otherwise only the last one of an
+                ``upsert``.
             ordering: Qdrant's write ordering, for replicated collections.
-            patience_s: How long a busy or absent server is waited for.
+            retry_for_s: How long a busy or absent server is waited for.
 
         Raises:
             IndexNotFoundError: There is no such collection.
@@ -96,8 +98,10 @@ class QdrantStore:
             InvalidDimensionError: It holds vectors of another dimension.
             StoreUnavailableError: The server does not answer.
         """
-        card = open_card(client, collection, fingerprint=fingerprint, model=model, dimension=dimension)
-        return cls(client, card, wait=wait, ordering=ordering, patience_s=patience_s)
+        card = open_metadata(
+            client, collection, fingerprint=fingerprint, model=model, dimension=dimension
+        )
+        return cls(client, card, wait=wait, ordering=ordering, retry_for_s=retry_for_s)
 
     @property
     def collection(self) -> str:
@@ -131,7 +135,7 @@ class QdrantStore:
     def unchanged(self, documents: Iterable[Document]) -> set[str]:
         """Ids whose stored text and metadata equal the given ones and that have a vector."""
         models = import_client().models
-        by_point = {point_id(document.id): document for document in documents}
+        by_point = {document_uuid(document.id): document for document in documents}
         ids = list(by_point)
         same: set[str] = set()
         for start in range(0, len(ids), _POINTS_PER_REQUEST):
@@ -161,15 +165,18 @@ class QdrantStore:
         """Insert or replace N documents with vectors ``(N, D)``; of two with the same id the last one stays.
 
         Raises:
-            InvalidInputError: Counts differ, or a document can't be stored or sent; nothing was written.
+            InvalidInputError: Counts differ, or a document can't be stored or sent; nothing was
+                written.
             InvalidDimensionError: The vectors have another dimension; nothing was written.
-            StoreError: The server refused or went away; earlier requests of this call may have been applied,
-                and the same call again completes it.
+            StoreError: The server refused or went away; earlier requests of this call may have been
+                applied, and the same call again completes it.
         """
         models = import_client().models
         check_rows(len(documents), vectors, self.dimension, f"the collection {self.collection}")
         payloads = [payload_of(document) for document in documents]
-        sizes = [payload_bytes(payload) + _BYTES_PER_NUMBER * self.dimension for payload in payloads]
+        sizes = [
+            payload_bytes(payload) + _BYTES_PER_NUMBER * self.dimension for payload in payloads
+        ]
         for document, size_bytes in zip(documents, sizes, strict=True):
             if size_bytes > _LARGEST_REQUEST_BYTES - 4096:
                 raise InvalidInputError(
@@ -177,12 +184,14 @@ class QdrantStore:
                     f"{_LARGEST_REQUEST_BYTES:,}.",
                     next_step="Split it into passages.",
                 )
-        parts = list(split(sizes, points=_POINTS_PER_REQUEST, size_bytes=_BYTES_PER_REQUEST))
+        parts = list(
+            split_requests(sizes, points=_POINTS_PER_REQUEST, size_bytes=_BYTES_PER_REQUEST)
+        )
         for part in parts:
             wait = self.wait or part is parts[-1]
             points = [
                 models.PointStruct(
-                    id=point_id(documents[i].id),
+                    id=document_uuid(documents[i].id),
                     vector=self._vectors(models, documents[i], vectors[i]),
                     payload=payloads[i],
                 )
@@ -208,7 +217,9 @@ class QdrantStore:
             StoreError: The server refused or does not answer.
         """
         arguments = query_arguments(self.card, vector, limit, options or SearchOptions())
-        call = self.client.query_points_groups if "group_by" in arguments else self.client.query_points
+        call = (
+            self.client.query_points_groups if "group_by" in arguments else self.client.query_points
+        )
         with qdrant_errors(self.collection):
             answer = call(**arguments)
         return hits_of(answer, self.collection)
@@ -230,7 +241,9 @@ class QdrantStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _vectors(self, models: Any, document: Document, vector: NDArray[np.float32]) -> dict[str, Any]:
+    def _vectors(
+        self, models: Any, document: Document, vector: NDArray[np.float32]
+    ) -> dict[str, Any]:
         vectors: dict[str, Any] = {self.card.vector_name: vector.tolist()}
         if self.card.keywords is not None:
             vectors[KEYWORD_VECTOR] = models.Document(
@@ -239,10 +252,16 @@ class QdrantStore:
         return vectors
 
     def _count(self, wanted: Any) -> int:
-        answer = self._ask(lambda: self.client.count(self.collection, count_filter=wanted, exact=True))
+        answer = self._ask(
+            lambda: self.client.count(self.collection, count_filter=wanted, exact=True)
+        )
         return int(answer.count)
 
     def _ask(self, call: Any) -> Any:
         if self._closed:
-            raise StoreError(f"The collection {self.collection} is closed.", next_step="Open it again.")
-        return persistently(call, lambda: qdrant_errors(self.collection), patience_s=self.patience_s)
+            raise StoreError(
+                f"The collection {self.collection} is closed.", next_step="Open it again."
+            )
+        return call_with_retry(
+            call, lambda: qdrant_errors(self.collection), retry_for_s=self.retry_for_s
+        )

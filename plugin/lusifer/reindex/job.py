@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lusifer.common.files import FolderLock, write_atomic
 from lusifer.errors import IndexLockedError, IndexNotFoundError, InvalidInputError, StoreError
-from lusifer.qdrant.layout import FolderLock, write_file
 from lusifer.reindex.plan import Plan
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ REFUSED_KEPT = 100
 """Documents without a usable text that the state lists; the rest is counted."""
 
 Phase = Literal["planned", "running", "settled", "switching", "switched", "rolled-back", "cleaned"]
-"""Settled: a whole pass found nothing to do. Switching: applications see the new side, and what they wrote to
-the old one in the last moment is being brought over."""
+"""Settled: a whole pass found nothing to do. Switching: applications see the new side, and what
+they wrote to the old one in the last moment is being brought over."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -55,7 +55,8 @@ class PassTally(_Mutable):
 
     read: int = 0
     stale: int = 0
-    """Documents whose new vector was missing or of other content: what a pass must not find in the end."""
+    """Documents whose new vector was missing or of other content: what a pass must not find in the
+    end."""
     written: int = 0
     gone: int = 0
     """Documents of the new side that were deleted on the old one."""
@@ -144,9 +145,12 @@ class Job:
             raw = (self.path / "plan.json").read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise IndexNotFoundError(
-                f"No plan in {self.path}.", next_step=f"Make one with: lusifer reindex plan --job {self.path}"
+                f"No plan in {self.path}.",
+                next_step=f"Make one with: lusifer reindex plan --job {self.path}",
             ) from error
-        self.plan = _parsed(Plan, raw, self.path / "plan.json", "Make a new plan in another folder.")
+        self.plan = _parsed(
+            Plan, raw, self.path / "plan.json", "Make a new plan in another folder."
+        )
 
     @classmethod
     def create(cls, path: Path | str, plan: Plan) -> Job:
@@ -159,7 +163,7 @@ class Job:
         cls.refuse_existing(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            write_file(path, "plan.json", plan.model_dump_json(indent=2))
+            write_atomic(path, "plan.json", plan.model_dump_json(indent=2))
         except OSError as error:
             raise StoreError(
                 f"{path} can't be written: {error}.", next_step="Name another folder with --job."
@@ -198,11 +202,11 @@ class Job:
 
     def save(self, state: State) -> None:
         """Write the state whole or not at all."""
-        write_file(self.path, "state.json", state.model_dump_json())
+        write_atomic(self.path, "state.json", state.model_dump_json())
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file of results."""
-        write_file(self.path, name, json.dumps(content, indent=2, ensure_ascii=False))
+        write_atomic(self.path, name, json.dumps(content, indent=2, ensure_ascii=False))
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A JSON file of results, or None."""
@@ -223,7 +227,8 @@ class Job:
             lock = FolderLock(self.path)
         except IndexLockedError as error:
             raise IndexLockedError(
-                f"Another process works on {self.path}.", next_step="Wait for it, or stop it with Ctrl-C."
+                f"Another process works on {self.path}.",
+                next_step="Wait for it, or stop it with Ctrl-C.",
             ) from error
         try:
             yield

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lusifer.choices import LongTextPolicy  # noqa: TC001  (pydantic needs it at run time)
+from lusifer.types import LongTextPolicy  # noqa: TC001  (pydantic needs it at run time)
 
 __all__ = ["Estimate", "GateLimits", "LanguageEstimate", "Model", "Place", "Plan", "RateLimits"]
 
@@ -124,7 +124,8 @@ class Plan(_Frozen):
     """Collection that the alias meant before, for the way back; None where there was none."""
     language_field: str = "lang"
     service_address: str | None = None
-    """Where Weaviate reaches the service of the new model; None keeps what the old collection says."""
+    """Where Weaviate reaches the service of the new model; None keeps what the old collection says.
+    """
     service_dimension: int | None = None
     """Length of vectors that Weaviate asks the service for; None is the model's own."""
     model: Model
@@ -135,4 +136,4 @@ class Plan(_Frozen):
     gate: GateLimits = GateLimits()
     estimate: Estimate
     findings: tuple[dict[str, str], ...] = ()
-    """What was checked; see :class:`lusifer.findings.Finding`."""
+    """What was checked; see :class:`lusifer.stores.diagnostics.Diagnostic`."""

@@ -1,7 +1,7 @@
 """How much work the service takes on: a bound in tokens, checked before a text is tokenised.
 
-A queue without a bound turns overload into timeouts for everybody; with one, most are served and the rest are
-told when to come back.
+A queue without a bound turns overload into timeouts for everybody; with one, most are served and
+the rest are told when to come back.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Admission:
         tokens_per_s: Measured speed, 0 if not known yet.
     """
 
-    def __init__(self, capacity_tokens: int, *, key_share: float, tokens_per_s: Callable[[], float]) -> None:
+    def __init__(
+        self, capacity_tokens: int, *, key_share: float, tokens_per_s: Callable[[], float]
+    ) -> None:
         self.capacity_tokens = capacity_tokens
         self.held_tokens = 0
         self._key_tokens = max(1, int(capacity_tokens * key_share))
@@ -107,7 +109,9 @@ class Admission:
         """Seconds in which the service computes this many tokens."""
         return tokens / (self._tokens_per_s() or _ASSUMED_TOKENS_PER_S)
 
-    def _overloaded(self, kind: type[OverloadedError], what: str, tokens_over: int) -> OverloadedError:
+    def _overloaded(
+        self, kind: type[OverloadedError], what: str, tokens_over: int
+    ) -> OverloadedError:
         wait_s = max(1.0, self.wait_s(tokens_over))
         return kind(
             f"{what}; this request needs {tokens_over} more than are free.",

@@ -11,20 +11,20 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
 
-from lusifer import __version__
-from lusifer.cache import DiskCache, MemoryCache
-from lusifer.defaults import cache_directory
+from lusifer._version import __version__
+from lusifer.common.paths import cache_directory
+from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.errors import LusiferError, MethodNotAllowedError, NotServedError, ServiceError
 from lusifer.service.auth import ApiKeys
+from lusifer.service.cache import DiskCache, MemoryCache
 from lusifer.service.canary import check
-from lusifer.service.core import EmbeddingService
-from lusifer.service.http import Answer, Dialect, dialect_of, get, respond
+from lusifer.service.embedding_service import EmbeddingService
 from lusifer.service.metrics import Metrics
 from lusifer.service.openapi import openapi_document
 from lusifer.service.page import PAGE_ROUTES
 from lusifer.service.protocols import cohere, openai, qdrant, tei, weaviate
+from lusifer.service.routing import Answer, Dialect, dialect_of, get, respond
 from lusifer.service.tracing import Tracer
-from lusifer.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from lusifer.cache import VectorCache
+    from lusifer.service.cache import VectorCache
     from lusifer.service.settings import Settings
 
 __all__ = ["create_app"]
@@ -83,7 +83,9 @@ def create_app(
         get("/openapi.json", _SERVICE, lambda _: Answer(document), summary="This document"),
     ]
     document = openapi_document(routes)
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_served})
+    app = Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_served}
+    )
     # A redirect would be answered without the body: Weaviate does not follow it.
     app.router.redirect_slashes = False
     app.state.service = service
@@ -103,8 +105,12 @@ async def _run_model(
         service.start(vectorizer, await asyncio.to_thread(_cache, service.settings))
         _describe(service, vectorizer)
         await _warm_up(service)
-    except Exception as error:  # a broken library, say: the process must tell, and not wait for ever
-        failure = error if isinstance(error, LusiferError) else _unexpected("loading the model", error)
+    except (
+        Exception
+    ) as error:  # a broken library, say: the process must tell, and not wait for ever
+        failure = (
+            error if isinstance(error, LusiferError) else _unexpected("loading the model", error)
+        )
         _LOG.error("the model can't be loaded: %s", failure)
         service.set_ready(f"The model can't be loaded: {failure}")
         if on_failure is not None:
@@ -122,10 +128,13 @@ async def _run_model(
 def _load(settings: Settings) -> Vectorizer:
     if settings.engine != "triton":
         return Vectorizer.load(
-            settings.bundle, long_text=settings.long_text, threads=settings.threads, engine=settings.engine
+            settings.bundle,
+            long_text=settings.long_text,
+            threads=settings.threads,
+            engine=settings.engine,
         )
-    from lusifer.bundle import Bundle
-    from lusifer.defaults import default_bundle
+    from lusifer.bundle.default import default_bundle
+    from lusifer.bundle.format import Bundle
     from lusifer.engines.triton import TritonEngine
 
     bundle = Bundle.open(settings.bundle or default_bundle())
@@ -140,12 +149,16 @@ def _cache(settings: Settings) -> VectorCache | None:
         return None
     if settings.cache == "memory":
         return MemoryCache(settings.cache_bytes)
-    return DiskCache(settings.cache_path or cache_directory() / "vectors.sqlite", settings.cache_bytes)
+    return DiskCache(
+        settings.cache_path or cache_directory() / "vectors.sqlite", settings.cache_bytes
+    )
 
 
 async def _warm_up(service: EmbeddingService) -> None:
     """One full batch and one short row: first touches of memory are slow, and no user shall wait for them."""
-    texts = [f"{number} " + "word " * 48 for number in range(max(1, service.settings.batch_tokens // 64))]
+    texts = [
+        f"{number} " + "word " * 48 for number in range(max(1, service.settings.batch_tokens // 64))
+    ]
     await service.embed_uncached(texts, "document")
     await service.embed_uncached(["warm up"], "query")
 

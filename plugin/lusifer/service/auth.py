@@ -9,8 +9,8 @@ The keys file is TOML::
     maximum_texts = 256        # optional
     disabled = false           # optional
 
-A key is 32 random bytes that we draw, so one salted SHA-256 is as safe as a slow password hash would be:
-nobody can try 2^256 keys, and the check costs a request nothing.
+A key is 32 random bytes that we draw, so one salted SHA-256 is as safe as a slow password hash
+would be: nobody can try 2^256 keys, and the check costs a request nothing.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lusifer.errors import SettingsError, UnauthorizedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["ApiKey", "ApiKeys", "TokenRate", "add_key", "presented_key", "read_keys", "revoke_key"]
+__all__ = ["ApiKey", "ApiKeys", "add_key", "presented_key", "read_keys", "revoke_key"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ class ApiKeys:
         path: The keys file.
 
     Raises:
-        SettingsError: The file is missing or not valid. (Broken later, it is logged and the old keys stay.)
+        SettingsError: The file is missing or not valid. (Broken later, it is logged and the old
+            keys stay.)
     """
 
     def __init__(self, path: Path) -> None:
@@ -116,44 +117,6 @@ class ApiKeys:
         return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
-class TokenRate:
-    """Tokens a minute for each key, as buckets that refill steadily and hold one minute's worth.
-
-    Args:
-        clock: Seconds, monotonic.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}
-
-    def take(self, name: str, tokens: int, tokens_per_minute: int) -> float:
-        """Take tokens from the key's bucket.
-
-        A request larger than the bucket is let in when the bucket is full, and paid off afterwards: it would
-        never get in otherwise.
-
-        Returns:
-            0 if they were taken, else the seconds after which they can be.
-        """
-        now_s = self._clock()
-        level, since_s = self._buckets.get(name, (float(tokens_per_minute), now_s))
-        per_s = tokens_per_minute / 60
-        level = min(float(tokens_per_minute), level + (now_s - since_s) * per_s)
-        needed = min(tokens, tokens_per_minute)
-        if level < needed:
-            self._buckets[name] = (level, now_s)
-            return (needed - level) / per_s
-        self._buckets[name] = (level - tokens, now_s)
-        return 0.0
-
-    def correct(self, name: str | None, tokens: int) -> None:
-        """Give back what was taken too much, or take what was too little (below 0)."""
-        if name in self._buckets:
-            level, since_s = self._buckets[name]
-            self._buckets[name] = (level + tokens, since_s)
-
-
 def presented_key(headers: Mapping[str, str]) -> str | None:
     """The key in a request's headers, None without one; names of headers are lower case."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
@@ -165,7 +128,9 @@ def presented_key(headers: Mapping[str, str]) -> str | None:
             return base64.b64decode(value, validate=True).decode().partition(":")[2] or None
         except (binascii.Error, UnicodeDecodeError):
             return None
-    return headers.get("x-api-key") or headers.get("lusifer-api-key") or headers.get("api-key") or None
+    return (
+        headers.get("x-api-key") or headers.get("lusifer-api-key") or headers.get("api-key") or None
+    )
 
 
 def add_key(
@@ -179,7 +144,8 @@ def add_key(
     keys = read_keys(path) if path.exists() else []
     if any(key.name == name for key in keys):
         raise SettingsError(
-            f"{path} already has a key {name!r}.", next_step="Choose another name, or revoke it first."
+            f"{path} already has a key {name!r}.",
+            next_step="Choose another name, or revoke it first.",
         )
     secret = _PREFIX + secrets.token_urlsafe(32)
     salt = secrets.token_hex(16)
@@ -209,7 +175,9 @@ def revoke_key(path: Path, name: str) -> None:
     keys = read_keys(path)
     kept = [key for key in keys if key.name != name]
     if len(kept) == len(keys):
-        raise SettingsError(f"{path} has no key {name!r}.", next_step="See the names with: lusifer keys list")
+        raise SettingsError(
+            f"{path} has no key {name!r}.", next_step="See the names with: lusifer keys list"
+        )
     _write_keys(path, kept)
 
 

@@ -1,8 +1,9 @@
 """Known parallel sentences: if translations stop being neighbours, the service must not answer.
 
-No check of a single vector sees that two answers were swapped, that the tokenizer belongs to another
-model, or that a new driver computes nonsense of unit norm. Four sentences in twelve languages do: each and
-its own English sentence must be nearer to one another than to the three others of either language.
+No check of a single vector sees that two answers were swapped, that the tokenizer belongs to
+another model, or that a new driver computes nonsense of unit norm. Four sentences in twelve
+languages do: each and its own English sentence must be nearer to one another than to the three
+others of either language.
 """
 
 from __future__ import annotations
@@ -96,12 +97,12 @@ SENTENCES: Mapping[str, tuple[str, str, str, str]] = {
 """Language -> the same four sentences."""
 
 _ALLOWED_ERRORS = 1
-"""Sentences that may be nearer to a wrong one. The default model makes none, two swapped answers make two
-or more, and vectors without meaning about 33."""
+"""Sentences that may be nearer to a wrong one. The default model makes none, two swapped answers
+make two or more, and vectors without meaning about 33."""
 
 _SAME_TEXT = 0.99
-"""Least cosine of a text with itself. With the default model other batches move it by 1e-6, and the nearest
-two of the 48 sentences have 0.974."""
+"""Least cosine of a text with itself. With the default model other batches move it by 1e-6, and the
+nearest two of the 48 sentences have 0.974."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ class CanaryReport:
 
     passed: bool
     accuracy: Mapping[str, float]
-    """Share of the four sentences that are their English one's nearest, and it theirs; by language."""
+    """Share of the four sentences that are their English one's nearest, and it theirs; by language.
+    """
     reason: str
     """What was seen, in one sentence."""
 
@@ -123,8 +125,9 @@ def canary_texts() -> list[str]:
 async def check(embed: Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]) -> CanaryReport:
     """Embed the sentences all at once, and again language by language; both must be right, and agree.
 
-    Two translations that changed places are as good neighbours as before. But a call for one language has
-    four different sentences, so two vectors that change places show in one of the rounds or between them.
+    Two translations that changed places are as good neighbours as before. But a call for one
+    language has four different sentences, so two vectors that change places show in one of the
+    rounds or between them.
 
     Args:
         embed: Gives the vectors ``(N, D)`` of N texts.
@@ -152,7 +155,9 @@ def judge(vectors: NDArray[np.float32]) -> CanaryReport:
     if vectors.ndim != 2 or len(vectors) != count:
         accuracy = dict.fromkeys(SENTENCES, 0.0)
         return CanaryReport(
-            False, accuracy, f"The canary: {count} sentences got an answer of shape {vectors.shape}."
+            False,
+            accuracy,
+            f"The canary: {count} sentences got an answer of shape {vectors.shape}.",
         )
     by_language = vectors.astype(np.float64).reshape(len(SENTENCES), -1, vectors.shape[1])
     english = by_language[0]
@@ -161,7 +166,8 @@ def judge(vectors: NDArray[np.float32]) -> CanaryReport:
         similarity = own @ english.T
         right = np.diag(similarity)
         others = similarity - 2 * np.eye(len(similarity))
-        # Both ways, or a foreign sentence in the place of an English one could draw all of its topic.
+        # Both ways, or a foreign sentence in the place of an English one could draw all of its
+        # topic.
         rival = np.maximum(others.max(axis=1), others.max(axis=0))
         # Strictly nearer: vectors that are all equal are nobody's neighbours.
         accuracy[language] = float(np.mean(right > rival + 1e-4))

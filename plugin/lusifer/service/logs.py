@@ -1,4 +1,6 @@
-"""Structured logs to standard error: a JSON object a line, or columns for people. Never a text of a user."""
+"""Structured logs to standard error: a JSON object a line, or columns for people. Never a text of a
+user.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ def configure(log_format: Literal["json", "console"], level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
         if log_format == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )

@@ -20,13 +20,13 @@ from prometheus_client import (
     generate_latest,
 )
 
-from lusifer.service.languages import language_of
+from lusifer.common.language_detection import detect_language
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lusifer.choices import Role
-    from lusifer.lanes import Lane
+    from lusifer.service.queue import Priority
+    from lusifer.types import Role
 
 __all__ = ["Metrics", "Rejection", "Stage"]
 
@@ -34,7 +34,14 @@ Stage = Literal["parse", "tokenize", "queue", "engine", "finish", "serialize"]
 """Where the time of a request goes."""
 
 Rejection = Literal[
-    "queue_full", "key_limit", "too_large", "deadline", "unauthorized", "invalid", "disconnected", "failed"
+    "queue_full",
+    "key_limit",
+    "too_large",
+    "deadline",
+    "unauthorized",
+    "invalid",
+    "disconnected",
+    "failed",
 ]
 """Why a request got no vectors."""
 
@@ -72,13 +79,22 @@ class Metrics:
             registry=self.registry,
         )
         self._truncated = Counter(
-            "lusifer_truncated_texts", "Texts whose end was cut off.", ["protocol"], registry=self.registry
+            "lusifer_truncated_texts",
+            "Texts whose end was cut off.",
+            ["protocol"],
+            registry=self.registry,
         )
         self._languages = Counter(
-            "lusifer_texts_by_language", "Texts by guessed language.", ["language"], registry=self.registry
+            "lusifer_texts_by_language",
+            "Texts by guessed language.",
+            ["language"],
+            registry=self.registry,
         )
         self._cache = Counter(
-            "lusifer_cache_lookups", "Texts looked up in the cache.", ["result"], registry=self.registry
+            "lusifer_cache_lookups",
+            "Texts looked up in the cache.",
+            ["result"],
+            registry=self.registry,
         )
         self._rejected = Counter(
             "lusifer_rejected_requests",
@@ -86,7 +102,9 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
-        self._batches = Counter("lusifer_batches", "Calls of the engine.", ["lane"], registry=self.registry)
+        self._batches = Counter(
+            "lusifer_batches", "Calls of the engine.", ["lane"], registry=self.registry
+        )
         self._computed = Counter(
             "lusifer_engine_tokens", "Tokens the engine computed.", ["kind"], registry=self.registry
         )
@@ -113,7 +131,9 @@ class Metrics:
 
     def model(self, name: str, fingerprint: str, engine: str, version: str) -> None:
         """Say what is served."""
-        self._model.info({"name": name, "fingerprint": fingerprint, "engine": engine, "version": version})
+        self._model.info(
+            {"name": name, "fingerprint": fingerprint, "engine": engine, "version": version}
+        )
 
     def bind(self, name: str, value: Callable[[], float], documentation: str) -> None:
         """A gauge ``lusifer_<name>`` that asks ``value`` whenever it is read."""
@@ -132,7 +152,9 @@ class Metrics:
         """A stage of a request took this long."""
         self._stages.labels(stage).observe(duration_s)
 
-    def batch(self, *, lane: Lane, rows: int, tokens: int, padded_tokens: int, budget_tokens: int) -> None:
+    def batch(
+        self, *, lane: Priority, rows: int, tokens: int, padded_tokens: int, budget_tokens: int
+    ) -> None:
         """The engine computed a batch."""
         self._batches.labels(lane).inc()
         self._rows.observe(rows)
@@ -140,7 +162,9 @@ class Metrics:
         self._computed.labels("text").inc(tokens)
         self._computed.labels("padding").inc(padded_tokens - tokens)
 
-    def texts(self, protocol: str, role: Role, texts: Sequence[str], tokens: int, truncated: int) -> None:
+    def texts(
+        self, protocol: str, role: Role, texts: Sequence[str], tokens: int, truncated: int
+    ) -> None:
         """Texts of a request got their vectors."""
         protocol = protocol if protocol in _PROTOCOLS else "other"
         self._texts.labels(protocol, role).inc(len(texts))
@@ -150,7 +174,7 @@ class Metrics:
         step = max(1, len(texts) // 64)
         sample = texts[::step]
         for text in sample:
-            self._languages.labels(language_of(text)).inc(len(texts) / len(sample))
+            self._languages.labels(detect_language(text)).inc(len(texts) / len(sample))
 
     def cache(self, *, hits: int, misses: int) -> None:
         """Texts were looked up."""

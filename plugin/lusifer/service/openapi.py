@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
-from lusifer import __version__
+from lusifer._version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from starlette.routing import BaseRoute
 
-    from lusifer.service.http import Operation
+    from lusifer.service.routing import Operation
 
 __all__ = ["openapi_document"]
 
@@ -31,7 +31,7 @@ _ERRORS = {
 
 
 def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
-    """OpenAPI 3.1 over every route that has an :class:`~lusifer.service.http.Operation`."""
+    """OpenAPI 3.1 over every route that has an :class:`~lusifer.service.routing.Operation`."""
     operations: list[tuple[str, str, Operation]] = [
         (route.path, method, route.operation)
         for route in routes
@@ -41,7 +41,9 @@ def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     ]
     models: list[type[BaseModel]] = []
     for _, _, operation in operations:
-        models += [model for model in (operation.body, operation.answer) if model and model not in models]
+        models += [
+            model for model in (operation.body, operation.answer) if model and model not in models
+        ]
     names, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
@@ -77,7 +79,10 @@ def _described(operation: Operation, names: Any) -> dict[str, Any]:
         "security": [] if operation.public else [{"key": []}, {}],
         "responses": {
             "200": {"description": "The answer.", "content": answer},
-            **{status: {"description": text, "content": content(None)} for status, text in _ERRORS.items()},
+            **{
+                status: {"description": text, "content": content(None)}
+                for status, text in _ERRORS.items()
+            },
         },
     }
     if operation.body is not None:

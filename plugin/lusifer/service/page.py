@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from lusifer import __version__
-from lusifer.service.http import authenticated
+from lusifer._version import __version__
+from lusifer.service.routing import authenticated
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from lusifer.service.core import EmbeddingService
+    from lusifer.service.embedding_service import EmbeddingService
 
 __all__ = ["PAGE_ROUTES"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from lusifer.bundle import Bundle
-from lusifer.defaults import default_bundle
+from lusifer.bundle.default import default_bundle
+from lusifer.bundle.format import Bundle
 from lusifer.errors import SettingsError
 from lusifer.service.app import create_app
 from lusifer.service.auth import read_keys

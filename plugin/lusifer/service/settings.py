@@ -38,7 +38,8 @@ class Settings(BaseModel):
     bundle: Path | None = None
     """Folder of the model's bundle; by default the default model."""
     engine: Literal["onnx", "openvino", "openvino-bf16", "auto", "triton"] = "onnx"
-    """What computes: ONNX Runtime, OpenVINO, the faster of them (auto, measured once) or a Triton server."""
+    """What computes: ONNX Runtime, OpenVINO, the faster of them (auto, measured once) or a Triton
+    server."""
     triton_url: str | None = None
     """Host and port of Triton's gRPC endpoint, for the engine triton."""
     triton_model: str = "lusifer_core"
@@ -48,12 +49,14 @@ class Settings(BaseModel):
     long_text: Literal["truncate", "mean_of_windows", "error"] = "truncate"
     """A text over the token limit is cut (and reported), averaged over windows, or refused."""
     model_aliases: tuple[str, ...] = ()
-    """Other names that a request may give the model; in the environment and in a flag separated by commas."""
+    """Other names that a request may give the model; in the environment and in a flag separated by
+    commas."""
     page: bool = True
     """Whether GET / shows the page with status and playground."""
 
     batch_tokens: Positive = 1024
-    """Padded tokens in one call of the engine. More is faster for bulk and slower for questions behind it."""
+    """Padded tokens in one call of the engine. More is faster for bulk and slower for questions
+    behind it."""
     maximum_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0
     """Milliseconds an idle engine waits for company, while requests come fast."""
     queue_tokens: Positive = 262_144
@@ -70,7 +73,8 @@ class Settings(BaseModel):
     """UTF-8 bytes of one text."""
 
     cache: Literal["memory", "disk", "off"] = "memory"
-    """Where computed vectors are kept: in this process, in a file shared between processes, or nowhere."""
+    """Where computed vectors are kept: in this process, in a file shared between processes, or
+    nowhere."""
     cache_bytes: Positive = 256 * 2**20
     """Bytes of cached vectors; the ones used longest ago make room."""
     cache_path: Path | None = None
@@ -102,7 +106,8 @@ def load_settings(
     Args:
         flags: By field name; None means not given.
         environment: Usually ``os.environ``.
-        config: A TOML file with the fields as top-level keys; else the one ``LUSIFER_SERVE_CONFIG`` names.
+        config: A TOML file with the fields as top-level keys; else the one ``LUSIFER_SERVE_CONFIG``
+            names.
 
     Raises:
         SettingsError: All that is wrong in all sources, at once.
@@ -117,12 +122,20 @@ def load_settings(
         for name, value in environment.items()
         if name.startswith(ENVIRONMENT_PREFIX) and name != _CONFIG
     }
-    sources["the command line"] = {name: value for name, value in flags.items() if value is not None}
-    problems = [problem for source, values in sources.items() for problem in _unknown(source, values)]
+    sources["the command line"] = {
+        name: value for name, value in flags.items() if value is not None
+    }
+    problems = [
+        problem for source, values in sources.items() for problem in _unknown(source, values)
+    ]
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for source, given in sources.items():
-        known = {name: _split(name, value) for name, value in given.items() if name in Settings.model_fields}
+        known = {
+            name: _split(name, value)
+            for name, value in given.items()
+            if name in Settings.model_fields
+        }
         values.update(known)
         origin.update(dict.fromkeys(known, source))
     try:
@@ -146,7 +159,8 @@ def _read(config: Path) -> dict[str, Any]:
         return tomllib.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"The settings file {config} can't be read: {error}.", next_step="Name a TOML file with --config."
+            f"The settings file {config} can't be read: {error}.",
+            next_step="Name a TOML file with --config.",
         ) from error
 
 
@@ -161,7 +175,9 @@ def _unknown(source: str, values: Mapping[str, Any]) -> Iterator[str]:
     for name in values:
         if name not in Settings.model_fields:
             near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-            yield f"there is no setting {name} ({source})" + (f", did you mean {near[0]}?" if near else "")
+            yield f"there is no setting {name} ({source})" + (
+                f", did you mean {near[0]}?" if near else ""
+            )
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:

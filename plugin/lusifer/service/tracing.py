@@ -62,7 +62,9 @@ class Tracer:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         context = TraceContextTextMapPropagator().extract(dict(headers))
-        with self._tracer.start_as_current_span(name, context=context, kind=SpanKind.SERVER) as span:
+        with self._tracer.start_as_current_span(
+            name, context=context, kind=SpanKind.SERVER
+        ) as span:
             yield span
 
     def close(self) -> None:

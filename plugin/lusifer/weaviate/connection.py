@@ -26,7 +26,14 @@ from lusifer.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["connect", "connect_by_environment", "import_weaviate", "not_found", "refused", "weaviate_errors"]
+__all__ = [
+    "connect",
+    "connect_by_environment",
+    "import_weaviate",
+    "not_found",
+    "refused",
+    "weaviate_errors",
+]
 
 TIMEOUT_S = 120
 """For an insert; it must cover embedding, where the server has texts embedded."""
@@ -44,7 +51,11 @@ _AWAY = (
 )
 _FULL = ("read-only", "read only", "no space left", "disk usage")
 _SCHEMA = ("vector length", "vector dimensions", "dimensions", "invalid vector", "no vectorizer")
-_VALIDATED = ("refusing to dial internal address", "baseurl must use https", "baseurl cannot target internal")
+_VALIDATED = (
+    "refusing to dial internal address",
+    "baseurl must use https",
+    "baseurl cannot target internal",
+)
 _EMBEDDING = (
     "remote client vectorize",
     "connection to cohere failed",
@@ -79,7 +90,11 @@ def import_weaviate() -> Any:
 
 
 def connect(
-    url: str, *, api_key: str | None = None, grpc_port: int | None = None, cohere_key: str | None = None
+    url: str,
+    *,
+    api_key: str | None = None,
+    grpc_port: int | None = None,
+    cohere_key: str | None = None,
 ) -> Any:
     """A client of a server.
 
@@ -87,7 +102,8 @@ def connect(
         url: Of its REST API, such as ``http://localhost:8080``.
         api_key: Weaviate's own key.
         grpc_port: Of its gRPC API on the same host; 50051 unless told, or 443 for https.
-        cohere_key: What collections with the module ``text2vec-cohere`` send to our service as its key.
+        cohere_key: What collections with the module ``text2vec-cohere`` send to our service as its
+            key.
 
     Raises:
         InvalidInputError: The address can't be used.
@@ -118,7 +134,9 @@ def connect(
             grpc_secure=secure,
             auth_credentials=Auth.api_key(api_key) if api_key else None,
             headers={"X-Cohere-Api-Key": cohere_key} if cohere_key else None,
-            additional_config=AdditionalConfig(timeout=Timeout(init=10, query=60, insert=TIMEOUT_S)),
+            additional_config=AdditionalConfig(
+                timeout=Timeout(init=10, query=60, insert=TIMEOUT_S)
+            ),
         )
 
 
@@ -143,12 +161,13 @@ def weaviate_errors(collection: str) -> Iterator[None]:
 
     Raises:
         IndexNotFoundError: There is no such collection.
-        CollectionMismatchError: The server refuses a vector because of the collection's schema, or lacks what
-            the schema needs.
+        CollectionMismatchError: The server refuses a vector because of the collection's schema, or
+            lacks what the schema needs.
         InvalidInputError: The server or the client refuses the request.
         UnauthorizedError: The key is missing or wrong, Weaviate's or the service's.
         StoreBusyError: The service behind the server's module asks to slow down.
-        StoreUnavailableError: No answer, or a server error, from Weaviate or the service behind its module.
+        StoreUnavailableError: No answer, or a server error, from Weaviate or the service behind its
+            module.
         StorageFullError: The server's shards are read-only, which is what a full disk makes them.
     """
     import_weaviate()
@@ -231,7 +250,9 @@ def refused(message: str, collection: str, *, server: bool = False) -> LusiferEr
             f"Weaviate did not do it: {message}",
             next_step="Look into Weaviate's log, then run again: what was acknowledged is kept.",
         )
-    return InvalidInputError(f"Weaviate refused: {message}", next_step=f"{look} shows what it takes.")
+    return InvalidInputError(
+        f"Weaviate refused: {message}", next_step=f"{look} shows what it takes."
+    )
 
 
 def _not_embedded(message: str, look: str) -> LusiferError:
@@ -245,15 +266,20 @@ def _not_embedded(message: str, look: str) -> LusiferError:
             "the address: http://any:KEY@HOST:8000.",
         )
     if status in {429, 503}:
-        return StoreBusyError(said, next_step="Send less at once, then run again.", retry_after_s=1.0)
+        return StoreBusyError(
+            said, next_step="Send less at once, then run again.", retry_after_s=1.0
+        )
     if 400 <= status < 500:
-        return InvalidInputError(said, next_step=f"Look at the text, and at the service with: {look}")
+        return InvalidInputError(
+            said, next_step=f"Look at the text, and at the service with: {look}"
+        )
     if status == 200:
         return CollectionMismatchError(
             said, next_step=f"What answers there is no lusifer serve; look with: {look}"
         )
     return StoreUnavailableError(
-        said, next_step=f"Look at lusifer serve and its log ({look}), then run again: nothing is lost."
+        said,
+        next_step=f"Look at lusifer serve and its log ({look}), then run again: nothing is lost.",
     )
 
 

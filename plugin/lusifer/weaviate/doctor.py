@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from lusifer.errors import EngineUnavailableError, LusiferError, UnauthorizedError
-from lusifer.findings import Finding, error, note, ok, warning
-from lusifer.weaviate.card import module_of, read_card, rules_of
-from lusifer.weaviate.compose import compose_text
+from lusifer.stores.diagnostics import Diagnostic, error, note, ok, warning
 from lusifer.weaviate.connection import weaviate_errors
-from lusifer.weaviate.keywords import advise_tokenization, fits
+from lusifer.weaviate.metadata import module_of, parse_metadata, rules_of
 from lusifer.weaviate.schema import version_warnings
+from lusifer.weaviate.text_composition import compose_text
+from lusifer.weaviate.tokenization import advise_tokenization, fits
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from lusifer.embedder import Embedder
-    from lusifer.weaviate.card import CollectionCard
+    from lusifer.embedding.base import Embedder
+    from lusifer.weaviate.metadata import CollectionMetadata
 
 __all__ = ["examine"]
 
 _QUICK_S = 0.5
-"""What Weaviate itself gives the readiness of a service, and what a client's connecting waits for /meta."""
+"""What Weaviate itself gives the readiness of a service, and what a client's connecting waits for
+/meta."""
 
 _SCANNED = 10_000
 """Objects that are looked through for missing vectors."""
@@ -33,7 +34,8 @@ _READ = 500
 """Objects of these whose scripts are looked at."""
 
 _SAME = 0.999
-"""Cosine over which two vectors are of one text: the same model on another processor gives 0.9999."""
+"""Cosine over which two vectors are of one text: the same model on another processor gives 0.9999.
+"""
 
 
 def examine(
@@ -43,7 +45,7 @@ def examine(
     tenant: str | None = None,
     embedder: Embedder | None = None,
     service_url: str | None = None,
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     """Look at a server, and at a collection if one is named, one finding after the other; nothing is written.
 
     Args:
@@ -51,8 +53,8 @@ def examine(
         collection: Its name or alias.
         tenant: Of a collection with tenants.
         embedder: The model in use here; its fingerprint and its vectors are compared.
-        service_url: Of the service behind the server's modules, as reached from here; by default the address
-            in the collection's schema.
+        service_url: Of the service behind the server's modules, as reached from here; by default
+            the address in the collection's schema.
     """
     modules: set[str] = yield from _server(client, embedder)
     if service_url is not None:
@@ -65,7 +67,7 @@ def examine(
             handle = client.collections.get(collection)
             config = handle.config.get()
             handle = handle.with_tenant(tenant) if tenant else handle
-        card = read_card(collection, config)
+        card = parse_metadata(collection, config)
     except LusiferError as failed:
         yield error("schema", failed.message, failed.next_step)
         return
@@ -73,14 +75,16 @@ def examine(
     if service_url is None and (address := _address(card, config)):
         yield from _service(address, embedder, given=False)
     if config.multi_tenancy_config.enabled and tenant is None:
-        yield note("objects", "The collection has tenants.", "Add --tenant NAME to look at its objects.")
+        yield note(
+            "objects", "The collection has tenants.", "Add --tenant NAME to look at its objects."
+        )
         return
     yield from _objects(handle, card, config, embedder)
     if module_of(config, card.vector_name) != "none":
         yield from _probe(handle, card, embedder)
 
 
-def _server(client: Any, embedder: Embedder | None) -> Generator[Finding, None, set[str]]:
+def _server(client: Any, embedder: Embedder | None) -> Generator[Diagnostic, None, set[str]]:
     started_s = time.monotonic()
     try:
         with weaviate_errors(""):
@@ -118,7 +122,7 @@ def _server(client: Any, embedder: Embedder | None) -> Generator[Finding, None, 
     return set(modules)
 
 
-def _behind(meta: Any, embedder: Embedder | None) -> Iterator[Finding]:
+def _behind(meta: Any, embedder: Embedder | None) -> Iterator[Diagnostic]:
     """What the server itself sees at TRANSFORMERS_INFERENCE_API: it passes that service's /meta on."""
     meta = meta if isinstance(meta, dict) else {}
     only = "Collections with an address of their own are not concerned."
@@ -130,7 +134,9 @@ def _behind(meta: Any, embedder: Embedder | None) -> Iterator[Finding]:
             "is the container.",
         )
     elif meta.get("name") != "lusifer":
-        yield note("reached", f"What answers at TRANSFORMERS_INFERENCE_API is no lusifer serve. {only}")
+        yield note(
+            "reached", f"What answers at TRANSFORMERS_INFERENCE_API is no lusifer serve. {only}"
+        )
     elif embedder is not None and meta.get("fingerprint") not in {None, embedder.fingerprint}:
         yield warning(
             "reached",
@@ -140,15 +146,16 @@ def _behind(meta: Any, embedder: Embedder | None) -> Iterator[Finding]:
         )
     else:
         yield ok(
-            "reached", f"the server reaches lusifer serve, {meta.get('model', 'which is still loading')}"
+            "reached",
+            f"the server reaches lusifer serve, {meta.get('model', 'which is still loading')}",
         )
 
 
-def _service(url: str, embedder: Embedder | None, *, given: bool = True) -> Iterator[Finding]:
+def _service(url: str, embedder: Embedder | None, *, given: bool = True) -> Iterator[Diagnostic]:
     """Ask a service as Weaviate does at its start; what only the server may reach is no error."""
     import httpx
 
-    from lusifer.embedder import RemoteVectorizer
+    from lusifer.embedding.remote import RemoteVectorizer
 
     host = urlsplit(url)
     shown = url.replace(f"{host.username}:{host.password}@", "") if host.username else url
@@ -182,7 +189,9 @@ def _service(url: str, embedder: Embedder | None, *, given: bool = True) -> Iter
                     "Serve the same bundle that is used here.",
                 )
             else:
-                yield ok("service", f"{shown} serves {service.model_name}, dimension {service.dimension}")
+                yield ok(
+                    "service", f"{shown} serves {service.model_name}, dimension {service.dimension}"
+                )
     except httpx.TimeoutException:
         yield unreached(
             "ready",
@@ -207,23 +216,31 @@ def _service(url: str, embedder: Embedder | None, *, given: bool = True) -> Iter
         yield error("service", failed.message, failed.next_step)
 
 
-def _address(card: CollectionCard, config: Any) -> str | None:
+def _address(card: CollectionMetadata, config: Any) -> str | None:
     """Where the collection's module asks, if its schema says so."""
     settings = config.vector_config[card.vector_name].vectorizer.model or {}
-    address = settings.get("inferenceUrl") or settings.get("passageInferenceUrl") or settings.get("baseURL")
+    address = (
+        settings.get("inferenceUrl")
+        or settings.get("passageInferenceUrl")
+        or settings.get("baseURL")
+    )
     return str(address).rstrip("/").removesuffix("/cohere") if address else None
 
 
 def _schema(
-    card: CollectionCard, config: Any, modules: set[str], embedder: Embedder | None
-) -> Iterator[Finding]:
+    card: CollectionMetadata, config: Any, modules: set[str], embedder: Embedder | None
+) -> Iterator[Diagnostic]:
     vectorizer = config.vector_config[card.vector_name].vectorizer
     module = module_of(config, card.vector_name)
     settings = vectorizer.model or {}
     sources = ", ".join(vectorizer.source_properties or []) or "none"
-    yield ok("schema", f"vector {card.vector_name!r} by {module} from {sources}, filled by {card.model}")
+    yield ok(
+        "schema", f"vector {card.vector_name!r} by {module} from {sources}, filled by {card.model}"
+    )
     if module == "none":
-        yield note("module", "The server embeds nothing for this vector: no near_text, only near_vector.")
+        yield note(
+            "module", "The server embeds nothing for this vector: no near_text, only near_vector."
+        )
     elif module not in modules:
         yield error(
             "module",
@@ -244,7 +261,9 @@ def _schema(
             yield error("fingerprint", failed.message, failed.next_step)
 
 
-def _objects(handle: Any, card: CollectionCard, config: Any, embedder: Embedder | None) -> Iterator[Finding]:
+def _objects(
+    handle: Any, card: CollectionMetadata, config: Any, embedder: Embedder | None
+) -> Iterator[Diagnostic]:
     name = card.vector_name
     seen = without = 0
     texts: list[str] = []
@@ -278,7 +297,7 @@ def _objects(handle: Any, card: CollectionCard, config: Any, embedder: Embedder 
         yield from _sample(sample, card, config, embedder)
 
 
-def _words(card: CollectionCard, config: Any, texts: Sequence[str]) -> Iterator[Finding]:
+def _words(card: CollectionMetadata, config: Any, texts: Sequence[str]) -> Iterator[Diagnostic]:
     """Whether the keyword half of a hybrid search can find words in the scripts that are there."""
     found = next((each for each in config.properties if each.name == card.text_property), None)
     cut = str(getattr(found.tokenization, "value", found.tokenization)) if found else "word"
@@ -294,7 +313,9 @@ def _words(card: CollectionCard, config: Any, texts: Sequence[str]) -> Iterator[
     )
 
 
-def _sample(sample: Any, card: CollectionCard, config: Any, embedder: Embedder | None) -> Iterator[Finding]:
+def _sample(
+    sample: Any, card: CollectionMetadata, config: Any, embedder: Embedder | None
+) -> Iterator[Diagnostic]:
     properties = {key: value for key, value in sample.properties.items() if value is not None}
     rules = rules_of(card, config)
     text = compose_text(properties, rules)
@@ -324,11 +345,15 @@ def _sample(sample: Any, card: CollectionCard, config: Any, embedder: Embedder |
             "run the server without."
         )
     yield error(
-        "sample", f"its vector is not the one made here from that text (cosine {cosine:.5f}).", advice
+        "sample",
+        f"its vector is not the one made here from that text (cosine {cosine:.5f}).",
+        advice,
     )
 
 
-def _probe(handle: Any, card: CollectionCard, embedder: Embedder | None) -> Iterator[Finding]:
+def _probe(
+    handle: Any, card: CollectionMetadata, embedder: Embedder | None
+) -> Iterator[Diagnostic]:
     """A question through the server's module."""
     from weaviate.classes.query import MetadataQuery
 
@@ -352,12 +377,17 @@ def _probe(handle: Any, card: CollectionCard, embedder: Embedder | None) -> Iter
                 else []
             )
     except LusiferError as failed:
-        yield error("inference", f"A question through the server failed. {failed.message}", failed.next_step)
+        yield error(
+            "inference", f"A question through the server failed. {failed.message}", failed.next_step
+        )
         return
     if not found or not here:
         yield ok("inference", f"the server had a question embedded, in {took_s:.3f} s")
     elif abs(here[0].metadata.distance - found[0].metadata.distance) < 1e-4:
-        yield ok("inference", f"the server's vector of a question is the one made here, in {took_s:.3f} s")
+        yield ok(
+            "inference",
+            f"the server's vector of a question is the one made here, in {took_s:.3f} s",
+        )
     else:
         yield error(
             "inference",

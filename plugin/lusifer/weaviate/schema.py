@@ -6,15 +6,15 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lusifer.errors import InvalidInputError, StoreError
-from lusifer.weaviate.card import VECTOR_NAME
-from lusifer.weaviate.compose import property_name
+from lusifer.stores.payloads import VECTOR_NAME
 from lusifer.weaviate.connection import import_weaviate, weaviate_errors
+from lusifer.weaviate.text_composition import property_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lusifer.choices import Route, WeaviateQuantizer, WeaviateTokenization
-    from lusifer.weaviate.card import CollectionCard
+    from lusifer.types import Route, WeaviateQuantizer, WeaviateTokenization
+    from lusifer.weaviate.metadata import CollectionMetadata
 
 __all__ = [
     "HASH_PROPERTY",
@@ -28,13 +28,20 @@ __all__ = [
 ID_PROPERTY = "document_id"
 HASH_PROPERTY = "document_sha256"
 MARK_PROPERTY = "lusifer_mark"
-"""What a vector that was added in place was made from; see :mod:`lusifer.reindex.weaviate_in_place`."""
+"""What a vector that was added in place was made from; see
+:mod:`lusifer.reindex.endpoints.weaviate.named_vector`."""
 
 _SERVER_WARNINGS = (
-    ((1, 31, 0), "does not tell questions from documents (task_type): both get the document's prompt"),
+    (
+        (1, 31, 0),
+        "does not tell questions from documents (task_type): both get the document's prompt",
+    ),
     ((1, 32, 0), "has no aliases: a change of the model needs a pause"),
     ((1, 36, 0), "has no server-side batching: batch.stream() does not work"),
-    ((1, 38, 8), "does not resend a request whose pooled connection broke: single objects may fail with EOF"),
+    (
+        (1, 38, 8),
+        "does not resend a request whose pooled connection broke: single objects may fail with EOF",
+    ),
 )
 
 
@@ -53,8 +60,8 @@ def vectors(
     Args:
         service_url: Where the Weaviate server reaches ``lusifer serve``.
         source_properties: Properties that are embedded; always named, or Weaviate takes all texts.
-        route: The module: ``transformers`` asks with one text at a time and needs no key; ``cohere`` asks
-            with 96 and needs any key (``COHERE_APIKEY`` on the server).
+        route: The module: ``transformers`` asks with one text at a time and needs no key;
+            ``cohere`` asks with 96 and needs any key (``COHERE_APIKEY`` on the server).
         name: Of the vector.
         model: The model's name at the service, for ``cohere``.
         dimensions: One of the model's Matryoshka dimensions; by default the full one.
@@ -82,18 +89,22 @@ def vectors(
         "dimensions": dimensions,
     }
     if route == "transformers":
-        return Configure.Vectors.text2vec_transformers(inference_url=service_url.rstrip("/"), **common)
+        return Configure.Vectors.text2vec_transformers(
+            inference_url=service_url.rstrip("/"), **common
+        )
     if route == "cohere":
         # With a path, because the client puts a slash behind a bare host.
         base_url: Any = f"{service_url.rstrip('/')}/cohere"
-        return Configure.Vectors.text2vec_cohere(base_url=base_url, model=model, truncate="END", **common)
+        return Configure.Vectors.text2vec_cohere(
+            base_url=base_url, model=model, truncate="END", **common
+        )
     raise InvalidInputError(f"The route is {route!r}.", next_step="Use transformers or cohere.")
 
 
 def create_collection(
     client: Any,
     collection: str,
-    card: CollectionCard,
+    card: CollectionMetadata,
     *,
     service_url: str,
     route: Route = "transformers",
@@ -112,17 +123,18 @@ def create_collection(
     Args:
         client: A connected ``WeaviateClient``.
         collection: Its name, which Weaviate begins with a capital.
-        card: From :func:`lusifer.weaviate.card.card_of`.
+        card: From :func:`lusifer.weaviate.metadata.metadata_for`.
         service_url: Where the Weaviate server reaches ``lusifer serve``.
         route: See :func:`vectors`.
-        source_properties: Properties to embed; by default the card's text property alone. Those that are
-            not among ``properties`` are made as texts.
+        source_properties: Properties to embed; by default the card's text property alone. Those
+            that are not among ``properties`` are made as texts.
         properties: More properties, as ``weaviate.classes.config.Property``.
         filter_fields: Text properties that are compared whole, such as the language.
         quantizer: See :func:`vectors`.
-        tokenization: Of the text property, for the keyword half of hybrid searches: ``word`` for languages
-            with spaces, ``gse`` Chinese and Japanese, ``kagome_ja``, ``kagome_kr``, ``trigram`` for a
-            mixture; :func:`lusifer.weaviate.keywords.advise_tokenization` chooses.
+        tokenization: Of the text property, for the keyword half of hybrid searches: ``word`` for
+            languages with spaces, ``gse`` Chinese and Japanese, ``kagome_ja``, ``kagome_kr``,
+            ``trigram`` for a mixture; :func:`lusifer.weaviate.tokenization.advise_tokenization`
+            chooses.
         tenants: Keep each tenant's objects apart.
         description: For people.
         dimensions: Where not the full dimension.
@@ -174,7 +186,9 @@ def create_collection(
                     quantizer=quantizer,
                 )
             ],
-            inverted_index_config=Configure.inverted_index(index_timestamps=True, index_null_state=True),
+            inverted_index_config=Configure.inverted_index(
+                index_timestamps=True, index_null_state=True
+            ),
             multi_tenancy_config=Configure.multi_tenancy(enabled=True) if tenants else None,
         )
         if alias is not None:
@@ -225,5 +239,7 @@ def _quantizer(quantizers: Any, kind: WeaviateQuantizer) -> Any:
     if kind == "none":
         return quantizers.none()
     if kind not in {"rq", "sq", "bq", "pq"}:
-        raise InvalidInputError(f"The quantizer is {kind!r}.", next_step="Use none, rq, sq, bq or pq.")
+        raise InvalidInputError(
+            f"The quantizer is {kind!r}.", next_step="Use none, rq, sq, bq or pq."
+        )
     return getattr(quantizers, kind)()

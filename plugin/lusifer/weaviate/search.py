@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel
 
+from lusifer.common.validation import check_text
 from lusifer.errors import InvalidInputError
-from lusifer.qdrant.points import check_vectors
-from lusifer.store import Hit, SearchOptions
-from lusifer.texts import check_text
-from lusifer.weaviate.card import data_types, find_card, open_card
-from lusifer.weaviate.compose import property_name
+from lusifer.stores.payloads import check_vectors
+from lusifer.types import Hit, SearchOptions
 from lusifer.weaviate.connection import weaviate_errors
+from lusifer.weaviate.metadata import data_types, find_metadata, open_metadata
 from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY
+from lusifer.weaviate.text_composition import property_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lusifer.embedder import Embedder
-    from lusifer.store import JSON
-    from lusifer.weaviate.card import CollectionCard
+    from lusifer.embedding.base import Embedder
+    from lusifer.types import JSON
+    from lusifer.weaviate.metadata import CollectionMetadata
 
 __all__ = ["ask_server", "find", "search"]
 
@@ -58,7 +58,9 @@ def search(
         InvalidInputError: The question or an option can't be used.
         StoreError: The server refused or does not answer.
     """
-    card, config = open_card(client, collection, fingerprint=embedder.fingerprint, model=embedder.model_name)
+    card, config = open_metadata(
+        client, collection, fingerprint=embedder.fingerprint, model=embedder.model_name
+    )
     handle = client.collections.get(config.name)
     if tenant is not None:
         handle = handle.with_tenant(tenant)
@@ -78,7 +80,8 @@ def ask_server(
 ) -> list[Hit]:
     """Ask through the server: it has the question embedded by its module, as for any client of it.
 
-    No model is needed here, so none is compared with the collection's: ``lusifer doctor weaviate`` does.
+    No model is needed here, so none is compared with the collection's: ``lusifer doctor weaviate``
+    does.
 
     Args:
         client: A connected ``WeaviateClient``.
@@ -100,7 +103,7 @@ def ask_server(
     if hybrid and options.keywords is None:
         options = replace(options, keywords=question)
     check_text(question)
-    card, config = find_card(client, collection)
+    card, config = find_metadata(client, collection)
     handle = client.collections.get(config.name)
     if tenant is not None:
         handle = handle.with_tenant(tenant)
@@ -110,7 +113,7 @@ def ask_server(
 def find(
     handle: Any,
     config: Any,
-    card: CollectionCard,
+    card: CollectionMetadata,
     vector: NDArray[np.float32],
     limit: int,
     options: SearchOptions,
@@ -123,13 +126,15 @@ def find(
         StoreError: The server refused or does not answer.
     """
     check_vectors(np.asarray(vector)[None], card.dimension, f"The collection {config.name}")
-    return _find(handle, config, card, np.asarray(vector, dtype=np.float32).tolist(), limit, options)
+    return _find(
+        handle, config, card, np.asarray(vector, dtype=np.float32).tolist(), limit, options
+    )
 
 
 def _find(
     handle: Any,
     config: Any,
-    card: CollectionCard,
+    card: CollectionMetadata,
     asked: str | list[float],
     limit: int,
     options: SearchOptions,
@@ -157,7 +162,10 @@ def _find(
     while True:
         found = _ask(handle, config, card, asked, depth, options, conditions)
         hits = _grouped(_boosted(found, options), limit, options)
-        if len(hits) >= limit * (options.group_size if options.group_by else 1) or len(found) < depth:
+        if (
+            len(hits) >= limit * (options.group_size if options.group_by else 1)
+            or len(found) < depth
+        ):
             return hits
         depth *= 4
 
@@ -165,7 +173,7 @@ def _find(
 def _ask(
     handle: Any,
     config: Any,
-    card: CollectionCard,
+    card: CollectionMetadata,
     asked: str | list[float],
     limit: int,
     options: SearchOptions,
@@ -193,7 +201,9 @@ def _ask(
 
 
 def _hit(found: Any, text_property: str) -> Hit:
-    properties = {name: _plain(value) for name, value in found.properties.items() if value is not None}
+    properties = {
+        name: _plain(value) for name, value in found.properties.items() if value is not None
+    }
     document_id = properties.pop(ID_PROPERTY, None) or str(found.uuid)
     properties.pop(HASH_PROPERTY, None)
     properties.pop(MARK_PROPERTY, None)
@@ -268,7 +278,10 @@ def _filter(handle: Any, config: Any, options: SearchOptions) -> Any:
         values = value if isinstance(value, list | tuple) else [value]
         if (
             not values
-            or (isinstance(value, list | tuple) and {type(item) for item in values} not in ({str}, {int}))
+            or (
+                isinstance(value, list | tuple)
+                and {type(item) for item in values} not in ({str}, {int})
+            )
             or any(not isinstance(item, bool | int | float | str) for item in values)
         ):
             raise InvalidInputError(
@@ -287,7 +300,9 @@ def _filter(handle: Any, config: Any, options: SearchOptions) -> Any:
             return _NOTHING
         where = Filter.by_property(name)
         conditions.append(
-            where.contains_any(compared) if isinstance(value, list | tuple) else where.equal(compared[0])
+            where.contains_any(compared)
+            if isinstance(value, list | tuple)
+            else where.equal(compared[0])
         )
     return Filter.all_of(conditions) if conditions else None
 

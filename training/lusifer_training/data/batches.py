@@ -1,4 +1,6 @@
-"""Tokens and batches. A batch is a function of seed and step, so that a resumed run sees the same ones."""
+"""Tokens and batches. A batch is a function of seed and step, so that a resumed run sees the same
+ones.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,10 @@ class PairBatch:
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], maximum_tokens: int) -> list[list[int]]:
     """Token ids of each text; a cut text keeps its closing special token."""
     encoded = (encoding.ids for encoding in tokenizer.encode_batch(list(texts)))
-    return [ids if len(ids) <= maximum_tokens else [*ids[: maximum_tokens - 1], ids[-1]] for ids in encoded]
+    return [
+        ids if len(ids) <= maximum_tokens else [*ids[: maximum_tokens - 1], ids[-1]]
+        for ids in encoded
+    ]
 
 
 def pad(

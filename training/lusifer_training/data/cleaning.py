@@ -1,7 +1,7 @@
 """Drops training pairs that are empty, doubled, or seen in an evaluation set, and reports how many.
 
-A text is contaminated if it equals an evaluation text, or shares a run of thirteen words with one (GPT-3's
-rule, arXiv 2005.14165, appendix C), both without case, punctuation and spacing.
+A text is contaminated if it equals an evaluation text, or shares a run of thirteen words with one
+(GPT-3's rule, arXiv 2005.14165, appendix C), both without case, punctuation and spacing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class EvaluationTexts:
     """Every text of the evaluation sets below a folder.
 
     Args:
-        folder: Searched for ``.jsonl`` and ``.jsonl.gz``; it may be missing, and then nothing is found in it.
+        folder: Searched for ``.jsonl`` and ``.jsonl.gz``; it may be missing, and then nothing is
+            found in it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +71,9 @@ def load_clean_pairs(
     """
     evaluation = EvaluationTexts(data_folder / "eval")
     if not evaluation.texts:
-        _log.warning("no evaluation data in %s: contamination is not looked for", data_folder / "eval")
+        _log.warning(
+            "no evaluation data in %s: contamination is not looked for", data_folder / "eval"
+        )
     pairs, report = {}, {}
     seen: set[tuple[str, str, str]] = set()
     for name, dataset in datasets.items():
@@ -99,7 +102,9 @@ def load_clean_pairs(
                 next_step="Check the file and its schema in the recipe, or leave the dataset out.",
             )
         pairs[name], report[name] = kept, {**counts, "kept": len(kept)}
-        _log.info("%s: %s", name, ", ".join(f"{count} {what}" for what, count in report[name].items()))
+        _log.info(
+            "%s: %s", name, ", ".join(f"{count} {what}" for what, count in report[name].items())
+        )
     return pairs, report
 
 

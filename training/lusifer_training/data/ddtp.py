@@ -68,7 +68,9 @@ def write_parallel(lists: Path, output: Path) -> int:
     return len(pairs)
 
 
-def _pairs(by_language: dict[str, dict[str, str]], english: dict[str, str]) -> Iterator[dict[str, str]]:
+def _pairs(
+    by_language: dict[str, dict[str, str]], english: dict[str, str]
+) -> Iterator[dict[str, str]]:
     for language, texts in by_language.items():
         for checksum, text in texts.items():
             # An entry that nobody translated repeats the English one.

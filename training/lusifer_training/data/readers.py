@@ -1,4 +1,6 @@
-"""Reads text, pairs, scored pairs and labelled text from JSON lines or the hub, checked line by line."""
+"""Reads text, pairs, scored pairs and labelled text from JSON lines or the hub, checked line by
+line.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,16 @@ class Pair:
     cluster: int | None = None
     """Pairs of one cluster go into one batch (``lusifer train mine`` finds them)."""
     score: float | None = None
-    """How alike the two are, on the scale of their dataset; None: the document answers the query."""
+    """How alike the two are, on the scale of their dataset; None: the document answers the query.
+    """
 
 
 def read_json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """Yield the records of a ``.jsonl`` or ``.jsonl.gz`` file.
 
     Raises:
-        DataError: The file is missing, or a line isn't a JSON object with the fields; the line is named.
+        DataError: The file is missing, or a line isn't a JSON object with the fields; the line is
+            named.
     """
     if not path.is_file():
         raise DataError(
@@ -60,14 +64,16 @@ def read_json_lines(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, A
                 if not (line := lines.readline()):
                     return
                 record = json.loads(line)
-            # A cut or damaged archive shows only when its text is read; ValueError: not UTF-8, not JSON.
+            # A cut or damaged archive shows only when its text is read; ValueError: not UTF-8, not
+            # JSON.
             except (OSError, EOFError, ValueError, zlib.error) as error:
                 raise DataError(
                     f"{path}, line {number}: {error}.", next_step="Correct or remove the line."
                 ) from error
             if not isinstance(record, dict):
                 raise DataError(
-                    f"{path}, line {number} is not a JSON object.", next_step="Correct or remove the line."
+                    f"{path}, line {number} is not a JSON object.",
+                    next_step="Correct or remove the line.",
                 )
             if missing := [field for field in fields if field not in record]:
                 raise DataError(
@@ -88,9 +94,12 @@ def read_records(
         fields: What the schema needs.
 
     Raises:
-        DataError: The source can't be read, or a line lacks a field or has a wrong value; the line is named.
+        DataError: The source can't be read, or a line lacks a field or has a wrong value; the line
+            is named.
     """
-    columns = {field: dataset.columns.get(field, field) for field in (*fields, "negatives", "cluster")}
+    columns = {
+        field: dataset.columns.get(field, field) for field in (*fields, "negatives", "cluster")
+    }
     theirs = tuple(columns[field] for field in fields)
     records = read_json_lines(path, theirs) if path else _hub_records(dataset, theirs)
     where = str(path) if path else dataset.location
@@ -129,7 +138,12 @@ def _hub_records(dataset: DatasetRecipe, columns: tuple[str, ...]) -> Iterator[d
     yield from table
 
 
-_KINDS = {"score": "a number", "cluster": "a number", "negatives": "a list of texts", "label": "a label"}
+_KINDS = {
+    "score": "a number",
+    "cluster": "a number",
+    "negatives": "a list of texts",
+    "label": "a label",
+}
 
 
 def _is(kind: str, value: Any) -> bool:
@@ -146,13 +160,16 @@ def is_held_out(key: str) -> bool:
     return hashlib.sha256(key.encode()).digest()[0] % 10 == 0
 
 
-def load_pairs(dataset: DatasetRecipe, path: Path | None, *, seed: int, held_out: bool = False) -> list[Pair]:
+def load_pairs(
+    dataset: DatasetRecipe, path: Path | None, *, seed: int, held_out: bool = False
+) -> list[Pair]:
     """Pairs of one dataset, by its schema.
 
     Args:
         dataset: Schema and caps.
         path: Its file; None reads from the hub.
-        seed: Of the choices that a schema makes (which sentence becomes a query, which example a pair).
+        seed: Of the choices that a schema makes (which sentence becomes a query, which example a
+            pair).
         held_out: Return the tenth that training never sees instead.
 
     Raises:
@@ -163,7 +180,9 @@ def load_pairs(dataset: DatasetRecipe, path: Path | None, *, seed: int, held_out
     def read(fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         return read_records(dataset, path, fields)
 
-    pairs = [pair for key, pair in _SCHEMAS[dataset.schema_](read, rng) if is_held_out(key) == held_out]
+    pairs = [
+        pair for key, pair in _SCHEMAS[dataset.schema_](read, rng) if is_held_out(key) == held_out
+    ]
     if not pairs:
         raise DataError(
             f"{path or dataset.location} has no pairs.",

@@ -4,9 +4,10 @@
 
     encoder state (H_e) ─ LayerNorm ─ Linear ─ ReLU ─ Linear ─ norm matching ─▶ LLM input (H_l)
 
-The paper's connector (arXiv 2501.00874, section 3.1) is the two linear layers with a ReLU. The LLM's own
-token embeddings are small vectors of nearly equal length; an input ten or a hundred times longer saturates
-the first layers. So the output is brought to the length of the LLM's token embeddings, times a learned gain.
+The paper's connector (arXiv 2501.00874, section 3.1) is the two linear layers with a ReLU. The
+LLM's own token embeddings are small vectors of nearly equal length; an input ten or a hundred times
+longer saturates the first layers. So the output is brought to the length of the LLM's token
+embeddings, times a learned gain.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class Connector(nn.Module):
         embedding_rms: Root mean square of the LLM's token table, the scale its first layer expects.
     """
 
-    def __init__(self, encoder_size: int, hidden_size: int, llm_size: int, *, embedding_rms: float) -> None:
+    def __init__(
+        self, encoder_size: int, hidden_size: int, llm_size: int, *, embedding_rms: float
+    ) -> None:
         super().__init__()
         self.input_norm = nn.LayerNorm(encoder_size)
         self.up = nn.Linear(encoder_size, hidden_size)

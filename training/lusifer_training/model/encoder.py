@@ -24,7 +24,8 @@ class Encoder(nn.Module):
 
     Args:
         backbone: The Hugging Face module, without pooler.
-        layer_mix: Learn one softmax weight per layer, the embeddings included. It starts at the last layer.
+        layer_mix: Learn one softmax weight per layer, the embeddings included. It starts at the
+            last layer.
     """
 
     def __init__(self, backbone: PreTrainedModel, *, layer_mix: bool) -> None:
@@ -49,10 +50,11 @@ class Encoder(nn.Module):
             attention_mask: ``(B, T)``, 1 for tokens and 0 for padding, wherever the padding is.
 
         Returns:
-            States for the connector ``(B, T, H)`` and the last layer's states ``(B, T, H)``; the same tensor
-            twice without a layer mix.
+            States for the connector ``(B, T, H)`` and the last layer's states ``(B, T, H)``; the
+            same tensor twice without a layer mix.
         """
-        # Positions come from the mask, so that they don't depend on the side or the amount of padding.
+        # Positions come from the mask, so that they don't depend on the side or the amount of
+        # padding.
         position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0) + self.first_position
         output = self.backbone(
             input_ids=input_ids,
@@ -64,5 +66,7 @@ class Encoder(nn.Module):
         if self.mix_logits is None:
             return last, last
         weights = self.mix_logits.softmax(dim=0)
-        mixed = sum(weight * state for weight, state in zip(weights, output.hidden_states, strict=True))
+        mixed = sum(
+            weight * state for weight, state in zip(weights, output.hidden_states, strict=True)
+        )
         return mixed, last

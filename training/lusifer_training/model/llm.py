@@ -19,8 +19,8 @@ __all__ = ["Llm"]
 class Llm(nn.Module):
     """Llama, Mistral or Qwen2, cut to its first layers, without token table and LM head.
 
-    Of the token table only the BOS row is kept: LLMs expect it in first place and park attention on it
-    (the reference code has it in stage 1 and loses it in stage 2 and at inference).
+    Of the token table only the BOS row is kept: LLMs expect it in first place and park attention on
+    it (the reference code has it in stage 1 and loses it in stage 2 and at inference).
 
     Args:
         backbone: The Hugging Face module without LM head; its layers and token table are cut here.
@@ -41,7 +41,8 @@ class Llm(nn.Module):
         available = backbone.config.num_hidden_layers
         if layers is not None and layers > available:
             raise ConfigError(
-                f"llm_layers is {layers}, but the LLM has {available}.", next_step="Lower llm_layers."
+                f"llm_layers is {layers}, but the LLM has {available}.",
+                next_step="Lower llm_layers.",
             )
         self.hidden_size: int = backbone.config.hidden_size
         table = backbone.get_input_embeddings()
@@ -50,7 +51,9 @@ class Llm(nn.Module):
             1.0 if table.weight.is_meta else float(table.weight.detach().pow(2).mean().sqrt())
         )
         bos = backbone.config.bos_token_id
-        first = table.weight.detach()[bos].clone() if bos is not None else torch.zeros(self.hidden_size)
+        first = (
+            table.weight.detach()[bos].clone() if bos is not None else torch.zeros(self.hidden_size)
+        )
         self.register_buffer("bos", first)
         self.token_table = table if keep_token_table else None
         self.lm_head = lm_head
@@ -101,7 +104,9 @@ class Llm(nn.Module):
             raise ConfigError("The LM head was dropped.", next_step="Build with keep_lm_head=True.")
         first = self.bos.expand(inputs.shape[0], 1, -1).to(inputs.dtype)
         inputs = torch.cat([first, inputs, self.token_table(target_ids).to(inputs.dtype)], dim=1)
-        mask = torch.cat([torch.ones_like(attention_mask[:, :1]), attention_mask, target_mask], dim=1)
+        mask = torch.cat(
+            [torch.ones_like(attention_mask[:, :1]), attention_mask, target_mask], dim=1
+        )
         output = self.backbone(
             inputs_embeds=inputs,
             attention_mask=mask,
@@ -122,7 +127,11 @@ class Llm(nn.Module):
             Token embeddings ``(B, T, H)`` and the last kept layer's states ``(B, T, H)``.
         """
         if self.token_table is None:
-            raise ConfigError("The token table was dropped.", next_step="Build with keep_token_table=True.")
+            raise ConfigError(
+                "The token table was dropped.", next_step="Build with keep_token_table=True."
+            )
         embeddings = self.token_table(input_ids)
-        output = self.backbone(inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False)
+        output = self.backbone(
+            inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False
+        )
         return embeddings, output.last_hidden_state

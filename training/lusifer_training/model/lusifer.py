@@ -69,7 +69,9 @@ class Lusifer(nn.Module):
         self.encoder.backbone = with_lora(self.encoder.backbone, config.encoder_lora)
         self.llm: Llm | None = None
         if llm is not None:
-            self.llm = Llm(llm, layers=config.llm_layers, keep_token_table=keep_token_table, lm_head=lm_head)
+            self.llm = Llm(
+                llm, layers=config.llm_layers, keep_token_table=keep_token_table, lm_head=lm_head
+            )
             self.llm.requires_grad_(False)
             self.llm.backbone = with_lora(self.llm.backbone, config.llm_lora)
             self.connector = Connector(
@@ -83,7 +85,9 @@ class Lusifer(nn.Module):
                 # A zero head: training starts exactly at the encoder's own vectors.
                 nn.init.zeros_(self.head.weight)
                 nn.init.zeros_(self.head.bias)
-        self.register_buffer("language_basis", torch.zeros(config.output_dimension, config.language_rank))
+        self.register_buffer(
+            "language_basis", torch.zeros(config.output_dimension, config.language_rank)
+        )
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Embed.
@@ -201,7 +205,9 @@ def with_lora(backbone: PreTrainedModel, shape: LoraShape | None) -> PreTrainedM
     )
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5.23 by the old name.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        warnings.filterwarnings(
+            "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
+        )
         return get_peft_model(backbone, adapter)
 
 

@@ -1,7 +1,8 @@
 """Cohere's v2 embed API: what Weaviate's ``text2vec-cohere`` speaks to a ``baseURL``, up to 96 texts a call.
 
-Weaviate sends ``truncate=END`` with every call. An operator who chose to average windows would never get it
-if that counted as a wish, so END is taken as "do not fail" and leaves the operator's choice alone.
+Weaviate sends ``truncate=END`` with every call. An operator who chose to average windows would
+never get it if that counted as a wish, so END is taken as "do not fail" and leaves the operator's
+choice alone.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from lusifer.errors import InvalidInputError, LusiferError, OverloadedError, RequestTooLargeError
-from lusifer.service.http import Answer, Dialect, post
+from lusifer.service.routing import Answer, Dialect, post
 
 if TYPE_CHECKING:
-    from lusifer.choices import LongTextPolicy, Role
-    from lusifer.service.core import Caller, EmbeddingService
+    from lusifer.service.embedding_service import Caller, EmbeddingService
+    from lusifer.types import LongTextPolicy, Role
 
 __all__ = ["DIALECT", "ROUTES"]
 
@@ -59,7 +60,8 @@ def _error_body(error: LusiferError) -> dict[str, object]:
     return {"id": uuid.uuid4().hex, "message": str(error)}
 
 
-# 503 and not 429: Weaviate's Python client sends the objects again after "failed with status: 503 error".
+# 503 and not 429: Weaviate's Python client sends the objects again after "failed with status: 503
+# error".
 DIALECT = Dialect("cohere", _error_body, {OverloadedError: 503})
 
 
@@ -113,7 +115,8 @@ def _policy(body: EmbedRequest, service: EmbeddingService) -> LongTextPolicy | N
 
 
 ROUTES = [
-    # A baseURL may have a path of its own, and Weaviate's client doubles the slash after a bare host.
+    # A baseURL may have a path of its own, and Weaviate's client doubles the slash after a bare
+    # host.
     post(path, DIALECT, EmbedRequest, _embed, summary="Embed up to 96 texts", answer=EmbedAnswer)
     for path in ("/v2/embed", "//v2/embed", "/{base:path}/v2/embed")
 ]

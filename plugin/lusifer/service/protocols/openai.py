@@ -1,8 +1,8 @@
 """OpenAI's embeddings API, which everything speaks, with a role added to it.
 
-The API has no role. It can be given by a field (``input_type``: the clients' ``extra_body``) or by the
-model's name (``NAME:query``, ``NAME:document``); without either a text is a document, since the callers
-without a choice, such as Weaviate's ``text2vec-openai``, mostly store.
+The API has no role. It can be given by a field (``input_type``: the clients' ``extra_body``) or by
+the model's name (``NAME:query``, ``NAME:document``); without either a text is a document, since the
+callers without a choice, such as Weaviate's ``text2vec-openai``, mostly store.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from lusifer.errors import InvalidInputError, LusiferError, RequestTooLargeError, UnauthorizedError
-from lusifer.service.http import Answer, Dialect, get, post
+from lusifer.service.routing import Answer, Dialect, get, post
 
 if TYPE_CHECKING:
-    from lusifer.choices import Role
-    from lusifer.service.core import Caller, EmbeddingService
+    from lusifer.service.embedding_service import Caller, EmbeddingService
+    from lusifer.types import Role
 
 __all__ = ["DIALECT", "ROUTES"]
 
@@ -41,7 +41,9 @@ class EmbeddingsRequest(BaseModel):
     model: str
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
-    input_type: Literal["query", "search_query", "document", "passage", "search_document"] | None = None
+    input_type: (
+        Literal["query", "search_query", "document", "passage", "search_document"] | None
+    ) = None
 
 
 class EmbeddingsAnswer(BaseModel):

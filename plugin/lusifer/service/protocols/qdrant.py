@@ -1,7 +1,8 @@
 """Qdrant's server-side inference: one POST with every text of an upsert or query, the role in ``inference``.
 
-Qdrant pairs answers with inputs by position and looks at nothing else, so count and order are everything. The
-contract is undocumented but unchanged since Qdrant 1.12; it is recorded in the tests.
+Qdrant pairs answers with inputs by position and looks at nothing else, so count and order are
+everything. The contract is undocumented but unchanged since Qdrant 1.12; it is recorded in the
+tests.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from lusifer.errors import EngineOutputError, InvalidInputError, UnknownModelError
-from lusifer.service.http import Answer, Dialect, post
+from lusifer.service.routing import Answer, Dialect, post
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lusifer.choices import LongTextPolicy, Role
-    from lusifer.service.core import Caller, EmbeddingService
+    from lusifer.service.embedding_service import Caller, EmbeddingService
+    from lusifer.types import LongTextPolicy, Role
 
 __all__ = ["DIALECT", "ROUTES"]
 
@@ -84,7 +85,9 @@ async def _infer(body: InferenceRequest, service: EmbeddingService, caller: Call
         options = item.options or Options()
         groups.setdefault((item.model, options.dimensions, options.long_text), []).append(index)
     if not body.inputs:
-        raise InvalidInputError("The list of inputs is empty.", next_step="Send at least one Document.")
+        raise InvalidInputError(
+            "The list of inputs is empty.", next_step="Send at least one Document."
+        )
     texts: list[str] = [item.data for item in body.inputs]
     role = _ROLES[body.inference]
     try:
@@ -112,12 +115,16 @@ async def _infer(body: InferenceRequest, service: EmbeddingService, caller: Call
         for index, vector in zip(indices, answer.vectors, strict=True):
             embeddings[index] = vector
     if any(vector is None for vector in embeddings):
-        raise EngineOutputError("An input was left without a vector.", next_step="Send the request again.")
+        raise EngineOutputError(
+            "An input was left without a vector.", next_step="Send the request again."
+        )
     usage = {"models": {model: {"tokens": count} for model, count in tokens.items()}}
     return Answer({"embeddings": embeddings, "usage": usage})
 
 
 ROUTES = [
-    post(path, DIALECT, InferenceRequest, _infer, summary="Embed for Qdrant", answer=InferenceAnswer)
+    post(
+        path, DIALECT, InferenceRequest, _infer, summary="Embed for Qdrant", answer=InferenceAnswer
+    )
     for path in ("/", "/qdrant")
 ]

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, RootModel
 
-from lusifer import __version__
+from lusifer._version import __version__
 from lusifer.errors import InvalidInputError, LusiferError, NotReadyError
-from lusifer.service.http import Answer, Dialect, get, post
+from lusifer.service.routing import Answer, Dialect, get, post
 
 if TYPE_CHECKING:
-    from lusifer.choices import LongTextPolicy, Role
-    from lusifer.service.core import Caller, EmbeddingService
+    from lusifer.service.embedding_service import Caller, EmbeddingService
+    from lusifer.types import LongTextPolicy, Role
 
 __all__ = ["DIALECT", "ROUTES"]
 

@@ -1,7 +1,8 @@
 """Weaviate's module ``text2vec-transformers``: one text a call, and a role since Weaviate 1.31.
 
-Its Go client sends no Content-Type, follows no redirect, takes only status 200 for success, reads errors from
-the field ``error``, and stores an object without a vector, silently, if the vector is missing.
+Its Go client sends no Content-Type, follows no redirect, takes only status 200 for success, reads
+errors from the field ``error``, and stores an object without a vector, silently, if the vector is
+missing.
 """
 
 from __future__ import annotations
@@ -10,17 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from lusifer import __version__
+from lusifer._version import __version__
 from lusifer.errors import LusiferError, MalformedRequestError, NotReadyError, OverloadedError
-from lusifer.service.http import Answer, Dialect, get, post
+from lusifer.service.routing import Answer, Dialect, get, post
 
 if TYPE_CHECKING:
-    from lusifer.choices import Role
-    from lusifer.service.core import Caller, EmbeddingService
+    from lusifer.service.embedding_service import Caller, EmbeddingService
+    from lusifer.types import Role
 
 __all__ = ["DIALECT", "ROUTES"]
 
-_ROLES: dict[str | None, Role] = {None: "document", "": "document", "passage": "document", "query": "query"}
+_ROLES: dict[str | None, Role] = {
+    None: "document",
+    "": "document",
+    "passage": "document",
+    "query": "query",
+}
 
 
 class VectorConfig(BaseModel):
@@ -54,7 +60,8 @@ class VectorAnswer(BaseModel):
 
 def _error_body(error: LusiferError) -> dict[str, object]:
     status = DIALECT.status(error)
-    # Weaviate puts our text into its own error; its Python client retries where it finds this phrase.
+    # Weaviate puts our text into its own error; its Python client retries where it finds this
+    # phrase.
     prefix = f"failed with status: {status} error: " if error.retryable else ""
     return {"error": f"{prefix}{error}"}
 
@@ -66,7 +73,9 @@ async def _vectors(body: VectorRequest, service: EmbeddingService, caller: Calle
     config = body.config or VectorConfig()
     if config.task_type not in _ROLES:
         raise MalformedRequestError(
-            f"config.task_type is {config.task_type[:50]!r}." if config.task_type else "config.task_type?",
+            f"config.task_type is {config.task_type[:50]!r}."
+            if config.task_type
+            else "config.task_type?",
             next_step="Use 'query' or 'passage'.",
         )
     answer = await service.embed(

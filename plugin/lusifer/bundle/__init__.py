@@ -1,0 +1,1 @@
+"""The bundle: the folder with everything that serving needs."""

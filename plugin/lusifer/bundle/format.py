@@ -1,0 +1,403 @@
+"""The bundle: a folder with everything that serving needs, and the one definition of its format.
+
+::
+
+    my-bundle/
+      manifest.json        what the model is, and size and sha256 of every other file; written last
+      model.onnx           (input_ids, attention_mask) (B, T) int64 -> embedding (B, D) float32, unit norm
+      model.onnx.data      weights, where they lie outside the graph file; above 2 GB also .data.1, ...
+      tokenizer.json       Hugging Face tokenizers format
+      parity_report.json   how near the graph is to the model it was exported from, and the gate's verdict
+      probe.npz            a few inputs and the vectors PyTorch gave for them, to try an engine on a machine
+
+Export writes bundles through :func:`finish_bundle`, so reader and writer can't drift apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+import zipfile
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lusifer.errors import (
+    BundleCorruptError,
+    BundleError,
+    BundleGateError,
+    BundleNotFoundError,
+    BundleSchemaError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "PRECISIONS",
+    "SCHEMA_VERSION",
+    "Bundle",
+    "FileRecord",
+    "Manifest",
+    "ManifestFields",
+    "Precision",
+    "RolePrompts",
+    "compute_fingerprint",
+    "file_record",
+    "finish_bundle",
+    "read_probe",
+    "write_probe",
+]
+
+SCHEMA_VERSION = 1
+"""The newest manifest schema this version reads, and the one it writes."""
+
+MANIFEST_NAME = "manifest.json"
+MODEL_NAME = "model.onnx"
+TOKENIZER_NAME = "tokenizer.json"
+PARITY_NAME = "parity_report.json"
+PROBE_NAME = "probe.npz"
+_REQUIRED = (MODEL_NAME, TOKENIZER_NAME, PARITY_NAME)
+_REBUILD = (
+    "Export the bundle again with lusifer-export, or copy the whole folder again from its source."
+)
+
+Precision = Literal["int4", "int8-dynamic", "int8", "fp16", "bf16", "fp32"]
+"""Of weights and arithmetic, smallest first.
+
+``int8`` and ``int4`` are weights in blocks with a scale each, and an int8 token table. ``int8``
+computes in fp32; ``int8-dynamic`` and ``int4`` round activations to int8 too, each row in blocks
+with scales of its own. ``fp16`` and ``bf16`` are the inputs of matrix products; norms, softmax and
+pooling stay in fp32. """
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FileRecord(_Frozen):
+    """Size and hash of one file of the bundle."""
+
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class RolePrompts(_Frozen):
+    """What is written before a text, by its role; the text follows directly."""
+
+    query: str
+    document: str
+
+
+class ManifestFields(_Frozen):
+    """What the exporter knows about a model: the manifest without its files."""
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Field(min_length=1)]
+    """The model's name for people."""
+    fingerprint: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    """Identity of the vectors, from :func:`compute_fingerprint`."""
+    dimension: Positive
+    """Length D of the vectors the graph answers."""
+    matryoshka_dimensions: Annotated[tuple[Positive, ...], Field(strict=False)]
+    """Lengths a vector may be cut to, descending, ``dimension`` first."""
+    role_prompts: RolePrompts
+    maximum_tokens: Positive
+    """Longest input T in tokens, prompt and special tokens included."""
+    pad_token_id: Annotated[int, Field(ge=0)]
+    precision: Precision
+    gate: Literal["passed", "failed"] = "passed"
+    """Verdict of the comparison with PyTorch. Bundles written before this field had to pass to
+    exist."""
+    languages_evaluated: Annotated[tuple[str, ...], Field(strict=False)]
+    """ISO 639 codes with a measured result; others may work, but nobody looked."""
+    created_with: dict[str, str]
+    """Package versions of the machine that exported."""
+
+    @model_validator(mode="after")
+    def _dimensions_descend(self) -> ManifestFields:
+        dims = self.matryoshka_dimensions
+        if not dims or dims[0] != self.dimension or any(a <= b for a, b in pairwise(dims)):
+            raise ValueError(
+                f"matryoshka_dimensions must descend from dimension {self.dimension}, got {list(dims)}"
+            )
+        return self
+
+
+class Manifest(ManifestFields):
+    """``manifest.json``: the fields plus size and sha256 of every file, by path inside the bundle."""
+
+    files: dict[str, FileRecord]
+
+    @field_validator("files")
+    @classmethod
+    def _files_stay_inside(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        # A bundle may come from somebody else: its manifest must not make us read other folders.
+        for name in files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\\" in name or name == MANIFEST_NAME:
+                raise ValueError(f"file name {name!r} is not a path inside the bundle")
+        if missing := [name for name in _REQUIRED if name not in files]:
+            raise ValueError(f"the list of files lacks {', '.join(missing)}")
+        return files
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle; only :meth:`open` and :func:`finish_bundle` make one."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX graph."""
+        return self.path / MODEL_NAME
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The tokenizer in Hugging Face tokenizers format."""
+        return self.path / TOKENIZER_NAME
+
+    @property
+    def probe_path(self) -> Path | None:
+        """Inputs with their right vectors; None in bundles written before there were any."""
+        return self.path / PROBE_NAME if PROBE_NAME in self.manifest.files else None
+
+    @classmethod
+    def open(
+        cls, path: Path | str, *, verify: bool = True, allow_failed_gate: bool = False
+    ) -> Bundle:
+        """Read the manifest and check every file against it.
+
+        Args:
+            path: The bundle's folder.
+            verify: Also hash the files (reads all weights once); sizes are compared in any case.
+            allow_failed_gate: Open a bundle whose vectors left those of the model, to study it. So
+                does ``LUSIFER_ALLOW_FAILED_GATE=1`` in the environment.
+
+        Raises:
+            BundleGateError: The export's gate refused this bundle.
+            BundleNotFoundError: No folder, or a folder without a manifest.
+            BundleSchemaError: Written by a newer version of LUSIFER.
+            BundleCorruptError: The manifest can't be read, or a file is missing, cut short or
+                changed.
+        """
+        path = Path(path)
+        manifest = _read_manifest(path)
+        allowed = allow_failed_gate or os.environ.get("LUSIFER_ALLOW_FAILED_GATE") == "1"
+        if manifest.gate == "failed" and not allowed:
+            raise BundleGateError(
+                f"The bundle {path} failed its gate: its {manifest.precision} vectors are not the model's. "
+                f"{PARITY_NAME} in it says in which languages.",
+                next_step="Export with --precision auto, or set LUSIFER_ALLOW_FAILED_GATE=1 to study it.",
+            )
+        for name, record in manifest.files.items():
+            _check_file(path / name, name, record, verify=verify)
+        return cls(path, manifest)
+
+
+def compute_fingerprint(parts: Mapping[str, object]) -> str:
+    """Identity of a model's vectors: two bundles with the same fingerprint may share an index.
+
+    Args:
+        parts: JSON-ready values that decide a vector, in any order. Export passes ``weights``
+            (sha256 by file), ``tokenizer`` (sha256), ``role_prompts``, ``pooling``, ``dimension``
+            and ``precision``.
+
+    Returns:
+        ``"sha256:"`` and 64 hexadecimal digits, over the canonical JSON (sorted keys, no spaces,
+        UTF-8).
+
+    Raises:
+        TypeError: A part is not JSON-ready.
+        ValueError: A part holds NaN or an infinity, which JSON lacks.
+    """
+    canonical = json.dumps(
+        parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def file_record(path: Path) -> FileRecord:
+    """Size and sha256 of a file, read once in constant memory."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileRecord(bytes=file.tell(), sha256=digest)
+
+
+def write_probe(
+    staging: Path,
+    input_ids: NDArray[np.int64],
+    attention_mask: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+) -> None:
+    """Put inputs ``(N, T)`` and their right vectors ``(N, D)`` into a folder of model files."""
+    import numpy as np
+
+    np.savez(
+        staging / PROBE_NAME, input_ids=input_ids, attention_mask=attention_mask, vectors=vectors
+    )
+
+
+def read_probe(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Inputs ``(N, T)``, mask ``(N, T)`` and right vectors ``(N, D)`` of a probe.
+
+    Raises:
+        BundleCorruptError: It can't be read.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["input_ids"], arrays["attention_mask"], arrays["vectors"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BundleCorruptError(f"{path} can't be read: {error}.", next_step=_REBUILD) from error
+
+
+def finish_bundle(staging: Path, target: Path, fields: ManifestFields) -> Bundle:
+    """Turn a folder of model files into a bundle, at once or not at all.
+
+    The manifest is written last and the folder is moved in one rename, so a reader never sees a
+    half bundle. A bundle that already lies at ``target`` is moved aside first and put back if the
+    second rename fails.
+
+    Args:
+        staging: Holds ``model.onnx`` (and its data), ``tokenizer.json``, ``parity_report.json``; it
+            is gone afterwards. It must be on the filesystem of ``target``: make it a sibling.
+        target: Where the bundle shall lie; an existing bundle there is replaced.
+        fields: The manifest without its files.
+
+    Raises:
+        BundleCorruptError: A required file is missing in ``staging``, or a link lies in it.
+        BundleError: ``target`` holds something that is not a bundle, or lies on another filesystem.
+    """
+    staging, target = Path(staging), Path(target)
+    if target.exists() and not (target / MANIFEST_NAME).is_file() and any(target.iterdir()):
+        raise BundleError(
+            f"{target} holds files that are no bundle.",
+            next_step="Choose another target, or empty that folder.",
+        )
+    # A staging folder left by an earlier try may hold a manifest that is no longer true.
+    (staging / MANIFEST_NAME).unlink(missing_ok=True)
+    files: dict[str, FileRecord] = {}
+    for file in sorted(staging.rglob("*")):
+        if file.is_symlink():
+            raise BundleCorruptError(
+                f"{file} is a link.", next_step="Copy the file itself into the bundle."
+            )
+        if file.is_file():
+            files[file.relative_to(staging).as_posix()] = file_record(file)
+            _sync(file)
+    if missing := [name for name in _REQUIRED if name not in files]:
+        raise BundleCorruptError(
+            f"{staging} lacks {', '.join(missing)}.",
+            next_step="Write every file of the bundle before finishing.",
+        )
+    manifest = Manifest(**fields.model_dump(), files=files)
+    (staging / MANIFEST_NAME).write_text(
+        manifest.model_dump_json(indent=2) + "\n", encoding="utf-8"
+    )
+    _sync(staging / MANIFEST_NAME)
+    _sync(staging)
+    _swap(staging, target)
+    return Bundle(target, manifest)
+
+
+def _swap(staging: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if staging.stat().st_dev != target.parent.stat().st_dev:
+        raise BundleError(
+            f"{staging} and {target.parent} lie on different filesystems, so the move would not be atomic.",
+            next_step="Put the staging folder beside the target.",
+        )
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.old")
+    replaced = target.exists()
+    if replaced:
+        target.rename(aside)
+    try:
+        staging.rename(target)
+    except OSError:
+        if replaced:
+            aside.rename(target)
+        raise
+    _sync(target.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    manifest_path = path / MANIFEST_NAME
+    try:
+        raw = manifest_path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = (
+            f"The folder {path} has no {MANIFEST_NAME}"
+            if path.is_dir()
+            else f"There is no folder {path}"
+        )
+        raise BundleNotFoundError(
+            f"No bundle at {path}: {what}.",
+            next_step="Name the folder of a bundle, or leave the path out.",
+        ) from error
+    try:
+        fields = json.loads(raw)
+    except ValueError as error:
+        raise BundleCorruptError(
+            f"{manifest_path} is not JSON: {error}.", next_step=_REBUILD
+        ) from error
+    # Looked at before anything else: the fields of a newer schema are unknown, and "unknown field"
+    # would send the reader looking for a damaged file.
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BundleSchemaError(
+            f"The bundle {path} has schema version {version}, this LUSIFER reads up to {SCHEMA_VERSION}.",
+            next_step="Upgrade with pip install --upgrade lusifer, or use a bundle made by this version.",
+        )
+    try:
+        return Manifest.model_validate(fields)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors()
+        )
+        raise BundleCorruptError(
+            f"{manifest_path} is not valid: {problems}.", next_step=_REBUILD
+        ) from error
+
+
+def _check_file(file: Path, name: str, record: FileRecord, *, verify: bool) -> None:
+    try:
+        size_bytes = file.stat().st_size
+    except FileNotFoundError as error:
+        raise BundleCorruptError(
+            f"{name} is missing in the bundle {file.parent} ({record.bytes} bytes expected).",
+            next_step=_REBUILD,
+        ) from error
+    if size_bytes != record.bytes:
+        raise BundleCorruptError(
+            f"{name} has {size_bytes} bytes, the manifest says {record.bytes}.", next_step=_REBUILD
+        )
+    if verify and (found := file_record(file).sha256) != record.sha256:
+        raise BundleCorruptError(
+            f"{name} was changed: its sha256 is {found}, the manifest says {record.sha256}.",
+            next_step=_REBUILD,
+        )

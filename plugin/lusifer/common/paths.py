@@ -1,0 +1,17 @@
+"""Folders that are used when the user names none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["cache_directory"]
+
+
+def cache_directory() -> Path:
+    """The folder for files that can be built again; it may not exist yet."""
+    if configured := os.environ.get("LUSIFER_CACHE"):
+        return Path(configured).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("lusifer")

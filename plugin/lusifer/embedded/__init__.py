@@ -1,0 +1,1 @@
+"""The vector store inside the process: Qdrant's engine on a folder."""

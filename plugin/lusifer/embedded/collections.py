@@ -1,0 +1,194 @@
+"""Collections and aliases for the embedded engine, which knows neither.
+
+::
+
+    my-database/
+      collections/articles-v1/     an index folder, see lusifer.embedded.layout
+      collections/articles-v2/
+      aliases.json                 {"articles": "articles-v2"}; replaced whole, so a switch is atomic
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lusifer.common.files import FolderLock, write_atomic
+from lusifer.embedded.store import EmbeddedStore
+from lusifer.errors import IndexCorruptError, IndexNotFoundError, InvalidInputError, StoreError
+
+if TYPE_CHECKING:
+    from lusifer.qdrant.keywords import KeywordOptions
+    from lusifer.types import Quantization
+
+__all__ = ["EmbeddedCollections"]
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+
+
+class EmbeddedCollections:
+    """A folder of named indexes, and names that point at one of them.
+
+    Args:
+        root: The folder; made when the first collection is.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def names(self) -> list[str]:
+        """Collections, sorted."""
+        folder = self.root / "collections"
+        found = (path.parent.name for path in folder.glob("*/index.json"))
+        return sorted(name for name in found if _NAME.fullmatch(name))
+
+    def aliases(self) -> dict[str, str]:
+        """Alias to collection.
+
+        Raises:
+            IndexCorruptError: The file of aliases is damaged.
+        """
+        try:
+            found = json.loads((self.root / "aliases.json").read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise IndexCorruptError(
+                f"{self.root / 'aliases.json'} can't be read: {error}.",
+                next_step="Restore it, or remove it and set the aliases again.",
+            ) from error
+        return {str(alias): str(name) for alias, name in found.items()}
+
+    def resolve(self, name: str) -> str:
+        """The collection that a name or alias means now.
+
+        Raises:
+            IndexNotFoundError: Neither.
+            InvalidInputError: It can't be a name.
+        """
+        _check_name(name)
+        meant = self.aliases().get(name, name)
+        if meant not in self.names():
+            raise IndexNotFoundError(
+                f"{self.root} has no collection {name!r}; it has {', '.join(self.names()) or 'none'}.",
+                next_step=f"Fill it with: lusifer index FILE --index {self.root} --collection {name}",
+            )
+        return meant
+
+    def path(self, name: str) -> Path:
+        """The index folder of a collection, whether it exists or not; raises as :meth:`resolve`."""
+        _check_name(name)
+        return self.root / "collections" / self.aliases().get(name, name)
+
+    def open(self, name: str, fingerprint: str | None = None) -> EmbeddedStore:
+        """Open a collection by name or alias; raises as :meth:`resolve` and :meth:`EmbeddedStore.open`."""
+        return EmbeddedStore.open(self.root / "collections" / self.resolve(name), fingerprint)
+
+    def create(
+        self,
+        name: str,
+        *,
+        fingerprint: str,
+        dimension: int,
+        model: str,
+        keywords: KeywordOptions | None = None,
+        quantization: Quantization = "none",
+    ) -> EmbeddedStore:
+        """Make a collection; raises as :meth:`EmbeddedStore.create`.
+
+        Raises:
+            StoreError: An alias has this name.
+        """
+        _check_name(name)
+        if name in self.aliases():
+            raise StoreError(
+                f"{name!r} is an alias.", next_step="Choose another name for the collection."
+            )
+        shutil.rmtree(self._doomed(name), ignore_errors=True)
+        return EmbeddedStore.create(
+            self.root / "collections" / name,
+            fingerprint=fingerprint,
+            dimension=dimension,
+            model=model,
+            keywords=keywords,
+            quantization=quantization,
+        )
+
+    def set_alias(self, alias: str, name: str) -> None:
+        """Let an alias mean a collection, at one stroke: a search sees the old one or the new one.
+
+        Raises:
+            IndexNotFoundError: There is no such collection.
+            StoreError: A collection has the alias' name.
+        """
+        _check_name(alias)
+        if alias in self.names():
+            raise StoreError(f"A collection is named {alias!r}.", next_step="Choose another alias.")
+        if name not in self.names():
+            self.resolve(name)
+        self._change({alias: name})
+
+    def delete_alias(self, alias: str) -> None:
+        """Forget an alias.
+
+        Raises:
+            IndexNotFoundError: There is none.
+        """
+        if alias not in self.aliases():
+            raise IndexNotFoundError(
+                f"{self.root} has no alias {alias!r}.", next_step="Check its name."
+            )
+        self._change({alias: None})
+
+    def delete(self, name: str) -> None:
+        """Delete a collection and all it holds.
+
+        Raises:
+            IndexNotFoundError: There is none.
+            StoreError: An alias still means it.
+            IndexLockedError: A process has it open.
+        """
+        if name not in self.names():
+            raise IndexNotFoundError(
+                f"{self.root} has no collection {name!r}.", next_step="Check its name."
+            )
+        pointing = [alias for alias, meant in self.aliases().items() if meant == name]
+        if pointing:
+            raise StoreError(
+                f"The alias {pointing[0]!r} means the collection {name!r}.",
+                next_step="Let it mean another one first.",
+            )
+        folder = self.root / "collections" / name
+        lock = FolderLock(folder)
+        try:
+            # Aside at one stroke: a deletion that is cut short leaves no collection half there.
+            shutil.rmtree(self._doomed(name), ignore_errors=True)
+            folder.rename(self._doomed(name))
+            shutil.rmtree(self._doomed(name))
+        finally:
+            lock.release()
+
+    def _doomed(self, name: str) -> Path:
+        return self.root / "collections" / f".{name}.deleted"
+
+    def _change(self, changes: dict[str, str | None]) -> None:
+        # Read and replaced under a lock, so that two switches at once both count.
+        lock = FolderLock(self.root)
+        try:
+            merged = {**self.aliases(), **changes}
+            kept = {alias: name for alias, name in sorted(merged.items()) if name is not None}
+            write_atomic(self.root, "aliases.json", json.dumps(kept, indent=2))
+        finally:
+            lock.release()
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name) or name in {os.curdir, os.pardir}:
+        raise InvalidInputError(
+            f"{name[:200]!r} can't be the name of a collection.",
+            next_step="Use letters, digits, _, - and dots, at most 200, and begin with none of the last two.",
+        )

@@ -1,0 +1,125 @@
+"""The narrow door to ``qdrant-edge-py``: its import, and its errors in our tree.
+
+Edge raises nothing but bare ``Exception`` with a sentence from the Rust engine (0.9.0), so the
+sentence is all there is to tell a lock from a full disk. What is not recognised becomes a
+StoreError with that sentence; nothing is swallowed.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lusifer.errors import (
+    IndexCorruptError,
+    IndexLockedError,
+    LusiferError,
+    MissingExtraError,
+    StorageFullError,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["edge_errors", "import_edge", "translate"]
+
+_FULL_WORDS = (
+    "no space left",
+    "os error 28",
+    "storagefull",
+    "disk quota",
+    "exceeds available disk space",
+)
+_LOCKED_WORDS = ("wouldblock", "resource temporarily unavailable")
+_DENIED_WORDS = (
+    "permission denied",
+    "read-only file system",
+    "too many open files",
+    "cannot allocate memory",
+)
+_CORRUPT_WORDS = (
+    "failed to load segment",
+    "failed to deserialize",
+    "is not readable",
+    "no segments were loaded",
+    "can't init wal",
+    "does not exist",
+    "corrupt",
+)
+
+
+def import_edge() -> Any:
+    """The module ``qdrant_edge``.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import qdrant_edge
+    except ImportError as error:
+        raise MissingExtraError(
+            f"The embedded store needs qdrant-edge-py: {error}.",
+            next_step="Run pip install 'lusifer[qdrant]'.",
+        ) from error
+    return qdrant_edge
+
+
+def translate(message: str, path: Path, *, loading: bool = False) -> LusiferError:
+    """The error of our tree for a sentence of the engine.
+
+    Args:
+        message: The sentence.
+        path: The index folder.
+        loading: Whether files were being read: then what is not recognised means damage.
+    """
+    lower = message.lower()
+    if any(word in lower for word in _FULL_WORDS):
+        return StorageFullError(
+            f"No space left for the index {path}: {message}.",
+            next_step="Free space and run again; what was acknowledged before is kept.",
+        )
+    if any(word in lower for word in _LOCKED_WORDS):
+        return locked(path)
+    denied = any(word in lower for word in _DENIED_WORDS)
+    if any(word in lower for word in _CORRUPT_WORDS) or (loading and not denied):
+        return IndexCorruptError(
+            f"The index {path} can't be read: {message}.",
+            next_step="Restore the folder from a copy, or index again into a new folder.",
+        )
+    return StoreError(
+        f"The store engine failed on the index {path}: {message}.",
+        next_step="Run again; if it repeats, index into a new folder.",
+    )
+
+
+def locked(path: Path) -> IndexLockedError:
+    """The index is in use."""
+    return IndexLockedError(
+        f"Another process holds the index {path}; one process may use it at a time.",
+        next_step="Wait for that process to end, or close it, then run again.",
+    )
+
+
+@contextmanager
+def edge_errors(path: Path, *, loading: bool = False) -> Iterator[None]:
+    """Run engine calls; whatever they raise leaves as an error of our tree.
+
+    Raises:
+        IndexLockedError: Another process has the shard open.
+        StorageFullError: The disk is full.
+        IndexCorruptError: The files are damaged.
+        StoreError: Anything else.
+    """
+    try:
+        yield
+    except LusiferError:
+        raise
+    except BaseException as error:
+        # Bare Exception is all that Edge raises. A Rust panic is not even that: seen on a file of
+        # no bytes.
+        panicked = type(error).__name__ == "PanicException"
+        if isinstance(error, Exception) or panicked:
+            raise translate(str(error), path, loading=loading or panicked) from error
+        raise

@@ -1,0 +1,189 @@
+"""The folder of an embedded index, and who may write in it.
+
+::
+
+    my-index/
+      index.json       what lies here; written last, so a folder without it is no index
+      flushed.json     how many documents the last flush saw
+      index.lock       held by the one process that has the index open
+      shard/           the engine's files
+      shard.partial/   only while an index is created; never holds a document
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lusifer.common.files import write_atomic
+from lusifer.errors import (
+    FingerprintMismatchError,
+    IndexCorruptError,
+    IndexNotFoundError,
+    StorageFullError,
+    StoreError,
+)
+from lusifer.qdrant.keywords import KeywordOptions  # noqa: TC001  (pydantic needs it at run time)
+from lusifer.stores.payloads import VECTOR_NAME
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "MARGIN_BYTES",
+    "IndexFile",
+    "check_fingerprint",
+    "free_space_or_raise",
+    "read_index",
+    "write_index",
+]
+
+INDEX_SCHEMA_VERSION = 1
+MARGIN_BYTES = 128 * 1024**2
+"""Free space that must remain after a write. The engine maps files of 32 MiB (a payload page, a
+chunk of vectors, two log segments) and grows into them; without sparse files they take their full
+size at once."""
+
+_OURS = {
+    "flushed.json",
+    "flushed.json.partial",
+    "index.json.partial",
+    "index.lock",
+    "shard",
+    "shard.partial",
+}
+
+
+class IndexFile(BaseModel):
+    """``index.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    schema_version: Literal[1] = 1
+    fingerprint: Annotated[str, Field(min_length=1)]
+    """Model whose vectors lie here."""
+    dimension: Annotated[int, Field(gt=0)]
+    model: str
+    """The model's name for people."""
+    vector_name: Annotated[str, Field(min_length=1)] = VECTOR_NAME
+    keywords: KeywordOptions | None = None
+    """Set where documents carry a BM25 vector too."""
+
+
+def read_index(path: Path) -> IndexFile:
+    """Read ``index.json``.
+
+    Raises:
+        IndexNotFoundError: There is none.
+        IndexCorruptError: It is damaged.
+        StoreError: It was written by a newer version.
+    """
+    try:
+        raw = (path / "index.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise IndexNotFoundError(
+            f"No index at {path}.", next_step=f"Fill one with: lusifer index FILE --index {path}"
+        ) from error
+    try:
+        fields = json.loads(raw)
+        version = fields.get("schema_version") if isinstance(fields, dict) else None
+        if isinstance(version, int) and version > INDEX_SCHEMA_VERSION:
+            raise StoreError(
+                f"The index {path} has schema version {version}, this LUSIFER reads {INDEX_SCHEMA_VERSION}.",
+                next_step="Upgrade with pip install --upgrade lusifer, or index again into a new folder.",
+            )
+        return IndexFile.model_validate(fields)
+    except (ValueError, ValidationError) as error:
+        reason = " ".join(str(error).split())
+        raise IndexCorruptError(
+            f"{path / 'index.json'} can't be read: {reason}.",
+            next_step="Restore the file from a copy, or index again into a new folder.",
+        ) from error
+
+
+def check_fingerprint(path: Path, index: IndexFile, fingerprint: str | None) -> None:
+    """Refuse an index of another model; None skips the comparison.
+
+    Raises:
+        FingerprintMismatchError: It is of another one.
+    """
+    if fingerprint is not None and fingerprint != index.fingerprint:
+        raise FingerprintMismatchError(
+            f"The index {path} holds vectors of {index.model} ({index.fingerprint}), the bundle in use is "
+            f"{fingerprint}.",
+            next_step="Use the bundle it was made with, or re-index into a new folder: "
+            "lusifer index FILE --index NEW_FOLDER",
+        )
+
+
+def write_index(path: Path, index: IndexFile) -> None:
+    """Write ``index.json``: from here on the folder is an index."""
+    write_atomic(path, "index.json", index.model_dump_json(indent=2))
+
+
+def write_flushed(path: Path, documents: int) -> None:
+    """Note how many documents a flush saw."""
+    write_atomic(path, "flushed.json", json.dumps({"documents": documents}))
+
+
+def read_flushed(path: Path) -> int:
+    """Documents that must be there at least; 0 when nothing was noted yet.
+
+    A deletion lowers the note before it deletes, so a smaller count is damage. The engine itself
+    (0.9.0) opens a shard whose id tracker was cut and silently leaves out the documents it has
+    lost.
+
+    Raises:
+        IndexCorruptError: The note is damaged.
+    """
+    try:
+        return int(json.loads((path / "flushed.json").read_bytes())["documents"])
+    except FileNotFoundError:
+        return 0
+    except (ValueError, KeyError, TypeError) as error:
+        raise IndexCorruptError(
+            f"{path / 'flushed.json'} can't be read: {error}.",
+            next_step="Restore the folder from a copy, or index again into a new folder.",
+        ) from error
+
+
+def clear_leftovers(path: Path) -> None:
+    """Remove what an interrupted creation left; called with the lock held.
+
+    Raises:
+        StoreError: The folder holds files that are not ours; they are left alone.
+    """
+    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in _OURS)
+    if foreign:
+        raise StoreError(
+            f"{path} holds other files ({', '.join(foreign[:3])}) and no index.",
+            next_step="Choose an empty or new folder for the index.",
+        )
+    shutil.rmtree(path / "shard.partial", ignore_errors=True)
+    (path / "index.json.partial").unlink(missing_ok=True)
+
+
+def allocated_bytes(path: Path) -> int:
+    """Disk space a folder takes; the engine's files are sparse, so their sizes say little."""
+    return sum(file.stat().st_blocks * 512 for file in path.rglob("*") if file.is_file())
+
+
+def free_space_or_raise(path: Path, needed_bytes: int, what: str) -> None:
+    """Check for room before the engine writes.
+
+    The engine writes through mapped memory, where a full disk is no error code but the signal
+    SIGBUS, which kills the process. So the question must be asked before.
+
+    Raises:
+        StorageFullError: Less than ``needed_bytes`` plus the margin is free.
+    """
+    free_bytes = shutil.disk_usage(path).free
+    if free_bytes < needed_bytes + MARGIN_BYTES:
+        raise StorageFullError(
+            f"{what} needs {needed_bytes / 1e6:.1f} MB and a margin of {MARGIN_BYTES / 1e6:.0f} MB, "
+            f"{free_bytes / 1e6:.1f} MB are free at {path}; nothing was written.",
+            next_step="Free space and run again; what was acknowledged before is kept.",
+        )

@@ -1,0 +1,309 @@
+"""From documents to a filled store, window by window.
+
+Once a window is written the store keeps it, so that an interrupted run loses at most two windows of
+work, the one being written and the one being embedded. The same command then goes on: the store
+itself is the checkpoint, asked window by window what it already holds, so that no file beside it
+can be lost, stale or of another collection.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lusifer.errors import InvalidDimensionError, InvalidInputError, LusiferError, StorageFullError
+from lusifer.ingest.sources.source import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from lusifer.embedding.base import Embedder
+    from lusifer.stores.base import Store
+    from lusifer.types import Document
+
+__all__ = ["IndexReport", "index_documents"]
+
+logger = logging.getLogger(__name__)
+
+REJECTED_KEPT = 100
+"""Rejected records that a report lists; the rest is counted."""
+
+
+WINDOW_CHARACTERS = 8 * 1024**2
+"""A window of large documents ends here, so that memory is bounded whatever their size."""
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What an indexing run did; also handed out after each window, as its progress."""
+
+    added: int = 0
+    """Documents that are new or have changed: embedded and stored."""
+    unchanged: int = 0
+    """Documents that the store already held, or that stand in the source more than once."""
+    rejected_count: int = 0
+    rejected: tuple[Rejected, ...] = ()
+    """The first rejected records, at most ``REJECTED_KEPT``."""
+    truncated: int = 0
+    """Added documents whose end was cut off at the token limit."""
+    tokens: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    """Whether Ctrl-C ended the run; everything counted is stored."""
+
+    @property
+    def read(self) -> int:
+        """Records dealt with."""
+        return self.added + self.unchanged + self.rejected_count
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready fields."""
+        return {
+            "added": self.added,
+            "unchanged": self.unchanged,
+            "rejected_count": self.rejected_count,
+            "rejected": [record.as_dict() for record in self.rejected],
+            "truncated": self.truncated,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
+            "interrupted": self.interrupted,
+        }
+
+
+@dataclass
+class _Tally:
+    added: int = 0
+    unchanged: int = 0
+    rejected_count: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+    truncated: int = 0
+    tokens: int = 0
+
+    def reject(self, record: Rejected) -> None:
+        self.rejected_count += 1
+        if len(self.rejected) < REJECTED_KEPT:
+            self.rejected.append(record)
+
+    def add(self, window: _Tally) -> None:
+        self.added += window.added
+        self.unchanged += window.unchanged
+        self.truncated += window.truncated
+        self.tokens += window.tokens
+        self.rejected_count += window.rejected_count
+        self.rejected += window.rejected[: REJECTED_KEPT - len(self.rejected)]
+
+
+@dataclass
+class _Window:
+    """Documents that were embedded and are to be stored together."""
+
+    tally: _Tally = field(default_factory=_Tally)
+    documents: list[Document] = field(default_factory=list)
+    vectors: list[NDArray[np.float32]] = field(default_factory=list)
+
+
+def index_documents(
+    documents: Iterable[Document | Rejected],
+    vectorizer: Embedder,
+    store: Store,
+    *,
+    window: int = 256,
+    on_progress: Callable[[IndexReport], None] | None = None,
+) -> IndexReport:
+    """Embed what the store doesn't hold yet and store it; one window is written while the next is embedded.
+
+    Args:
+        documents: Read one window ahead, no further.
+        vectorizer: Its model must be the one the store was made for.
+        store: Stays open; it is written from another thread.
+        window: Documents that are embedded and stored together; fewer where they are large.
+        on_progress: Called after each window.
+
+    Returns:
+        The counts. Ctrl-C ends the run early with ``interrupted`` set, and what was counted is
+        stored.
+
+    Raises:
+        StorageFullError: No room; the message says how many documents of this run are safe.
+        InvalidInputError: ``window`` is below 1, or the source as a whole can't be read.
+        InvalidDimensionError: The vectorizer makes vectors of another length than the store keeps.
+        EngineError: The engine can't run; windows embedded before are stored.
+        StoreError: The store can't write.
+    """
+    if window < 1:
+        raise InvalidInputError(
+            f"The window is {window}.", next_step="Use at least 1 document; 256 is usual."
+        )
+    if vectorizer.dimension != store.dimension:
+        raise InvalidDimensionError(
+            f"The store keeps vectors of dimension {store.dimension}, the model in use makes "
+            f"{vectorizer.dimension}.",
+            next_step=f"Load the model with dimension {store.dimension}.",
+        )
+    started_s = time.monotonic()
+    tally = _Tally()
+    writing: tuple[Future[None], _Window] | None = None
+
+    def report() -> IndexReport:
+        fields = {**vars(tally), "rejected": tuple(tally.rejected)}
+        return IndexReport(**fields, seconds=time.monotonic() - started_s)
+
+    def wait() -> None:
+        """Count a window once it is stored, so that no report promises more than the store holds."""
+        nonlocal writing
+        if writing is None:
+            return
+        (future, written), writing = writing, None
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            # Pressed while waiting: the writer's thread knows nothing of it and finishes the
+            # window.
+            with _interrupt_held_back():
+                future.result()
+                tally.add(written.tally)
+            raise
+        tally.add(written.tally)
+        logger.info(
+            "Stored so far: %d added, %d unchanged, %d rejected",
+            tally.added,
+            tally.unchanged,
+            tally.rejected_count,
+        )
+        if on_progress is not None:
+            on_progress(report())
+
+    with ThreadPoolExecutor(1, thread_name_prefix="lusifer-writer") as writer:
+        try:
+            try:
+                for chunk in _chunks(documents, window):
+                    # What is being written can't be told from what the store still holds from
+                    # before.
+                    unsettled = (
+                        {document.id for document in writing[1].documents} if writing else set()
+                    )
+                    embedded = _embed_window(chunk, vectorizer, store, unsettled)
+                    wait()
+                    writing = (writer.submit(_write_window, store, embedded), embedded)
+            finally:
+                wait()
+        except KeyboardInterrupt:
+            with _interrupt_held_back():
+                store.flush()
+            return replace(report(), interrupted=True)
+        except StorageFullError as error:
+            raise StorageFullError(
+                f"{error.message} {tally.added} documents of this run are safe in the index.",
+                next_step="Free some space, then run the same command again: it goes on where it stopped.",
+            ) from error
+    return report()
+
+
+def _chunks(
+    documents: Iterable[Document | Rejected], window: int
+) -> Iterator[list[Document | Rejected]]:
+    chunk: list[Document | Rejected] = []
+    characters = 0
+    for item in documents:
+        chunk.append(item)
+        if not isinstance(item, Rejected):
+            fields = (value for value in item.metadata.values() if isinstance(value, str))
+            characters += len(item.text) + sum(map(len, fields))
+        if len(chunk) == window or characters >= WINDOW_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def _embed_window(
+    chunk: list[Document | Rejected], vectorizer: Embedder, store: Store, unsettled: set[str]
+) -> _Window:
+    window = _Window()
+    fresh: dict[str, Document] = {}
+    repeated = 0
+    for item in chunk:
+        if isinstance(item, Rejected):
+            window.tally.reject(item)
+        else:
+            repeated += item.id in fresh
+            fresh[item.id] = item
+    stored = store.unchanged(
+        document for document in fresh.values() if document.id not in unsettled
+    )
+    window.tally.unchanged = repeated + len(stored)
+    wanted: list[Document] = []
+    texts: list[str] = []
+    for document in fresh.values():
+        if document.id in stored:
+            continue
+        try:
+            texts.append(store.text_of(document))
+        except InvalidInputError as error:
+            window.tally.reject(_rejected(document, error))
+        else:
+            wanted.append(document)
+    results = vectorizer.stream(texts, "document", window=max(1, len(wanted)))
+    for document, result in zip(wanted, results, strict=True):
+        if isinstance(result, InvalidInputError):
+            window.tally.reject(_rejected(document, result))
+        elif isinstance(result, LusiferError):
+            raise result
+        else:
+            window.documents.append(document)
+            window.vectors.append(result.vector)
+            window.tally.tokens += result.tokens
+            window.tally.truncated += result.truncated
+    window.tally.added = len(window.documents)
+    return window
+
+
+def _write_window(store: Store, window: _Window) -> None:
+    if not window.documents:
+        return
+    try:
+        store.upsert(window.documents, np.stack(window.vectors))
+    except InvalidInputError:
+        # One of them can't be stored: write one by one, so that the others are not lost with it.
+        for document, vector in zip(window.documents, window.vectors, strict=True):
+            try:
+                store.upsert([document], vector[None])
+            except InvalidInputError as error:
+                window.tally.added -= 1
+                window.tally.reject(_rejected(document, error))
+    store.flush()
+
+
+def _rejected(document: Document, error: InvalidInputError) -> Rejected:
+    return Rejected(f"document {document.id!r}", error.message, error.next_step)
+
+
+@contextmanager
+def _interrupt_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait until the block is done, so that a write is never cut in two."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = False
+
+    def remember(_signal: int, _frame: object) -> None:
+        nonlocal pressed
+        pressed = True
+
+    previous = signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if pressed:
+        raise KeyboardInterrupt

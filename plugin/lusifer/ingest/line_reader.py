@@ -1,0 +1,78 @@
+"""Lines of a byte stream, split at line feeds only, in bounded memory.
+
+Python's own text mode also splits at lone carriage returns, and ``str.splitlines`` at U+2028 and
+others, which occur inside texts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from lusifer.errors import InvalidTextError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["MAXIMUM_LINE_BYTES", "Line", "decode_utf8", "read_lines"]
+
+MAXIMUM_LINE_BYTES = 64 * 1024**2
+"""Longest line that is read; of a longer one only its number is kept, so that memory stays bounded.
+"""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line without its line ending."""
+
+    number: int
+    """Counted from 1."""
+    raw: bytes
+    error: InvalidTextError | None = None
+    """Set where the line was too long to be read; ``raw`` is then empty."""
+
+
+def read_lines(file: IO[bytes], maximum_bytes: int = MAXIMUM_LINE_BYTES) -> Iterator[Line]:
+    """Read lines that end in LF or CR LF; a byte order mark at the start is not part of the first one."""
+    number = 0
+    while raw := file.readline(maximum_bytes):
+        number += 1
+        if len(raw) >= maximum_bytes and not raw.endswith(b"\n"):
+            length_bytes = len(raw)
+            while raw and not raw.endswith(b"\n"):
+                raw = file.readline(maximum_bytes)
+                length_bytes += len(raw)
+            yield Line(number, b"", _too_long(length_bytes, maximum_bytes))
+            continue
+        if number == 1:
+            raw = raw.removeprefix(_BYTE_ORDER_MARK)
+        if raw.endswith(b"\n"):
+            raw = raw[:-1].removesuffix(b"\r")
+        yield Line(number, raw)
+
+
+def decode_utf8(line: Line) -> str:
+    """The line as text.
+
+    Raises:
+        InvalidTextError: It is not UTF-8, or was too long to be read.
+    """
+    if line.error is not None:
+        raise line.error
+    try:
+        return line.raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidTextError(
+            f"The text is not UTF-8: byte 0x{line.raw[error.start]:02X} at position {error.start} "
+            f"of {len(line.raw)} bytes.",
+            next_step="Save it as UTF-8, for example with: iconv -f WINDOWS-1252 -t UTF-8",
+        ) from None
+
+
+def _too_long(length_bytes: int, maximum_bytes: int) -> InvalidTextError:
+    return InvalidTextError(
+        f"The line has {length_bytes} bytes, at most {maximum_bytes} are read.",
+        next_step="Split it into several lines.",
+    )

@@ -1,0 +1,1 @@
+"""Readers of document files, one for each format."""

@@ -1,0 +1,1 @@
+"""The two ends of a re-embedding, for each kind of store."""

@@ -1,0 +1,1 @@
+"""Re-embedding from and to a Weaviate server."""

@@ -1,0 +1,1 @@
+"""The contract of a vector store, and what every store shares."""

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lusifer.bundle.default import default_bundle
+from lusifer.bundle.format import Bundle, ManifestFields, compute_fingerprint, finish_bundle
+from lusifer.common.paths import cache_directory
+from lusifer.errors import (
+    BundleCorruptError,
+    BundleError,
+    BundleNotFoundError,
+    BundleSchemaError,
+    MissingExtraError,
+)
+
+
+@pytest.fixture
+def copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+
+
+def _edit(path: Path, **changes: object) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+
+
+def _fields(bundle: Bundle) -> ManifestFields:
+    return ManifestFields(**bundle.manifest.model_dump(exclude={"files"}))
+
+
+def test_opens_and_names_its_files(bundle: Bundle) -> None:
+    assert bundle.manifest.dimension == 16
+    assert set(bundle.manifest.files) == {
+        "model.onnx",
+        "model.onnx.data",
+        "parity_report.json",
+        "tokenizer.json",
+    }
+    assert bundle.model_path.is_file()
+    assert bundle.tokenizer_path.is_file()
+
+
+def test_missing_folder_and_folder_without_manifest(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFoundError, match="There is no folder"):
+        Bundle.open(tmp_path / "nowhere")
+    with pytest.raises(BundleNotFoundError, match=r"has no manifest\.json"):
+        Bundle.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "model.onnx.data", "tokenizer.json", "parity_report.json"]
+)
+def test_damage_names_the_file_and_both_numbers(copy: Path, name: str) -> None:
+    file = copy / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(
+        BundleCorruptError, match=rf"{name} was changed: its sha256 is .{{64}}, .* says .{{64}}"
+    ):
+        Bundle.open(copy)
+    Bundle.open(copy, verify=False)
+    file.write_bytes(whole[:-1])
+    with pytest.raises(
+        BundleCorruptError, match=f"{name} has {len(whole) - 1} bytes, .* {len(whole)}"
+    ):
+        Bundle.open(copy, verify=False)
+    file.unlink()
+    with pytest.raises(
+        BundleCorruptError, match=f"{name} is missing .*{len(whole)} bytes"
+    ) as caught:
+        Bundle.open(copy, verify=False)
+    assert "Export the bundle again" in caught.value.next_step
+
+
+def test_newer_schema_is_said_before_unknown_fields(copy: Path) -> None:
+    _edit(copy, schema_version=2, something_new=True)
+    with pytest.raises(BundleSchemaError, match=r"version 2, .* up to 1") as caught:
+        Bundle.open(copy)
+    assert "pip install --upgrade lusifer" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"unknown": 1},
+        {"schema_version": 0},
+        {"schema_version": "1"},
+        {"dimension": "16"},
+        {"dimension": 0},
+        {"matryoshka_dimensions": [8, 16]},
+        {"matryoshka_dimensions": []},
+        {"fingerprint": "sha256:abc"},
+        {"precision": "fp8"},
+        {"files": {}},
+        {"files": {"../x": {"bytes": 1, "sha256": "0" * 64}}},
+    ],
+)
+def test_invalid_manifest(copy: Path, changes: dict[str, object]) -> None:
+    _edit(copy, **changes)
+    with pytest.raises(BundleCorruptError, match="manifest"):
+        Bundle.open(copy)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b"\xff\xfe"])
+def test_manifest_that_is_no_manifest(copy: Path, raw: bytes) -> None:
+    (copy / "manifest.json").write_bytes(raw)
+    with pytest.raises(BundleCorruptError):
+        Bundle.open(copy)
+
+
+def test_manifest_is_frozen(bundle: Bundle) -> None:
+    with pytest.raises(ValidationError):
+        bundle.manifest.dimension = 3  # type: ignore[misc]
+
+
+def test_finish_moves_and_replaces(bundle: Bundle, copy: Path, tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "target"
+    first = finish_bundle(copy, target, _fields(bundle))
+    assert not copy.exists()
+    assert Bundle.open(target).manifest == first.manifest == bundle.manifest
+    again = Path(shutil.copytree(target, tmp_path / "again"))
+    (again / "parity_report.json").write_text('{"second": true}')
+    finish_bundle(again, target, _fields(bundle))
+    assert "second" in (Bundle.open(target).path / "parity_report.json").read_text()
+    assert [entry.name for entry in target.parent.iterdir()] == ["target"]
+
+
+def test_finish_refuses_incomplete_linked_and_foreign(
+    bundle: Bundle, copy: Path, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("mine")
+    with pytest.raises(BundleError, match="no bundle"):
+        finish_bundle(copy, foreign, _fields(bundle))
+    (copy / "link").symlink_to("tokenizer.json")
+    with pytest.raises(BundleCorruptError, match="link"):
+        finish_bundle(copy, tmp_path / "target", _fields(bundle))
+    (copy / "link").unlink()
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(BundleCorruptError, match=r"lacks tokenizer\.json"):
+        finish_bundle(copy, tmp_path / "target", _fields(bundle))
+    assert not (tmp_path / "target").exists()
+    # What a failed finish leaves is no bundle, although the folder once held a manifest.
+    with pytest.raises(BundleNotFoundError):
+        Bundle.open(copy)
+
+
+def test_failed_rename_puts_the_old_bundle_back(
+    bundle: Bundle, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Path(shutil.copytree(copy, tmp_path / "target"))
+    rename = Path.rename
+
+    def fail(self: Path, other: Path) -> Path:
+        if self == copy:
+            raise OSError("no")
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="no"):
+        finish_bundle(copy, target, _fields(bundle))
+    Bundle.open(target)
+
+
+def test_fingerprint_depends_on_values_not_on_order() -> None:
+    parts = {"weights": {"a": "1"}, "dimension": 16}
+    fingerprint = compute_fingerprint(parts)
+    assert fingerprint == compute_fingerprint({"dimension": 16, "weights": {"a": "1"}})
+    assert fingerprint != compute_fingerprint({**parts, "dimension": 8})
+    assert len(fingerprint) == len("sha256:") + 64
+    with pytest.raises(ValueError, match="JSON"):
+        compute_fingerprint({"x": float("nan")})
+
+
+def test_places_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LUSIFER_BUNDLE", raising=False)
+    monkeypatch.delenv("LUSIFER_CACHE", raising=False)
+    assert cache_directory().name == "lusifer"
+    monkeypatch.setenv("LUSIFER_CACHE", str(tmp_path / "c"))
+    assert cache_directory() == tmp_path / "c"
+    monkeypatch.setenv("LUSIFER_BUNDLE", str(tmp_path / "b"))
+    assert default_bundle() == tmp_path / "b"
+
+
+def test_default_bundle_is_built_by_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    from types import ModuleType
+
+    monkeypatch.delenv("LUSIFER_BUNDLE", raising=False)
+    monkeypatch.setenv("LUSIFER_CACHE", os.fspath(tmp_path))
+    export = ModuleType("lusifer_export.default")
+    export.build_default_bundle = lambda folder, precision: folder / precision  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lusifer_export", ModuleType("lusifer_export"))
+    monkeypatch.setitem(sys.modules, "lusifer_export.default", export)
+    assert default_bundle() == tmp_path / "bundles" / "int8-dynamic"
+    monkeypatch.setitem(sys.modules, "lusifer_export.default", None)
+    with pytest.raises(MissingExtraError) as caught:
+        default_bundle()
+    assert "pip install 'lusifer[export]'" in caught.value.next_step

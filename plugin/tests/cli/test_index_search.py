@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import lusifer
+from lusifer.cli.app import app
+
+MAIN = [sys.executable, "-c", "from lusifer.cli.app import main; main()"]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(Path(lusifer.__file__).parents[1]),
+    "PYTHONWARNINGS": "error",
+}
+RECORDS = [{"id": f"d{i}", "text": f"document number {i}", "n": i} for i in range(30)]
+
+
+def run(
+    *arguments: str | Path, stdin: bytes | None = None
+) -> tuple[int, list[dict[str, Any]], str]:
+    result = CliRunner().invoke(app, list(map(str, arguments)), input=stdin, catch_exceptions=False)
+    lines = [json.loads(line) for line in result.stdout.split("\n") if line]
+    return result.exit_code, lines, result.stderr
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "documents.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+    return path
+
+
+def index(
+    bundle: Path, source: Path | str, folder: Path, *more: str
+) -> tuple[int, list[dict[str, Any]], str]:
+    return run("index", source, "--index", folder, "--bundle", bundle, "--json", *more)
+
+
+def test_index_twice_then_search(tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    code, (first,), _ = index(tiny_bundle, source, folder)
+    assert (code, first["added"], first["count"]) == (0, 30, 30)
+    code, (second,), _ = index(tiny_bundle, source, folder)
+    assert (code, second["added"], second["unchanged"], second["count"]) == (0, 0, 30, 30)
+    question = ("search", "document number 7", "--index", folder, "--bundle", tiny_bundle, "--json")
+    code, hits, _ = run(*question, "--limit", "5")
+    assert code == 0
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
+    assert [list(hit) for hit in hits] == [["rank", "id", "score", "text", "metadata"]] * 5
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    assert all(hit["text"] == f"document number {hit['metadata']['n']}" for hit in hits)
+
+
+def test_for_people(tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
+    with source.open("a") as lines:
+        lines.write("broken\n" * 15)
+    options = ["--index", str(tmp_path / "index"), "--bundle", str(tiny_bundle)]
+    result = CliRunner().invoke(app, ["index", str(source), *options])
+    assert result.exit_code == 1
+    assert result.stdout.startswith("30 added, 0 unchanged, 15 rejected in")
+    assert "Rejected documents.jsonl line 31: The line is not JSON" in result.stderr
+    assert "and 5 more" in result.stderr
+    result = CliRunner().invoke(app, ["search", "number", "--limit", "2", *options])
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 4
+
+
+def test_standard_input_and_other_fields(tiny_bundle: Path, tmp_path: Path) -> None:
+    arguments = (
+        "--index",
+        tmp_path / "i",
+        "--bundle",
+        tiny_bundle,
+        "--json",
+        "--text-field",
+        "body",
+    )
+    code, (report,), _ = run("index", "-", *arguments, stdin=b'{"body": "one"}\n{"body": "two"}\n')
+    assert (code, report["added"]) == (0, 2)
+
+
+def test_rejected_records_are_listed(tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
+    source.write_text('{"text": "good"}\n{"text": "\\ud83d"}\nbroken\n')
+    code, (report,), _ = index(tiny_bundle, source, tmp_path / "index")
+    assert (code, report["added"], report["rejected_count"]) == (1, 1, 2)
+    assert [record["where"] for record in report["rejected"]] == [
+        "documents.jsonl line 2",
+        "documents.jsonl line 3",
+    ]
+
+
+def test_index_of_another_model(tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    index(tiny_bundle, source, folder)
+    other = tmp_path / "other"
+    shutil.copytree(tiny_bundle, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(
+        json.dumps({**manifest, "fingerprint": "sha256:" + "0" * 64})
+    )
+    before = {path: path.read_bytes() for path in folder.rglob("*.json")}
+    for command in (("index", source), ("search", "number")):
+        code, (line,), _ = run(*command, "--index", folder, "--bundle", other, "--json")
+        assert (code, line["error"]["type"], line["error"]["status"]) == (
+            1,
+            "FingerprintMismatchError",
+            409,
+        )
+    assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
+
+
+def test_no_index(tiny_bundle: Path, tmp_path: Path) -> None:
+    code, (line,), _ = run(
+        "search", "x", "--index", tmp_path / "no", "--bundle", tiny_bundle, "--json"
+    )
+    assert (code, line["error"]["type"]) == (1, "IndexNotFoundError")
+
+
+@pytest.mark.parametrize("question", ["", "  ", "a\x00b", "a\ud800b"])
+def test_a_question_that_is_no_text(
+    tiny_bundle: Path, source: Path, tmp_path: Path, question: str
+) -> None:
+    index(tiny_bundle, source, tmp_path / "index")
+    code, (line,), _ = run(
+        "search", question, "--index", tmp_path / "index", "--bundle", tiny_bundle, "--json"
+    )
+    assert (code, line["error"]["type"]) == (1, "InvalidTextError")
+
+
+def test_full_disk(
+    tiny_bundle: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index(tiny_bundle, source, tmp_path / "index")
+    source.write_text('{"text": "one more"}\n')
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda path: usage)
+        code, (line,), _ = index(tiny_bundle, source, tmp_path / "index")
+    assert (code, line["error"]["type"], line["error"]["status"]) == (1, "StorageFullError", 507)
+    assert "0 documents of this run are safe" in line["error"]["message"]
+    code, (report,), _ = index(tiny_bundle, source, tmp_path / "index")
+    assert (code, report["added"], report["count"]) == (0, 1, 31)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT of another process")
+def test_ctrl_c_in_the_middle_then_the_same_command_again(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    count = 1_500
+    source = tmp_path / "documents.jsonl"
+    source.write_text("".join(json.dumps({"text": f"document {i}"}) + "\n" for i in range(count)))
+    command = [*MAIN, "-v", "index", str(source), "--index", str(tmp_path / "index")]
+    command += ["--bundle", str(tiny_bundle), "--json", "--window", "32"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        # A shell's background job, as CI may be, hands down SIGINT as ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        while "Stored so far: 96 added" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.stderr.read()
+        first = json.loads(process.stdout.read())
+        assert process.wait(120) == 130, first
+    assert first["interrupted"]
+    assert 96 <= first["added"] == first["count"] < count
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    second = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert (second["unchanged"], second["added"]) == (first["added"], count - first["added"])
+    assert second["count"] == count

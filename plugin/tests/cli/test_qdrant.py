@@ -1,0 +1,116 @@
+"""``lusifer qdrant`` and the commands behind it, on folders; servers are in the integration tests."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from lusifer.cli.app import app
+from lusifer.embedding.vectorizer import Vectorizer
+from lusifer.engines.fake import FakeEngine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lusifer.bundle.format import Bundle
+
+pytest.importorskip("qdrant_edge")
+
+
+def run(*arguments: object) -> tuple[int, list[dict[str, Any]]]:
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
+    return result.exit_code, [json.loads(line) for line in result.stdout.splitlines() if line]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "documents.jsonl"
+    path.write_text(
+        "".join(json.dumps({"id": f"d{n}", "text": f"number n{n}"}) + "\n" for n in range(20))
+    )
+    return path
+
+
+class Database:
+    """The commands on one folder."""
+
+    def __init__(self, folder: Path, bundle: Path) -> None:
+        self.folder, self.bundle = folder, bundle
+
+    def run(self, *arguments: object) -> tuple[int, list[dict[str, Any]]]:
+        return run(*arguments, "--index", self.folder, "--bundle", self.bundle)
+
+    def alias(self, *arguments: object) -> tuple[int, list[dict[str, Any]]]:
+        return run("qdrant", "alias", *arguments, "--index", self.folder)
+
+
+@pytest.fixture
+def database(tmp_path: Path, tiny_bundle: Path) -> Database:
+    return Database(tmp_path / "database", tiny_bundle)
+
+
+def test_from_setup_to_a_switched_alias_without_a_server(database: Database, source: Path) -> None:
+    setup = ("qdrant", "setup", "--keywords", "--quantization", "turbo4")
+    code, (made,) = database.run(*setup, "--collection", "v1", "--alias", "live")
+    assert (code, made["alias"], made["environment"]) == (0, "live", {})
+    code, (report,) = database.run("index", source, "--collection", "live")
+    assert (code, report["added"], report["count"]) == (0, 20, 20)
+    # One document has this word, so its two ranks together are better than any rank alone.
+    code, hits = database.run("search", "n7", "--collection", "live", "--limit", 3, "--hybrid")
+    assert (code, len(hits), hits[0]["id"]) == (0, 3, "d7")
+    # A second one takes its place when it is full, and not before.
+    code, (error,) = database.run("qdrant", "setup", "--collection", "v2", "--alias", "live")
+    assert (code, "live means the collection v1" in error["error"]["message"]) == (1, True)
+    assert database.run("qdrant", "setup", "--collection", "v2", "--dimension", 8)[0] == 0
+    code, (error,) = database.alias("--alias", "live", "--collection", "v2")
+    assert (code, "v2 is empty" in error["error"]["message"]) == (1, True)
+    assert database.run("index", source, "--collection", "v2")[0] == 0
+    assert database.alias("--alias", "live", "--collection", "v2")[0] == 0
+    code, hits = database.run("search", "number 7", "--collection", "live", "--limit", 3)
+    assert (code, len(hits)) == (0, 3), "the question takes the collection's dimension"
+
+
+def test_a_dimension_is_taken_from_what_lies_there(database: Database, source: Path) -> None:
+    assert database.run("index", source, "--dimension", 8)[0] == 0
+    code, (report,) = database.run("index", source)
+    assert (code, report["unchanged"]) == (0, 20)
+    assert len(database.run("search", "number", "--limit", 2)[1]) == 2
+    code, (error,) = database.run("index", source, "--dimension", 16)
+    assert (code, error["error"]["type"]) == (1, "InvalidDimensionError")
+
+
+def test_a_service_embeds_in_the_length_that_lies_there(
+    database: Database, source: Path, bundle: Bundle, start_service: Any
+) -> None:
+    service = start_service(Vectorizer(bundle, FakeEngine(16))).ready()
+    there = ("--index", database.folder, "--service", service.url)
+    assert run("index", source, *there, "--dimension", 8)[0] == 0
+    code, (report,) = run("index", source, *there)
+    assert (code, report["unchanged"]) == (0, 20)
+    code, hits = run("search", "number 7", *there, "--limit", 2)
+    assert (code, len(hits)) == (0, 2)
+
+
+@pytest.mark.parametrize("command", ["setup", "alias"])
+def test_a_server_or_a_folder(command: str, tmp_path: Path) -> None:
+    options = ("--collection", "v1", "--alias", "live")
+    code, (error,) = run("qdrant", command, *options)
+    assert (code, "Where is the collection?" in error["error"]["message"]) == (1, True)
+    code, (error,) = run("qdrant", command, "http://127.0.0.1:9", "--index", tmp_path, *options)
+    assert (code, "Both a server and a folder" in error["error"]["message"]) == (1, True)
+
+
+def test_for_people(database: Database) -> None:
+    arguments = ["qdrant", "setup", "--collection", "v1", "--index", str(database.folder)]
+    result = CliRunner().invoke(
+        app, [*arguments, "--bundle", str(database.bundle)], catch_exceptions=False
+    )
+    assert (
+        "Made the collection v1 for lusifer-tiny-test: vector 'lusifer' of 16 numbers"
+        in result.stdout
+    )
+    assert f"lusifer index FILE --index {database.folder} --collection v1" in result.stdout
+    assert "QDRANT__" not in result.stdout

@@ -1,0 +1,297 @@
+"""What the doctor finds, each with its fix; a server that has everything wrong is made of plain
+objects."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("qdrant_client")
+
+from plugin.tests.qdrant.test_connection import answered
+from qdrant_client import models
+
+from lusifer.embedding.vectorizer import Vectorizer
+from lusifer.engines.fake import FakeEngine, Faults
+from lusifer.qdrant.doctor import examine
+from lusifer.qdrant.keywords import KeywordOptions
+from lusifer.qdrant.metadata import CollectionMetadata, metadata_for
+from lusifer.qdrant.schema import collection_arguments
+
+if TYPE_CHECKING:
+    from lusifer.bundle.format import Bundle
+    from lusifer.stores.diagnostics import Diagnostic
+
+
+class Server:
+    """A client of a server that answers what a test says."""
+
+    def __init__(
+        self, card: CollectionMetadata | None, version: str = "1.19.0", **strict: Any
+    ) -> None:
+        self.version: Any = version
+        self.vectors: Any = {
+            "lusifer": models.VectorParams(size=16, distance=models.Distance.COSINE)
+        }
+        self.metadata = collection_arguments(card)["metadata"] if card else None
+        self.strict = models.StrictModeConfig(**strict) if strict else None
+        self.status = "green"
+        self.counts: list[Any] = [10, 0, 0, 0]
+        self.inferred: Any = 0.9
+        self.sent: Any = 0.9
+
+    def info(self) -> Any:
+        if isinstance(self.version, Exception):
+            raise self.version
+        return SimpleNamespace(version=self.version)
+
+    def get_collection(self, name: str) -> Any:
+        if name != "docs":
+            raise answered(404, f"Not found: Collection `{name}` doesn't exist!")
+        params = SimpleNamespace(vectors=self.vectors)
+        config = SimpleNamespace(
+            params=params, metadata=self.metadata, strict_mode_config=self.strict
+        )
+        return SimpleNamespace(
+            config=config,
+            status=self.status,
+            optimizer_status="ok" if self.status == "green" else "no space",
+            payload_schema={"metadata.lang": 1},
+            points_count=10,
+        )
+
+    def count(self, name: str, **_: Any) -> Any:
+        counted = self.counts.pop(0)
+        if isinstance(counted, Exception):
+            raise counted
+        return SimpleNamespace(count=counted)
+
+    def query_points(self, name: str, query: Any, **_: Any) -> Any:
+        score = self.inferred if isinstance(query, models.Document) else self.sent
+        if isinstance(score, Exception):
+            raise score
+        points = [] if score is None else [SimpleNamespace(id=1, score=score)]
+        return SimpleNamespace(points=points)
+
+
+@pytest.fixture
+def vectorizer(bundle: Bundle) -> Vectorizer:
+    return Vectorizer(bundle, FakeEngine(bundle.manifest.dimension))
+
+
+@pytest.fixture
+def card(vectorizer: Vectorizer) -> CollectionMetadata:
+    return metadata_for("docs", vectorizer)
+
+
+def look(server: Server, **options: Any) -> dict[str, list[Diagnostic]]:
+    """Findings by subject; whatever is not fine must say how to mend it."""
+    found: dict[str, list[Diagnostic]] = {}
+    for finding in examine(server, **{"collection": "docs", **options}):
+        assert finding.severity == "ok" or finding.fix, finding
+        found.setdefault(finding.subject, []).append(finding)
+    return found
+
+
+def severities(found: dict[str, list[Diagnostic]]) -> dict[str, list[str]]:
+    return {subject: [each.severity for each in findings] for subject, findings in found.items()}
+
+
+def test_a_healthy_collection(card: CollectionMetadata, vectorizer: Vectorizer) -> None:
+    assert severities(look(Server(card), embedder=vectorizer)) == {
+        "version": ["ok"],
+        "schema": ["ok"],
+        "fingerprint": ["ok"],
+        "strict mode": ["ok"],
+        "points": ["ok"],
+        "inference": ["ok"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("version", "severity", "said"),
+    [
+        ("1.15.9", "error", "older than 1.16"),
+        ("1.16.3", "warning", "1.17 forwards"),
+        ("1.18.0", "warning", "1.19 evaluates"),
+        ("1.19.1", "ok", "1.19.1"),
+        ("2.0.0-rc1", "ok", "2.0.0"),
+    ],
+)
+def test_versions(card: CollectionMetadata, version: str, severity: str, said: str) -> None:
+    (finding,) = look(Server(card, version))["version"]
+    assert (finding.severity, said in finding.message) == (severity, True)
+
+
+def test_no_server(card: CollectionMetadata) -> None:
+    server = Server(card)
+    server.version = answered(401, "Must provide an API key")
+    found = look(server)
+    assert severities(found) == {"server": ["error"]}
+    assert "QDRANT_API_KEY" in found["server"][0].fix
+
+
+def test_no_collection_or_none_named(card: CollectionMetadata) -> None:
+    (finding,) = look(Server(card), collection="other")["collection"]
+    assert (finding.severity, "lusifer qdrant setup" in finding.fix) == ("error", True)
+    (finding,) = look(Server(card), collection=None)["collection"]
+    assert finding.severity == "note"
+
+
+def test_a_collection_of_somebody_else(card: CollectionMetadata) -> None:
+    server = Server(None)
+    server.vectors = models.VectorParams(size=16, distance=models.Distance.COSINE)
+    found = look(server)
+    assert severities(found) == {"version": ["ok"], "schema": ["error"], "strict mode": ["ok"]}
+    assert "one unnamed vector" in found["schema"][0].message
+
+
+def test_another_model(card: CollectionMetadata, vectorizer: Vectorizer) -> None:
+    other = card.model_copy(update={"fingerprint": "sha256:other"})
+    found = look(Server(other), embedder=vectorizer)
+    assert found["fingerprint"][0].severity == "error"
+    assert "switch the alias" in found["fingerprint"][0].fix
+
+
+def test_keywords_that_the_version_does_not_know(card: CollectionMetadata) -> None:
+    neutral = card.model_copy(update={"keywords": KeywordOptions()})
+    german = card.model_copy(update={"keywords": KeywordOptions(language="german")})
+    assert severities(look(Server(neutral, "1.18.2")))["keywords"] == ["error"]
+    assert "keywords" not in look(Server(neutral, "1.19.0"))
+    assert "keywords" not in look(Server(german, "1.18.2"))
+
+
+def test_points_that_no_search_finds_or_that_lack_their_payload(card: CollectionMetadata) -> None:
+    server = Server(card)
+    server.counts = [1000, 3, 2, 7]
+    found = look(server)
+    assert "3 of 1,000 points lack the vector 'lusifer'" in found["points"][0].message
+    assert [each.message.split(" in their")[0] for each in found["payload"]] == [
+        "2 of 1,000 points have no text",
+        "7 of 1,000 points have no sha256",
+    ]
+    server.counts = [answered(500, "no")]
+    assert severities(look(server))["points"] == ["error"]
+    # Strict mode refuses filters on fields without an index: then that is the finding, not the
+    # count.
+    server.counts = [10, 0, answered(400, "Bad request: Index required but not found")]
+    assert "payload" not in look(server)
+
+
+def test_a_red_collection(card: CollectionMetadata) -> None:
+    server = Server(card)
+    server.status = "red"
+    assert "no space" in look(server)["status"][0].message
+
+
+@pytest.mark.parametrize(
+    ("strict", "severity", "said"),
+    [
+        ({"upsert_max_batchsize": 100}, "warning", "256 points in an upsert"),
+        ({"max_query_limit": 10}, "warning", "256 points in a query"),
+        ({"filter_max_conditions": 2}, "warning", "8 conditions"),
+        ({"condition_max_size": 16}, "warning", "256 ids"),
+        ({"max_timeout": 30}, "note", "longer timeout="),
+        ({"unindexed_filtering_retrieve": False}, "note", "indexed are metadata.lang"),
+        ({"read_rate_limit": 100}, "note", "100 a minute"),
+        ({"write_rate_limit": 100}, "note", "100 a minute"),
+        ({"max_points_count": 1_000_000}, "note", "1,000,000; 10 points are there"),
+        ({"max_collection_vector_size_bytes": 1000}, "note", "1,000"),
+        ({"max_query_limit": 100_000}, "ok", "no limit that would bite"),
+    ],
+)
+def test_limits_of_strict_mode(
+    card: CollectionMetadata, strict: Any, severity: str, said: str
+) -> None:
+    (finding,) = look(Server(card, enabled=True, **strict))["strict mode"]
+    assert (finding.severity, said in finding.message) == (severity, True)
+    (off,) = look(Server(card, enabled=False, **strict))["strict mode"]
+    assert off.severity == "ok"
+
+
+@pytest.mark.parametrize(
+    ("inferred", "sent", "severity", "said"),
+    [
+        (0.9, 0.9, "ok", "is the one made here"),
+        (0.7, 0.9, "error", "another than the one made here"),
+        (None, None, "ok", "had a question embedded"),
+        (
+            answered(
+                500, "Service internal error: InferenceService URL not configured - please provide"
+            ),
+            0.9,
+            "note",
+            "no inference service",
+        ),
+        (answered(500, "Failed to send inference request"), 0.9, "error", "Failed to send"),
+        (
+            answered(400, "Inference request validation failed: x"),
+            0.9,
+            "error",
+            "validation failed",
+        ),
+        (0.9, answered(500, "no"), "error", "500: no"),
+    ],
+)
+def test_a_probe_through_the_servers_inference(
+    card: CollectionMetadata,
+    vectorizer: Vectorizer,
+    inferred: Any,
+    sent: Any,
+    severity: str,
+    said: str,
+) -> None:
+    server = Server(card)
+    server.inferred, server.sent = inferred, sent
+    (finding,) = look(server, embedder=vectorizer)["inference"]
+    assert (finding.severity, said in finding.message) == (severity, True)
+
+
+def test_a_service_that_answers_embeds_the_probe_too(
+    card: CollectionMetadata, vectorizer: Vectorizer, start_service: Any
+) -> None:
+    service = start_service(vectorizer).ready()
+    found = look(Server(card), service_url=service.url)
+    assert severities(found) == {
+        "version": ["ok"],
+        "service": ["ok"],
+        "timeouts": ["ok"],
+        "schema": ["ok"],
+        "fingerprint": ["ok"],
+        "strict mode": ["ok"],
+        "points": ["ok"],
+        "inference": ["ok"],
+    }
+
+
+def test_a_slow_service_is_weighed_against_every_timeout_on_the_way(
+    card: CollectionMetadata, bundle: Bundle, start_service: Any
+) -> None:
+    engine = FakeEngine(bundle.manifest.dimension, faults=Faults(slow_s=0.3))
+    service = start_service(Vectorizer(bundle, engine)).ready()
+    (finding,) = look(Server(card, "1.16.0"), service_url=service.url)["timeouts"]
+    assert finding.severity == "warning"
+    assert (
+        "qdrant-client by default waits for 5 s and this Qdrant by default waits for 10 s"
+        in finding.message
+    )
+    assert "QdrantClient(timeout=" in finding.fix
+    assert "QDRANT__INFERENCE__TIMEOUT=" in finding.fix
+
+
+def test_a_service_that_is_away_or_has_another_model(
+    card: CollectionMetadata, vectorizer: Vectorizer, start_service: Any, tmp_path: Any
+) -> None:
+    from plugin.tests.conftest import make_bundle
+
+    found = look(Server(card), service_url="http://127.0.0.1:9")
+    assert severities(found)["service"] == ["error"]
+    assert severities(found)["schema"] == ["ok"], (
+        "what can be seen without it is looked at all the same"
+    )
+    other = make_bundle(tmp_path / "staging", tmp_path / "other", seed=1)
+    service = start_service(Vectorizer(other, FakeEngine(16))).ready()
+    (finding,) = look(Server(card), embedder=vectorizer, service_url=service.url)["service"]
+    assert "Serve the same bundle" in finding.fix

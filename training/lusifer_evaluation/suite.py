@@ -1,0 +1,152 @@
+"""The tasks: which texts each one needs, and what its vectors score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lusifer_evaluation import metrics
+from lusifer_evaluation.tasks import (
+    LabelledSet,
+    ScoredSet,
+    Size,
+    TextSet,
+    XquadSet,
+    load_sib200,
+    load_stsb,
+    load_tatoeba,
+    load_tweets,
+    load_xquad,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+
+    from lusifer_evaluation.bootstrap import Measure
+
+    Vectors = Callable[[TextSet], np.ndarray]
+    Outcome = tuple[dict[str, Measure], dict[str, Any]]
+
+__all__ = ["TASKS", "TITLES", "Task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One set and its metrics.
+
+    Attributes:
+        load: Reads the sets of a size from the data folder.
+        texts: All texts of the sets.
+        score: Measures by name, and tables by language, from vectors.
+    """
+
+    load: Callable[[Path, Size], Any]
+    texts: Callable[[Any], list[TextSet]]
+    score: Callable[[Any, Vectors], Outcome]
+
+
+TITLES = {
+    "xquad.r1.different": "XQuAD R@1, different languages",
+    "xquad.r1.en": "XQuAD R@1, English to English",
+    "xquad.r1.same": "XQuAD R@1, same language",
+    "xquad.mrr10.different": "XQuAD MRR@10, different languages",
+    "xquad.ndcg10.different": "XQuAD nDCG@10, different languages",
+    "xquad.ndcg10.en": "XQuAD nDCG@10, English retrieval",
+    "pool.map": "Mixed pool mAP",
+    "pool.map_other": "Mixed pool mAP, own language left out",
+    "pool.bias": "Mixed pool: first hit wrong and in the own language ↓",
+    "pool.own_share": "Mixed pool: own language in the first ten ↓",
+    "pool.mean_rank": "Mixed pool: mean rank of translations ↓",
+    "tatoeba.accuracy": "Tatoeba accuracy",
+    "stsb.different": "STS-B Spearman, different languages",
+    "stsb.same": "STS-B Spearman, same language",
+    "stsb.en": "STS-B Spearman, English",
+    "sib200.other": "SIB-200 topics, English probe on other languages",
+    "sib200.en": "SIB-200 topics, English probe on English",
+    "sib200.clusters_pool": "SIB-200 V-measure, languages in one pool",
+    "sib200.clusters_alone": "SIB-200 V-measure, each language alone",
+    "tweets.other": "Tweet sentiment, English probe on other languages",
+    "tweets.en": "Tweet sentiment, English probe on English",
+}
+"""Of every measure, in the order of the table; an arrow marks those that are better low."""
+
+
+def _xquad(sets: XquadSet, vectors: Vectors) -> Outcome:
+    questions = {name: vectors(each) for name, each in sets.questions.items()}
+    paragraphs = {name: vectors(each) for name, each in sets.paragraphs.items()}
+    matrix = metrics.retrieval_matrix(questions, paragraphs, sets.answers)
+    measures = {
+        f"xquad.{metric}.{group}": measure
+        for metric in matrix.by_question
+        for group, measure in matrix.measures(metric).items()
+    }
+    pool, by_language = metrics.mixed_pool(questions, paragraphs, sets.answers)
+    measures |= {f"pool.{name}": measure for name, measure in pool.items()}
+    cells = {metric: matrix.cells(metric) for metric in matrix.by_question}
+    return measures, {"xquad": cells, "pool": by_language}
+
+
+def _tatoeba(sets: dict[str, tuple[TextSet, TextSet]], vectors: Vectors) -> Outcome:
+    measure, by_language = metrics.tatoeba(
+        {language: (vectors(ours), vectors(english)) for language, (ours, english) in sets.items()}
+    )
+    return {"tatoeba.accuracy": measure}, {"tatoeba": by_language}
+
+
+def _stsb(sets: ScoredSet, vectors: Vectors) -> Outcome:
+    measures, table = metrics.sts_matrix(
+        {
+            language: (vectors(first), vectors(second))
+            for language, (first, second) in sets.pairs.items()
+        },
+        sets.scores,
+    )
+    return {f"stsb.{name}": measure for name, measure in measures.items()}, {"stsb": table}
+
+
+def _classification(name: str, sets: LabelledSet, vectors: Vectors) -> Outcome:
+    probe = metrics.english_probe(vectors(sets.train), sets.train_labels)
+    test = {language: vectors(each) for language, each in sets.test.items()}
+    accuracy, by_language = metrics.probe_accuracy(
+        probe, test, sets.test_labels, parallel=sets.parallel
+    )
+    measures = {f"{name}.{group}": measure for group, measure in accuracy.items()}
+    details: dict[str, Any] = {name: by_language}
+    if sets.parallel:
+        clusters, by_language = metrics.clustering(test, sets.test_labels)
+        measures |= {f"{name}.clusters_{group}": measure for group, measure in clusters.items()}
+        details[f"{name}_clusters"] = by_language
+    return measures, details
+
+
+TASKS = {
+    "xquad": Task(
+        lambda folder, size: load_xquad(folder, size.xquad),
+        lambda sets: [*sets.questions.values(), *sets.paragraphs.values()],
+        _xquad,
+    ),
+    "tatoeba": Task(
+        lambda folder, size: load_tatoeba(folder, size.tatoeba),
+        lambda sets: [each for pair in sets.values() for each in pair],
+        _tatoeba,
+    ),
+    "stsb": Task(
+        lambda folder, size: load_stsb(folder, size.stsb),
+        lambda sets: [each for pair in sets.pairs.values() for each in pair],
+        _stsb,
+    ),
+    "sib200": Task(
+        lambda folder, size: load_sib200(folder, size.train, size.test),
+        lambda sets: [sets.train, *sets.test.values()],
+        lambda sets, vectors: _classification("sib200", sets, vectors),
+    ),
+    "tweets": Task(
+        lambda folder, size: load_tweets(folder, size.train, size.test),
+        lambda sets: [sets.train, *sets.test.values()],
+        lambda sets, vectors: _classification("tweets", sets, vectors),
+    ),
+}
+"""By name, cheapest to interpret first."""

@@ -1,0 +1,212 @@
+"""Scores of several models on the same sets, from cached vectors, as one table with intervals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from lusifer_evaluation.bootstrap import Measure
+from lusifer_evaluation.suite import TASKS, TITLES, Task
+from lusifer_evaluation.tasks import SIZES, Size
+from lusifer_training.errors import ConfigError
+from lusifer_training.vector_cache import CachedEmbedder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from lusifer_evaluation.tasks import TextSet
+    from lusifer_training.embedders import EmbedFunction, Role
+
+__all__ = ["Scores", "evaluate", "markdown_table", "named"]
+
+_log = logging.getLogger(__name__)
+
+REVISION = 2
+"""Of the metrics: raised whenever one changes, so that no result of the old one is read again."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Of one model.
+
+    Attributes:
+        measures: By name, such as ``xquad.r1.different``.
+        details: The same by language or pair of languages, JSON-ready.
+    """
+
+    measures: dict[str, Measure] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> float:
+        """The value of one measure, in percent."""
+        return self.measures[name].value
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready."""
+        measures = {name: measure.as_dict() for name, measure in self.measures.items()}
+        return {"measures": measures, "details": self.details}
+
+
+def evaluate(
+    embedder: EmbedFunction,
+    *,
+    data_folder: Path,
+    cache_folder: Path,
+    size: str | Size = "standard",
+    tasks: Iterable[str] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Scores:
+    """Embed the sets and score them; vectors and results already in the cache are not computed again.
+
+    Args:
+        embedder: What is measured.
+        data_folder: Holds ``eval/``.
+        cache_folder: Vectors by model and text, results by model and texts.
+        size: A name in ``SIZES``, or sizes of one's own.
+        tasks: Names in ``TASKS``; all by default.
+        progress: Called with a task's name, the number of texts embedded so far and of all it
+            needs.
+
+    Raises:
+        ConfigError: A size or a task is unknown.
+        DataError: The evaluation data is missing or broken.
+    """
+    chosen = named("size", size, SIZES) if isinstance(size, str) else size
+    scores = Scores()
+    for name in TASKS if tasks is None else tasks:
+        task = named("task", name, TASKS)
+        sets = task.load(data_folder, chosen)
+        path = cache_folder / "results" / f"{_result_key(embedder, task, sets)}.json"
+        if path.is_file():
+            measures, details = _read(path)
+        else:
+            vectors = CachedEmbedder(cache_folder, embedder)
+            _fill(
+                vectors,
+                task.texts(sets),
+                (lambda *counts, at=name: progress(at, *counts)) if progress else None,
+            )
+            measures, details = task.score(sets, lambda each, at=vectors: at(each.texts, each.role))
+            _write(path, measures, details)
+            _log.info("scored %s", name)
+        scores.measures.update(measures)
+        scores.details.update(details)
+    return scores
+
+
+def markdown_table(scores: Mapping[str, Scores], *, languages: bool = False) -> str:
+    """Models by column, measures with their intervals of 95 % by row.
+
+    Against the first model, a paired difference whose interval holds no 0 is marked with ``+`` or
+    ``-``.
+
+    Args:
+        scores: By the model's name; the first is what the others are compared with.
+        languages: Also XQuAD by question language and Tatoeba by language.
+    """
+    first, *others = scores.values()
+    names = [name for name in TITLES if all(name in each.measures for each in scores.values())]
+    lines = ["| | " + " | ".join(scores) + " |", "|---" + "|---:" * len(scores) + "|"]
+    for name in names:
+        cells = [_cell(first.measures[name])]
+        cells += [_cell(each.measures[name], first.measures[name]) for each in others]
+        lines.append(f"| {TITLES[name]} | " + " | ".join(cells) + " |")
+    if languages:
+        for title, values in _by_language(list(scores.values())):
+            lines.append(f"| {title} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(measure: Measure, against: Measure | None = None) -> str:
+    low, high = measure.interval
+    mark = ""
+    if against is not None:
+        _, (least, most) = measure.difference(against)
+        mark = " **+**" if least > 0 else " **−**" if most < 0 else ""
+    return f"{measure.value:.1f} ({low:.1f}–{high:.1f}){mark}"
+
+
+def _by_language(scores: list[Scores]) -> Iterable[tuple[str, list[float]]]:
+    details = scores[0].details
+    for language in details.get("xquad", {}).get("r1", {}):
+        yield (
+            f"XQuAD R@1, question {language}, other paragraphs",
+            [
+                float(
+                    np.mean(
+                        [v for b, v in s.details["xquad"]["r1"][language].items() if b != language]
+                    )
+                )
+                for s in scores
+            ],
+        )
+    for language in details.get("tatoeba", {}):
+        yield f"Tatoeba {language}", [s.details["tatoeba"][language] for s in scores]
+
+
+def named(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """What a name stands for.
+
+    Raises:
+        ConfigError: It is unknown; the error lists those that are known.
+    """
+    if name not in known:
+        raise ConfigError(
+            f"There is no {kind} {name!r}.", next_step=f"Choose from {', '.join(known)}."
+        )
+    return known[name]
+
+
+def _fill(
+    vectors: CachedEmbedder, sets: list[TextSet], progress: Callable[[int, int], None] | None
+) -> None:
+    """Compute what is missing of all sets together: fuller batches, and one progress."""
+    by_role: dict[Role, list[str]] = {}
+    for each in sets:
+        by_role.setdefault(each.role, []).extend(each.texts)
+    total = sum(len(vectors.missing(texts, role)) for role, texts in by_role.items())
+    done = 0
+    for role, texts in by_role.items():
+        for count in vectors.fill(texts, role):
+            done += count
+            if progress:
+                progress(done, total)
+
+
+def _result_key(embedder: EmbedFunction, task: Task, sets: Any) -> str:
+    key = hashlib.sha256(f"{REVISION}\0{embedder.identity}\0".encode())
+    for each in task.texts(sets):
+        for text in (each.name, each.role, *each.texts):
+            key.update(text.encode() + b"\0")
+    return key.hexdigest()[:32]
+
+
+def _read(path: Path) -> tuple[dict[str, Measure], dict[str, Any]]:
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    measures = {
+        name: Measure(each["value"], np.array(each["replicates"]))
+        for name, each in stored["measures"].items()
+    }
+    return measures, stored["details"]
+
+
+def _write(path: Path, measures: dict[str, Measure], details: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = {
+        "measures": {
+            name: {"value": each.value, "replicates": each.replicates.tolist()}
+            for name, each in measures.items()
+        },
+        "details": details,
+    }
+    aside = path.with_suffix(".new")
+    aside.write_text(json.dumps(stored), encoding="utf-8")
+    aside.rename(path)

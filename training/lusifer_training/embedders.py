@@ -1,0 +1,170 @@
+"""What can be evaluated: a checkpoint, the raw encoder, the raw LLM."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from lusifer_training.backbones.load import load_llm, load_llm_tokenizer, load_tokenizer
+from lusifer_training.checkpoint import load_checkpoint, read_adapter
+from lusifer_training.config import read_config
+from lusifer_training.data.batches import pad, token_budget_batches, tokenize
+from lusifer_training.errors import ConfigError
+from lusifer_training.model.llm import Llm
+from lusifer_training.model.lusifer import build_model
+from lusifer_training.model.pooling import mean_pool
+from lusifer_training.vector_cache import ProjectedEmbedder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from lusifer_training.config import ModelConfig
+
+__all__ = [
+    "EmbedFunction",
+    "checkpoint_embedder",
+    "raw_encoder_embedder",
+    "raw_llm_embedder",
+]
+
+Role = Literal["query", "document"]
+
+
+class EmbedFunction(Protocol):
+    """Anything that turns texts into unit vectors."""
+
+    identity: str
+    """Changes whenever the vectors would: the key of the cache."""
+
+    def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        """Unit vectors ``(N, D)`` float32."""
+        ...
+
+
+class _TorchEmbedder:
+    """Loads its model when the first text has to be computed: a cached evaluation never does."""
+
+    def __init__(self, identity: str, load: Callable[[], _Loaded]) -> None:
+        self.identity = identity
+        self._load = load
+        self._loaded: _Loaded | None = None
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
+        if self._loaded is None:
+            self._loaded = self._load()
+        rows = self._loaded.rows_of(texts, role)
+        groups = token_budget_batches([len(row) for row in rows], budget_tokens=4096)
+        parts = [
+            self._loaded.forward(*pad([rows[index] for index in group], self._loaded.pad_token_id))
+            for group in groups
+        ]
+        order = np.argsort([index for group in groups for index in group])
+        return torch.cat(parts).numpy()[order]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    rows_of: Callable[[Sequence[str], Role], list[list[int]]]
+    forward: Callable[[Tensor, Tensor], Tensor]
+    pad_token_id: int
+
+
+def checkpoint_embedder(folder: Path, *, projected: bool = True) -> EmbedFunction:
+    """A trained checkpoint in fp32.
+
+    Args:
+        folder: The checkpoint.
+        projected: With the language subspace projected out, if the checkpoint does that.
+
+    Raises:
+        CheckpointError: It can't be read.
+    """
+    config = read_config(folder)
+    tensors = read_adapter(folder)
+    basis = tensors.pop("language_basis", None)
+    plain = config.model_copy(update={"language_rank": 0})
+    adapter = hashlib.sha256(plain.model_dump_json(exclude={"name"}).encode())
+    for name in sorted(tensors):
+        adapter.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
+
+    def load() -> _Loaded:
+        model = load_checkpoint(folder)
+        model.merge_lora()
+        model.config = plain
+        return _Loaded(_encoder_rows(config), model, model.pad_token_id)
+
+    base = _TorchEmbedder(f"checkpoint:{adapter.hexdigest()}", load)
+    return ProjectedEmbedder(base, basis.numpy()) if projected and basis is not None else base
+
+
+def raw_encoder_embedder(folder: Path) -> EmbedFunction:
+    """The encoder of a checkpoint as it came: role prompts, mean pooling."""
+    config = read_config(folder).model_copy(
+        update={"llm": None, "encoder_lora": None, "language_rank": 0}
+    )
+    config = config.model_copy(update={"residual": True})
+    # Two checkpoints of one encoder may differ in what is put before a text and where it is cut.
+    reading = (
+        config.tokenizer.identity,
+        config.query_prompt,
+        config.document_prompt,
+        config.maximum_tokens,
+    )
+
+    def load() -> _Loaded:
+        model = build_model(config).eval()
+        return _Loaded(_encoder_rows(config), model, model.pad_token_id)
+
+    return _TorchEmbedder(f"raw:{config.encoder.identity}:{reading}", load)
+
+
+def raw_llm_embedder(folder: Path, *, maximum_tokens: int = 256) -> EmbedFunction:
+    """The LLM layers a checkpoint keeps, as they came: own tokens, causal, mean of the last states.
+
+    Args:
+        folder: The checkpoint.
+        maximum_tokens: An English vocabulary spells other scripts in bytes: paragraphs get long and
+            slow.
+    """
+    config = read_config(folder)
+    source = config.llm
+    if source is None:
+        raise ConfigError(f"{folder} has no LLM.", next_step="Name a checkpoint with one.")
+
+    def load() -> _Loaded:
+        tokenizer = load_llm_tokenizer(source)
+        llm = Llm(load_llm(source), layers=config.llm_layers, keep_token_table=True)
+        bos: int = tokenizer.bos_token_id
+
+        def rows_of(texts: Sequence[str], role: Role) -> list[list[int]]:
+            encoded = tokenizer.backend_tokenizer.encode_batch(
+                list(texts), add_special_tokens=False
+            )
+            return [[bos, *each.ids[: maximum_tokens - 1]] for each in encoded]
+
+        def forward(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            _, states = llm.read_tokens(input_ids, attention_mask)
+            return normalize(mean_pool(states, attention_mask), dim=-1)
+
+        return _Loaded(rows_of, forward, bos)
+
+    return _TorchEmbedder(f"raw:{source.identity}:{config.llm_layers}:{maximum_tokens}", load)
+
+
+def _encoder_rows(config: ModelConfig) -> Callable[[Sequence[str], Role], list[list[int]]]:
+    tokenizer = load_tokenizer(config.tokenizer)
+
+    def rows_of(texts: Sequence[str], role: Role) -> list[list[int]]:
+        prompt = config.role_prompts[role]
+        return tokenize(tokenizer, [prompt + text for text in texts], config.maximum_tokens)
+
+    return rows_of
