@@ -43,11 +43,12 @@ demo: setup ## Cross-language search over Debian's packages, from nothing
 
 test: lint types unit ## Everything that must pass: style, types, tests, real weights
 
-lint: setup ## Check style
+lint: setup ## Check style and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
-fmt: setup ## Mend style
+fmt: setup ## Fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -51,7 +51,8 @@ def settings_page() -> str:
     from lusifer.service.settings import Settings
 
     rows = [
-        f"| `{name}` | {'' if field.default in (None, ()) else f'`{field.default}`'} | {field.description} |"
+        f"| `{name}` | {'' if field.default in (None, ()) else f'`{field.default}`'} | "
+        f"{' '.join((field.description or '').split())} |"
         for name, field in Settings.model_fields.items()
     ]
     return SETTINGS_HEAD + "\n".join(rows) + "\n"

@@ -1,26 +1,26 @@
-"""Every error of the plugin, in one tree.
+"""Every error, in one tree by kind.
 
 ::
 
-    LusiferError                      what went wrong, how to mend it, whether a retry helps
+    LusiferError                      what went wrong, what to do next, whether a retry helps
     ├── InvalidInputError             400  a text or document that can't be embedded
     │   ├── InvalidTextError          400  empty, NUL bytes, lone surrogates
     │   ├── TextTooLongError          400  over the token limit under the policy ``error``
     │   ├── InvalidDimensionError     400  a dimension the model doesn't have
     │   └── MalformedRequestError     400  broken JSON, wrong types, missing fields
+    ├── MissingExtraError             500  an optional dependency is not installed
+    ├── SettingsError                 500  a setting that can't be used
+    ├── UnauthorizedError             401  an API key is missing or wrong
     ├── BundleError                   500
     │   ├── BundleNotFoundError       404
     │   ├── BundleCorruptError        500  a file is missing, cut or changed
     │   ├── BundleGateError           500  export's comparison with PyTorch refused it
     │   └── BundleSchemaError         500  written by a newer version
     ├── EngineError                   500
-    │   ├── MissingExtraError         500  an optional dependency is not installed
     │   ├── EngineOutputError         500  wrong count or dimension, NaN, not unit norm
     │   ├── EngineBusyError           503  out of memory for the moment; a retry helps
     │   └── EngineUnavailableError    503  the engine's server can't be reached; a retry helps
     ├── ServiceError                  500  the vectorizer service refuses a request
-    │   ├── SettingsError             500  a setting that can't be used
-    │   ├── UnauthorizedError         401
     │   ├── UnknownModelError         404
     │   ├── NotServedError            404  no such path
     │   ├── MethodNotAllowedError     405  the path is there, but not for this method
@@ -30,15 +30,21 @@
     │       │   └── KeyLimitError     429  the share or the rate of one API key is used up
     │       ├── NotReadyError         503  starting, stopping, or the canary failed
     │       └── DeadlineExceededError 504  not computed in time
-    └── StoreError                    500
-        ├── IndexNotFoundError        404
-        ├── IndexCorruptError         500
-        ├── FingerprintMismatchError  409  vectors of two models would be mixed
-        ├── CollectionMismatchError   409  a collection whose schema can't take our vectors
-        ├── IndexLockedError          423  another process holds the index; a retry helps
-        ├── StoreBusyError            429  the database asks to slow down; a retry helps
-        ├── StoreUnavailableError     503  the database does not answer; a retry helps
-        └── StorageFullError          507
+    ├── StoreError                    500
+    │   ├── IndexNotFoundError        404
+    │   ├── IndexCorruptError         500
+    │   ├── FingerprintMismatchError  409  vectors of two models would be mixed
+    │   ├── CollectionMismatchError   409  a collection whose schema can't take our vectors
+    │   ├── IndexLockedError          423  another process holds the index; a retry helps
+    │   ├── StoreBusyError            429  the database asks to slow down; a retry helps
+    │   ├── StoreUnavailableError     503  the database does not answer; a retry helps
+    │   └── StorageFullError          507
+    ├── ReindexError                  500
+    │   ├── PlanError                 400  a plan that can't be made or does not fit
+    │   ├── QualityGateError          409  the new vectors find too little
+    │   ├── JobNotFoundError          404
+    │   └── JobLockedError            423  another process works on the job; a retry helps
+    └── ExportError, TrainingError         the roots of the other components
 """
 
 from __future__ import annotations
@@ -64,6 +70,8 @@ __all__ = [
     "InvalidDimensionError",
     "InvalidInputError",
     "InvalidTextError",
+    "JobLockedError",
+    "JobNotFoundError",
     "KeyLimitError",
     "LusiferError",
     "MalformedRequestError",
@@ -72,6 +80,9 @@ __all__ = [
     "NotReadyError",
     "NotServedError",
     "OverloadedError",
+    "PlanError",
+    "QualityGateError",
+    "ReindexError",
     "RequestTooLargeError",
     "RetryLaterError",
     "ServiceError",
@@ -140,6 +151,20 @@ class MalformedRequestError(InvalidInputError):
     """A request's body is not JSON, or a field is missing or of the wrong type."""
 
 
+class MissingExtraError(LusiferError):
+    """An optional dependency is not installed; ``next_step`` holds the command."""
+
+
+class SettingsError(LusiferError):
+    """A setting is unknown, has the wrong type, or contradicts another one."""
+
+
+class UnauthorizedError(LusiferError):
+    """An API key is missing or wrong: the service's, or that of a database."""
+
+    status = 401
+
+
 class BundleError(LusiferError):
     """A bundle can't be used."""
 
@@ -166,10 +191,6 @@ class EngineError(LusiferError):
     """The inference engine can't run or answered nonsense."""
 
 
-class MissingExtraError(EngineError):
-    """An optional dependency is not installed; ``next_step`` holds the command."""
-
-
 class EngineOutputError(EngineError):
     """The engine's answer failed a check: count, dimension, finite values or unit norm."""
 
@@ -190,16 +211,6 @@ class EngineUnavailableError(EngineError):
 
 class ServiceError(LusiferError):
     """The vectorizer service can't take this request."""
-
-
-class SettingsError(ServiceError):
-    """A setting is unknown, of the wrong type or does not fit the others."""
-
-
-class UnauthorizedError(ServiceError):
-    """The API key is missing or wrong."""
-
-    status = 401
 
 
 class UnknownModelError(ServiceError):
@@ -324,3 +335,32 @@ class StorageFullError(StoreError):
     """No space left to write; everything acknowledged before is kept."""
 
     status = 507
+
+
+class ReindexError(LusiferError):
+    """A re-embedding can't go on."""
+
+
+class PlanError(ReindexError):
+    """A re-embedding can't be planned as asked, or its plan does not fit what is there."""
+
+    status = 400
+
+
+class QualityGateError(ReindexError):
+    """The new vectors find too little of what the old ones found; nothing was switched."""
+
+    status = 409
+
+
+class JobNotFoundError(ReindexError):
+    """No job folder at the path."""
+
+    status = 404
+
+
+class JobLockedError(ReindexError):
+    """Another process works on the same job."""
+
+    status = 423
+    retryable = True

@@ -98,9 +98,9 @@ class StoreContract:
         good = documents(2)
         nan = unit(2)
         nan[1, 3] = np.nan
-        with pytest.raises(InvalidInputError, match="Vector 1 of 2"):
+        with pytest.raises(InvalidInputError, match="first in vector 1"):
             store.upsert(good, nan)
-        with pytest.raises(InvalidInputError, match="Vector 0 of 2"):
+        with pytest.raises(InvalidInputError, match="first in vector 0"):
             store.upsert(good, np.zeros((2, DIMENSION), dtype=np.float32))
         with pytest.raises(InvalidInputError, match="2 documents and 3 vectors"):
             store.upsert(good, unit(3))

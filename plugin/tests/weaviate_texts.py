@@ -175,7 +175,7 @@ SENT: dict[str, list[str]] = {
         "dates",
         "keys",
         "place",
-        '{"born":1815,"name":"Ada \\u0026 \\u003cb\\u003e","score":1e-7,"since":"1842-05-06T07:08:09.5Z"} object',  # noqa: E501
+        '{"born":1815,"name":"Ada \\u0026 \\u003cb\\u003e","score":1e-7,"since":"1842-05-06T07:08:09.5Z"} object',
         "ABC İSTANBUL ΣΊΣΥΦΟΣ Straẞe Ǆ",
         '[{"name":"Ada","score":0.5},{"born":20000000}] objects',
     ],
@@ -283,7 +283,7 @@ SENT: dict[str, list[str]] = {
         "module texts v 2 dates",
         "module texts v 2 keys",
         "module texts v 2 place",
-        'module texts v 2 {"born":1815,"name":"ada \\u0026 \\u003cb\\u003e","score":1e-7,"since":"1842-05-06t07:08:09.5z"} object',  # noqa: E501
+        'module texts v 2 {"born":1815,"name":"ada \\u0026 \\u003cb\\u003e","score":1e-7,"since":"1842-05-06t07:08:09.5z"} object',
         "module texts v 2 sub title abc istanbul σίσυφοσ straße ǆ",
         "module texts v 2 objects",
     ],

@@ -1,68 +1,100 @@
-"""The one way to lock a folder and to write a file whole or not at all."""
+"""The one way to lock a file and to write a file whole or not at all."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import secrets
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
 
-from lusifer.errors import IndexLockedError, StoreError
+from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["FolderLock", "write_atomic"]
+__all__ = ["acquire_lock", "atomic_writer", "is_partial", "sync", "write_atomic"]
+
+_PARTIAL = ".partial"
 
 
-class FolderLock:
-    """Advisory lock on ``index.lock``, released by the system when the process dies.
-
-    The engine locks too, but only while its log is open: not during creation and not between
-    closing and loading around ``optimize``, when a second process would find the door open.
+def acquire_lock(path: Path, *, timeout_s: float = 0.0) -> FileLock:
+    """Acquire an advisory lock; the system releases it when the process dies.
 
     Args:
-        path: The index folder; it must exist.
+        path: The lock file; its folder must exist.
+        timeout_s: How long to wait for another holder; below 0 is for ever.
+
+    Returns:
+        The lock that is held. Call its ``release()``; calling that twice is fine.
 
     Raises:
-        IndexLockedError: Another process, or another store in this one, holds it.
-        StoreError: The lock file can't be opened.
+        TimeoutError: Another process, or another part of this one, holds it.
+        OSError: The lock file can't be opened.
     """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._descriptor = os.open(path / "index.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StoreError(
-                f"The index {path} can't be locked: {error}.",
-                next_step="Check that the folder can be written to.",
-            ) from error
-        try:
-            import fcntl
-        except ImportError:  # no flock on Windows: there the engine's own lock has to do
-            return
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.release()
-            raise IndexLockedError(
-                f"Another process holds the index {path}; one process may use it at a time.",
-                next_step="Wait for that process to end, or close it, then run again.",
-            ) from error
-
-    def release(self) -> None:
-        """Let others in; calling it twice is fine."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+    # A store may be closed in another thread than the one that opened it.
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=timeout_s)
+    except Timeout as error:
+        raise TimeoutError(f"{path} is locked") from error
+    return lock
 
 
-def write_atomic(path: Path, name: str, text: str) -> None:
-    """Write a file whole or not at all, and make it survive a power cut."""
-    partial = path / f"{name}.partial"
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path / name)
+def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
+    """Write a file whole or not at all, so that it survives a kill and a power cut.
+
+    Args:
+        path: The file; its folder must exist.
+        content: Text is written as UTF-8.
+        mode: Permissions of the file, before the umask.
+
+    Raises:
+        OSError: The folder can't be written, or the disk is full; the old file is still there.
+    """
+    with atomic_writer(path, mode=mode) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of ``path`` when the block ends without an error.
+
+    Args:
+        path: The file; its folder must exist.
+        mode: Permissions of the file, before the umask.
+
+    Raises:
+        OSError: As :func:`write_atomic`.
+    """
+    # A name of its own: two processes that write the same file must not write into one another's.
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def is_partial(path: Path) -> bool:
+    """Tell whether a file is what a killed :func:`write_atomic` left; it can be removed."""
+    return path.name.endswith(_PARTIAL)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to the disk.
+
+    Raises:
+        OSError: It can't be opened or flushed.
+    """
+    if os.name == "nt":  # Windows can't open a folder, and needs no flush of one
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

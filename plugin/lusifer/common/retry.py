@@ -1,18 +1,19 @@
-"""Waiting out what passes by itself: a database that is busy, away for a moment, or starting."""
+"""The one way to retry: with growing pauses, or after the time that the other side asks for."""
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import random
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from lusifer.errors import StoreBusyError, StoreUnavailableError
+from lusifer.errors import LusiferError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
 
 __all__ = ["RETRY_FOR_S", "call_with_retry", "retry_after_s"]
 
@@ -21,50 +22,59 @@ logger = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 
 RETRY_FOR_S = 300.0
+"""Default time for which a busy or absent database is retried."""
 
-_FIRST_DELAY_S = 0.25
-_LONGEST_DELAY_S = 15.0
+FIRST_DELAY_S = 0.25
+LONGEST_DELAY_S = 15.0
+_LEAST_PAUSE_S = 0.1
+"""A server that asks for 0 seconds would otherwise be asked without a pause."""
 
 
 def call_with_retry(
     call: Callable[[], _Answer],
-    errors: Callable[[], AbstractContextManager[None]],
     *,
-    retry_for_s: float = RETRY_FOR_S,
+    retry_for_s: float | None = RETRY_FOR_S,
+    attempts: int | None = None,
+    first_delay_s: float = FIRST_DELAY_S,
+    longest_delay_s: float = LONGEST_DELAY_S,
 ) -> _Answer:
-    """Call, and call again while the database is busy or away.
+    """Call, and call again while the error says that a retry can help.
+
+    An error with ``retry_after_s`` sets the pause before the next call. The other pauses double, from
+    ``first_delay_s`` to ``longest_delay_s``. Each is up to a quarter longer, so that many clients do
+    not come back at the same moment.
 
     Args:
         call: Safe to repeat.
-        errors: Makes what it raises errors of our tree, such as ``lambda:
-            qdrant_errors(collection)``.
-        retry_for_s: Seconds after which the last error is raised. Waits that the server itself asks
-            for (``Retry-After``) count too.
+        retry_for_s: Seconds after which no further call begins; None is no limit.
+        attempts: Calls at most; None is no limit.
+        first_delay_s: First pause that we choose.
+        longest_delay_s: Longest pause that we choose.
 
     Raises:
         LusiferError: What the call raised last.
     """
-    end_s = time.monotonic() + retry_for_s
-    delay_s = _FIRST_DELAY_S
-    while True:
+    end_s = math.inf if retry_for_s is None else time.monotonic() + retry_for_s
+    delay_s = first_delay_s
+    for attempt in itertools.count(1):
         try:
-            with errors():
-                return call()
-        except (StoreBusyError, StoreUnavailableError) as error:
-            if isinstance(error, StoreBusyError):
-                wait_s = max(error.retry_after_s, 0.1)
+            return call()
+        except LusiferError as error:
+            asked_s = getattr(error, "retry_after_s", None)
+            if asked_s is None:
+                pause_s, delay_s = delay_s, min(2 * delay_s, longest_delay_s)
             else:
-                wait_s, delay_s = delay_s, min(2 * delay_s, _LONGEST_DELAY_S)
-            # Spread, so that many clients do not come back at the same moment.
-            wait_s *= random.uniform(1.0, 1.25)  # noqa: S311
-            if time.monotonic() + wait_s > end_s:
+                pause_s = max(float(asked_s), _LEAST_PAUSE_S)
+            pause_s *= random.uniform(1.0, 1.25)  # noqa: S311
+            if not error.retryable or attempt == attempts or time.monotonic() + pause_s > end_s:
                 raise
-            logger.warning("%s Trying again in %.1f s.", error.message, wait_s)
-            time.sleep(wait_s)
+            logger.warning("%s Trying again in %.1f s.", error.message, pause_s)
+            time.sleep(pause_s)
+    raise AssertionError("unreachable")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds in a ``Retry-After`` header, given as a number or as a date; None without one."""
+    """Return the seconds of a ``Retry-After`` header, a number or a date; None without one."""
     value = headers.get("retry-after")
     if value is None:
         return None

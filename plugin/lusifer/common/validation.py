@@ -10,12 +10,19 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lusifer.errors import InvalidTextError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["check_text", "check_texts"]
+    from numpy.typing import NDArray
+
+__all__ = ["UNIT_NORM_TOLERANCE", "check_text", "check_texts", "vector_fault"]
+
+UNIT_NORM_TOLERANCE = 1e-3
+"""How far the norm of a vector may be from 1; int8 and float16 graphs stay well inside."""
 
 # Letters and symbols by category, yet they print nothing: Hangul fillers, the blank Braille
 # pattern, the combining grapheme joiner. Variation selectors are marks (Mn) that only modify a
@@ -81,6 +88,33 @@ def check_texts(texts: Sequence[object]) -> None:
             raise InvalidTextError(
                 f"Text {index}: {error.message}", next_step=error.next_step
             ) from error
+
+
+def vector_fault(
+    vectors: NDArray[np.float32], rows: int, dimension: int, *, unit_norm: bool = True
+) -> str | None:
+    """Return what is wrong with vectors, to follow "the answer has"; None where nothing is.
+
+    Args:
+        vectors: ``(R, D)`` float32 if they are right.
+        rows: How many R there must be.
+        dimension: Length D that each must have.
+        unit_norm: Whether each must have unit norm; otherwise any norm above 0 will do.
+    """
+    if vectors.ndim != 2 or len(vectors) != rows:
+        return f"shape {vectors.shape} for {rows} rows"
+    if vectors.shape[1] != dimension:
+        return f"dimension {vectors.shape[1]} instead of {dimension}"
+    if vectors.dtype != np.float32:
+        return f"{vectors.dtype} numbers instead of float32"
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    if bad := np.flatnonzero(~np.isfinite(norms)).tolist():
+        return f"NaN or infinity in {len(bad)} of {rows} vectors, first in vector {bad[0]}"
+    if bad := np.flatnonzero(norms == 0).tolist():
+        return f"only zeros in {len(bad)} of {rows} vectors, first in vector {bad[0]}"
+    if unit_norm and rows and (worst := float(np.abs(norms - 1).max())) > UNIT_NORM_TOLERANCE:
+        return f"a norm {worst:.2g} away from 1, at most {UNIT_NORM_TOLERANCE} is allowed"
+    return None
 
 
 def _is_visible(character: str) -> bool:

@@ -17,7 +17,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lusifer.common.files import FolderLock, write_atomic
+from lusifer.common.files import write_atomic
+from lusifer.embedded.layout import lock_index
 from lusifer.embedded.store import EmbeddedStore
 from lusifer.errors import IndexCorruptError, IndexNotFoundError, InvalidInputError, StoreError
 
@@ -163,7 +164,7 @@ class EmbeddedCollections:
                 next_step="Let it mean another one first.",
             )
         folder = self.root / "collections" / name
-        lock = FolderLock(folder)
+        lock = lock_index(folder)
         try:
             # Aside at one stroke: a deletion that is cut short leaves no collection half there.
             shutil.rmtree(self._doomed(name), ignore_errors=True)
@@ -177,11 +178,11 @@ class EmbeddedCollections:
 
     def _change(self, changes: dict[str, str | None]) -> None:
         # Read and replaced under a lock, so that two switches at once both count.
-        lock = FolderLock(self.root)
+        lock = lock_index(self.root)
         try:
             merged = {**self.aliases(), **changes}
             kept = {alias: name for alias, name in sorted(merged.items()) if name is not None}
-            write_atomic(self.root, "aliases.json", json.dumps(kept, indent=2))
+            write_atomic(self.root / "aliases.json", json.dumps(kept, indent=2) + "\n")
         finally:
             lock.release()
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lusifer.common.files import write_atomic
+from lusifer.common.files import acquire_lock, is_partial, write_atomic
+from lusifer.embedded.engine import locked
 from lusifer.errors import (
     FingerprintMismatchError,
     IndexCorruptError,
@@ -30,13 +32,14 @@ from lusifer.qdrant.keywords import KeywordOptions  # noqa: TC001  (pydantic nee
 from lusifer.stores.payloads import VECTOR_NAME
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from filelock import FileLock
 
 __all__ = [
     "MARGIN_BYTES",
     "IndexFile",
     "check_fingerprint",
     "free_space_or_raise",
+    "lock_index",
     "read_index",
     "write_index",
 ]
@@ -47,14 +50,7 @@ MARGIN_BYTES = 128 * 1024**2
 chunk of vectors, two log segments) and grows into them; without sparse files they take their full
 size at once."""
 
-_OURS = {
-    "flushed.json",
-    "flushed.json.partial",
-    "index.json.partial",
-    "index.lock",
-    "shard",
-    "shard.partial",
-}
+_OURS = {"flushed.json", "index.lock", "shard", "shard.partial"}
 
 
 class IndexFile(BaseModel):
@@ -71,6 +67,30 @@ class IndexFile(BaseModel):
     vector_name: Annotated[str, Field(min_length=1)] = VECTOR_NAME
     keywords: KeywordOptions | None = None
     """Set where documents carry a BM25 vector too."""
+
+
+def lock_index(path: Path) -> FileLock:
+    """Lock an index folder; the system releases the lock when the process dies.
+
+    The engine locks too, but only while its log is open: not during creation and not between closing
+    and loading around ``optimize``, when a second process could come in.
+
+    Args:
+        path: The index folder; it must exist.
+
+    Raises:
+        IndexLockedError: Another process, or another store in this one, holds it.
+        StoreError: The lock file can't be opened.
+    """
+    try:
+        return acquire_lock(path / "index.lock")
+    except TimeoutError as error:
+        raise locked(path) from error
+    except OSError as error:
+        raise StoreError(
+            f"The index {path} can't be locked: {error}.",
+            next_step="Check that the folder can be written to.",
+        ) from error
 
 
 def read_index(path: Path) -> IndexFile:
@@ -121,12 +141,12 @@ def check_fingerprint(path: Path, index: IndexFile, fingerprint: str | None) -> 
 
 def write_index(path: Path, index: IndexFile) -> None:
     """Write ``index.json``: from here on the folder is an index."""
-    write_atomic(path, "index.json", index.model_dump_json(indent=2))
+    write_atomic(path / "index.json", index.model_dump_json(indent=2) + "\n")
 
 
 def write_flushed(path: Path, documents: int) -> None:
     """Note how many documents a flush saw."""
-    write_atomic(path, "flushed.json", json.dumps({"documents": documents}))
+    write_atomic(path / "flushed.json", json.dumps({"documents": documents}) + "\n")
 
 
 def read_flushed(path: Path) -> int:
@@ -156,14 +176,17 @@ def clear_leftovers(path: Path) -> None:
     Raises:
         StoreError: The folder holds files that are not ours; they are left alone.
     """
-    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in _OURS)
+    foreign = sorted(
+        entry.name for entry in path.iterdir() if entry.name not in _OURS and not is_partial(entry)
+    )
     if foreign:
         raise StoreError(
             f"{path} holds other files ({', '.join(foreign[:3])}) and no index.",
             next_step="Choose an empty or new folder for the index.",
         )
     shutil.rmtree(path / "shard.partial", ignore_errors=True)
-    (path / "index.json.partial").unlink(missing_ok=True)
+    for file in filter(Path.is_file, filter(is_partial, path.iterdir())):
+        file.unlink()
 
 
 def allocated_bytes(path: Path) -> int:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lusifer.common.files import FolderLock
 from lusifer.embedded.engine import edge_errors, import_edge
 from lusifer.embedded.layout import (
     IndexFile,
@@ -25,6 +24,7 @@ from lusifer.embedded.layout import (
     check_fingerprint,
     clear_leftovers,
     free_space_or_raise,
+    lock_index,
     read_flushed,
     read_index,
     write_flushed,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
 
+    from filelock import FileLock
     from numpy.typing import NDArray
 
     from lusifer.qdrant.keywords import KeywordOptions
@@ -67,7 +68,7 @@ _BYTES_PER_OPERATION = 8 * 1024**2
 class EmbeddedStore:
     """An open index folder; made by :meth:`create`, :meth:`open` or :meth:`open_or_create`."""
 
-    def __init__(self, path: Path, index: IndexFile, lock: FolderLock, shard: Any) -> None:
+    def __init__(self, path: Path, index: IndexFile, lock: FileLock, shard: Any) -> None:
         self.path = path
         self.index = index
         self._lock = lock
@@ -110,7 +111,7 @@ class EmbeddedStore:
         )
         with edge_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-            lock = FolderLock(path)
+            lock = lock_index(path)
         try:
             if (path / "index.json").exists():
                 raise StoreError(
@@ -165,7 +166,7 @@ class EmbeddedStore:
         segments = path / "shard" / "segments"
         if not segments.is_dir() or not any(segments.iterdir()):
             raise _damaged(path, f"there is no data in {segments}")
-        lock = FolderLock(path)
+        lock = lock_index(path)
         try:
             with edge_errors(path, loading=True):
                 shard = edge.EdgeShard.load(str(path / "shard"))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lusifer.common.validation import vector_fault
 from lusifer.errors import EngineBusyError, EngineOutputError
 
 if TYPE_CHECKING:
@@ -15,10 +16,7 @@ if TYPE_CHECKING:
 
     from lusifer.engines.base import Engine
 
-__all__ = ["UNIT_NORM_TOLERANCE", "check_vectors", "run_batch", "run_batches"]
-
-UNIT_NORM_TOLERANCE = 1e-3
-"""How far a vector's norm may be from 1; int8 and float16 graphs stay well inside."""
+__all__ = ["check_vectors", "run_batch", "run_batches"]
 
 
 def run_batches(
@@ -112,21 +110,9 @@ def check_vectors(vectors: NDArray[np.float32], rows: int, dimension: int, sourc
     Raises:
         EngineOutputError: The answer is anything else.
     """
-
-    def refuse(message: str) -> EngineOutputError:
-        return EngineOutputError(
-            f"The {source} answered {message}; the vectors were thrown away.",
-            next_step="Check the bundle with Bundle.open(path, verify=True); export again if it repeats.",
+    if fault := vector_fault(vectors, rows, dimension):
+        raise EngineOutputError(
+            f"The {source} answered with {fault}; the vectors were thrown away.",
+            next_step="Check the bundle with Bundle.open(path, verify=True); export it again if this "
+            "repeats.",
         )
-
-    if vectors.ndim != 2 or len(vectors) != rows:
-        raise refuse(f"shape {vectors.shape} for {rows} rows")
-    if vectors.shape[1] != dimension:
-        raise refuse(f"dimension {vectors.shape[1]}, the bundle says {dimension}")
-    if vectors.dtype != np.float32:
-        raise refuse(f"{vectors.dtype} numbers, float32 is expected")
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    if not np.isfinite(norms).all():
-        raise refuse(f"NaN or infinity in {int((~np.isfinite(norms)).sum())} of {rows} vectors")
-    if (worst := float(np.abs(norms - 1).max())) > UNIT_NORM_TOLERANCE:
-        raise refuse(f"a norm {worst:.2g} away from 1, at most {UNIT_NORM_TOLERANCE} is allowed")

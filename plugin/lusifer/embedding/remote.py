@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from lusifer.common.retry import retry_after_s
-from lusifer.common.validation import check_text
+from lusifer.common.validation import check_text, vector_fault
 from lusifer.errors import (
     EngineOutputError,
     EngineUnavailableError,
@@ -37,7 +37,6 @@ __all__ = ["RemoteVectorizer"]
 
 _TEXTS_PER_REQUEST = 64
 _BYTES_PER_REQUEST = 1024**2
-_NORM_TOLERANCE = 1e-3
 
 
 class RemoteVectorizer:
@@ -260,14 +259,11 @@ class RemoteVectorizer:
             total_tokens = int(answer["usage"]["total_tokens"])
         except (KeyError, TypeError, ValueError) as error:
             self._nonsense(f"lacks {error}")
-        if len(vectors) != len(texts):
-            self._nonsense(f"has {len(vectors)} vectors for {len(texts)} texts")
-        for vector in vectors:
-            if vector.shape != (self.dimension,):
-                self._nonsense(f"has a vector of {len(vector)} numbers, not {self.dimension}")
-            # Written so that NaN fails too.
-            if not abs(float(np.linalg.norm(vector)) - 1) < _NORM_TOLERANCE:
-                self._nonsense("has a vector that is not of unit norm")
+        if {vector.shape for vector in vectors} != {(self.dimension,)}:
+            lengths = ", ".join(sorted({str(len(vector)) for vector in vectors})) or "no"
+            self._nonsense(f"has vectors of {lengths} numbers instead of {self.dimension}")
+        if fault := vector_fault(np.stack(vectors), len(texts), self.dimension):
+            self._nonsense(f"has {fault}")
         # The protocol counts tokens for a request, not for a text: the first one carries the
         # remainder.
         share, remainder = divmod(total_tokens, len(texts))

@@ -262,6 +262,9 @@ class QdrantStore:
             raise StoreError(
                 f"The collection {self.collection} is closed.", next_step="Open it again."
             )
-        return call_with_retry(
-            call, lambda: qdrant_errors(self.collection), retry_for_s=self.retry_for_s
-        )
+
+        def attempt() -> Any:
+            with qdrant_errors(self.collection):
+                return call()
+
+        return call_with_retry(attempt, retry_for_s=self.retry_for_s)

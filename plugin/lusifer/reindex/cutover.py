@@ -23,12 +23,13 @@ from lusifer.reindex import batch
 from lusifer.reindex.endpoints.base import EVERYTHING, content_of
 from lusifer.reindex.quality_gate import Gate, measure
 from lusifer.reindex.runner import check_model, run_passes
-from lusifer.reindex.snapshot import Snapshot
+from lusifer.reindex.snapshot import open_snapshot
 from lusifer.reindex.verification import Verification, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from lusifer.common.disk_map import DiskMap
     from lusifer.embedding.base import Embedder
     from lusifer.reindex.endpoints.base import Migration, Record
     from lusifer.reindex.job import Job, State
@@ -245,12 +246,12 @@ def clean(job: Job, migration: Migration) -> str:
 
 
 def _fill_ledger(job: Job, migration: Migration) -> None:
-    with Snapshot(job.path / "ledger.sqlite") as ledger:
+    with open_snapshot(job.path) as ledger:
         ledger.clear()
         cursor: str | None = None
         while True:
             held, cursor = migration.new.keys(EVERYTHING, cursor, batch.SWEEP_KEYS)
-            ledger.note(held)
+            ledger.put(held)
             if cursor is None:
                 return
 
@@ -259,7 +260,7 @@ def _bring_over(job: Job, migration: Migration, embedder: Embedder) -> int:
     if not migration.searchable:
         return 0
     brought = 0
-    with Snapshot(job.path / "ledger.sqlite") as ledger:
+    with open_snapshot(job.path) as ledger:
         for _ in range(_LAST_PASSES):
             moved = _bring_writes(job, migration, embedder, ledger) + _bring_deletions(
                 migration, ledger
@@ -270,12 +271,12 @@ def _bring_over(job: Job, migration: Migration, embedder: Embedder) -> int:
     return brought
 
 
-def _bring_writes(job: Job, migration: Migration, embedder: Embedder, ledger: Snapshot) -> int:
+def _bring_writes(job: Job, migration: Migration, embedder: Embedder, ledger: DiskMap) -> int:
     moved = 0
     cursor: str | None = None
     while True:
         page = migration.old.read(EVERYTHING, cursor, job.plan.window)
-        base = ledger.held([record.key for record in page.records])
+        base = ledger.get([record.key for record in page.records])
         changed = [r for r in page.records if content_of(base.get(r.key, "")) != r.sha256]
         untouched = _untouched(migration, {record.key: base.get(record.key) for record in changed})
         chosen: list[Record] = [record for record in changed if record.key in untouched]
@@ -290,20 +291,20 @@ def _bring_writes(job: Job, migration: Migration, embedder: Embedder, ledger: Sn
             settled |= {
                 r.key: now[r.key] for r in chosen if content_of(now.get(r.key, "")) == r.sha256
             }
-        ledger.note(settled)
+        ledger.put(settled)
         cursor = page.cursor
         if cursor is None:
             return moved
 
 
-def _bring_deletions(migration: Migration, ledger: Snapshot) -> int:
+def _bring_deletions(migration: Migration, ledger: DiskMap) -> int:
     moved = 0
     for held in ledger.pages(batch.SWEEP_KEYS):
         alive = migration.old.present(list(held))
         if gone := {key: version for key, version in held.items() if key not in alive}:
             untouched = _untouched(migration, gone)
             moved += migration.new.delete({key: gone[key] for key in untouched})
-            ledger.forget(list(gone))
+            ledger.delete(list(gone))
     return moved
 
 
@@ -320,15 +321,14 @@ def _untouched(migration: Migration, base: Mapping[str, str | None]) -> set[str]
 
 
 def _left_behind(job: Job, migration: Migration) -> int:
-    path = job.path / "ledger.sqlite"
-    if not path.exists():
+    if not (job.path / "ledger.sqlite").exists():
         return 0
     changed = 0
-    with Snapshot(path) as ledger:
+    with open_snapshot(job.path) as ledger:
         cursor: str | None = None
         while True:
             held, cursor = migration.new.keys(EVERYTHING, cursor, batch.SWEEP_KEYS)
-            base = ledger.held(list(held))
+            base = ledger.get(list(held))
             changed += sum(base.get(key) != version for key, version in held.items())
             if cursor is None:
                 return changed

@@ -8,7 +8,7 @@
       report.json    the same for reading, with rates, at the end of a run
       checks.json    what the last verification and gate found
       ledger.sqlite  during a switch: what the new side held at that moment
-      index.lock     held by the one process that works on it
+      job.lock       held by the one process that works on it
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lusifer.common.files import FolderLock, write_atomic
-from lusifer.errors import IndexLockedError, IndexNotFoundError, InvalidInputError, StoreError
+from lusifer.common.files import acquire_lock, write_atomic
+from lusifer.errors import InvalidInputError, JobLockedError, JobNotFoundError, StoreError
 from lusifer.reindex.plan import Plan
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Job:
         path: The folder.
 
     Raises:
-        IndexNotFoundError: There is no plan.
+        JobNotFoundError: There is no plan.
         InvalidInputError: The plan can't be read.
     """
 
@@ -144,7 +144,7 @@ class Job:
         try:
             raw = (self.path / "plan.json").read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise IndexNotFoundError(
+            raise JobNotFoundError(
                 f"No plan in {self.path}.",
                 next_step=f"Make one with: lusifer reindex plan --job {self.path}",
             ) from error
@@ -163,7 +163,7 @@ class Job:
         cls.refuse_existing(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, "plan.json", plan.model_dump_json(indent=2))
+            write_atomic(path / "plan.json", plan.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise StoreError(
                 f"{path} can't be written: {error}.", next_step="Name another folder with --job."
@@ -202,11 +202,11 @@ class Job:
 
     def save(self, state: State) -> None:
         """Write the state whole or not at all."""
-        write_atomic(self.path, "state.json", state.model_dump_json())
+        write_atomic(self.path / "state.json", state.model_dump_json() + "\n")
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file of results."""
-        write_atomic(self.path, name, json.dumps(content, indent=2, ensure_ascii=False))
+        write_atomic(self.path / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A JSON file of results, or None."""
@@ -221,12 +221,12 @@ class Job:
         """Keep other processes from working on the same job.
 
         Raises:
-            IndexLockedError: One does.
+            JobLockedError: One does.
         """
         try:
-            lock = FolderLock(self.path)
-        except IndexLockedError as error:
-            raise IndexLockedError(
+            lock = acquire_lock(self.path / "job.lock")
+        except TimeoutError as error:
+            raise JobLockedError(
                 f"Another process works on {self.path}.",
                 next_step="Wait for it, or stop it with Ctrl-C.",
             ) from error

@@ -20,7 +20,6 @@ import binascii
 import hashlib
 import hmac
 import logging
-import os
 import secrets
 import time
 import tomllib
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lusifer.common.files import write_atomic
 from lusifer.errors import SettingsError, UnauthorizedError
 
 if TYPE_CHECKING:
@@ -209,13 +209,7 @@ def _write_keys(path: Path, keys: list[ApiKey]) -> None:
             text = str(value).lower() if isinstance(value, bool) else value
             lines.append(f'{field} = "{text}"' if isinstance(value, str) else f"{field} = {text}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
-        file.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
+    write_atomic(path, "\n".join(lines) + "\n", mode=0o600)
 
 
 def _digest(salt: str, key: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 
-from lusifer.common.rate_limit import TokenRate
+from lusifer.common.rate_limit import RateLimit
 from lusifer.common.validation import check_texts
 from lusifer.embedding.batching import check_vectors
 from lusifer.errors import (
@@ -112,7 +112,8 @@ class EmbeddingService:
         self._started_s = time.monotonic()
         # More than cores: a few huge requests must leave a thread for everybody else.
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="lusifer-texts")
-        self._rate = TokenRate()
+        self._rates: dict[str, RateLimit] = {}
+        """Tokens of each API key that has a limit; a bucket holds one minute's worth."""
         self.admission = Admission(
             settings.queue_tokens,
             key_share=settings.key_share,
@@ -250,7 +251,8 @@ class EmbeddingService:
                     )
                     tokens = sum(row.tokens for row in prepared.rows)
                     self.admission.correct(caller.key, hold, tokens)
-                    self._rate.correct(caller.key, estimate - tokens)
+                    if caller.key in self._rates:
+                        self._rates[caller.key].give_back(estimate - tokens)
                     lane: Priority = "query" if role == "query" else "bulk"
                     computed = await self._compute(prepared.rows, lane)
                     answer = await self._off_loop(
@@ -309,7 +311,11 @@ class EmbeddingService:
     def _check_rate(self, caller: Caller, tokens: int) -> None:
         if caller.key is None or caller.tokens_per_minute is None:
             return
-        wait_s = self._rate.take(caller.key, tokens, caller.tokens_per_minute)
+        per_s = caller.tokens_per_minute / 60
+        rate = self._rates.get(caller.key)
+        if rate is None or rate.per_s != per_s:  # new, or changed in the keys file
+            rate = self._rates[caller.key] = RateLimit(per_s, burst=caller.tokens_per_minute)
+        wait_s = rate.take(tokens)
         if wait_s:
             raise KeyLimitError(
                 f"The key {caller.key!r} has used its {caller.tokens_per_minute} tokens a minute.",

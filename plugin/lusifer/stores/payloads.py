@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lusifer.common.validation import check_text
+from lusifer.common.validation import check_text, vector_fault
 from lusifer.errors import InvalidDimensionError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -103,12 +103,10 @@ def check_vectors(vectors: NDArray[np.float32], dimension: int, where: str) -> N
             f"Vectors have shape {vectors.shape}, {where} takes (N, {dimension}).",
             next_step=f"Embed with dimension {dimension}, or index anew.",
         )
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    if not np.isfinite(norms).all() or (norms == 0).any():
-        bad = int(np.flatnonzero(~np.isfinite(norms) | (norms == 0))[0])
+    fault = vector_fault(vectors.astype(np.float32), len(vectors), dimension, unit_norm=False)
+    if fault is not None:
         raise InvalidInputError(
-            f"Vector {bad} of {len(vectors)} is zero or holds NaN or infinity.",
-            next_step="Embed the text again.",
+            f"The vectors for {where} have {fault}.", next_step="Embed the text again."
         )
 
 

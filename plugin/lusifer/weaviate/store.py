@@ -390,9 +390,12 @@ class WeaviateStore:
 
     def _ask(self, call: Any) -> Any:
         self._check_open()
-        return call_with_retry(
-            call, lambda: weaviate_errors(self.collection), retry_for_s=self.retry_for_s
-        )
+
+        def attempt() -> Any:
+            with weaviate_errors(self.collection):
+                return call()
+
+        return call_with_retry(attempt, retry_for_s=self.retry_for_s)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -275,7 +275,7 @@ def test_wrong_options_name_the_valid_ones(bundle: Bundle) -> None:
     [
         (Faults(nan_on={2}), "NaN or infinity in 1 of 1"),
         (Faults(short_answer_on={2}), r"shape \(0, 16\) for 1 rows"),
-        (Faults(wrong_dimension_on={2}), "dimension 17, the bundle says 16"),
+        (Faults(wrong_dimension_on={2}), "dimension 17 instead of 16"),
         (Faults(not_unit_on={2}), "norm 1 away from 1"),
     ],
 )

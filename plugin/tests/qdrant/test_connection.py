@@ -22,7 +22,6 @@ from lusifer.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
 
 pytest.importorskip("qdrant_client")
 
@@ -173,21 +172,18 @@ def failing(*errors: Exception) -> Iterator[Any]:
 
 def asked(outcomes: Iterator[Any]) -> Any:
     def call() -> str:
-        if (outcome := next(outcomes)) is not None:
-            raise outcome
+        with qdrant_errors("docs"):
+            if (outcome := next(outcomes)) is not None:
+                raise outcome
         return "done"
 
     return call
 
 
-def errors() -> AbstractContextManager[None]:
-    return qdrant_errors("docs")
-
-
 def test_retry_after_is_honoured_and_other_waits_grow(clock: Clock) -> None:
     slow = [answered(429, "slow", {"retry-after": str(wait)}) for wait in (2, 40)]
     away = [ResponseHandlingException(httpx.ConnectError("refused")) for _ in range(3)]
-    assert call_with_retry(asked(failing(*slow, *away)), errors) == "done"
+    assert call_with_retry(asked(failing(*slow, *away))) == "done"
     for slept, (least, most) in zip(
         clock.slept_s, [(2, 2.5), (40, 50), (0.25, 0.32), (0.5, 0.63), (1, 1.25)], strict=True
     ):
@@ -204,7 +200,7 @@ def test_retry_after_is_honoured_and_other_waits_grow(clock: Clock) -> None:
 )
 def test_patience_ends(clock: Clock, error: Exception, kind: type[LusiferError]) -> None:
     with pytest.raises(kind) as caught:
-        call_with_retry(asked(failing(*[error] * 1000)), errors, retry_for_s=300)
+        call_with_retry(asked(failing(*[error] * 1000)), retry_for_s=300)
     assert caught.value.retryable
     assert 150 < clock.now_s <= 300
     assert len(clock.slept_s) < 40
@@ -212,7 +208,7 @@ def test_patience_ends(clock: Clock, error: Exception, kind: type[LusiferError])
 
 def test_what_a_repetition_does_not_mend_is_raised_at_once(clock: Clock) -> None:
     with pytest.raises(CollectionMismatchError):
-        call_with_retry(asked(failing(answered(400, "Vector dimension error"))), errors)
+        call_with_retry(asked(failing(answered(400, "Vector dimension error"))))
     assert clock.slept_s == []
 
 

@@ -14,8 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from lusifer.common.language_detection import LANGUAGES, detect_language
-from lusifer.common.rate_limit import TokenRate
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
 from lusifer.errors import OverloadedError, RequestTooLargeError, SettingsError, UnauthorizedError
@@ -175,22 +173,6 @@ class TestKeys:
     def test_where_a_key_may_stand(self, headers: dict[str, str], expected: str | None) -> None:
         assert presented_key(headers) == expected
 
-    def test_tokens_a_minute_refill_steadily(self) -> None:
-        now = [0.0]
-        rate = TokenRate(lambda: now[0])
-        assert rate.take("a", 60, 60) == 0
-        assert rate.take("a", 30, 60) == pytest.approx(30)
-        now[0] = 30
-        assert rate.take("a", 30, 60) == 0
-        assert (
-            rate.take("b", 1000, 60) == 0
-        )  # larger than the bucket: let in once, paid off afterwards
-        assert rate.take("b", 1, 60) == pytest.approx(941)
-        rate.correct("b", 1000)
-        assert rate.take("b", 60, 60) == 0
-        rate.correct("never seen", 5)
-        rate.correct(None, 5)
-
 
 class TestAdmission:
     def test_the_wait_follows_from_the_measured_speed(self) -> None:
@@ -251,30 +233,6 @@ class TestMetrics:
             metrics.request("service", 200, 50.0)
         assert metrics.last_minute()["p50_s"] == pytest.approx(0.5, abs=0.02)
         assert metrics.last_minute()["p95_s"] == pytest.approx(0.94, abs=0.02)
-
-    @given(st.text(max_size=500))
-    def test_a_language_is_one_of_the_list(self, text: str) -> None:
-        assert detect_language(text) in LANGUAGES
-
-    @pytest.mark.parametrize(
-        ("text", "language"),
-        [
-            ("Wie packe ich ein Archiv aus und was ist das?", "de"),
-            ("how do I unpack this", "en"),
-            ("как мне распаковать это", "ru"),
-            ("як це розпакувати та що це", "uk"),
-            ("猫はマット", "ja"),
-            ("如何解压", "zh"),
-            ("كيف أفك هذا الأرشيف في المجلد", "ar"),
-            ("چگونه این را باز کنم", "fa"),
-            ("मैं इसे कैसे खोल सकता हूँ और क्या है", "hi"),
-            ("สวัสดี", "th"),
-            ("12345 !!", "other"),
-            ("", "other"),
-        ],
-    )
-    def test_languages(self, text: str, language: str) -> None:
-        assert detect_language(text) == language
 
 
 class TestLogs:

@@ -81,7 +81,7 @@ class DocumentSource:
         self.text_field = text_field
         self.id_field = id_field
         self._position: Callable[[], float | None] = lambda: None
-        self._seen = DuplicateIds()
+        self._duplicates = DuplicateIds()
         self._read = self._reader()
 
     @property
@@ -95,7 +95,7 @@ class DocumentSource:
         Raises:
             InvalidInputError: The source as a whole can't be read: wrong columns, no text files.
         """
-        self._seen.forget()
+        self._duplicates.clear()
         for item in self._read():
             yield self._refuse_other_use_of_id(*item) if isinstance(item, tuple) else item
 
@@ -378,7 +378,7 @@ class DocumentSource:
 
     def _refuse_other_use_of_id(self, where: str, document: Document) -> Document | Rejected:
         content = json.dumps([document.text, document.metadata], ensure_ascii=False, sort_keys=True)
-        if self._seen.same(document.id, content):
+        if self._duplicates.is_same(document.id, content):
             return document
         return Rejected(
             where,

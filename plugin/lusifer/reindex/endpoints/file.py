@@ -6,11 +6,11 @@ import random
 from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
+from lusifer.common.disk_map import DiskMap
 from lusifer.errors import StoreError
 from lusifer.ingest.sources.source import DocumentSource, Rejected
 from lusifer.reindex.endpoints.base import Page, Record, Span, document_record
 from lusifer.reindex.endpoints.key_ranges import places, sampled
-from lusifer.reindex.snapshot import Snapshot
 from lusifer.stores.payloads import document_uuid
 from lusifer.types import Document
 
@@ -54,7 +54,7 @@ class FileSide:
         """Documents; one that stands there twice counts once. The file is read once, whole."""
         if self._count is None:
             self.rejected_count, self.rejected, self._rows = 0, [], 0
-            with Snapshot("") as ids:
+            with DiskMap() as ids:
                 page: dict[str, str] = {}
                 for item in self.source:
                     if isinstance(item, Rejected):
@@ -65,10 +65,10 @@ class FileSide:
                     self._rows += 1
                     page[self._key_of(item.id)] = ""
                     if len(page) == 1024:
-                        ids.note(page)
+                        ids.put(page)
                         page = {}
-                ids.note(page)
-                self._count = ids.count()
+                ids.put(page)
+                self._count = len(ids)
         return self._count
 
     def count_without_vector(self) -> int:

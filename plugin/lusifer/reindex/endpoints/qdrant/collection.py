@@ -362,9 +362,11 @@ class QdrantSide:
         return key_of(points[0].id) if points else None
 
     def _ask(self, call: Any) -> Any:
-        return call_with_retry(
-            call, lambda: qdrant_errors(self.collection), retry_for_s=self.retry_for_s
-        )
+        def attempt() -> Any:
+            with qdrant_errors(self.collection):
+                return call()
+
+        return call_with_retry(attempt, retry_for_s=self.retry_for_s)
 
     def _record(self, point: Any) -> Record:
         return record_of(

@@ -376,6 +376,8 @@ class WeaviateSide:
         )
 
     def _ask(self, call: Any) -> Any:
-        return call_with_retry(
-            call, lambda: weaviate_errors(self.collection), retry_for_s=self.retry_for_s
-        )
+        def attempt() -> Any:
+            with weaviate_errors(self.collection):
+                return call()
+
+        return call_with_retry(attempt, retry_for_s=self.retry_for_s)

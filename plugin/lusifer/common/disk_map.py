@@ -1,0 +1,103 @@
+"""A map on disk, for as many keys as a collection has documents: memory does not grow with them."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from lusifer.common.iteration import chunked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+    from typing import Self
+
+__all__ = ["DiskMap"]
+
+_KEYS_AT_ONCE = 500
+_CACHE_KIB = 16 * 1024
+
+
+class DiskMap:
+    """A map from text to text in a SQLite file; an entry of two hashes takes 120 to 140 bytes.
+
+    It is used by one thread at a time, which need not be the one that opened it.
+
+    Args:
+        path: The file; None is a private temporary one that goes with the map.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._database = sqlite3.connect(
+            "" if path is None else path, isolation_level=None, check_same_thread=False
+        )
+        if path is None:
+            self._database.executescript(
+                f"PRAGMA cache_size = -{_CACHE_KIB};"
+                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF"
+            )
+        # The names of the first version: a re-embedding that was interrupted may have such a file.
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS held "
+            "(key TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID"
+        )
+
+    def put(self, entries: Mapping[str, str]) -> None:
+        """Insert or replace entries; on disk when it returns."""
+        self._database.execute("BEGIN")
+        self._database.executemany("INSERT OR REPLACE INTO held VALUES (?, ?)", entries.items())
+        self._database.execute("COMMIT")
+
+    def setdefault(self, key: str, value: str) -> str:
+        """Insert an entry unless the key is there; return the value that the key has now."""
+        if self._database.execute(
+            "INSERT OR IGNORE INTO held VALUES (?, ?)", (key, value)
+        ).rowcount:
+            return value
+        return self.get([key])[key]
+
+    def get(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the entries of those keys that are there."""
+        found: dict[str, str] = {}
+        for part in chunked(keys, _KEYS_AT_ONCE):
+            marks = ",".join("?" * len(part))
+            rows = self._database.execute(
+                f"SELECT key, sha256 FROM held WHERE key IN ({marks})",  # noqa: S608
+                part,
+            )
+            found.update(rows)
+        return found
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove entries; keys that are not there are ignored."""
+        self._database.executemany("DELETE FROM held WHERE key = ?", [(key,) for key in keys])
+
+    def clear(self) -> None:
+        """Remove all entries."""
+        self._database.execute("DELETE FROM held")
+
+    def __len__(self) -> int:
+        (count,) = self._database.execute("SELECT count(*) FROM held").fetchone()
+        return int(count)
+
+    def pages(self, limit: int) -> Iterator[dict[str, str]]:
+        """Yield all entries in the order of their keys, at most ``limit`` at a time."""
+        last = ""
+        while True:
+            rows = self._database.execute(
+                "SELECT key, sha256 FROM held WHERE key > ? ORDER BY key LIMIT ?", (last, limit)
+            ).fetchall()
+            if not rows:
+                return
+            yield dict(rows)
+            last = rows[-1][0]
+
+    def close(self) -> None:
+        """Close the file; calling it twice is fine."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

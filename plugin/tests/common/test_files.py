@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lusifer.common.files import acquire_lock, atomic_writer, is_partial, write_atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write_atomic(path, "ä\n")
+    assert path.read_bytes() == "ä\n".encode()
+    write_atomic(path, b"\x00")
+    assert path.read_bytes() == b"\x00"
+    assert [each.name for each in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_the_old_file_stays_when_the_new_one_fails(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write_atomic(path, "old")
+    with pytest.raises(RuntimeError, match="half"), atomic_writer(path) as file:
+        file.write(b"new")
+        raise RuntimeError("half way")
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["state.json"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_the_mode_is_that_of_the_caller(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "keys.toml", "", mode=0o600)
+    assert (tmp_path / "keys.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_atomic(tmp_path / "nowhere" / "state.json", "")
+
+
+def test_what_a_kill_leaves_can_be_told(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, pathlib; from lusifer.common.files import atomic_writer\n"
+        "with atomic_writer(pathlib.Path(sys.argv[1])) as file:\n"
+        "    file.write(b'half'); file.flush(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "state.json")], check=False)
+    (left,) = tmp_path.iterdir()
+    assert is_partial(left)
+    assert not is_partial(tmp_path / "state.json")
+
+
+def test_a_lock_keeps_others_out_until_it_is_released(tmp_path: Path) -> None:
+    lock = acquire_lock(tmp_path / "index.lock")
+    with pytest.raises(TimeoutError, match=r"index\.lock"):
+        acquire_lock(tmp_path / "index.lock")
+    with pytest.raises(TimeoutError):
+        acquire_lock(tmp_path / "index.lock", timeout_s=0.1)
+    # A store may be closed in another thread than the one that opened it.
+    closer = threading.Thread(target=lock.release)
+    closer.start()
+    closer.join()
+    lock.release()
+    acquire_lock(tmp_path / "index.lock").release()
+
+
+def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, pathlib; from lusifer.common.files import acquire_lock\n"
+        "lock = acquire_lock(pathlib.Path(sys.argv[1])); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "index.lock")], check=False)
+    acquire_lock(tmp_path / "index.lock").release()
+
+
+def test_a_lock_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "index.lock").mkdir()
+    with pytest.raises(OSError, match=r"index\.lock"):
+        acquire_lock(tmp_path / "index.lock")
