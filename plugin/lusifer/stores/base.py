@@ -1,11 +1,17 @@
-"""The contract of a vector store, and the documents and hits that go in and out."""
+"""The contract of a vector store, and the base class of stores on a database server."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
+
+from lusifer.common.retry import RETRY_FOR_S, call_with_retry
+from lusifer.errors import StoreError
+from lusifer.stores.metadata import CollectionMetadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
 
@@ -14,7 +20,9 @@ if TYPE_CHECKING:
 
     from lusifer.types import Document, Hit, SearchOptions
 
-__all__ = ["Store"]
+__all__ = ["ClosingStore", "ServerStore", "Store"]
+
+_Answer = TypeVar("_Answer")
 
 
 @runtime_checkable
@@ -26,7 +34,7 @@ class Store(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the model whose vectors lie here."""
+        """Identity of the model whose vectors are stored here."""
         ...
 
     @property
@@ -35,38 +43,46 @@ class Store(Protocol):
         ...
 
     def count(self) -> int:
-        """Number of documents."""
+        """Return the number of documents."""
         ...
 
     def count_without_vector(self) -> int:
-        """Number of documents that no search finds because they lack a vector: 0 unless others write too."""
+        """Return the number of documents that no search finds because they lack a vector.
+
+        It is 0 unless others write too.
+        """
         ...
 
     def text_of(self, document: Document) -> str:
-        """The text to embed for a document; a database may join several of its fields."""
+        """Return the text to embed for a document; a database may join several of its fields."""
         ...
 
     def unchanged(self, documents: Iterable[Document]) -> set[str]:
-        """Ids whose stored text and metadata equal the given ones: embedding them again adds nothing."""
+        """Return the ids of documents whose stored text and metadata equal the given ones.
+
+        Embedding them again adds nothing.
+        """
         ...
 
     def upsert(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
-        """Insert or replace N documents with vectors ``(N, D)``; of two with the same id the last one stays.
+        """Insert or replace N documents with vectors ``(N, D)``.
+
+        Of two documents with the same id the last one stays.
 
         Raises:
             InvalidInputError: A document or vector can't be stored; nothing was written.
-            StorageFullError: No room; nothing was written.
+            StorageFullError: No space is left; nothing was written.
         """
         ...
 
     def search(
         self, vector: NDArray[np.float32], limit: int, options: SearchOptions | None = None
     ) -> list[Hit]:
-        """The ``limit`` nearest documents to a unit vector ``(D,)``, best first.
+        """Return the ``limit`` nearest documents to a unit vector ``(D,)``, best first.
 
         Raises:
-            InvalidInputError: The vector or the limit can't be used, or the store can't do what is
-                asked.
+            InvalidInputError: The vector or the limit can't be used, or the store does not support
+                an option.
         """
         ...
 
@@ -75,11 +91,11 @@ class Store(Protocol):
         ...
 
     def optimize(self) -> None:
-        """Build what makes search fast; searches are right without it."""
+        """Build what makes search fast; results are correct without it."""
         ...
 
     def close(self) -> None:
-        """Flush and release; calling it twice is fine."""
+        """Flush and release the store; calling it twice is fine."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -91,3 +107,95 @@ class Store(Protocol):
         trace: TracebackType | None,
         /,
     ) -> None: ...
+
+
+class ClosingStore(ABC):
+    """A store that a ``with`` statement closes."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Flush and release the store; calling it twice is fine."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Client(Protocol):
+    def close(self) -> object: ...
+
+
+_ClientT = TypeVar("_ClientT", bound=_Client)
+_MetadataT = TypeVar("_MetadataT", bound=CollectionMetadata)
+
+
+class ServerStore(ClosingStore, Generic[_ClientT, _MetadataT]):
+    """An open collection on a database server.
+
+    A busy or absent server is asked again; see :func:`lusifer.common.retry.call_with_retry`.
+
+    Args:
+        client: The vendor's client; closed with the store.
+        metadata: What the collection says about the model that filled it.
+        retry_for_s: Seconds for which a busy or absent server is retried.
+    """
+
+    def __init__(
+        self, client: _ClientT, metadata: _MetadataT, *, retry_for_s: float = RETRY_FOR_S
+    ) -> None:
+        self.client = client
+        self.metadata = metadata
+        self.retry_for_s = retry_for_s
+        self._closed = False
+
+    @property
+    def collection(self) -> str:
+        """The collection's own name, never an alias."""
+        return self.metadata.collection
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the model whose vectors are stored here."""
+        return self.metadata.fingerprint
+
+    @property
+    def dimension(self) -> int:
+        """Length D of every vector."""
+        return self.metadata.dimension
+
+    def flush(self) -> None:
+        """Do nothing: the server's log has every acknowledged write."""
+
+    def optimize(self) -> None:
+        """Do nothing: the server builds its index by itself."""
+
+    def close(self) -> None:
+        """Close the client; calling it twice is fine."""
+        self._closed = True
+        self.client.close()
+
+    @abstractmethod
+    def _errors(self) -> AbstractContextManager[None]:
+        """Return a context that turns the client's errors into ours."""
+
+    def _ask(self, call: Callable[[], _Answer]) -> _Answer:
+        """Run a call of the client that is safe to repeat, and retry it while that can help.
+
+        Raises:
+            StoreError: The store is closed, or the server refused or does not answer.
+        """
+        self._check_open()
+
+        def attempt() -> _Answer:
+            with self._errors():
+                return call()
+
+        return call_with_retry(attempt, retry_for_s=self.retry_for_s)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(
+                f"The collection {self.collection} is closed.", next_step="Open it again."
+            )
