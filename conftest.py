@@ -39,7 +39,7 @@ SENTENCES = [
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Commands set logging up as if the process were theirs, on a stream that a test closes."""
+    """Restore logging: commands set it up on a stream that a test closes."""
     names = (None, "lusifer", "lusifer_training", "lusifer_export", "uvicorn", "uvicorn.error")
     loggers = [logging.getLogger(name) for name in names]
     before = [(each.handlers[:], each.level, each.propagate) for each in loggers]
@@ -60,7 +60,7 @@ class Tiny:
         self.root = root
 
     def encoder_folder(self, kind: str) -> Path:
-        """A random BERT or XLM-R without pooler: H 32, 2 layers."""
+        """Write a random BERT or XLM-R without pooler: H 32, 2 layers."""
         from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
         settings: dict[str, Any] = {
@@ -80,7 +80,7 @@ class Tiny:
         return self._save(kind, lambda: XLMRobertaModel(config, add_pooling_layer=False))
 
     def llm_folder(self, kind: str) -> Path:
-        """A random Llama, Mistral or Qwen2 without LM head, H 48, 4 layers, 4 heads on 2; its tokenizer."""
+        """Write a random Llama, Mistral or Qwen2 and its tokenizer: H 48, 4 layers, 4 heads on 2."""
         from transformers import (
             LlamaConfig,
             LlamaForCausalLM,
@@ -120,7 +120,7 @@ class Tiny:
         return folder
 
     def tokenizer_file(self) -> Path:
-        """The encoder's tokenizer: bytes with merges, <s> first and </s> last."""
+        """Return the encoder's tokenizer: bytes with merges, <s> first and </s> last."""
         from tokenizers import processors
 
         path = self.root / "tokenizer" / "tokenizer.json"
@@ -134,7 +134,7 @@ class Tiny:
         return path
 
     def config(self, encoder: str = "bert", llm: str | None = "llama", **changes: Any) -> Any:
-        """A configuration of two tiny backbones; residual, LoRA on both sides."""
+        """Return a configuration of two tiny backbones; residual, LoRA on both sides."""
         from lusifer_training.config import BackboneSource, LoraShape, ModelConfig
 
         def folder(path: Path) -> BackboneSource:
@@ -159,7 +159,7 @@ class Tiny:
         return ModelConfig(**{**values, **changes})
 
     def model(self, config: Any = None, *, trained: bool = True, **options: Any) -> Any:
-        """A model in eval mode; ``trained``: every parameter that training may change is off its start."""
+        """Return a model in eval mode; ``trained`` moves every trained parameter off its start."""
         import torch
 
         from lusifer_training.model.lusifer import build_model
@@ -171,7 +171,7 @@ class Tiny:
         return model
 
     def checkpoint(self, folder: Path, config: Any = None) -> Path:
-        """A saved model whose every part counts."""
+        """Save a model whose every part counts."""
         from lusifer_training.checkpoint import save_checkpoint
 
         return save_checkpoint(self.model(config), folder, {"steps": 0})
@@ -188,7 +188,7 @@ class Tiny:
 
 
 def disturb(model: Any, *, seed: int = 2) -> None:
-    """Move every trained parameter, as training would: at its start, much of a model does nothing."""
+    """Move every trained parameter, as training would; at its start much does nothing."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -221,13 +221,13 @@ def _bpe(texts: list[str], size: int) -> Any:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """Maker of tiny backbones, configurations, models and checkpoints."""
+    """Return a maker of tiny backbones, configurations, models and checkpoints."""
     return Tiny(tmp_path_factory.mktemp("backbones"))
 
 
 @pytest.fixture(scope="session")
 def write_lines() -> Callable[[Path, list[Any]], Path]:
-    """Writes JSON lines, packed where the name ends in ``.gz``."""
+    """Return a function that writes JSON lines, packed where the name ends in ``.gz``."""
 
     def write(path: Path, records: list[Any]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -283,7 +283,7 @@ class RunningService:
 
         Args:
             request: Head and body.
-            drops: At most so many spaces follow it, one every 50 ms, until the answer comes.
+            drops: At most this many spaces follow it, one every 50 ms, until the answer comes.
         """
         import http.client
         import select
@@ -308,7 +308,7 @@ class RunningService:
 
 @pytest.fixture
 def start_service() -> Iterator[Callable[..., RunningService]]:
-    """Starts services from a vectorizer and settings; all are stopped after the test."""
+    """Return a function that starts services; all are stopped after the test."""
     from lusifer.service.app import create_app
     from lusifer.service.settings import Settings
 

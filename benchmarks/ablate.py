@@ -68,17 +68,17 @@ MACRO = ("tatoeba.accuracy", "xquad.r1.different", "stsb.different", "sib200.oth
 ENGLISH = ("xquad.r1.en", "stsb.en", "tweets.en")
 RANK = 8
 MONOLINGUAL_TEXTS, MONOLINGUAL_CHARACTERS = 10, 150
-"""Of each language for its mean; a short text's tokens say which language it is as well as a long
+"""Texts of each language for its mean, and their characters; a short text's tokens say which language it is as well as a long
 one's."""
 TIMES = 30.0
-"""A turned connector's inputs are so many times as long as the LLM's own: languages stay together
+"""Factor by which the inputs of a turned connector are longer than the LLM's own: languages stay together
 in it."""
 LLM_TOKENS = 256
 """An English vocabulary spells other scripts in bytes: paragraphs get long, and are cut here."""
 
 
 def short_texts() -> dict[str, dict[str, list[str]]]:
-    """Beginnings of some monolingual texts, by source and language."""
+    """Return the beginnings of some monolingual texts, by source and language."""
     texts = load_monolingual(monolingual_file(platformdirs.user_cache_path("lusifer")))
     return {
         source: {
@@ -90,7 +90,7 @@ def short_texts() -> dict[str, dict[str, list[str]]]:
 
 
 def at_budget(recipe: Recipe, steps: int | None, batch: int | None) -> Recipe:
-    """A recipe with other numbers of steps and of texts and pairs a step; None keeps the recipe's."""
+    """Return a recipe with other numbers of steps and of texts and pairs a step; None keeps the recipe's."""
 
     def changed(stage: StageT, size: str) -> StageT:
         given = {key: value for key, value in (("steps", steps), (size, batch)) if value}
@@ -103,13 +103,13 @@ def at_budget(recipe: Recipe, steps: int | None, batch: int | None) -> Recipe:
 
 
 def variants(recipe: Recipe) -> dict[str, Recipe]:
-    """The full recipe, and recipes with one part less each."""
+    """Return the full recipe, and recipes with one part less each."""
 
     def without(**changes: object) -> Recipe:
         parts = {key: value for key, value in changes.items() if key in Recipe.model_fields}
         model = {key: value for key, value in changes.items() if key not in Recipe.model_fields}
         values = {"model": recipe.model.model_copy(update=model), **parts}
-        # Checked anew: a copy is not.
+        # Checked again, because a copy is not.
         return Recipe.model_validate(recipe.model_copy(update=values).model_dump(by_alias=True))
 
     return {
@@ -154,7 +154,7 @@ class LlmAlone(nn.Module):
         return self.head.weight.device
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Unit vectors ``(B, H)``."""
+        """Return unit vectors ``(B, H)``."""
         _, states = self.llm.read_tokens(input_ids, attention_mask)
         return normalize(self.head(mean_pool(states, attention_mask)), dim=-1)
 
@@ -185,7 +185,7 @@ def train_turned(recipe: Recipe, data_folder: Path, run_folder: Path) -> Path:
 def finetuned(
     model: ModelT, tokenizer: Tokenizer, recipe: Recipe, data_folder: Path, run_folder: Path
 ) -> ModelT:
-    """A model after a recipe's stage 2 alone; goes on with a run that was killed."""
+    """Return a model after a recipe's stage 2 alone; resume a run that was killed."""
     stage, sampler = recipe.finetune, PairSampler(recipe, data_folder)
     objective = FinetuneObjective(model.train(), tokenizer, stage)
     parameters = trained_parameters(model)
@@ -218,7 +218,7 @@ def finetuned(
 
 @torch.no_grad()
 def turn(connector: Connector, times: float = TIMES) -> None:
-    """Start a connector as a turn without distortion into the LLM's width, its inputs so many times as long.
+    """Start a connector as a turn without distortion into the LLM's width, its inputs this many times longer.
 
     A ReLU passes a state in two halves, what is above zero and what is below; the second layer puts
     them together again. So the first needs twice the encoder's width."""

@@ -31,7 +31,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
+from benchmarks.report import parser_for, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 PARITY_TEXTS = ROOT / "export" / "lusifer_export" / "parity_texts.json"
-RESULTS_PAGE = ROOT / "docs" / "results.md"
-START, END = "<!-- embed_documents: start -->", "<!-- embed_documents: end -->"
 
 MATRIX_SIZE = 2048
 PROMPT_AND_SPECIAL_TOKENS = 5
@@ -52,9 +52,9 @@ PROMPT_AND_SPECIAL_TOKENS = 5
 shorter."""
 QUERY_TOKENS, QUERY_REPEATS = 12, 30
 PEAK_BAR = 0.45
-"""Of the matrix peak, for the best engine on the first workload."""
+"""Share of the matrix peak that the best engine must reach on the first workload."""
 QUERY_BAR_FACTOR, QUERY_BAR_MS = 2, 2.0
-"""A query may take so many times its own arithmetic, and so much more."""
+"""A query may take this many times its own arithmetic, and this much more."""
 PROFILED = {
     "a batch of 8 x 128 tokens": (8, 128),
     f"one query of {QUERY_TOKENS} tokens": (1, QUERY_TOKENS),
@@ -69,7 +69,7 @@ class Candidate:
     engine: str
     """``torch`` or a name that ``Vectorizer.load`` knows."""
     precision: str
-    """Of the bundle; for PyTorch, of the model."""
+    """Precision of the bundle; for PyTorch, of the model."""
     peak: str = "fp32"
     """The matrix peak that its speed is put beside."""
 
@@ -97,7 +97,7 @@ class Workload:
 
     texts: int
     tokens: int
-    """Of each text, about."""
+    """Tokens of each text, about."""
 
     @property
     def name(self) -> str:
@@ -135,7 +135,7 @@ class TorchEngine:
 
 
 def worker_bundles(job: dict[str, Any]) -> dict[str, Any]:
-    """Folders of the bundles by precision, exported now if the cache lacks them."""
+    """Return the folders of the bundles by precision; export those that the cache lacks."""
     from lusifer.common.paths import cache_directory
     from lusifer_export.build import export_checkpoint
     from lusifer_export.default import build_default_bundle
@@ -158,7 +158,7 @@ def worker_bundles(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def worker_peak(job: dict[str, Any]) -> dict[str, Any]:
-    """Matrix peak of the machine in GFLOP/s, by precision: the median product of two square matrices."""
+    """Measure the matrix peak of the machine in GFLOP/s, by precision: the median product of two square matrices."""
     import torch
 
     torch.set_num_threads(job["threads"])
@@ -172,7 +172,7 @@ def worker_peak(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def worker_engine(job: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of each workload, peak memory and vectors of one engine."""
+    """Measure the seconds of each workload, peak memory and vectors of one engine."""
     from lusifer.bundle.format import Bundle
     from lusifer.embedding.vectorizer import Vectorizer
 
@@ -217,7 +217,7 @@ def worker_engine(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def worker_profile(job: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds of each operator in one call, by shape; ONNX Runtime's own profile."""
+    """Measure the milliseconds of each operator in one call, by shape; ONNX Runtime's own profile."""
     import collections
 
     import onnxruntime
@@ -248,7 +248,7 @@ def worker_profile(job: dict[str, Any]) -> dict[str, Any]:
 def torch_engine(
     checkpoint: Path, precision: str, threads: int
 ) -> tuple[TorchEngine, dict[str, int]]:
-    """The trained model in PyTorch, LoRA merged, with its shapes."""
+    """Load the trained model in PyTorch, LoRA merged, with its shapes."""
     import torch
 
     from lusifer_training.checkpoint import load_checkpoint
@@ -263,7 +263,7 @@ def torch_engine(
 
 
 def model_shape(model: Lusifer) -> dict[str, int]:
-    """The sizes that decide how much is computed."""
+    """Return the sizes that decide how much is computed."""
     encoder = model.encoder.backbone.config
     shape = {
         "encoder_layers": encoder.num_hidden_layers,
@@ -287,7 +287,7 @@ def model_shape(model: Lusifer) -> dict[str, int]:
 
 
 def flops_of_text(shape: dict[str, int], tokens: int) -> int:
-    """Operations of the matrix products for one text of T tokens; a multiplication and its addition are two.
+    """Count the operations of the matrix products for one text of T tokens; a multiplication and its addition are two.
 
     Norms, activations and the token table are left out: they are below one percent.
     """
@@ -307,7 +307,7 @@ def flops_of_text(shape: dict[str, int], tokens: int) -> int:
 
 
 def timed(action: Callable[[], object], *, warm_up: int, repeats: int) -> list[float]:
-    """Seconds of each repeat."""
+    """Return the seconds of each repeat."""
     for _ in range(warm_up):
         action()
     seconds = []
@@ -319,7 +319,7 @@ def timed(action: Callable[[], object], *, warm_up: int, repeats: int) -> list[f
 
 
 def peak_memory_mib() -> float | None:
-    """Largest resident memory since the start or since :func:`forget_peak_memory`; None outside Linux.
+    """Return the largest resident memory since the start or since :func:`forget_peak_memory`; None outside Linux.
 
     Not ``getrusage``: its figure begins with the memory of the process that started this one.
     """
@@ -332,7 +332,7 @@ def peak_memory_mib() -> float | None:
 
 
 def forget_peak_memory() -> None:
-    """Let the peak begin anew, where the kernel allows; elsewhere it stays that of loading."""
+    """Reset the peak, where the kernel allows; elsewhere it stays that of loading."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
@@ -345,7 +345,7 @@ def weights_mib(bundle: Bundle) -> float:
 
 
 def multiplies_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself; elsewhere PyTorch emulates it, and crawls."""
+    """Return whether the processor multiplies bf16 itself; elsewhere PyTorch emulates it, and crawls."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -357,7 +357,7 @@ def multiplies_bf16() -> bool:
 
 
 def workload_texts(tokenizer_path: Path, workload: Workload) -> list[str]:
-    """Texts of nearly equal length, cut from the parity texts; languages alternate, English first."""
+    """Make texts of nearly equal length, cut from the parity texts; languages alternate, English first."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
@@ -461,7 +461,7 @@ def summary(
     peaks: Sequence[dict[str, float]],
     vectors: dict[str, NDArray[np.float32]],
 ) -> dict[str, Any]:
-    """What the report says of one engine."""
+    """Return what the report says about one engine."""
     # There is no common peak of int8 products: they are put beside fp32, which they may exceed.
     peak = max(each[CANDIDATES[name].peak] for each in peaks)
     workloads = []
@@ -501,7 +501,7 @@ def rounded(value: float | None) -> int | None:
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """Processor, versions and date."""
+    """Return processor, versions and date."""
     packages = ("lusifer", "torch", "transformers", "onnxruntime", "openvino", "numpy")
     versions = {"python": platform.python_version()}
     for package in packages:
@@ -530,7 +530,7 @@ def cpu_model() -> str:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The report as a table and the conditions it holds under."""
+    """Format the report as a table with the conditions it holds under."""
     host = report["machine"]
     header = ["engine"]
     for name in report["workloads"]:
@@ -579,7 +579,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def bars(report: dict[str, Any]) -> str:
-    """Whether each engine reaches the bars of batches and of one query."""
+    """Return whether each engine reaches the bars of batches and of one query."""
     lines = [
         f"Bars: the best engine at {PEAK_BAR:.0%} of the matrix peak on {report['workloads'][0]}; one query "
         f"within {QUERY_BAR_FACTOR} times its own arithmetic plus {QUERY_BAR_MS:g} ms.",
@@ -598,7 +598,7 @@ def bars(report: dict[str, Any]) -> str:
 
 
 def profile(options: argparse.Namespace, threads: int) -> str:
-    """A table of the operators that ONNX Runtime's time goes to, of the default bundle and of fp32."""
+    """Format a table of the operators that ONNX Runtime's time goes to, of the default bundle and of fp32."""
     folders = run_worker(
         {"kind": "bundles", "checkpoint": str(options.checkpoint) if options.checkpoint else None}
     )
@@ -617,25 +617,9 @@ def profile(options: argparse.Namespace, threads: int) -> str:
     return "\n".join(lines)
 
 
-def write_into(page: Path, table: str) -> None:
-    """Put the table between its two markers.
-
-    Raises:
-        SystemExit: The page lacks the markers.
-    """
-    text = page.read_text(encoding="utf-8")
-    if text.count(START) != 1 or text.count(END) != 1:
-        raise SystemExit(f"{page} must hold {START} and {END}, once each.")
-    before, after = text.split(START)[0], text.split(END)[1]
-    page.write_text(f"{before}{START}\n\n{table}\n\n{END}{after}", encoding="utf-8")
-
-
 def main() -> None:
     """Run a worker's job, or all of the benchmark."""
-    parser = argparse.ArgumentParser(
-        description="Tokens per second and peak memory of embed_documents: PyTorch, ONNX Runtime and "
-        "OpenVINO in every precision, bf16 where the processor multiplies it."
-    )
+    parser = parser_for(__doc__)
     parser.add_argument(
         "--checkpoint", type=Path, help="checkpoint folder; default: the one that ships"
     )
@@ -655,9 +639,6 @@ def main() -> None:
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write everything measured as JSON"
-    )
-    parser.add_argument(
-        "--write", action="store_true", help=f"put the table into {RESULTS_PAGE.relative_to(ROOT)}"
     )
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -693,7 +674,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if options.write:
-        write_into(RESULTS_PAGE, table)
+        write_table("embed_documents", table)
 
 
 if __name__ == "__main__":

@@ -26,25 +26,25 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
+from benchmarks.report import parser_for, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), *(str(ROOT / name) for name in ("plugin", "training", "export"))]
 
-from benchmarks.embed_documents import forget_peak_memory, peak_memory_mib, write_into  # noqa: E402
+from benchmarks.embed_documents import forget_peak_memory, peak_memory_mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESULTS_PAGE = ROOT / "docs" / "results.md"
-START, END = "<!-- export_memory: start -->", "<!-- export_memory: end -->"
 LAYERS = 32
 VOCABULARY = 250_037
-"""Of the default model's tokenizer, which stands in for XLM-R-large's 250,002."""
+"""Vocabulary of the default model's tokenizer, which stands in for XLM-R-large's 250,002."""
 
 
 def write_checkpoint(folder: Path, layers: int) -> None:
-    """Random backbones as the hub has them, the encoder in fp32 and the LLM in bf16, and a checkpoint."""
+    """Write random backbones as the hub has them, the encoder in fp32 and the LLM in bf16, and a checkpoint."""
     import torch
     from transformers import MistralConfig, MistralModel, XLMRobertaConfig, XLMRobertaModel
 
@@ -79,7 +79,7 @@ def write_checkpoint(folder: Path, layers: int) -> None:
 
 
 def write_backbone(folder: Path, model: Any, dtype: Any) -> None:
-    """A Hugging Face folder of random weights, a file for each layer."""
+    """Write a Hugging Face folder of random weights, a file for each layer."""
     import torch
     from safetensors.torch import save_file
 
@@ -144,13 +144,13 @@ def measured(steps: dict[str, Step], name: str) -> Iterator[None]:
 
 
 def own_memory_mib() -> float:
-    """Resident memory that is no page of a file."""
+    """Return the resident memory that is no page of a file."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
 def export(folder: Path, precision: Any) -> dict[str, Any]:
-    """What ``lusifer export`` does, step by step."""
+    """Do what ``lusifer export`` does, step by step."""
     import torch
 
     from lusifer.engines.onnx import OnnxEngine
@@ -191,7 +191,7 @@ def export(folder: Path, precision: Any) -> dict[str, Any]:
 
 
 def in_process(arguments: list[str]) -> str:
-    """Run this script anew; memory of one job must not count against the next."""
+    """Run this script in a new process: memory of one job must not count against the next."""
     command = [sys.executable, __file__, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -200,7 +200,7 @@ def in_process(arguments: list[str]) -> str:
 
 
 def markdown(report: dict[str, Any], options: argparse.Namespace) -> str:
-    """The table, and what it was measured on."""
+    """Format the table, and what it was measured on."""
     steps = report["steps"]
     lines = [
         "| step | seconds | peak of its own | with mapped files |",
@@ -224,18 +224,13 @@ def markdown(report: dict[str, Any], options: argparse.Namespace) -> str:
 
 def main() -> None:
     """Write a checkpoint, export it, print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument(
         "--layers", type=int, default=LAYERS, help=f"of the LLM (default: {LAYERS})"
     )
     parser.add_argument("--precision", default="int8-dynamic", help="default: int8-dynamic")
     parser.add_argument(
         "--scratch", type=Path, help="folder on a disk with room (default: the system's)"
-    )
-    parser.add_argument(
-        "--write", action="store_true", help=f"put the table into {RESULTS_PAGE.name}"
     )
     parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -254,7 +249,7 @@ def main() -> None:
     table = markdown(report, options)
     print(table)
     if options.write:
-        write_into(RESULTS_PAGE, table)
+        write_table("export_memory", table)
 
 
 if __name__ == "__main__":

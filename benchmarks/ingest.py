@@ -9,7 +9,6 @@ and ``lusifer search`` asks it one question in each of several languages."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -21,11 +20,12 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.report import engine_rate, parser_for, write_table
+
 from lusifer.demo.debian import download_lists, read_packages
 from lusifer.demo.questions import load_questions
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
-BEGIN, END = "<!-- ingest: start -->", "<!-- ingest: end -->"
 LUSIFER = str(Path(sys.executable).with_name("lusifer"))
 SAMPLE = 2_000
 
@@ -45,30 +45,8 @@ def write_documents(path: Path, count: int) -> list[str]:
     return texts
 
 
-def engine_rate(texts: Sequence[str]) -> float:
-    """Tokens per second of the engine alone, on a sample in the windows that the command uses."""
-    program = (
-        "import json, sys, time\nfrom lusifer.embedding.vectorizer import Vectorizer\n"
-        "texts = json.load(sys.stdin)\n"
-        "with Vectorizer.load() as v:\n"
-        "    list(v.stream(texts[:256], 'document', window=256))\n"
-        "    start = time.perf_counter()\n"
-        "    tokens = sum(e.tokens for e in v.stream(texts, 'document', window=256))\n"
-        "    print(tokens / (time.perf_counter() - start))\n"
-    )
-    sample = random.Random(1).sample(list(texts), min(SAMPLE, len(texts)))
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        input=json.dumps(sample),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return float(done.stdout)
-
-
 def resident_mib(pid: int) -> float:
-    """Resident memory of a process."""
+    """Return the resident memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     line = next((line for line in status.splitlines() if line.startswith("VmRSS")), "VmRSS: 0")
     return int(line.split()[1]) / 1024
@@ -88,7 +66,7 @@ def ingest(source: Path, target: Sequence[str]) -> tuple[dict[str, object], list
 
 
 def ask(target: Sequence[str], languages: int) -> list[tuple[str, str, str]]:
-    """One question in each of the first languages: language, question, best hit."""
+    """Ask one question in each of the first languages; return language, question, best hit."""
     seen: dict[str, str] = {}
     for question in load_questions():
         seen.setdefault(question.language_name, question.text)
@@ -130,16 +108,13 @@ def table(result: dict) -> str:  # type: ignore[type-arg]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--documents", type=int, default=50_000)
     parser.add_argument("--languages", type=int, default=10)
     parser.add_argument(
         "--qdrant", metavar="URL", help="fill this server instead of an index folder"
     )
     parser.add_argument("--collection", help="of the server, made with lusifer qdrant setup")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "documents.jsonl"
@@ -148,7 +123,8 @@ def main() -> None:
             target = ["--qdrant", arguments.qdrant, "--collection", arguments.collection]
         else:
             target = ["--index", str(Path(folder) / "index")]
-        before = engine_rate(texts)
+        sample = random.Random(1).sample(texts, min(SAMPLE, len(texts)))
+        _, before = engine_rate(sample)
         report, memory = ingest(source, target)
         result = {
             "documents": report["added"],
@@ -156,15 +132,13 @@ def main() -> None:
             "seconds": report["seconds"],
             "memory_mib": memory,
             "engine_before": before,
-            "engine_after": engine_rate(texts),
+            "engine_after": engine_rate(sample)[1],
             "answers": ask(target, arguments.languages),
         }
     text = table(result)
     print(text)
     if arguments.write:
-        before_text, _, rest = RESULTS.read_text().partition(BEGIN)
-        _, _, after_text = rest.partition(END)
-        RESULTS.write_text(f"{before_text}{BEGIN}\n\n{text}\n\n{END}{after_text}")
+        write_table("ingest", text)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from benchmarks.ablate import MACRO, RANK, short_texts, turn  # noqa: E402
+from benchmarks.ablate import MACRO, RANK, short_texts, turn
 
 SIZE = Size(xquad=24, tatoeba=40, stsb=60, train=250, test=40)
 TASKS = ("xquad", "tatoeba", "stsb", "sib200")
@@ -57,7 +57,7 @@ STEPS = 300
 BATCH_PAIRS = 128
 LONGEST_TOKENS = 512
 ALIKE = 4.0
-"""Of 5: from this score on, a scored pair is a query and its document."""
+"""Score, of 5, from which on a scored pair is a query and its document."""
 ENCODER = "encoder"
 
 
@@ -149,7 +149,7 @@ def trained_head(
     """Train a linear head from a place's states, with stage 2's objective.
 
     Args:
-        pairs: States ``(N, P)`` of queries and documents, by dataset.
+        pairs: Return the states ``(N, P)`` of queries and documents, by dataset.
         weights: Shares of the datasets.
         encoder: Where the encoder's state stands.
         place: Where the head reads.
@@ -309,7 +309,7 @@ def main() -> None:
 def states_of(
     sampler: PairSampler, kept: CachedEmbedder
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """States ``(N, P)`` of queries and documents, by dataset."""
+    """Return the states ``(N, P)`` of queries and documents, by dataset."""
     pairs = {}
     for name, scored in sampler.pairs.items():
         # Sentences that mean the same; of less alike ones there is no order to learn here.

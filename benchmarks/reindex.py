@@ -9,11 +9,9 @@ documents, in a process of its own."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +21,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
+from benchmarks.report import engine_rate, parser_for, write_table
 
 from lusifer.embedded.collections import EmbeddedCollections
 from lusifer.engines.fake import FakeEngine
@@ -33,8 +33,6 @@ from lusifer.reindex.plan import Estimate, Model, Place, Plan
 from lusifer.reindex.runner import report_of, run
 from lusifer.types import Document, Embedding, Embeddings
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
-BEGIN, END = "<!-- reindex: start -->", "<!-- reindex: end -->"
 DIMENSION, WINDOW = 384, 256
 WORDS = [
     *("archive", "search", "index", "kernel", "driver", "photo", "music"),
@@ -72,11 +70,11 @@ class FakeModel:
         return self.embed_documents([text])[0]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""
 
 
 def documents(count: int) -> Iterator[Document]:
-    """The same every time."""
+    """Return the same vectors every time."""
     chooser = random.Random(0)
     for n in range(count):
         text = " ".join([*chooser.choices(WORDS, k=11), str(n)])
@@ -84,7 +82,7 @@ def documents(count: int) -> Iterator[Document]:
 
 
 def fill(folder: Path, count: int, model: FakeModel) -> None:
-    """The old collection, behind an alias."""
+    """Make the old collection, behind an alias."""
     collections = EmbeddedCollections(folder)
     with collections.create(
         "old", fingerprint=model.fingerprint, dimension=DIMENSION, model=model.model_name
@@ -101,37 +99,13 @@ def fill(folder: Path, count: int, model: FakeModel) -> None:
 
 
 def resident_mib() -> float:
-    """Memory of this process that no file backs: the store's files are mapped and the system's to drop."""
+    """Return the memory of this process that no file backs; mapped files are the system's to drop."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
-def engine_rate(count: int) -> tuple[float, float]:
-    """Documents and tokens per second of the default engine, on a sample of the same documents."""
-    program = (
-        "import json, sys, time\nfrom lusifer.embedding.vectorizer import Vectorizer\n"
-        "texts = json.load(sys.stdin)\n"
-        "with Vectorizer.load() as v:\n"
-        "    list(v.stream(texts[:64], 'document', window=64))\n"
-        "    start = time.perf_counter()\n"
-        "    tokens = sum(e.tokens for e in v.stream(texts, 'document', window=256))\n"
-        "    took = time.perf_counter() - start\n"
-        "    print(len(texts) / took, tokens / took)\n"
-    )
-    texts = [document.text for document in documents(count)]
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        input=json.dumps(texts),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    per_s, tokens_per_s = map(float, done.stdout.split())
-    return per_s, tokens_per_s
-
-
 def plan_for(folder: Path, count: int, old: FakeModel, new: FakeModel) -> Plan:
-    """What ``lusifer reindex plan`` would write."""
+    """Return the plan that ``lusifer reindex plan`` would write."""
     place = Place(kind="embedded", address=str(folder), collection="old")
     estimate = Estimate(
         documents=count, sampled=0, languages={}, tokens=0, tokens_per_s=0, seconds=0, index_bytes=0
@@ -172,7 +146,7 @@ def measure(count: int, sample: int) -> dict[str, Any]:
         took_s = time.perf_counter() - started_s
         migration.close()
         report = report_of(job, state)
-    per_s, tokens_per_s = engine_rate(sample)
+    per_s, tokens_per_s = engine_rate([document.text for document in documents(sample)])
     engine_s = report["totals"]["engine_seconds"]
     third = len(memory) // 3
     return {
@@ -194,7 +168,7 @@ def measure(count: int, sample: int) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The rows of the page of results."""
+    """Format the rows of the page of results."""
     return "\n".join(
         [
             "| measure | value |",
@@ -215,23 +189,13 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> int:
     """Measure, print, and with ``--write`` put the table into the page of results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--documents", type=int, default=100_000)
-    parser.add_argument(
-        "--sample", type=int, default=512, help="documents for the default engine's rate"
-    )
-    parser.add_argument("--write", action="store_true")
+    parser = parser_for(__doc__)
     options = parser.parse_args()
     result = measure(options.documents, options.sample)
     print(json.dumps(result, indent=2))
     if options.write:
-        page = RESULTS.read_text(encoding="utf-8")
-        before, _, rest = page.partition(BEGIN)
-        _, _, after = rest.partition(END)
         note = f"{os.cpu_count()} cores, {date.today().isoformat()}: `python benchmarks/reindex.py --write`"
-        RESULTS.write_text(
-            f"{before}{BEGIN}\n\n{table(result)}\n\n{note}\n\n{END}{after}", encoding="utf-8"
-        )
+        write_table("reindex", f"{table(result)}\n\n{note}")
     return 0
 
 

@@ -18,12 +18,10 @@ package descriptions; no text is sent twice, so the cache never helps."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -36,20 +34,21 @@ from importlib.resources import files
 from pathlib import Path
 from statistics import median
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import httpx
 import numpy as np
+from benchmarks.report import parser_for, write_table
+from integration_tests.ports import free_port, wait_until_ready
 
 from lusifer.embedding.batching import run_batch
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.service.canary import canary_texts
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
 _SERVE = [str(Path(sys.executable).with_name("lusifer")), "serve", "--cache", "off", "--port"]
-BEGIN, END = "<!-- service: start -->", "<!-- service: end -->"
 
 
 def short_texts(count: int, seed: int) -> list[str]:
-    """Different short texts in twelve languages: halves of known sentences joined anew."""
+    """Make different short texts in twelve languages from halves of known sentences."""
     random = np.random.default_rng(seed)
     sentences = canary_texts()
     pick = random.integers(0, len(sentences), size=(count, 2))
@@ -61,7 +60,7 @@ def short_texts(count: int, seed: int) -> list[str]:
 
 
 def long_texts(count: int, seed: int) -> list[str]:
-    """Different documents of real length, 50 to 150 tokens: one to three descriptions of packages."""
+    """Make different documents of real length, 50 to 150 tokens: one to three descriptions of packages."""
     random = np.random.default_rng(seed)
     lines = (files("lusifer.demo") / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
     descriptions = [json.loads(line)["text"] for line in lines]
@@ -88,7 +87,7 @@ def engine_best(
     seconds: float,
     budgets: tuple[int, ...] = (512, 1024, 2048, 4096),
 ) -> dict[str, float]:
-    """Tokens/s in the best of several batch sizes, rows sorted by length so that padding is small."""
+    """Measure tokens/s in the best of several batch sizes, rows sorted by length so that padding is small."""
     manifest = vectorizer.bundle.manifest
     rows = [w for t in vectorizer.tokenize(texts, role) for w in t.windows]  # type: ignore[arg-type]
     rows.sort(key=len)
@@ -126,7 +125,7 @@ def engine_best(
 
 
 def full_step(vectorizer: Vectorizer, batch_tokens: int, repeats: int) -> list[float]:
-    """Seconds of one full batch of documents, alone on the machine."""
+    """Measure the seconds of one full batch of documents, alone on the machine."""
     manifest = vectorizer.bundle.manifest
     rows = [w for t in vectorizer.tokenize(long_texts(200, 5), "document") for w in t.windows]
     length = int(median(map(len, rows)))
@@ -146,33 +145,27 @@ def full_step(vectorizer: Vectorizer, batch_tokens: int, repeats: int) -> list[f
 
 @contextmanager
 def serving(command: Sequence[str]) -> Iterator[str]:
-    """A server in a process of its own; yields its address when it is ready."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """Run a server in a process of its own; yield its address when it is ready."""
+    port = free_port()
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen([*command, str(port)], stderr=log, stdout=log)
         try:
-            while not is_ready(f"http://127.0.0.1:{port}"):
+
+            def check_alive() -> None:
                 if process.poll() is not None:
                     log.seek(0)
                     raise SystemExit(log.read())
-                time.sleep(0.2)
+
+            ready = f"http://127.0.0.1:{port}/.well-known/ready"
+            wait_until_ready(ready, timeout_s=600, check_alive=check_alive)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(60)
 
 
-def is_ready(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/.well-known/ready").status_code == 204
-    except httpx.TransportError:
-        return False
-
-
 def serve_alone(port: int) -> None:
-    """The baseline: same protocol, same web server, each request embedded by itself in a thread pool."""
+    """Run the baseline: same protocol, same web server, each request embedded by itself in a thread pool."""
     import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -226,7 +219,7 @@ class Connection:
 async def single_clients(
     address: str, texts: list[str], clients: int, seconds: float
 ) -> dict[str, object]:
-    """Closed loop: each client sends its next text when it has the vector of the last one."""
+    """Run a closed loop: each client sends its next text when it has the last vector."""
     queue = iter(texts)
     latencies: list[float] = []
     done: list[str] = []
@@ -298,7 +291,7 @@ async def queries_under_bulk(
 
 
 def engine_seconds(address: str) -> tuple[float, float]:
-    """Seconds in the engine, and tokens computed, since the start of the service."""
+    """Return seconds in the engine and tokens computed since the start of the service."""
     text = httpx.get(f"{address}/metrics").text
     seconds = re.search(r'stage_duration_seconds_sum\{stage="engine"\} (\S+)', text)
     tokens = re.search(r'engine_tokens_total\{kind="text"\} (\S+)', text)
@@ -420,12 +413,9 @@ def before_and_after(engine: dict[str, float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--seconds", type=float, default=30, help="length of each measurement")
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve-alone", type=int, metavar="PORT", help="be the baseline server")
     arguments = parser.parse_args()
@@ -436,9 +426,7 @@ def main() -> None:
     text = table(result)
     print(json.dumps(result, indent=2) if arguments.json else text)
     if arguments.write:
-        before, _, rest = RESULTS.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        RESULTS.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+        write_table("service", text)
 
 
 if __name__ == "__main__":

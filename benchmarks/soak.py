@@ -10,13 +10,11 @@ by more than 5%."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
 import random
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -24,9 +22,12 @@ from collections import Counter
 from datetime import date
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import httpx
 import numpy as np
 import uvicorn
+from benchmarks.report import parser_for, write_table
+from integration_tests.ports import free_port, wait_until_ready
 
 from lusifer.bundle.default import default_bundle
 from lusifer.bundle.format import Bundle
@@ -36,9 +37,6 @@ from lusifer.service.app import create_app
 from lusifer.service.canary import canary_texts
 from lusifer.service.logs import configure
 from lusifer.service.settings import Settings
-
-RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
-BEGIN, END = "<!-- soak: start -->", "<!-- soak: end -->"
 
 FAULTS = Faults(
     # From call 50 on: warm-up is not what is tested.
@@ -57,7 +55,7 @@ def vectorizer_with(faults: Faults | None) -> Vectorizer:
 
 
 def serve(port: int) -> None:
-    """The server: a small cache, so that it evicts, and a small queue, so that it turns away."""
+    """Run the server with a small cache, so that it evicts, and a small queue, so that it refuses."""
     configure("json", "error")
     settings = Settings(canary=False, cache_bytes=2**20, queue_tokens=20_000, batch_tokens=2048)
     app = create_app(settings, vectorizer=vectorizer_with(FAULTS))
@@ -65,7 +63,7 @@ def serve(port: int) -> None:
 
 
 def pool_of_texts(count: int) -> list[str]:
-    """Different texts of 3 to 60 tokens in twelve languages."""
+    """Make different texts of 3 to 60 tokens in twelve languages."""
     sentences = canary_texts()
     draw = random.Random(0)
     return [
@@ -149,7 +147,7 @@ class Soak:
             self.wrong += status != 400
             return
         if status != 200:
-            # Faults the engine can't be cured of, and a full queue, are told; anything else is not
+            # Faults the engine can't be cured of, and a full queue, are reported; anything else is not
             # right.
             self.wrong += status not in {429, 500, 503}
             return
@@ -195,30 +193,19 @@ async def soak(port: int, pid: int, requests: int, clients: int) -> tuple[Soak, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--requests", type=int, default=200_000)
     parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--write", action="store_true", help="put the result into docs/results.md")
     parser.add_argument("--serve", type=int, metavar="PORT", help="be the server")
     arguments = parser.parse_args()
     if arguments.serve:
         serve(arguments.serve)
         return
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen([sys.executable, __file__, "--serve", str(port)])
     try:
         address = f"http://127.0.0.1:{port}"
-        while True:
-            try:
-                if httpx.get(f"{address}/.well-known/ready").status_code == 204:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.2)
+        wait_until_ready(f"{address}/.well-known/ready", timeout_s=600)
         load, memory, wall_s = asyncio.run(
             soak(port, server.pid, arguments.requests, arguments.clients)
         )
@@ -240,9 +227,7 @@ def main() -> None:
     )
     print(text)
     if arguments.write:
-        before, _, rest = RESULTS.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        RESULTS.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+        write_table("soak", text)
     if load.wrong or unanswered or queued or growth > 0.05:
         sys.exit(1)
 

@@ -12,15 +12,16 @@ are not counted: they are the gap. Run it alone: a second heavy process halves e
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
-import re
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
+from benchmarks.report import parser_for, write_table
 
 from lusifer_training.recipe import load_recipe
 from lusifer_training.trainer.cost_estimate import estimate, matrix_peak_flops
@@ -28,14 +29,10 @@ from lusifer_training.trainer.distributed import Distributed
 from lusifer_training.trainer.pipeline import train
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS_PAGE = ROOT / "docs" / "results.md"
-START, END = "<!-- training: start -->", "<!-- training: end -->"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument(
         "--data", type=Path, default=Path("../shared/data"), help="folder with train/, eval/"
     )
@@ -44,9 +41,6 @@ def main() -> None:
     )
     parser.add_argument(
         "--steps", type=int, default=6, help="of each stage; the first is not counted"
-    )
-    parser.add_argument(
-        "--write", action="store_true", help=f"write the table into {RESULTS_PAGE.name}"
     )
     options = parser.parse_args()
 
@@ -98,11 +92,7 @@ def main() -> None:
     )
     print(text)
     if options.write:
-        page = RESULTS_PAGE.read_text(encoding="utf-8")
-        pattern = re.compile(f"{re.escape(START)}.*?{re.escape(END)}", re.DOTALL)
-        RESULTS_PAGE.write_text(
-            pattern.sub(lambda _: f"{START}\n\n{text}\n\n{END}", page), encoding="utf-8"
-        )
+        write_table("training", text)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ taken from the computation. Texts are real, of about 64 tokens. Run it alone."""
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import os
 import statistics
@@ -21,28 +20,28 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
+from benchmarks.report import parser_for, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), *(str(ROOT / name) for name in ("plugin", "training", "export"))]
 
-from benchmarks.embed_documents import Workload, workload_texts  # noqa: E402
-from integration_tests.triton_server import TritonServer  # noqa: E402
+from benchmarks.embed_documents import Workload, workload_texts
+from integration_tests.triton_server import TritonServer
 
-from lusifer.bundle.default import default_bundle  # noqa: E402
-from lusifer.bundle.format import Bundle  # noqa: E402
-from lusifer.embedding.tokenization import TextTokenizer  # noqa: E402
-from lusifer.engines.onnx import OnnxEngine  # noqa: E402
-from lusifer.engines.triton import TritonEngine  # noqa: E402
-from lusifer_export.triton.repository import write_repository  # noqa: E402
+from lusifer.bundle.default import default_bundle
+from lusifer.bundle.format import Bundle
+from lusifer.embedding.tokenization import TextTokenizer
+from lusifer.engines.onnx import OnnxEngine
+from lusifer.engines.triton import TritonEngine
+from lusifer_export.triton.repository import write_repository
 
-RESULTS_PAGE = ROOT / "docs" / "results.md"
-START, END = "<!-- triton: start -->", "<!-- triton: end -->"
 TOKENS, CLIENTS, BATCH = 64, 64, 32
 
 
 def rows(bundle: Bundle, texts: list[str]) -> list[np.ndarray]:
-    """Ids of each text, all cut or padded to the same bucket by being about its length."""
+    """Return the ids of each text, all cut or padded to the same bucket by being about its length."""
     outcomes = TextTokenizer(bundle).rows(texts, "document", "truncate")
     return [outcome.windows[0][:TOKENS].astype(np.int64) for outcome in outcomes]
 
@@ -58,7 +57,7 @@ def padded(chosen: list[np.ndarray], pad: int) -> tuple[np.ndarray, np.ndarray]:
 def batches_per_second(
     engine: Any, batches: list[Any], seconds: float
 ) -> tuple[float, list[float]]:
-    """Real tokens per second of one caller, and the seconds of each call."""
+    """Measure real tokens per second of one caller, and the seconds of each call."""
     engine.run(*batches[0])
     tokens, taken = 0, []
     started = time.perf_counter()
@@ -76,7 +75,7 @@ def batches_per_second(
 def clients_per_second(
     url: str, fingerprint: str, singles: list[Any], seconds: float
 ) -> tuple[float, list[float]]:
-    """Real tokens per second of many callers of one text each, and the seconds of each call."""
+    """Measure real tokens per second of many callers of one text each, and the seconds of each call."""
     engines = [TritonEngine(url, fingerprint=fingerprint) for _ in range(CLIENTS)]
     tokens, taken = [0] * CLIENTS, [list[float]() for _ in range(CLIENTS)]
     end = time.perf_counter() + seconds
@@ -153,20 +152,12 @@ def line(what: str, rate: float, best: float, taken: list[float]) -> str:
 
 def main() -> None:
     """Measure, print, and write if asked."""
-    parser = argparse.ArgumentParser(description="A real Triton server beside the raw engine.")
-    parser.add_argument(
-        "--seconds", type=float, default=20, help="of each measurement (default: 20)"
-    )
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
+    parser = parser_for(__doc__)
     options = parser.parse_args()
     table = measure(options.seconds)
     print(table)
     if options.write:
-        text = RESULTS_PAGE.read_text(encoding="utf-8")
-        if text.count(START) != 1 or text.count(END) != 1:
-            raise SystemExit(f"{RESULTS_PAGE} must hold {START} and {END}, once each.")
-        before, after = text.split(START)[0], text.split(END)[1]
-        RESULTS_PAGE.write_text(f"{before}{START}\n\n{table}\n\n{END}{after}", encoding="utf-8")
+        write_table("triton", table)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ a batch: they say where the time went."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import re
@@ -31,8 +30,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import httpx
-from integration_tests.weaviate_server import RunningWeaviate, find_or_build, free_port
+from benchmarks.report import parser_for, write_table
+from integration_tests.ports import free_port, wait_until_ready
+from integration_tests.weaviate_server import RunningWeaviate, find_or_build
 
 from lusifer.demo.debian import download_lists, read_packages
 from lusifer.embedding.vectorizer import Vectorizer
@@ -42,10 +44,8 @@ from lusifer.weaviate.metadata import metadata_for
 from lusifer.weaviate.schema import create_collection
 from lusifer.weaviate.store import WeaviateStore, object_id
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
 SLOW, FAST = "transformers, fixed_size(96, 2)", "cohere, fixed_size(96, 2)"
 WITHOUT = "without the engine's work: "
-BEGIN, END = "<!-- weaviate: start -->", "<!-- weaviate: end -->"
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Measured:
     rate: float
     """Documents per second."""
     cpu_s: dict[str, float]
-    """Of each process."""
+    """Seconds of processor time that each process may take."""
     rows: float | None
     """Texts in a batch of the service's engine, on average."""
 
@@ -79,7 +79,7 @@ uvicorn.run(app, port=int(sys.argv[1]), log_config=None, access_log=False)
 
 @contextmanager
 def serving(*, stub: bool = False) -> Iterator[tuple[str, int]]:
-    """``lusifer serve`` on a port of its own, or the same with an engine that computes nothing."""
+    """Run ``lusifer serve`` on a free port, or the same with an engine that computes nothing."""
     port = free_port()
     command = [
         str(Path(sys.executable).with_name("lusifer")),
@@ -94,29 +94,25 @@ def serving(*, stub: bool = False) -> Iterator[tuple[str, int]]:
     address = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            while True:
-                try:
-                    if (
-                        httpx.get(f"{address}/.well-known/ready", trust_env=False).status_code
-                        == 204
-                    ):
-                        break
-                except httpx.TransportError:
-                    assert process.poll() is None, "lusifer serve ended"
-                time.sleep(0.2)
+
+            def check_alive() -> None:
+                assert process.poll() is None, "lusifer serve ended"
+
+            ready = f"{address}/.well-known/ready"
+            wait_until_ready(ready, timeout_s=600, check_alive=check_alive)
             yield address, process.pid
         finally:
             process.terminate()
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of a processor that a process took so far."""
+    """Return the processor seconds that a process took so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def batches(address: str) -> tuple[float, float]:
-    """Texts and batches of a service's engine so far."""
+    """Return the texts and batches of a service's engine so far."""
     text = httpx.get(f"{address}/metrics", trust_env=False).text
     sums = [
         sum(
@@ -131,7 +127,7 @@ def batches(address: str) -> tuple[float, float]:
 
 
 def measure(texts: Sequence[str]) -> dict[str, Measured]:
-    """Every route, and the engine alone before and after the precomputed one."""
+    """Measure every route, and the engine alone before and after the precomputed one."""
     measured: dict[str, Measured] = {}
 
     def timed(
@@ -237,11 +233,8 @@ def table(measured: dict[str, Measured], count: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--documents", type=int, default=1_000)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         packages = read_packages(download_lists(Path(folder)))
@@ -250,9 +243,7 @@ def main() -> None:
     text = table(measure(texts), len(texts))
     print(text)
     if arguments.write:
-        before, _, rest = RESULTS.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        RESULTS.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+        write_table("weaviate", text)
 
 
 if __name__ == "__main__":

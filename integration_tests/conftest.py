@@ -48,7 +48,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def real_bundle() -> Path:
-    """The default bundle of real weights."""
+    """Return the default bundle of real weights."""
     for name in CARRIERS:
         try:
             importlib.metadata.version(name)
@@ -61,14 +61,14 @@ def real_bundle() -> Path:
 
 @pytest.fixture(scope="session")
 def vectorizer(real_bundle: Path) -> Iterator[Vectorizer]:
-    """The default model, loaded as a user would."""
+    """Load the default model as a user would."""
     with Vectorizer.load(real_bundle) as loaded:
         yield loaded
 
 
 @pytest.fixture(scope="session")
 def weaviate_gate() -> Iterator[InferenceGate]:
-    """Where the modules of Weaviate ask: recorded, and passed on to the service of the test."""
+    """Return what the modules of Weaviate ask: recorded, and passed on to the service of the test."""
     from integration_tests.qdrant_server import InferenceGate
 
     made = InferenceGate(path="")
@@ -80,7 +80,7 @@ def weaviate_gate() -> Iterator[InferenceGate]:
 def weaviate_server(
     tmp_path_factory: pytest.TempPathFactory, weaviate_gate: InferenceGate
 ) -> Iterator[RunningWeaviate | GivenWeaviate]:
-    """A real Weaviate, started once for all tests; see ``weaviate_server.py`` for where it comes from."""
+    """Run a real Weaviate, started once for all tests; see ``weaviate_server.py`` for where it comes from."""
     from integration_tests.weaviate_server import given, running
 
     if server := given():

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 VERSION = "1.19.0"
 MAXIMUM_BODY_BYTES = 32 * 2**20
 CHUNK_POINTS = 32
-"""update_vectors writes so many points before it looks whether one was missing."""
+"""Points that update_vectors writes before it looks whether one was missing."""
 
 _INFERABLE = (models.Document, models.Image, models.InferenceObject)
 _DATA_TYPES = {models.Document: "text", models.Image: "image", models.InferenceObject: "object"}
@@ -75,7 +75,7 @@ class Recorded:
     body: bytes
 
     def json(self) -> Any:
-        """The body, parsed."""
+        """Return the parsed body."""
         return json.loads(self.body)
 
 
@@ -168,7 +168,7 @@ class LoopbackServer:
         raise NotImplementedError
 
     def start(self) -> None:
-        """Listen; a stopped server comes back on its port."""
+        """Start to listen; a stopped server comes back on its port."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((self.host, self.port))
@@ -321,14 +321,14 @@ class _Call:
     """One request, with what its inference needs."""
 
     name: str
-    """Of the collection."""
+    """Name of the collection."""
     detail: str
     """Second parameter of the path: a point, a vector's name, a field."""
     recorded: Recorded
     usage: _Usage = field(default_factory=_Usage)
 
     def parse(self, kind: Any) -> Any:
-        """The body as one of the client's models."""
+        """Parse the body as one of the client's models."""
         try:
             return _adapter(kind).validate_python(orjson.loads(self.recorded.body))
         except (orjson.JSONDecodeError, ValidationError) as error:
@@ -571,7 +571,7 @@ class LoopbackQdrant(LoopbackServer):
 
     @contextlib.contextmanager
     def _engine(self, name: str) -> Iterator[QdrantClient]:
-        """The engine for one operation on an existing collection; its exceptions become Qdrant's answers."""
+        """Hold the engine for one operation on an existing collection; its exceptions become Qdrant's answers."""
         self._require(name)
         with self._lock:
             try:
@@ -583,7 +583,7 @@ class LoopbackQdrant(LoopbackServer):
                 raise _bad_input(_engine_text(str(error))) from error
 
     def _resolved(self, name: str) -> str:
-        """The collection behind a name that may be an alias."""
+        """Return the collection behind a name that may be an alias."""
         with self._lock:
             aliases = self.engine.get_aliases().aliases
         return next((each.collection_name for each in aliases if each.alias_name == name), name)
@@ -743,7 +743,7 @@ class LoopbackQdrant(LoopbackServer):
         return self._done(call)
 
     def _chunks(self, points: list[models.PointVectors]) -> Iterator[list[models.PointVectors]]:
-        """Parts of a request in random order: the engine stops after the one in which a point is missing."""
+        """Yield parts of a request in random order: the engine stops after the one in which a point is missing."""
         mixed = self._random.sample(points, len(points))
         return iter(
             [mixed[n : n + CHUNK_POINTS] for n in range(0, len(mixed), CHUNK_POINTS)] or [[]]
@@ -865,7 +865,7 @@ class LoopbackQdrant(LoopbackServer):
         return _plain(found)
 
     def _with_vectors(self, call: _Call, body: Any) -> Any:
-        """A query in which vectors stand for the documents."""
+        """Return a query in which vectors stand for the documents."""
         return _replaced(body, self._infer(call, _documents(body), "search"))
 
     def _embedded(self, call: _Call, upsert: Any) -> Any:
@@ -912,7 +912,7 @@ class LoopbackQdrant(LoopbackServer):
         return update.model_copy(update={"points": points})
 
     def _infer(self, call: _Call, documents: list[Any], inference: str) -> dict[str, Any]:
-        """Vectors of distinct documents, by their keys: one POST, in random order, without BM25's."""
+        """Return the vectors of distinct documents, by their keys: one POST, in random order, without BM25's."""
         distinct = list({_key(document): document for document in documents}.items())
         if not distinct:
             return {}
@@ -985,7 +985,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _read_answer(answer: httpx.Response) -> _InferenceAnswer:
-    """What Qdrant makes of the inference service's answer."""
+    """Return what Qdrant makes of the inference service's answer."""
     status, body = answer.status_code, answer.text
     if status == 200:
         try:
@@ -1032,13 +1032,13 @@ def _retry_after_s(value: str | None) -> float | None:
 
 
 def _kind_of(document: Any) -> str:
-    """What Qdrant's messages call it."""
+    """Return what Qdrant's messages call it."""
     kind = _DATA_TYPES[type(document)]
     return "document" if kind == "text" else kind
 
 
 def _input(document: Any) -> dict[str, Any]:
-    """One of ``inputs``, as Qdrant writes it."""
+    """Return one of ``inputs``, as Qdrant writes it."""
     kind = _DATA_TYPES[type(document)]
     options = document.options
     if isinstance(options, BaseModel):
@@ -1056,7 +1056,7 @@ def _key(document: Any) -> str:
 
 
 def _documents(value: Any) -> list[Any]:
-    """Everything in a request that has to be embedded."""
+    """Yield everything in a request that has to be embedded."""
     if isinstance(value, _INFERABLE):
         return [value]
     if isinstance(value, BaseModel):
@@ -1074,7 +1074,7 @@ def _documents(value: Any) -> list[Any]:
 
 
 def _replaced(value: Any, vectors: Mapping[str, Any]) -> Any:
-    """The same with vectors in the place of documents."""
+    """Return the request with vectors in the place of documents."""
     if isinstance(value, _INFERABLE):
         try:
             return vectors[_key(value)]
@@ -1095,7 +1095,7 @@ def _replaced(value: Any, vectors: Mapping[str, Any]) -> Any:
 
 
 def _bm25(inputs: dict[str, Any], inference: str) -> models.SparseVector:
-    """What Qdrant's own BM25 makes of a text: the same code, through Qdrant Edge."""
+    """Return what Qdrant's own BM25 makes of a text: the same code, through Qdrant Edge."""
     import qdrant_edge
 
     if not isinstance(inputs["data"], str):
@@ -1133,7 +1133,7 @@ def _bm25(inputs: dict[str, Any], inference: str) -> models.SparseVector:
 
 
 def _settings_of(body: dict[str, Any]) -> dict[str, Any]:
-    """What local mode forgets of a collection's settings, as ``config`` shows it."""
+    """Return what local mode forgets of a collection's settings, as ``config`` shows it."""
     shown = {"optimizers_config": "optimizer_config"}
     sections = (
         "hnsw_config",
@@ -1162,7 +1162,7 @@ def _alias_error(action: Any, text: str) -> QdrantError:
 
 
 def _engine_text(text: str) -> str:
-    """Local mode's words for bad input, as the server says them after ``Wrong input: ``."""
+    """Return local mode's words for bad input, as the server says them after ``Wrong input: ``."""
     if sizes := re.search(r"not aligned: (\d+) \(dim \d\) != (\d+)", text):
         return f"Vector dimension error: expected dim: {sizes[1]}, got {sizes[2]}"
     if name := re.search(r"vector (\S+) is not found in the collection", text):
@@ -1212,7 +1212,7 @@ class QdrantUnderTest:
         return f"{kind}, version {self.version}"
 
     def client(self, **options: Any) -> QdrantClient:
-        """A client that leaves embedding to the server."""
+        """Make a client that leaves embedding to the server."""
         settings: dict[str, Any] = {
             "cloud_inference": True,
             "timeout": 30,
@@ -1223,7 +1223,7 @@ class QdrantUnderTest:
 
 @pytest.fixture(scope="module", name="qdrant")
 def qdrant_under_test() -> Iterator[QdrantUnderTest]:
-    """The real server at ``QDRANT_URL``, else one on a loopback port."""
+    """Return the real server at ``QDRANT_URL``, else one on a loopback port."""
     url = os.environ.get("QDRANT_URL", "").rstrip("/")
     if url:
         found = httpx.get(url, trust_env=False, timeout=10).json()["version"]
@@ -1240,7 +1240,7 @@ def qdrant_under_test() -> Iterator[QdrantUnderTest]:
 
 @pytest.fixture(scope="module", name="gate")
 def inference_gate(qdrant: QdrantUnderTest) -> Iterator[InferenceGate]:
-    """What listens at the server's inference address; a real server's is in ``LUSIFER_TEST_SERVICE_URL``."""
+    """Return what listens at the server's inference address; a real server's is in ``LUSIFER_TEST_SERVICE_URL``."""
     if qdrant.server is not None:
         gate = InferenceGate()
         qdrant.server.inference_address = gate.address

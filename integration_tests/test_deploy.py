@@ -20,7 +20,7 @@ MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 
 
 def tool(name: str) -> str:
-    """A command of this environment."""
+    """Return the path of a command of this environment."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed")

@@ -12,7 +12,8 @@ import httpx
 import numpy as np
 import pytest
 from integration_tests.noise import assert_same_vectors
-from integration_tests.triton_server import CannotRunError, TritonServer, free_port
+from integration_tests.ports import free_port
+from integration_tests.triton_server import CannotRunError, TritonServer
 from plugin.tests.conftest import make_bundle
 from plugin.tests.engines.test_engines import IDS, MASK, EngineContract
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 def server(
     vectorizer: Vectorizer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TritonServer]:
-    """A running server with the default model; its vectors are those of this process's engine."""
+    """Run a server with the default model; its vectors are those of this process's engine."""
     root = tmp_path_factory.mktemp("triton")
     try:
         running = TritonServer(root / "repository", root)
@@ -178,7 +179,7 @@ def test_a_server_that_is_gone_is_a_reason_to_come_back() -> None:
 
 @pytest.fixture
 def own(tmp_path: Path, server: TritonServer) -> Iterator[tuple[TritonServer, Bundle]]:
-    """A server of its own with a bundle of kilobytes; the shared one shows that servers run here."""
+    """Run a server of its own with a bundle of kilobytes; the shared one shows that servers run here."""
     bundle = make_bundle(tmp_path / "making", tmp_path / "tiny")
     running = TritonServer(tmp_path / "repository", tmp_path)
     write_repository(bundle, tmp_path / "repository")
@@ -235,7 +236,7 @@ def test_killed_in_the_middle_of_a_thousand_requests(own: tuple[TritonServer, Bu
         except EngineUnavailableError as error:
             assert error.retryable
             refused += 1
-            # As a service would: the client is told to come back.
+            # As a service would, which asks the client to come back.
             time.sleep(0.1)
             continue
         answered += 1

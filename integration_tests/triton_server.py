@@ -13,13 +13,14 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
 from pathlib import Path
+
+from integration_tests.ports import free_port, wait_until_ready
 
 from lusifer.common.paths import cache_directory
 
@@ -144,24 +145,20 @@ class TritonServer:
 
     def wait(self, timeout_s: float = 240) -> None:
         """Wait until the server says that it is ready."""
-        import httpx
 
-        end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
+        def check_alive() -> None:
             if self._process is not None and self._process.poll() is not None:
                 text = self.log.read_text(errors="replace")
                 if "failed to load" in text:
                     raise AssertionError(text[-6000:])
                 raise CannotRunError(f"tritonserver can't run here: {text[-2000:]}")
-            try:
-                if httpx.get(f"http://{self.http}/v2/health/ready").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.2)
-        raise AssertionError(
-            f"not ready in {timeout_s:g} s: {self.log.read_text(errors='replace')[-4000:]}"
-        )
+
+        url = f"http://{self.http}/v2/health/ready"
+        try:
+            wait_until_ready(url, timeout_s=timeout_s, check_alive=check_alive)
+        except TimeoutError as error:
+            log = self.log.read_text(errors="replace")[-4000:]
+            raise AssertionError(f"{error}: {log}") from error
 
     def kill(self) -> None:
         """End at once, as a crash would."""
@@ -181,7 +178,7 @@ class TritonServer:
 
 
 def unpacked() -> Path:
-    """Folder of the unpacked package; downloaded once for a machine.
+    """Return the folder of the unpacked package; download it once for a machine.
 
     Raises:
         CannotRunError: It can't be had, or has no backend for this Python.
@@ -232,13 +229,6 @@ def _backends(package: Path, target: Path) -> Path:
     (target / "onnxruntime").mkdir()
     (target / "onnxruntime" / "model.py").write_text(BACKEND)
     return target
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from integration_tests.ports import free_port, wait_until_ready
 
 from lusifer.common.paths import cache_directory
 
@@ -50,17 +51,17 @@ class WeaviateMissingError(Exception):
 
 
 def binary_path() -> Path:
-    """Where the built server lies."""
+    """Return the path of the built server."""
     return cache_directory() / "weaviate" / VERSION / "weaviate-server"
 
 
 def embedded_name() -> str:
-    """What ``connect_to_embedded`` calls the same binary, and then downloads nothing."""
+    """Return what ``connect_to_embedded`` calls the same binary; it then downloads nothing."""
     return f"weaviate-v{VERSION}-{hashlib.sha256(f'v{VERSION}'.encode()).hexdigest()}"
 
 
 def find_or_build(say: Callable[[str], object] = lambda line: None) -> Path:
-    """The server's binary.
+    """Return the server's binary.
 
     Raises:
         WeaviateMissingError: It is not there and can neither be built nor downloaded.
@@ -79,13 +80,13 @@ def find_or_build(say: Callable[[str], object] = lambda line: None) -> Path:
 
 
 def _embedded_folders() -> list[Path]:
-    """Where ``connect_to_embedded`` keeps binaries."""
+    """Return the folder where ``connect_to_embedded`` keeps binaries."""
     chosen = os.environ.get("XDG_CACHE_HOME")
     return [Path(chosen) if chosen else Path.home() / ".cache" / "weaviate-embedded"]
 
 
 def _download(say: Callable[[str], object]) -> Path:
-    """The release, as the client's embedded mode fetches it."""
+    """Download the release, as the client's embedded mode does."""
     from weaviate.embedded import EmbeddedOptions, EmbeddedV4
 
     folder = binary_path().parent
@@ -172,15 +173,8 @@ def _go_version(go: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else (0,)
 
 
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def free_pair() -> int:
-    """A port that is free together with the next one."""
+    """Return a port that is free together with the next one."""
     while True:
         first = free_port()
         with socket.socket() as probe:
@@ -210,7 +204,7 @@ class RunningWeaviate:
 
     @property
     def pid(self) -> int:
-        """Of the running process."""
+        """Settings of the running process."""
         assert self._process is not None, "it does not run"
         return self._process.pid
 
@@ -263,20 +257,18 @@ class RunningWeaviate:
             command, env={**os.environ, **settings}, stdout=log, stderr=log, cwd=self.folder
         )
         log.close()
-        end_s = time.monotonic() + START_TIMEOUT_S
-        while True:
-            if self._process.poll() is not None or time.monotonic() > end_s:
-                self.kill()
-                raise RuntimeError(f"Weaviate did not start: {self.log[-2000:]}")
-            try:
-                if (
-                    httpx.get(f"{self.url}/v1/.well-known/ready", trust_env=False).status_code
-                    == 200
-                ):
-                    return self
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
+
+        def check_alive() -> None:
+            if self._process is None or self._process.poll() is not None:
+                raise TimeoutError("it ended")
+
+        ready = f"{self.url}/v1/.well-known/ready"
+        try:
+            wait_until_ready(ready, timeout_s=START_TIMEOUT_S, check_alive=check_alive)
+        except TimeoutError as error:
+            self.kill()
+            raise RuntimeError(f"Weaviate did not start ({error}): {self.log[-2000:]}") from error
+        return self
 
     def run_with(self, **environment: str) -> None:
         """Start it, or start it again on the same data, unless it runs with just these settings."""
@@ -304,7 +296,7 @@ class RunningWeaviate:
             self._process = None
 
     def client(self, **options: Any) -> Any:
-        """A client; closed by the caller."""
+        """Make a client, which the caller closes."""
         import weaviate
 
         return weaviate.connect_to_custom(
@@ -325,7 +317,7 @@ class GivenWeaviate:
         return urlsplit(self.url).port or 8080
 
     def client(self, **options: Any) -> Any:
-        """A client; closed by the caller."""
+        """Make a client, which the caller closes."""
         import weaviate
 
         host = urlsplit(self.url).hostname
@@ -336,7 +328,7 @@ class GivenWeaviate:
 
 
 def given() -> GivenWeaviate | None:
-    """The server that ``WEAVIATE_URL`` names, if it is new enough."""
+    """Return the server that ``WEAVIATE_URL`` names, if it is new enough."""
     url = os.environ.get("WEAVIATE_URL")
     if not url:
         return None
@@ -351,7 +343,7 @@ def given() -> GivenWeaviate | None:
 
 @functools.cache
 def _found() -> Path | WeaviateMissingError:
-    """Looked for once a run: a build that fails takes minutes to do so."""
+    """Look for it once a run: a build that fails takes minutes to do so."""
     try:
         return find_or_build(lambda line: sys.__stderr__ and sys.__stderr__.write(f"{line}\n"))
     except WeaviateMissingError as error:
@@ -359,7 +351,7 @@ def _found() -> Path | WeaviateMissingError:
 
 
 def weaviate_binary() -> Path:
-    """The server's binary, or skip the test with the reason."""
+    """Return the server's binary, or skip the test with the reason."""
     pytest.importorskip("weaviate")
     found = _found()
     if isinstance(found, WeaviateMissingError):

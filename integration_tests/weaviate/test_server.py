@@ -9,13 +9,13 @@ from typing import Any
 
 import integration_tests.weaviate_server as finding
 import pytest
+from integration_tests.ports import free_port
 from integration_tests.weaviate_server import (
     VERSION,
     RunningWeaviate,
     WeaviateMissingError,
     embedded_name,
     find_or_build,
-    free_port,
     given,
 )
 
