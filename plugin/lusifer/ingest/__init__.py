@@ -1,1 +1,1 @@
-"""From files to a filled store."""
+"""Reads documents from files and fills a store with them."""

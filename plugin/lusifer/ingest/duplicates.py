@@ -1,4 +1,4 @@
-"""Notices an id that comes twice, in memory that does not grow with their number."""
+"""Finds ids that come twice, in memory that does not grow with their number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["DuplicateIds"]
 
 
 class DuplicateIds:
-    """Remembers a checksum of the content of each id, in a private temporary file."""
+    """Keeps a checksum of each id's content in a private temporary file."""
 
     def __init__(self) -> None:
         self._contents = DiskMap()
@@ -21,7 +21,7 @@ class DuplicateIds:
         self._contents = DiskMap()
 
     def is_same(self, id_: str, content: str) -> bool:
-        """Note the content of an id; return False where the id came with another content before."""
+        """Record the content of an id; return False if the id came with other content before."""
         key, checksum = (
             hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in (id_, content)
         )

@@ -1,9 +1,9 @@
-"""From documents to a filled store, window by window.
+"""Fills a store with documents, window by window.
 
-Once a window is written the store keeps it, so that an interrupted run loses at most two windows of
-work, the one being written and the one being embedded. The same command then goes on: the store
-itself is the checkpoint, asked window by window what it already holds, so that no file beside it
-can be lost, stale or of another collection.
+A window that is written is kept by the store. An interrupted run therefore loses at most two
+windows of work, the one being written and the one being embedded, and the same command continues
+it. The store itself is the checkpoint: each window asks it what it already holds. No checkpoint
+file can be lost, be stale or belong to another collection.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lusifer.common.iteration import chunked
 from lusifer.errors import InvalidDimensionError, InvalidInputError, LusiferError, StorageFullError
-from lusifer.ingest.sources.source import Rejected
+from lusifer.ingest.sources.base import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,45 +30,47 @@ if TYPE_CHECKING:
 
     from lusifer.embedding.base import Embedder
     from lusifer.stores.base import Store
-    from lusifer.types import Document
+    from lusifer.types import JSON, Document
 
 __all__ = ["IndexReport", "index_documents"]
 
 logger = logging.getLogger(__name__)
 
 REJECTED_KEPT = 100
-"""Rejected records that a report lists; the rest is counted."""
-
+"""Rejected records that a report lists; all others are counted only."""
 
 WINDOW_CHARACTERS = 8 * 1024**2
-"""A window of large documents ends here, so that memory is bounded whatever their size."""
+"""Most characters of a window with two or more documents, so that memory is bounded."""
 
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What an indexing run did; also handed out after each window, as its progress."""
+    """The counts of an indexing run, at its end or after a window."""
 
     added: int = 0
-    """Documents that are new or have changed: embedded and stored."""
+    """Documents that were new or had changed, and were embedded and stored."""
     unchanged: int = 0
-    """Documents that the store already held, or that stand in the source more than once."""
+    """Documents that the store already held, or that the source holds more than once."""
     rejected_count: int = 0
+    """Records that can't be indexed."""
     rejected: tuple[Rejected, ...] = ()
     """The first rejected records, at most ``REJECTED_KEPT``."""
     truncated: int = 0
     """Added documents whose end was cut off at the token limit."""
     tokens: int = 0
+    """Tokens of the added documents."""
     seconds: float = 0.0
+    """Time since the run began."""
     interrupted: bool = False
-    """Whether Ctrl-C ended the run; everything counted is stored."""
+    """Whether Ctrl-C ended the run; every counted document is stored."""
 
     @property
     def read(self) -> int:
-        """Records dealt with."""
+        """Number of records read: added, unchanged or rejected."""
         return self.added + self.unchanged + self.rejected_count
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready fields."""
+    def as_dict(self) -> dict[str, JSON]:
+        """Return the fields as JSON."""
         return {
             "added": self.added,
             "unchanged": self.unchanged,
@@ -102,10 +105,21 @@ class _Tally:
         self.rejected_count += window.rejected_count
         self.rejected += window.rejected[: REJECTED_KEPT - len(self.rejected)]
 
+    def report(self, seconds: float) -> IndexReport:
+        return IndexReport(
+            added=self.added,
+            unchanged=self.unchanged,
+            rejected_count=self.rejected_count,
+            rejected=tuple(self.rejected),
+            truncated=self.truncated,
+            tokens=self.tokens,
+            seconds=seconds,
+        )
+
 
 @dataclass
 class _Window:
-    """Documents that were embedded and are to be stored together."""
+    """Embedded documents to be stored together."""
 
     tally: _Tally = field(default_factory=_Tally)
     documents: list[Document] = field(default_factory=list)
@@ -120,23 +134,26 @@ def index_documents(
     window: int = 256,
     on_progress: Callable[[IndexReport], None] | None = None,
 ) -> IndexReport:
-    """Embed what the store doesn't hold yet and store it; one window is written while the next is embedded.
+    """Embed and store the documents that the store does not hold yet.
+
+    One window is written while the next is embedded.
 
     Args:
-        documents: Read one window ahead, no further.
-        vectorizer: Its model must be the one the store was made for.
+        documents: Documents and rejected records; at most one window is read ahead.
+        vectorizer: Embeds the documents; its model must be the one the store was made for.
         store: Stays open; it is written from another thread.
-        window: Documents that are embedded and stored together; fewer where they are large.
+        window: Documents that are embedded and stored together; fewer if they are large.
         on_progress: Called after each window.
 
     Returns:
-        The counts. Ctrl-C ends the run early with ``interrupted`` set, and what was counted is
+        The counts. Ctrl-C ends the run early with ``interrupted`` set; every counted document is
         stored.
 
     Raises:
-        StorageFullError: No room; the message says how many documents of this run are safe.
+        StorageFullError: The disk is full; the message says how many documents of this run are
+            stored.
         InvalidInputError: ``window`` is below 1, or the source as a whole can't be read.
-        InvalidDimensionError: The vectorizer makes vectors of another length than the store keeps.
+        InvalidDimensionError: The vectorizer's vectors have another dimension than the store's.
         EngineError: The engine can't run; windows embedded before are stored.
         StoreError: The store can't write.
     """
@@ -155,11 +172,10 @@ def index_documents(
     writing: tuple[Future[None], _Window] | None = None
 
     def report() -> IndexReport:
-        fields = {**vars(tally), "rejected": tuple(tally.rejected)}
-        return IndexReport(**fields, seconds=time.monotonic() - started_s)
+        return tally.report(time.monotonic() - started_s)
 
     def wait() -> None:
-        """Count a window once it is stored, so that no report promises more than the store holds."""
+        """Count a window once it is stored, so that no report exceeds the store."""
         nonlocal writing
         if writing is None:
             return
@@ -167,8 +183,7 @@ def index_documents(
         try:
             future.result()
         except KeyboardInterrupt:
-            # Pressed while waiting: the writer's thread knows nothing of it and finishes the
-            # window.
+            # Only this thread is interrupted: the writer's thread finishes its window.
             with _interrupt_held_back():
                 future.result()
                 tally.add(written.tally)
@@ -186,9 +201,10 @@ def index_documents(
     with ThreadPoolExecutor(1, thread_name_prefix="lusifer-writer") as writer:
         try:
             try:
-                for chunk in _chunks(documents, window):
-                    # What is being written can't be told from what the store still holds from
-                    # before.
+                for chunk in chunked(
+                    documents, window, size=_characters, maximum_size=WINDOW_CHARACTERS
+                ):
+                    # While a document is being written, the store may still hold its old version.
                     unsettled = (
                         {document.id for document in writing[1].documents} if writing else set()
                     )
@@ -204,26 +220,18 @@ def index_documents(
         except StorageFullError as error:
             raise StorageFullError(
                 f"{error.message} {tally.added} documents of this run are safe in the index.",
-                next_step="Free some space, then run the same command again: it goes on where it stopped.",
+                next_step="Free some space, then run the same command again: it continues where "
+                "it stopped.",
             ) from error
     return report()
 
 
-def _chunks(
-    documents: Iterable[Document | Rejected], window: int
-) -> Iterator[list[Document | Rejected]]:
-    chunk: list[Document | Rejected] = []
-    characters = 0
-    for item in documents:
-        chunk.append(item)
-        if not isinstance(item, Rejected):
-            fields = (value for value in item.metadata.values() if isinstance(value, str))
-            characters += len(item.text) + sum(map(len, fields))
-        if len(chunk) == window or characters >= WINDOW_CHARACTERS:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
+def _characters(item: Document | Rejected) -> int:
+    """Count the characters of a document: its text, and its metadata fields that hold text."""
+    if isinstance(item, Rejected):
+        return 0
+    fields = (value for value in item.metadata.values() if isinstance(value, str))
+    return len(item.text) + sum(map(len, fields))
 
 
 def _embed_window(
@@ -274,7 +282,7 @@ def _write_window(store: Store, window: _Window) -> None:
     try:
         store.upsert(window.documents, np.stack(window.vectors))
     except InvalidInputError:
-        # One of them can't be stored: write one by one, so that the others are not lost with it.
+        # One document can't be stored. Write them one by one, so that the others are kept.
         for document, vector in zip(window.documents, window.vectors, strict=True):
             try:
                 store.upsert([document], vector[None])
@@ -290,7 +298,7 @@ def _rejected(document: Document, error: InvalidInputError) -> Rejected:
 
 @contextmanager
 def _interrupt_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is done, so that a write is never cut in two."""
+    """Delay Ctrl-C until the block ends, so that no write is cut in two."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,7 +1,7 @@
-"""Lines of a byte stream, split at line feeds only, in bounded memory.
+"""The one reader of lines: splits a byte stream at line feeds only, in bounded memory.
 
-Python's own text mode also splits at lone carriage returns, and ``str.splitlines`` at U+2028 and
-others, which occur inside texts.
+Python's text mode also splits at lone carriage returns, and ``str.splitlines`` at U+2028 and other
+characters that occur inside texts.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["MAXIMUM_LINE_BYTES", "Line", "decode_utf8", "read_lines"]
 
 MAXIMUM_LINE_BYTES = 64 * 1024**2
-"""Longest line that is read; of a longer one only its number is kept, so that memory stays bounded.
-"""
+"""Longest line that is read. A longer line gives an error, so that memory stays bounded."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -28,14 +27,15 @@ class Line:
     """One line without its line ending."""
 
     number: int
-    """Counted from 1."""
+    """Number of the line, from 1."""
     raw: bytes
+    """Bytes of the line."""
     error: InvalidTextError | None = None
-    """Set where the line was too long to be read; ``raw`` is then empty."""
+    """Error of a line that is too long to be read; ``raw`` is then empty."""
 
 
 def read_lines(file: IO[bytes], maximum_bytes: int = MAXIMUM_LINE_BYTES) -> Iterator[Line]:
-    """Read lines that end in LF or CR LF; a byte order mark at the start is not part of the first one."""
+    """Yield lines that end in LF or CR LF, without a byte order mark at the start of the file."""
     number = 0
     while raw := file.readline(maximum_bytes):
         number += 1
@@ -54,10 +54,10 @@ def read_lines(file: IO[bytes], maximum_bytes: int = MAXIMUM_LINE_BYTES) -> Iter
 
 
 def decode_utf8(line: Line) -> str:
-    """The line as text.
+    """Return the text of a line.
 
     Raises:
-        InvalidTextError: It is not UTF-8, or was too long to be read.
+        InvalidTextError: The line is not UTF-8, or too long to be read.
     """
     if line.error is not None:
         raise line.error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lusifer.common.disk_map import DiskMap
 from lusifer.errors import StoreError
-from lusifer.ingest.sources.source import DocumentSource, Rejected
+from lusifer.ingest.sources.base import Rejected
 from lusifer.reindex.endpoints.base import Page, Record, Span, document_record
 from lusifer.reindex.endpoints.key_ranges import places, sampled
 from lusifer.stores.payloads import document_uuid
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from lusifer.ingest.sources.source import DocumentSource
 
 __all__ = ["FileSide"]
 

@@ -1,0 +1,198 @@
+"""Shared by the readers of all formats: turns a record into a document or a rejection."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import zlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
+
+from lusifer.common.validation import check_text
+from lusifer.errors import InvalidInputError, InvalidTextError
+from lusifer.stores.payloads import check_document
+from lusifer.types import Document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from lusifer.types import JSON
+
+__all__ = [
+    "UNREADABLE",
+    "Accepted",
+    "DocumentBuilder",
+    "FileReader",
+    "Reader",
+    "Record",
+    "Rejected",
+    "missing_column",
+    "unreadable",
+]
+
+UNREADABLE = (EOFError, gzip.BadGzipFile, zlib.error, OSError)
+"""What a damaged file raises while it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that can't be indexed."""
+
+    where: str
+    """File and line, or file."""
+    reason: str
+    """What is wrong with the record."""
+    next_step: str
+    """How to fix it."""
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the fields as JSON."""
+        return {"where": self.where, "reason": self.reason, "next_step": self.next_step}
+
+
+class Accepted(NamedTuple):
+    """A document, and where its record stands."""
+
+    where: str
+    document: Document
+
+
+Record: TypeAlias = Accepted | Rejected
+"""The result of one record."""
+
+
+class Reader(Protocol):
+    """Reads the records of one source; each iteration starts at its beginning."""
+
+    @property
+    def fraction(self) -> float | None:
+        """Share of the source that was read, from 0 to 1, or None where its size is unknown."""
+
+    def __iter__(self) -> Iterator[Record]: ...
+
+
+@dataclass(frozen=True)
+class DocumentBuilder:
+    """Turns records into documents, or into the reason why they can't be indexed."""
+
+    text_field: str = "text"
+    """Field or column that holds the text."""
+    id_field: str = "id"
+    """Field or column that holds the id."""
+
+    def from_fields(self, fields: Mapping[str, JSON], where: str) -> Record:
+        """Build a document from a record's fields; all but text and id become metadata."""
+        if self.text_field not in fields:
+            found = ", ".join(map(repr, list(fields)[:10])) or "none"
+            reason = f"The field {self.text_field!r} is missing; the fields are {found}."
+            return Rejected(
+                where, _printable(reason), "Name the field with the text: --text-field NAME."
+            )
+        text = fields[self.text_field]
+        if not isinstance(text, str):
+            reason = f"The field {self.text_field!r} holds a {type(text).__name__}, not a text."
+            return Rejected(where, reason, "Write the text as a JSON string.")
+        given = fields.get(self.id_field) if self.id_field != self.text_field else None
+        if isinstance(given, bool) or not isinstance(given, str | int | None):
+            reason = f"The field {self.id_field!r} holds a {type(given).__name__}."
+            return Rejected(where, reason, "Write the id as a text or a whole number.")
+        metadata = {
+            name: fields[name] for name in fields if name not in (self.text_field, self.id_field)
+        }
+        return self.from_text("" if given is None else str(given), text, metadata, where)
+
+    def from_text(self, id_: str, text: str, metadata: Mapping[str, JSON], where: str) -> Record:
+        """Build a document and check it; without an id, its id is the sha256 of its text."""
+        try:
+            check_text(text)
+        except InvalidTextError as error:
+            # Python keeps the undecodable byte 0xE9 as U+DCE9. The message names the byte, which is
+            # what the file holds.
+            escaped = next((c for c in text if "\udc80" <= c <= "\udcff"), None)
+            if escaped is not None and "\x00" not in text and "lone surrogate" in error.message:
+                reason = f"The text is not UTF-8: it holds the byte 0x{ord(escaped) - 0xDC00:02X}."
+                return Rejected(where, reason, "Save the source as UTF-8.")
+            return Rejected(where, error.message, error.next_step)
+        document = Document(id_ or hashlib.sha256(text.encode()).hexdigest(), text, metadata)
+        try:
+            check_document(document)
+        except InvalidInputError as error:
+            return Rejected(where, error.message, error.next_step)
+        except RecursionError:
+            return Rejected(
+                where, "The fields are too deeply nested.", "Flatten them, or leave them out."
+            )
+        return Accepted(where, document)
+
+
+class FileReader(ABC):
+    """Reads the records of one file; a file ``.gz`` is unpacked while it is read.
+
+    Args:
+        path: The file.
+        builder: Turns records into documents.
+    """
+
+    def __init__(self, path: Path, builder: DocumentBuilder) -> None:
+        self.path = path
+        self.builder = builder
+        self._position: Callable[[], float | None] = lambda: None
+
+    @property
+    def fraction(self) -> float | None:
+        """Share of the file that was read, from 0 to 1; None before the first record."""
+        return self._position()
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield the records in the order of the file.
+
+        Raises:
+            InvalidInputError: The file as a whole can't be read.
+        """
+        try:
+            raw = self.path.open("rb")
+        except OSError as error:
+            raise InvalidInputError(
+                f"{self.path} can't be opened: {error.strerror}.",
+                next_step="Check the file's permissions.",
+            ) from error
+        with raw:
+            total_bytes = max(1, os.fstat(raw.fileno()).st_size)
+            self._position = lambda: 1.0 if raw.closed else min(1.0, raw.tell() / total_bytes)
+            if self.path.suffix.lower() == ".gz":
+                with gzip.open(raw) as unpacked:
+                    yield from self.read(cast("IO[bytes]", unpacked), self.path.name)
+            else:
+                yield from self.read(raw, self.path.name)
+
+    @abstractmethod
+    def read(self, file: IO[bytes], name: str) -> Iterator[Record]:
+        """Yield the records of an open file, which is called ``name`` in messages.
+
+        Raises:
+            InvalidInputError: The file as a whole can't be read.
+        """
+
+
+def unreadable(where: str, error: BaseException) -> Rejected:
+    """Return the last record of a file that is damaged after ``where``."""
+    return Rejected(
+        where,
+        f"The rest of the file can't be read: {error}.",
+        "The file is damaged. Download or compress it again.",
+    )
+
+
+def missing_column(name: str, text_field: str, columns: str) -> InvalidInputError:
+    """Return the error of a table that has no column with the text."""
+    return InvalidInputError(
+        f"{name} has no column {text_field!r}; its columns are {columns}.",
+        next_step="Name the column with the text: --text-field NAME.",
+    )
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,105 @@
+"""Reads CSV and TSV files with a header."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import IO, TYPE_CHECKING, NoReturn
+
+from lusifer.errors import InvalidInputError
+from lusifer.ingest.line_reader import MAXIMUM_LINE_BYTES
+from lusifer.ingest.sources.base import (
+    UNREADABLE,
+    DocumentBuilder,
+    FileReader,
+    Record,
+    Rejected,
+    missing_column,
+    unreadable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["CsvReader"]
+
+
+class CsvReader(FileReader):
+    """Reads a table whose first line names the columns.
+
+    Args:
+        path: The file.
+        builder: Turns records into documents.
+        separator: Character between two columns: a comma, or a tab.
+    """
+
+    def __init__(self, path: Path, builder: DocumentBuilder, separator: str) -> None:
+        super().__init__(path, builder)
+        self.separator = separator
+
+    def read(self, file: IO[bytes], name: str) -> Iterator[Record]:
+        """Yield a record for each row of an open file.
+
+        Raises:
+            InvalidInputError: The header can't be read, or does not name the column with the text.
+        """
+        csv.field_size_limit(MAXIMUM_LINE_BYTES)
+        # Undecodable bytes become lone surrogates, which the builder refuses with their line.
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        try:
+            yield from self._rows(text, name)
+        finally:
+            text.detach()
+
+    def _rows(self, text: IO[str], name: str) -> Iterator[Record]:
+        # Strict, because otherwise a quote that is never closed swallows the rest of the file as
+        # one text.
+        rows = csv.reader(text, delimiter=self.separator, strict=True)
+        header: list[str] | None = None
+        while True:
+            start = rows.line_num + 1
+            where = f"{name} line {start}"
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                if header is None:
+                    self._refuse_header(name, str(error))
+                if rows.line_num > start:
+                    where += f" to {rows.line_num}"
+                yield Rejected(
+                    where, f"The row is not CSV: {error}.", "Check the quotes in this row."
+                )
+                continue
+            except UNREADABLE as error:
+                yield unreadable(f"{name} after line {rows.line_num}", error)
+                return
+            if row is None:
+                break
+            if not row:
+                continue
+            if header is None:
+                header = self._checked_header(row, name)
+            elif len(row) != len(header):
+                reason = f"The row has {len(row)} columns, the header {len(header)}."
+                yield Rejected(where, reason, "Put quotes around fields that hold the separator.")
+            else:
+                yield self.builder.from_fields(dict(zip(header, row, strict=True)), where)
+        if header is None:
+            self._refuse_header(name, "it is empty")
+
+    def _checked_header(self, row: list[str], name: str) -> list[str]:
+        twice = sorted({column for column in row if row.count(column) > 1})
+        if twice:
+            self._refuse_header(name, f"it names the column {twice[0]!r} twice")
+        text_field = self.builder.text_field
+        if text_field not in row:
+            raise missing_column(name, text_field, ", ".join(map(repr, row)))
+        return row
+
+    def _refuse_header(self, name: str, reason: str) -> NoReturn:
+        raise InvalidInputError(
+            f"{name} has no header that can be read: {reason}.",
+            next_step="Write the names of the columns in the first line, one of them "
+            f"{self.builder.text_field!r}.",
+        )
