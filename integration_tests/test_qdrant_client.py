@@ -289,7 +289,7 @@ class TestRemoteVectorizer:
             ),
             (
                 {"data": [{"embedding": ZEROS}], "usage": {"total_tokens": 1}},
-                "not of unit norm",
+                "only zeros in 1 of 1 vectors",
             ),
         ],
     )
@@ -297,7 +297,7 @@ class TestRemoteVectorizer:
         self, service: Any, monkeypatch: pytest.MonkeyPatch, content: Any, said: str
     ) -> None:
         with RemoteVectorizer(service.url) as remote:
-            monkeypatch.setattr(remote, "_ask", lambda *_: content)
+            monkeypatch.setattr(remote, "_fetch", lambda *_: content)
             with pytest.raises(EngineOutputError, match=said):
                 remote.embed_query("a")
 

@@ -1,1 +1,1 @@
-"""What every other package may use: the standard library, errors and types; no vendor name."""
+"""Shared helpers for every package; they import only libraries, errors and types."""

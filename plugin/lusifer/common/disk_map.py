@@ -1,4 +1,4 @@
-"""A map on disk, for as many keys as a collection has documents: memory does not grow with them."""
+"""A map on disk with a key for each document of a collection; memory does not grow with it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _CACHE_KIB = 16 * 1024
 class DiskMap:
     """A map from text to text in a SQLite file; an entry of two hashes takes 120 to 140 bytes.
 
-    It is used by one thread at a time, which need not be the one that opened it.
+    One thread at a time may use it, not necessarily the one that opened it.
 
     Args:
-        path: The file; None is a private temporary one that goes with the map.
+        path: The file; None is a temporary file that is removed with the map.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -36,20 +36,20 @@ class DiskMap:
                 f"PRAGMA cache_size = -{_CACHE_KIB};"
                 "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF"
             )
-        # The names of the first version: a re-embedding that was interrupted may have such a file.
+        # Names of the first version: an interrupted re-embedding may have such a file.
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS held "
             "(key TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID"
         )
 
     def put(self, entries: Mapping[str, str]) -> None:
-        """Insert or replace entries; on disk when it returns."""
+        """Insert or replace entries; they are on disk when it returns."""
         self._database.execute("BEGIN")
         self._database.executemany("INSERT OR REPLACE INTO held VALUES (?, ?)", entries.items())
         self._database.execute("COMMIT")
 
     def setdefault(self, key: str, value: str) -> str:
-        """Insert an entry unless the key is there; return the value that the key has now."""
+        """Insert an entry unless its key exists; return the value that the key has now."""
         if self._database.execute(
             "INSERT OR IGNORE INTO held VALUES (?, ?)", (key, value)
         ).rowcount:
@@ -57,7 +57,7 @@ class DiskMap:
         return self.get([key])[key]
 
     def get(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return the entries of those keys that are there."""
+        """Return the entries of the keys that exist."""
         found: dict[str, str] = {}
         for part in chunked(keys, _KEYS_AT_ONCE):
             marks = ",".join("?" * len(part))
@@ -69,7 +69,7 @@ class DiskMap:
         return found
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove entries; keys that are not there are ignored."""
+        """Remove entries; unknown keys are ignored."""
         self._database.executemany("DELETE FROM held WHERE key = ?", [(key,) for key in keys])
 
     def clear(self) -> None:

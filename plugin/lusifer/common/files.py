@@ -23,13 +23,13 @@ def acquire_lock(path: Path, *, timeout_s: float = 0.0) -> FileLock:
 
     Args:
         path: The lock file; its folder must exist.
-        timeout_s: How long to wait for another holder; below 0 is for ever.
+        timeout_s: Time to wait for another holder; below 0 there is no limit.
 
     Returns:
-        The lock that is held. Call its ``release()``; calling that twice is fine.
+        The acquired lock. Call its ``release()``; calling that twice is fine.
 
     Raises:
-        TimeoutError: Another process, or another part of this one, holds it.
+        TimeoutError: Another process, or another part of this one, holds the lock.
         OSError: The lock file can't be opened.
     """
     # A store may be closed in another thread than the one that opened it.
@@ -46,7 +46,7 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
 
     Args:
         path: The file; its folder must exist.
-        content: Text is written as UTF-8.
+        content: Bytes, or text that is written as UTF-8.
         mode: Permissions of the file, before the umask.
 
     Raises:
@@ -58,16 +58,16 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
 
 @contextmanager
 def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of ``path`` when the block ends without an error.
+    """Open a file that replaces ``path`` when the block ends without an error.
 
     Args:
         path: The file; its folder must exist.
         mode: Permissions of the file, before the umask.
 
     Raises:
-        OSError: As :func:`write_atomic`.
+        OSError: As in :func:`write_atomic`.
     """
-    # A name of its own: two processes that write the same file must not write into one another's.
+    # A random name: two processes that write the same file must not share the partial one.
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
@@ -83,7 +83,7 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
 
 
 def is_partial(path: Path) -> bool:
-    """Tell whether a file is what a killed :func:`write_atomic` left; it can be removed."""
+    """Return whether a killed :func:`write_atomic` left this file, so that it can be removed."""
     return path.name.endswith(_PARTIAL)
 
 
@@ -91,9 +91,9 @@ def sync(path: Path) -> None:
     """Flush a file or folder to the disk.
 
     Raises:
-        OSError: It can't be opened or flushed.
+        OSError: The file or folder can't be opened or flushed.
     """
-    if os.name == "nt":  # Windows can't open a folder, and needs no flush of one
+    if os.name == "nt":  # Windows can't open a folder and needs no flush of it.
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -22,19 +22,24 @@ def chunked(
     """Yield runs of at most ``count`` items, in order; no run is empty.
 
     Args:
-        items: Read one run ahead, no further.
-        count: Items of a run at most, from 1.
-        size: Of an item, in any unit such as bytes.
-        maximum_size: Sum of the sizes of a run at most; an item above it gets a run of its own.
+        items: Read no further than the current run, and one item more where sizes are limited.
+        count: Largest number of items in a run, from 1.
+        size: Returns the size of an item, in any unit such as bytes.
+        maximum_size: Largest sum of the sizes in a run. A larger item gets a run of its own. 0 is
+            no limit.
     """
     run: list[_Item] = []
     run_size = 0
     for item in items:
         item_size = size(item) if size is not None else 0
-        if run and (len(run) == count or run_size + item_size > maximum_size > 0):
+        if run and run_size + item_size > maximum_size > 0:
             yield run
             run, run_size = [], 0
         run.append(item)
         run_size += item_size
+        # At once: the next item may take long to come.
+        if len(run) == count:
+            yield run
+            run, run_size = [], 0
     if run:
         yield run

@@ -1,4 +1,4 @@
-"""The one rate limiter: a budget that grows with time, and that one request may overdraw."""
+"""The one rate limiter: a budget that grows with time and that one request may overdraw."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class RateLimit:
     """A token bucket, for callers that wait (:meth:`spend`) and callers that refuse (:meth:`take`).
 
     Args:
-        per_s: Units in a second; 0 is no limit.
-        burst: Units that are saved up while nobody spends.
-        clock: Seconds, monotonic.
-        sleep: Waits for so many seconds.
+        per_s: Units that are added in a second; 0 is no limit.
+        burst: Largest number of units that the bucket saves up.
+        clock: Returns a monotonic time in seconds.
+        sleep: Waits for a number of seconds.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class RateLimit:
     def take(self, units: float) -> float:
         """Take units if they are there.
 
-        A request larger than the burst is let in when the bucket is full, and paid off afterwards: it
-        would never get in otherwise.
+        A request larger than the burst is admitted when the bucket is full, and paid off
+        afterwards. Otherwise it would never be admitted.
 
         Returns:
-            0 if they were taken, else the seconds after which they can be.
+            0 if the units were taken, else the seconds after which they can be taken.
         """
         if not self.per_s:
             return 0.0
@@ -55,7 +55,7 @@ class RateLimit:
         return 0.0
 
     def spend(self, units: float) -> None:
-        """Wait until what was spent before is paid off, then take these units."""
+        """Wait until the bucket is no longer overdrawn, then take units."""
         if not self.per_s:
             return
         self._refill()
@@ -65,7 +65,7 @@ class RateLimit:
         self._level -= units
 
     def give_back(self, units: float) -> None:
-        """Return units that were taken too much; below 0, take what was too little."""
+        """Return units that were taken too much; a negative number takes the missing ones."""
         self._level += units
 
     def _refill(self) -> None:

@@ -27,7 +27,7 @@ RETRY_FOR_S = 300.0
 FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 15.0
 _LEAST_PAUSE_S = 0.1
-"""A server that asks for 0 seconds would otherwise be asked without a pause."""
+"""A server that asks for 0 seconds would otherwise be called without a pause."""
 
 
 def call_with_retry(
@@ -37,22 +37,24 @@ def call_with_retry(
     attempts: int | None = None,
     first_delay_s: float = FIRST_DELAY_S,
     longest_delay_s: float = LONGEST_DELAY_S,
+    should_retry: Callable[[LusiferError], bool] = lambda error: error.retryable,
 ) -> _Answer:
     """Call, and call again while the error says that a retry can help.
 
-    An error with ``retry_after_s`` sets the pause before the next call. The other pauses double, from
-    ``first_delay_s`` to ``longest_delay_s``. Each is up to a quarter longer, so that many clients do
-    not come back at the same moment.
+    An error with ``retry_after_s`` sets the pause before the next call. The other pauses double,
+    from ``first_delay_s`` to ``longest_delay_s``. Each pause is up to a quarter longer, so that
+    many clients do not come back at the same moment.
 
     Args:
-        call: Safe to repeat.
+        call: Must be safe to repeat.
         retry_for_s: Seconds after which no further call begins; None is no limit.
-        attempts: Calls at most; None is no limit.
-        first_delay_s: First pause that we choose.
-        longest_delay_s: Longest pause that we choose.
+        attempts: Largest number of calls; None is no limit.
+        first_delay_s: Length of the first doubling pause.
+        longest_delay_s: Length at which the pauses stop to double.
+        should_retry: Decides whether an error is retried; by default its ``retryable`` does.
 
     Raises:
-        LusiferError: What the call raised last.
+        LusiferError: The error of the last call.
     """
     end_s = math.inf if retry_for_s is None else time.monotonic() + retry_for_s
     delay_s = first_delay_s
@@ -66,7 +68,8 @@ def call_with_retry(
             else:
                 pause_s = max(float(asked_s), _LEAST_PAUSE_S)
             pause_s *= random.uniform(1.0, 1.25)  # noqa: S311
-            if not error.retryable or attempt == attempts or time.monotonic() + pause_s > end_s:
+            late = time.monotonic() + pause_s > end_s
+            if attempt == attempts or late or not should_retry(error):
                 raise
             logger.warning("%s Trying again in %.1f s.", error.message, pause_s)
             time.sleep(pause_s)

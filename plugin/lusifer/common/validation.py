@@ -1,8 +1,7 @@
-"""What counts as a text that can be embedded.
+"""The one check of texts and the one check of vectors.
 
-A text without a visible character still gets *some* vector from any model, and that vector then
-answers
-searches: better to refuse it where it enters, with a sentence that says how to mend it.
+Any model returns *some* vector for a text without a visible character, and searches then find it.
+So such a text is refused where it enters, with a sentence that says how to fix it.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["UNIT_NORM_TOLERANCE", "check_text", "check_texts", "vector_fault"]
 
 UNIT_NORM_TOLERANCE = 1e-3
-"""How far the norm of a vector may be from 1; int8 and float16 graphs stay well inside."""
+"""Largest distance of a vector's norm from 1; int8 and float16 graphs stay well below it."""
 
-# Letters and symbols by category, yet they print nothing: Hangul fillers, the blank Braille
-# pattern, the combining grapheme joiner. Variation selectors are marks (Mn) that only modify a
-# character before them.
+# Letters and symbols by category that print nothing: Hangul fillers, the blank Braille pattern, the
+# combining grapheme joiner. Variation selectors are marks (Mn) that only modify the character
+# before them.
 _INVISIBLE = frozenset(
     "\u034f\u115f\u1160\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
 )
@@ -34,13 +33,14 @@ _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 
 
 def check_text(text: object) -> None:
-    """Refuse what can't be embedded; returns nothing when the text is fine.
+    """Refuse a text that can't be embedded.
 
     Args:
         text: The text as the caller gave it.
 
     Raises:
-        InvalidTextError: Not a string, no visible character, a NUL byte or a lone surrogate.
+        InvalidTextError: It is not a string, has no visible character, or holds a NUL byte or a
+            lone surrogate.
     """
     if not isinstance(text, str):
         raise InvalidTextError(
@@ -56,16 +56,17 @@ def check_text(text: object) -> None:
     if nul >= 0:
         raise InvalidTextError(
             f"The text holds a NUL character at position {nul} of {len(text)}.",
-            next_step="Remove it with text.replace('\\x00', ''); convert binary files to text first.",
+            next_step="Remove it with text.replace('\\x00', ''), and convert binary files to text "
+            "first.",
         )
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
+        code = f"U+{ord(text[error.start]):04X}"
         raise InvalidTextError(
-            f"The text holds a lone surrogate U+{ord(text[error.start]):04X} at position {error.start} "
-            f"of {len(text)}.",
-            next_step="Decode the source as UTF-8 with errors='replace', or join surrogate pairs with "
-            "text.encode('utf-16', 'surrogatepass').decode('utf-16').",
+            f"The text holds a lone surrogate {code} at position {error.start} of {len(text)}.",
+            next_step="Decode the source as UTF-8 with errors='replace', or join surrogate pairs "
+            "with text.encode('utf-16', 'surrogatepass').decode('utf-16').",
         ) from None
     if not any(map(_is_visible, text)):
         raise InvalidTextError(
@@ -76,10 +77,10 @@ def check_text(text: object) -> None:
 
 
 def check_texts(texts: Sequence[object]) -> None:
-    """Refuse a list with a text that can't be embedded.
+    """Refuse a list that holds a text that can't be embedded.
 
     Raises:
-        InvalidTextError: As :func:`check_text`; the message names the index of the text.
+        InvalidTextError: As in :func:`check_text`; the message names the index of the text.
     """
     for index, text in enumerate(texts):
         try:
@@ -93,13 +94,13 @@ def check_texts(texts: Sequence[object]) -> None:
 def vector_fault(
     vectors: NDArray[np.float32], rows: int, dimension: int, *, unit_norm: bool = True
 ) -> str | None:
-    """Return what is wrong with vectors, to follow "the answer has"; None where nothing is.
+    """Return what is wrong with vectors, to follow "the answer has"; None if nothing is.
 
     Args:
         vectors: ``(R, D)`` float32 if they are right.
-        rows: How many R there must be.
-        dimension: Length D that each must have.
-        unit_norm: Whether each must have unit norm; otherwise any norm above 0 will do.
+        rows: Number R of vectors that there must be.
+        dimension: Length D that each vector must have.
+        unit_norm: Whether each norm must be 1; otherwise it must only be above 0.
     """
     if vectors.ndim != 2 or len(vectors) != rows:
         return f"shape {vectors.shape} for {rows} rows"

@@ -1,1 +1,1 @@
-"""From a text to its vector; knows no store and no server."""
+"""Turns texts into vectors; knows no store and no server."""

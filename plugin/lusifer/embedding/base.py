@@ -1,30 +1,35 @@
-"""What every embedder can do, in this process or behind a service."""
+"""The contract of embedders, and the methods that they share."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Self
 
     from lusifer.errors import LusiferError
     from lusifer.types import Embedding, Embeddings, Role
 
-__all__ = ["Embedder"]
+__all__ = ["BaseEmbedder", "Embedder"]
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """What :class:`lusifer.Vectorizer` and :class:`lusifer.embedding.remote.RemoteVectorizer` have in common."""
+    """Turns texts into vectors, in this process or through a service.
+
+    :class:`lusifer.Vectorizer` and :class:`lusifer.embedding.remote.RemoteVectorizer` implement it.
+    """
 
     @property
     def model_name(self) -> str:
-        """The model's name for people."""
+        """Display name of the model."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the model."""
+        """Identity of the model; vectors of different fingerprints must not be compared."""
         ...
 
     @property
@@ -34,19 +39,19 @@ class Embedder(Protocol):
 
     @property
     def role_prompts(self) -> Mapping[str, str]:
-        """What is put before a text of each role, ``query`` and ``document``."""
+        """Prompt that precedes a text, by role: ``query`` and ``document``."""
         ...
 
     def embed_query(self, text: str) -> Embedding:
-        """Embed one question."""
+        """Embed one query."""
         ...
 
     def embed_queries(self, texts: Sequence[str]) -> Embeddings:
-        """Embed questions ``(N, D)``."""
+        """Embed N queries as vectors ``(N, D)``."""
         ...
 
     def embed_documents(self, texts: Sequence[str]) -> Embeddings:
-        """Embed texts that may answer questions ``(N, D)``."""
+        """Embed N documents as vectors ``(N, D)``."""
         ...
 
     def stream(
@@ -56,5 +61,35 @@ class Embedder(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what is held."""
+        """Release threads, memory and connections."""
         ...
+
+
+class BaseEmbedder(ABC):
+    """Adds a method for each role and the context manager to :meth:`embed` and :meth:`close`."""
+
+    @abstractmethod
+    def embed(self, texts: Sequence[str], role: Role) -> Embeddings:
+        """Embed N texts and return vectors ``(N, D)`` in their order."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release threads, memory and connections."""
+
+    def embed_query(self, text: str) -> Embedding:
+        """Embed one query; raises as :meth:`embed` does."""
+        return self.embed([text], "query")[0]
+
+    def embed_queries(self, texts: Sequence[str]) -> Embeddings:
+        """Embed N queries as vectors ``(N, D)``; raises as :meth:`embed` does."""
+        return self.embed(texts, "query")
+
+    def embed_documents(self, texts: Sequence[str]) -> Embeddings:
+        """Embed N documents as vectors ``(N, D)``; raises as :meth:`embed` does."""
+        return self.embed(texts, "document")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

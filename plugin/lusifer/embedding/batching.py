@@ -27,31 +27,36 @@ def run_batches(
     pad_token_id: int,
     batch_tokens: int,
 ) -> NDArray[np.float32]:
-    """Run N rows of token ids and put the vectors back in the order of the rows.
+    """Run N rows of token ids and return the vectors in the order of the rows.
 
     Args:
-        engine: What computes.
+        engine: Computes the vectors.
         rows: Token ids ``(T_i,)`` of each row.
-        dimension: Length D every vector must have.
+        dimension: Length D that every vector must have.
         pad_token_id: Fills the rows of a batch up to its longest.
-        batch_tokens: Most padded tokens in a batch; a single longer row still goes alone.
+        batch_tokens: Largest number of padded tokens in a batch; a single longer row goes alone.
 
     Returns:
-        ``(N, D)`` checked unit vectors.
+        Checked unit vectors ``(N, D)``.
 
     Raises:
         EngineOutputError: An answer has the wrong count or dimension, holds NaN, or has a norm
             other than 1.
-        EngineBusyError: No memory even for one row.
+        EngineBusyError: There is no memory even for one row.
     """
     vectors = np.empty((len(rows), dimension), dtype=np.float32)
-    for batch in _plan([len(row) for row in rows], batch_tokens):
-        vectors[batch] = _run(engine, [rows[index] for index in batch], dimension, pad_token_id)
+    for batch in _plan_batches([len(row) for row in rows], batch_tokens):
+        vectors[batch] = _run_or_halve(
+            engine, [rows[index] for index in batch], dimension, pad_token_id
+        )
     return vectors
 
 
-def _plan(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, longest first: memory trouble shows early, not after an hour."""
+def _plan_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Yield the indices of batches of like length, longest first.
+
+    So a lack of memory shows early, not after an hour.
+    """
     order = sorted(range(len(lengths)), key=lambda index: lengths[index], reverse=True)
     start = 0
     while start < len(order):
@@ -60,32 +65,35 @@ def _plan(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
         start += count
 
 
-def _run(
+def _run_or_halve(
     engine: Engine, rows: Sequence[NDArray[np.int32]], dimension: int, pad_token_id: int
 ) -> NDArray[np.float32]:
+    """Run a batch; where memory is short, run its halves one after the other."""
     try:
         return run_batch(engine, rows, dimension=dimension, pad_token_id=pad_token_id)
     except EngineBusyError:
         if len(rows) == 1:
             raise
         half = len(rows) // 2
-    # Outside the handler, so that the failed call's arrays can be freed before the smaller ones are
-    # made.
+    # Outside the handler, so that the failed call's arrays are freed before the halves are made.
     return np.concatenate(
-        [_run(engine, part, dimension, pad_token_id) for part in (rows[:half], rows[half:])]
+        [
+            _run_or_halve(engine, part, dimension, pad_token_id)
+            for part in (rows[:half], rows[half:])
+        ]
     )
 
 
 def run_batch(
     engine: Engine, rows: Sequence[NDArray[np.int32]], *, dimension: int, pad_token_id: int
 ) -> NDArray[np.float32]:
-    """Run B rows of token ids in one call of the engine, padded to the longest, and check the answer.
+    """Run B rows of token ids in one call of the engine, padded to the longest.
 
-    Args and Returns are those of :func:`run_batches`.
+    Arguments and result are those of :func:`run_batches`.
 
     Raises:
         EngineOutputError: The answer failed a check.
-        EngineBusyError: No memory for a batch of this size.
+        EngineBusyError: There is no memory for a batch of this size.
     """
     longest = max(map(len, rows))
     input_ids = np.full((len(rows), longest), pad_token_id, dtype=np.int64)
@@ -99,13 +107,13 @@ def run_batch(
 
 
 def check_vectors(vectors: NDArray[np.float32], rows: int, dimension: int, source: str) -> None:
-    """Let no vectors pass but R rows of D finite float32 numbers and unit norm.
+    """Refuse an answer that is not R rows of D finite float32 numbers with unit norm.
 
     Args:
-        vectors: What was answered, ``(R, D)`` if it is right.
-        rows: How many R were asked for.
+        vectors: The answer, ``(R, D)`` if it is right.
+        rows: Number R of rows that were sent.
         dimension: Length D of a vector.
-        source: Who answered, for the message.
+        source: What answered, for the message.
 
     Raises:
         EngineOutputError: The answer is anything else.
@@ -113,6 +121,6 @@ def check_vectors(vectors: NDArray[np.float32], rows: int, dimension: int, sourc
     if fault := vector_fault(vectors, rows, dimension):
         raise EngineOutputError(
             f"The {source} answered with {fault}; the vectors were thrown away.",
-            next_step="Check the bundle with Bundle.open(path, verify=True); export it again if this "
-            "repeats.",
+            next_step="Check the bundle with Bundle.open(path, verify=True); export it again if "
+            "this repeats.",
         )

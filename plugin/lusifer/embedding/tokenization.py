@@ -1,7 +1,7 @@
 """From a text and its role to rows of token ids, under one of three policies for long texts.
 
 A row is ``prefix + prompt + content + suffix`` (``<s> query: ... </s>``). The tokenizer library
-could cut and add special tokens by itself, but then nobody would know how much was cut.
+could cut and add special tokens by itself, but it does not report how much it cut.
 """
 
 from __future__ import annotations
@@ -27,25 +27,26 @@ __all__ = ["TextTokenizer", "TokenRows"]
 
 @dataclass(frozen=True)
 class TokenRows:
-    """What the engine must see of one text."""
+    """Token ids of one text, ready for the engine."""
 
     windows: tuple[NDArray[np.int32], ...]
     """Token ids ``(T_w,)`` of each window; one window unless the policy is ``mean_of_windows``."""
     weights: tuple[int, ...]
-    """Content tokens of each window."""
+    """Number of content tokens in each window."""
     truncated: bool
+    """Whether the end of the text was cut off."""
 
     @property
     def tokens(self) -> int:
-        """Tokens of all windows, prompts and special tokens included."""
+        """Number of tokens in all windows, prompts and special tokens included."""
         return sum(map(len, self.windows))
 
 
 class TextTokenizer:
-    """The bundle's tokenizer, prompts and token limit.
+    """Applies the tokenizer, prompts and token limit of a bundle.
 
     Args:
-        bundle: Where they come from.
+        bundle: The opened bundle.
 
     Raises:
         BundleCorruptError: The tokenizer can't be read, or a prompt fills the whole limit.
@@ -63,17 +64,19 @@ class TextTokenizer:
         fixed = len(self._prefix) + len(self._suffix) + max(self._prompt_tokens.values())
         if fixed >= self._maximum:
             raise BundleCorruptError(
-                f"Prompt and special tokens take {fixed} tokens, the bundle's limit is {self._maximum}.",
-                next_step="Export the bundle again with a larger maximum_tokens or shorter role prompts.",
+                f"Prompt and special tokens take {fixed} tokens, the bundle's limit is "
+                f"{self._maximum}.",
+                next_step="Export the bundle again with a larger maximum_tokens or shorter role "
+                "prompts.",
             )
 
     def rows(
         self, texts: Sequence[str], role: Role, long_text: LongTextPolicy
     ) -> list[TokenRows | InvalidInputError]:
-        """Tokenise checked texts; one that can't be used leaves its error in its place.
+        """Tokenize checked texts; a text that can't be used leaves its error in its place.
 
-        The errors are InvalidTextError (the tokenizer drops every character) and, under the policy
-        ``error``, TextTooLongError.
+        The error is InvalidTextError if the tokenizer drops every character. Under the policy
+        ``error`` it may be TextTooLongError.
         """
         prompt = self._prompts[role]
         encodings = self._tokenizer.encode_batch(
@@ -116,11 +119,10 @@ class TextTokenizer:
         return TokenRows(windows, tuple(map(len, parts)), truncated=False)
 
     def _content_start(self, encoding: Encoding, text: str, role: Role) -> int:
-        """Index of the first token that holds a character of the text itself.
+        """Return the index of the first token that holds a character of the text itself.
 
-        Found by position and not by counting the prompt's tokens: prompt and text are tokenised as
-        one string, as in training, and the last token of the prompt alone may differ from the one
-        before a text.
+        It is found by position, not by counting the prompt's tokens. Prompt and text are tokenized
+        as one string, as in training, and a text can change the prompt's last token.
         """
         prompt = self._prompts[role]
         if not prompt:
@@ -141,20 +143,20 @@ def _load(bundle: Bundle) -> Tokenizer:
 
     try:
         tokenizer = Tokenizer.from_file(str(bundle.tokenizer_path))
-    except Exception as error:  # the library raises bare Exception for whatever it can't parse
+    except Exception as error:  # the library raises bare Exception for a file it can't parse
         raise BundleCorruptError(
             f"{bundle.tokenizer_path} can't be read: {error}.", next_step="Export the bundle again."
         ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    # A text is data: "<s>old price</s>" on a web page is struck-out text, not the begin and end of
-    # the input.
+    # A text is data: "<s>old price</s>" on a web page is struck-out text, not the start and the end
+    # of the input.
     tokenizer.encode_special_tokens = True
     return tokenizer
 
 
 def _special_tokens(tokenizer: Tokenizer) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Ids the tokenizer puts before and after any text."""
+    """Return the ids that the tokenizer puts before and after any text."""
     bare = tokenizer.encode("a", add_special_tokens=False).ids
     full = tokenizer.encode("a", add_special_tokens=True).ids
     for start in range(len(full) - len(bare) + 1):
@@ -162,6 +164,8 @@ def _special_tokens(tokenizer: Tokenizer) -> tuple[NDArray[np.int32], NDArray[np
             before, after = full[:start], full[start + len(bare) :]
             return np.asarray(before, dtype=np.int32), np.asarray(after, dtype=np.int32)
     raise BundleCorruptError(
-        f"The tokenizer turns 'a' into {bare} and {full} with special tokens, which can't be told apart.",
-        next_step="Export the bundle again with a tokenizer that puts special tokens around the text.",
+        f"The tokenizer turns 'a' into {bare}, and into {full} with special tokens: it does not "
+        "put them around the text.",
+        next_step="Export the bundle again with a tokenizer that puts special tokens around the "
+        "text.",
     )

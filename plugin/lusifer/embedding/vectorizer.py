@@ -2,7 +2,7 @@
 
 ::
 
-    text ─ check ─ prompt ─ tokens ─ cut or windows ─ batches by length ─ engine ─ guards ─ order restored
+    text ─ check ─ prompt ─ tokens ─ cut or windows ─ batches by length ─ engine ─ checks ─ order
 
 A text has one vector: alone, in a batch, in any order.
 """
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from lusifer.bundle.format import Bundle
+from lusifer.common.iteration import chunked
 from lusifer.common.validation import check_text, check_texts
+from lusifer.embedding.base import BaseEmbedder
 from lusifer.embedding.batching import run_batches
 from lusifer.embedding.tokenization import TextTokenizer, TokenRows
 from lusifer.errors import EngineOutputError, InvalidDimensionError, InvalidInputError, LusiferError
@@ -31,17 +33,20 @@ if TYPE_CHECKING:
 __all__ = ["Vectorizer"]
 
 _CHUNK_CHARACTERS = 1_000_000
-"""Characters that :meth:`Vectorizer.stream` holds at most before it embeds, whatever the window."""
+"""Largest number of characters that :meth:`Vectorizer.stream` embeds together."""
+_TEXTS_PER_SLICE = 512
+"""Number of texts that are tokenized together; bounds the memory of the tokenizer's own records."""
 
 
-class Vectorizer:
+class Vectorizer(BaseEmbedder):
     """Embeds texts with the model of a bundle.
 
     Args:
-        bundle: The opened bundle: prompts, limits, tokenizer.
-        engine: What runs the model. The vectorizer closes it with itself.
+        bundle: The opened bundle, for prompts, limits and tokenizer.
+        engine: Runs the model. :meth:`close` closes it.
         long_text: What happens to a text over the token limit.
-        batch_tokens: Padded tokens (rows x longest row) the engine gets at once; bounds memory.
+        batch_tokens: Largest number of padded tokens (rows x longest row) that the engine gets at
+            once; bounds memory.
         dimension: Length of the vectors, one of the bundle's Matryoshka dimensions; by default the
             full one.
 
@@ -117,17 +122,17 @@ class Vectorizer:
 
     @property
     def model_name(self) -> str:
-        """The model's name for people."""
+        """Display name of the model."""
         return self.bundle.manifest.name
 
     @property
     def role_prompts(self) -> dict[str, str]:
-        """What is put before a text of each role."""
+        """Prompt that precedes a text, by role."""
         return self.bundle.manifest.role_prompts.model_dump()
 
     @property
     def dimension(self) -> int:
-        """Length D of the vectors this vectorizer answers."""
+        """Length D of the vectors that this vectorizer returns."""
         return self._dimension
 
     @property
@@ -135,27 +140,15 @@ class Vectorizer:
         """Identity of the model; vectors of different fingerprints must not be compared."""
         return self.bundle.manifest.fingerprint
 
-    def embed_query(self, text: str) -> Embedding:
-        """Embed one question; raises as :meth:`embed` does."""
-        return self.embed([text], "query")[0]
-
-    def embed_queries(self, texts: Sequence[str]) -> Embeddings:
-        """Embed questions; raises as :meth:`embed` does."""
-        return self.embed(texts, "query")
-
-    def embed_documents(self, texts: Sequence[str]) -> Embeddings:
-        """Embed texts that may answer questions; raises as :meth:`embed` does."""
-        return self.embed(texts, "document")
-
     def embed(self, texts: Sequence[str], role: Role) -> Embeddings:
-        """Embed N texts; the answer has vectors ``(N, D)`` in their order.
+        """Embed N texts and return vectors ``(N, D)`` in their order.
 
         Raises:
             InvalidTextError: A text can't be embedded; the message names its index, and nothing was
                 computed.
             TextTooLongError: The policy is ``error`` and a text is over the limit; nothing was
                 computed.
-            EngineOutputError: The engine's answer failed a check, so there is no vector to return.
+            EngineOutputError: The engine's answer failed a check.
             EngineBusyError: Not even one text fits in memory.
             EngineError: The engine can't run.
         """
@@ -169,13 +162,13 @@ class Vectorizer:
         long_text: LongTextPolicy | None = None,
         index_of: Callable[[str], int] | None = None,
     ) -> list[TokenRows]:
-        """First half of :meth:`embed`: check N texts and turn each into rows of token ids.
+        """Check N texts and turn each into rows of token ids: the first half of :meth:`embed`.
 
         Args:
-            texts: As the caller gave them.
-            role: Of all texts.
+            texts: The texts as the caller gave them.
+            role: Role of all texts.
             long_text: Another policy than the vectorizer's own.
-            index_of: The index that errors shall name for a text, where ``texts`` are part of a
+            index_of: Returns the index that errors name for a text, where ``texts`` are part of a
                 longer list.
 
         Raises:
@@ -190,14 +183,11 @@ class Vectorizer:
             )
         check_texts(texts)
         rows: list[TokenRows] = []
-        # In slices, so that the tokenizer's own bulky records never exist for all texts at once.
-        for start in range(0, len(texts), 512):
-            outcomes = self._tokenizer.rows(
-                texts[start : start + 512], role, long_text or self.long_text
-            )
-            for index, outcome in enumerate(outcomes, start):
+        for part in chunked(texts, _TEXTS_PER_SLICE):
+            for outcome in self._tokenizer.rows(part, role, long_text or self.long_text):
                 if isinstance(outcome, InvalidInputError):
-                    raise _at(index_of(texts[index]) if index_of else index, outcome) from outcome
+                    index = index_of(texts[len(rows)]) if index_of else len(rows)
+                    raise _with_index(index, outcome) from outcome
                 rows.append(outcome)
         return rows
 
@@ -208,11 +198,11 @@ class Vectorizer:
         *,
         dimension: int | None = None,
     ) -> Embeddings:
-        """Second half of :meth:`embed`: one vector for each text from the vectors of its windows.
+        """Compute each text's vector from those of its windows: the second half of :meth:`embed`.
 
         Args:
-            rows: From :meth:`tokenize`, N texts with W windows in all.
-            computed: ``(W, D_full)`` checked unit vectors, in the order of the windows.
+            rows: Result of :meth:`tokenize`, N texts with W windows in all.
+            computed: Checked unit vectors ``(W, D_full)``, in the order of the windows.
             dimension: Another length than the vectorizer's own; see :meth:`check_dimension`.
 
         Raises:
@@ -223,14 +213,14 @@ class Vectorizer:
         start = 0
         for index, text in enumerate(rows):
             end = start + len(text.windows)
-            vectors[index] = _finish(computed[start:end], text.weights, dimension)
+            vectors[index] = _pool_windows(computed[start:end], text.weights, dimension)
             start = end
         return Embeddings(
             vectors, tuple(text.tokens for text in rows), tuple(text.truncated for text in rows)
         )
 
     def check_dimension(self, dimension: int) -> None:
-        """Refuse a length the model was not trained for.
+        """Refuse a length that the model was not trained for.
 
         Raises:
             InvalidDimensionError: It is not one of the bundle's Matryoshka dimensions.
@@ -239,7 +229,8 @@ class Vectorizer:
         if dimension not in manifest.matryoshka_dimensions:
             valid = ", ".join(map(str, manifest.matryoshka_dimensions))
             raise InvalidDimensionError(
-                f"Dimension {dimension} is not one the model {manifest.name} was trained for: {valid}.",
+                f"Dimension {dimension} is not one the model {manifest.name} was trained for: "
+                f"{valid}.",
                 next_step=f"Use one of {valid}.",
             )
 
@@ -248,39 +239,28 @@ class Vectorizer:
     ) -> Iterator[Embedding | LusiferError]:
         """Embed any number of texts in constant memory, in their order.
 
-        A text that can't be embedded yields its error in its place, so one bad line does not lose
-        the others. Errors that are not about one text (a broken engine, say) are raised.
+        A text that can't be embedded yields its error in its place, so that one bad line does not
+        lose the others. Errors that are not about one text, such as a broken engine, are raised.
 
         Args:
             texts: Read one window ahead, no further.
-            role: Of all texts.
-            window: Texts that are sorted by length and embedded together; more texts, less padding.
+            role: Role of all texts.
+            window: Number of texts that are sorted by length and embedded together; more texts need
+                less padding.
 
         Raises:
             EngineError: As in :meth:`embed`.
         """
         _one_of("role", role, get_args(Role))
-        chunk: list[str] = []
-        characters = 0
-        for text in texts:
-            chunk.append(text)
-            characters += len(text) if isinstance(text, str) else 0
-            if len(chunk) >= window or characters >= _CHUNK_CHARACTERS:
-                yield from self._embed_chunk(chunk, role)
-                chunk, characters = [], 0
-        yield from self._embed_chunk(chunk, role)
+        parts = chunked(texts, window, size=_characters, maximum_size=_CHUNK_CHARACTERS)
+        for part in parts:
+            yield from self._embed_part(part, role)
 
     def close(self) -> None:
         """Close the engine."""
         self.engine.close()
 
-    def __enter__(self) -> Vectorizer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _embed_chunk(self, texts: Sequence[str], role: Role) -> Iterator[Embedding | LusiferError]:
+    def _embed_part(self, texts: Sequence[str], role: Role) -> Iterator[Embedding | LusiferError]:
         errors: dict[int, InvalidInputError] = {}
         for index, text in enumerate(texts):
             try:
@@ -311,10 +291,13 @@ class Vectorizer:
         return self.assemble(rows, computed)
 
 
-def _finish(
+def _pool_windows(
     windows: NDArray[np.float32], weights: Sequence[int], dimension: int
 ) -> NDArray[np.float32]:
-    """Mean ``(D,)`` of the windows ``(W, D_full)`` by their content tokens, cut to D and of unit norm."""
+    """Return the mean ``(D,)`` of windows ``(W, D_full)``, cut to D, with unit norm.
+
+    The windows are weighted by their content tokens.
+    """
     if len(windows) == 1 and dimension == windows.shape[1]:
         whole: NDArray[np.float32] = windows[0]
         return whole
@@ -338,5 +321,9 @@ def _one_of(name: str, value: object, valid: tuple[str, ...]) -> None:
         )
 
 
-def _at(index: int, error: LusiferError) -> LusiferError:
+def _characters(text: object) -> int:
+    return len(text) if isinstance(text, str) else 0
+
+
+def _with_index(index: int, error: LusiferError) -> LusiferError:
     return type(error)(f"Text {index}: {error.message}", next_step=error.next_step)
