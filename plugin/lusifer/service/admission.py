@@ -1,39 +1,44 @@
-"""How much work the service takes on: a bound in tokens, checked before a text is tokenised.
+"""Limits on the work the service accepts: tokens in the queue, and tokens a minute of each API key.
 
-A queue without a bound turns overload into timeouts for everybody; with one, most are served and
-the rest are told when to come back.
+A queue without a bound turns overload into timeouts for everybody. With a bound most requests are
+served, and the others learn when to come back. The bound is checked before a text is tokenised.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lusifer.common.rate_limit import RateLimit
 from lusifer.errors import KeyLimitError, OverloadedError, RequestTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Admission", "Hold", "estimate_tokens"]
+__all__ = ["Admission", "Hold", "KeyRateLimits", "estimate_tokens"]
 
 _BYTES_PER_TOKEN = 4
-"""UTF-8 bytes of a token: 4.0 to 5.5 in the languages of Tatoeba under the XLM-R vocabulary."""
+"""UTF-8 bytes of a token: 4.0 to 5.5 in the languages of Tatoeba with the XLM-R vocabulary."""
 
 _ASSUMED_TOKENS_PER_S = 1000.0
-"""Until the first batch was measured."""
+"""Speed assumed until the first batch was measured."""
 
 
 def estimate_tokens(text_bytes: int, maximum_tokens: int, *, truncates: bool) -> int:
-    """Tokens of a text from its UTF-8 length; at most ``maximum_tokens`` where longer ones are cut."""
+    """Estimate the tokens of a text from its UTF-8 length.
+
+    The result is at most ``maximum_tokens`` where longer texts are cut.
+    """
     tokens = 8 + text_bytes // _BYTES_PER_TOKEN  # 8: prompt and special tokens
     return min(tokens, maximum_tokens) if truncates else tokens
 
 
 @dataclass
 class Hold:
-    """The tokens that one request holds of the bound."""
+    """The part of the bound that one request holds."""
 
     tokens: int
 
@@ -41,12 +46,13 @@ class Hold:
 class Admission:
     """Counts the tokens of all requests between their arrival and their answer.
 
-    Used from the event loop only, so it needs no lock.
+    Only the event loop uses it, so it needs no lock.
 
     Args:
-        capacity_tokens: The bound. A request larger than it alone never fits.
-        key_share: Share of the bound that the requests of one API key may hold, above 0 to 1.
-        tokens_per_s: Measured speed, 0 if not known yet.
+        capacity_tokens: Maximum tokens of all requests. A request with more never fits.
+        key_share: Share of the capacity that the requests of one API key may hold, above 0 and at
+            most 1.
+        tokens_per_s: Returns the measured speed, 0 before the first batch.
     """
 
     def __init__(
@@ -60,21 +66,22 @@ class Admission:
 
     @contextmanager
     def hold(self, key: str | None, tokens: int) -> Iterator[Hold]:
-        """Hold the tokens of a request for as long as it is being served.
+        """Hold the tokens of a request while it is being served.
 
         Args:
             key: Name of the caller's API key, None where keys are off.
-            tokens: Estimated from bytes; :meth:`correct` replaces it by the true number.
+            tokens: Estimate from bytes. :meth:`correct` replaces it by the true number.
 
         Raises:
-            RequestTooLargeError: It would not fit into an empty queue.
+            RequestTooLargeError: The request would not fit into an empty queue.
             KeyLimitError: The share of this key is full.
             OverloadedError: The queue is full.
         """
         limit = self.capacity_tokens if key is None else self._key_tokens
         if tokens > limit:
             raise RequestTooLargeError(
-                f"The request has about {tokens} tokens, at most {limit} fit into the queue at once.",
+                f"The request has about {tokens} tokens, at most {limit} fit into the queue at "
+                "once.",
                 next_step="Split it into smaller requests, or raise queue_tokens.",
             )
         if key is not None and self._by_key[key] + tokens > limit:
@@ -97,7 +104,10 @@ class Admission:
             self.correct(key, hold, 0)
 
     def correct(self, key: str | None, hold: Hold, tokens: int) -> None:
-        """Replace the estimate of a request that was let in; it may go over the bound by the difference."""
+        """Replace the estimate of an admitted request by its true number of tokens.
+
+        The bound may be exceeded by the difference.
+        """
         self.held_tokens += tokens - hold.tokens
         if key is not None:
             self._by_key[key] += tokens - hold.tokens
@@ -106,7 +116,7 @@ class Admission:
         hold.tokens = tokens
 
     def wait_s(self, tokens: int) -> float:
-        """Seconds in which the service computes this many tokens."""
+        """Estimate the seconds in which the service computes ``tokens``."""
         return tokens / (self._tokens_per_s() or _ASSUMED_TOKENS_PER_S)
 
     def _overloaded(
@@ -118,3 +128,51 @@ class Admission:
             next_step=f"Send it again in {wait_s:.0f} s.",
             retry_after_s=wait_s,
         )
+
+
+class KeyRateLimits:
+    """Holds the rate limit of each API key that has ``tokens_per_minute``.
+
+    A key may save up one minute of tokens. Only the event loop uses it, so it needs no lock.
+
+    Args:
+        clock: Returns monotonic seconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._limits: dict[str, RateLimit] = {}
+
+    def take(self, key: str | None, tokens_per_minute: int | None, tokens: int) -> None:
+        """Take the tokens of a request from its key's minute.
+
+        Args:
+            key: Name of the caller's API key, None where keys are off.
+            tokens_per_minute: Limit of the key as the keys file has it now, None without a limit.
+            tokens: Estimate from bytes. :meth:`give_back` corrects it.
+
+        Raises:
+            KeyLimitError: The key has used up its minute.
+        """
+        if key is None:
+            return
+        if tokens_per_minute is None:
+            self._limits.pop(key, None)
+            return
+        per_s = tokens_per_minute / 60
+        limit = self._limits.get(key)
+        if limit is None or limit.per_s != per_s:  # a new key, or one changed in the keys file
+            limit = RateLimit(per_s, burst=tokens_per_minute, clock=self._clock)
+            self._limits[key] = limit
+        wait_s = limit.take(tokens)
+        if wait_s:
+            raise KeyLimitError(
+                f"The key {key!r} has used its {tokens_per_minute} tokens a minute.",
+                next_step=f"Send the request again in {wait_s:.0f} s.",
+                retry_after_s=wait_s,
+            )
+
+    def give_back(self, key: str | None, tokens: int) -> None:
+        """Return tokens that a request did not need; a number below 0 takes more."""
+        if key is not None and key in self._limits:
+            self._limits[key].give_back(tokens)

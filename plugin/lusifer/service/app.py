@@ -16,8 +16,9 @@ from lusifer.common.paths import cache_directory
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.errors import LusiferError, MethodNotAllowedError, NotServedError, ServiceError
 from lusifer.service.auth import ApiKeys
-from lusifer.service.cache import DiskCache, MemoryCache
+from lusifer.service.cache import MemoryCache
 from lusifer.service.canary import check
+from lusifer.service.disk_cache import DiskCache
 from lusifer.service.embedding_service import EmbeddingService
 from lusifer.service.metrics import Metrics
 from lusifer.service.openapi import openapi_document
@@ -179,7 +180,7 @@ async def _canary(service: EmbeddingService) -> str | None:
         return None
     # First not ready, so that no request puts back what is forgotten here.
     service.set_ready(report.reason)
-    await asyncio.to_thread(service.forget)
+    await asyncio.to_thread(service.clear_cache)
     return report.reason
 
 

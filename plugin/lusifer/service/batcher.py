@@ -1,16 +1,16 @@
-"""The micro-batcher: rows of tokens from many requests meet in one batch of the engine.
+"""The micro-batcher: rows of tokens from many requests share one batch of the engine.
 
 ::
 
-    submit(rows, "query") ─┐  lane of queries ─┐                        ┌─▶ Request.future
-    submit(rows, "bulk")  ─┴▶ lane of bulk    ─┴▶ batch under a token ──┴─▶ Request.future
-                                                  budget, like lengths
+    submit(rows, "query") ─┐                 batch under a ┌─▶ Request.future
+    submit(rows, "bulk")  ─┴▶ RequestQueue ─▶ token budget ┴─▶ Request.future
+                                              of like lengths
 
-One thread owns the engine. It takes the next batch the moment the last one ends, so a batch is
-decided as late as possible and a question waits for at most one running batch. Within a lane jobs
-take turns row by row, so a request of ten thousand texts does not hold up one of three. Rows with
-the same token ids are computed once. A batch that fails is cut in halves until only the row at
-fault fails.
+One thread owns the engine. It takes the next batch the moment the last one ends. A batch is thus
+decided as late as possible, and a query waits for at most one running batch. Requests of one
+priority take turns row by row: a request of ten thousand texts does not hold up one of three. Rows
+with the same token ids are computed once. A batch that fails is halved until only the row at fault
+fails.
 """
 
 from __future__ import annotations
@@ -46,40 +46,40 @@ __all__ = ["BatchReport", "MicroBatcher"]
 _LOG = logging.getLogger(__name__)
 
 _SPEED_DECAY = 0.95
-"""What a batch counts in the measured speed once the next one is done."""
+"""Factor by which each new batch reduces the weight of earlier ones in the measured speed."""
 
 _ARRIVALS = 32
-"""Gaps between requests whose median tells how fast they come."""
+"""Number of gaps between requests whose median says how fast requests arrive."""
 
 _BUSY_WINDOW_S = 60.0
 
 
 @dataclass(frozen=True)
 class BatchReport:
-    """What one call of the engine did, for metrics."""
+    """Figures of one call of the engine, for metrics."""
 
-    lane: Priority
+    priority: Priority
     rows: int
     tokens: int
     padded_tokens: int
-    """Rows times the longest row."""
+    """Number of rows times the length of the longest row."""
     duration_s: float
     waited_s: float
-    """How long its oldest row had waited."""
+    """Seconds that the oldest row of the batch had waited."""
 
 
 class MicroBatcher:
     """Runs the rows of all requests through one engine, in a thread of its own.
 
     Args:
-        engine: What computes; only the batcher's thread calls it.
+        engine: Computes the vectors. Only the batcher's thread calls it.
         dimension: Length D of the engine's vectors.
-        pad_token_id: Fills rows up to the longest of a batch.
-        batch_tokens: Most padded tokens in one batch (a longer single row still goes alone). It
-            bounds how long a question waits behind documents.
-        maximum_wait_s: Longest time an idle engine waits for company before a batch that is not
-            full.
-        on_batch: Called in the batcher's thread after each batch; must be quick.
+        pad_token_id: Token id that fills rows up to the longest of a batch.
+        batch_tokens: Maximum padded tokens in one batch. A longer row still goes, alone. It bounds
+            how long a query waits behind documents.
+        maximum_wait_s: Maximum seconds an idle engine waits for more rows before it starts a batch
+            that is not full.
+        on_batch: Called in the batcher's thread after each batch. It must be quick.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class MicroBatcher:
         self._maximum_wait_s = maximum_wait_s
         self._on_batch = on_batch
         self._condition = threading.Condition()
-        self._lanes = RequestQueue(batch_tokens)
+        self._queue = RequestQueue(batch_tokens)
         self._running_tokens = 0
         self._speed = (0.0, 0.0)
         self._gaps_s: deque[float] = deque(maxlen=_ARRIVALS)
@@ -110,48 +110,51 @@ class MicroBatcher:
         self._thread = threading.Thread(target=self._work, name="lusifer-engine", daemon=True)
         self._thread.start()
 
-    def submit(self, rows: Sequence[NDArray[np.int32]], lane: Priority) -> Request:
+    def submit(self, rows: Sequence[NDArray[np.int32]], priority: Priority) -> Request:
         """Queue R rows of token ids ``(T_i,)`` and return at once.
 
         Raises:
             NotReadyError: The batcher is closing.
         """
-        job = Request(lane, len(rows), self._dimension)
+        request = Request(priority, len(rows), self._dimension)
         if not rows:
-            job.future.set_result(job.vectors)
-            return job
+            request.future.set_result(request.vectors)
+            return request
         now_s = time.monotonic()
         with self._condition:
             if self._closing:
                 raise NotReadyError(
                     "The service is stopping.", next_step="Send the request again.", retry_after_s=5
                 )
-            self._lanes.add(job, rows, now_s)
+            self._queue.add(request, rows, now_s)
             self._gaps_s.append(now_s - self._last_arrival_s)
             self._last_arrival_s = now_s
             self._condition.notify()
-        return job
+        return request
 
-    def cancel(self, job: Request) -> None:
-        """Forget the job's rows that were not started and that nobody else wants; twice is fine."""
+    def cancel(self, request: Request) -> None:
+        """Remove the request's rows that were not started and that no other request wants.
+
+        Calling it twice is fine.
+        """
         with self._condition:
-            if job.future.cancel():
-                self._lanes.remove(job)
+            if request.future.cancel():
+                self._queue.remove(request)
 
     @property
     def queued_tokens(self) -> int:
-        """Tokens that wait or are being computed."""
-        return self._lanes.queued_tokens + self._running_tokens
+        """Number of tokens that wait or are being computed."""
+        return self._queue.queued_tokens + self._running_tokens
 
     @property
     def tokens_per_s(self) -> float:
-        """Measured speed over the last batches, padding not counted; 0 before the first."""
+        """Speed measured over the last batches without padding, 0 before the first batch."""
         tokens, duration_s = self._speed
         return tokens / duration_s if duration_s else 0.0
 
     @property
     def busy_ratio(self) -> float:
-        """Share of the last minute in which the engine computed, 0 to 1."""
+        """Share of the last minute in which the engine computed, from 0 to 1."""
         now_s = time.monotonic()
         begin_s = max(self._started_s, now_s - _BUSY_WINDOW_S)
         with self._condition:
@@ -159,32 +162,35 @@ class MicroBatcher:
         return min(1.0, busy_s / (now_s - begin_s)) if now_s > begin_s else 0.0
 
     def close(self) -> None:
-        """Finish what is queued, refuse what comes, and end the thread; the engine stays open."""
+        """Finish queued rows, refuse new ones and end the thread. The engine stays open."""
         with self._condition:
             self._closing = True
             self._condition.notify()
         self._thread.join()
 
     def _await_batch(self) -> tuple[Priority, list[QueuedRow]] | None:
-        """Block until there is a batch; None when the batcher is closing and nothing is left."""
+        """Wait for the next batch; return None when the batcher is closing and nothing is left."""
         with self._condition:
             while True:
-                while not self._lanes.queued_tokens:
+                while not self._queue.queued_tokens:
                     if self._closing:
                         return None
                     self._condition.wait()
                 self._gather()
-                if self._lanes.queued_tokens:  # else everything was cancelled meanwhile
-                    lane, units = self._lanes.take()
-                    self._running_tokens = sum(len(unit.ids) for unit in units)
-                    return lane, units
+                if self._queue.queued_tokens:  # else every request was cancelled meanwhile
+                    priority, batch = self._queue.take()
+                    self._running_tokens = sum(len(row.ids) for row in batch)
+                    return priority, batch
 
     def _gather(self) -> None:
-        """Wait for company while requests come faster than the longest wait; a lone request goes at once."""
-        # The median, since clients that wait for one batch come back together after one long gap.
+        """Wait for more rows while requests arrive faster than the longest wait.
+
+        A lone request starts at once.
+        """
+        # The median, because clients that wait for one batch return together after one long gap.
         quiet_s = max(2 * median(self._gaps_s), 0.0005)
         deadline_s = time.monotonic() + self._maximum_wait_s
-        while 0 < self._lanes.queued_tokens < self._batch_tokens and not self._closing:
+        while 0 < self._queue.queued_tokens < self._batch_tokens and not self._closing:
             now_s = time.monotonic()
             ends_s = min(deadline_s, self._last_arrival_s + quiet_s)
             if quiet_s > self._maximum_wait_s or now_s >= ends_s:
@@ -192,46 +198,45 @@ class MicroBatcher:
             self._condition.wait(ends_s - now_s)
 
     def _work(self) -> None:
-        while (batch := self._await_batch()) is not None:
-            lane, units = batch
+        while (taken := self._await_batch()) is not None:
+            priority, batch = taken
             start_s = time.monotonic()
-            outcomes = self._compute(units)
+            outcomes = self._compute(batch)
             end_s = time.monotonic()
             report = BatchReport(
-                lane=lane,
-                rows=len(units),
-                tokens=sum(len(unit.ids) for unit in units),
-                padded_tokens=len(units) * max(len(unit.ids) for unit in units),
+                priority=priority,
+                rows=len(batch),
+                tokens=sum(len(row.ids) for row in batch),
+                padded_tokens=len(batch) * max(len(row.ids) for row in batch),
                 duration_s=end_s - start_s,
-                waited_s=start_s - min(unit.since_s for unit in units),
+                waited_s=start_s - min(row.since_s for row in batch),
             )
             with self._condition:
                 self._running_tokens = 0
                 self._note(start_s, end_s, report.tokens)
-                ended = self._deliver(units, outcomes)
-            for job, error in ended.items():
+                ended = self._deliver(batch, outcomes)
+            for request, error in ended.items():
                 if error is None:
-                    job.future.set_result(job.vectors)
+                    request.future.set_result(request.vectors)
                 else:
-                    job.future.set_exception(error)
+                    request.future.set_exception(error)
             try:
                 self._on_batch(report)
-            except Exception:  # this thread must outlive whatever counts its batches
+            except Exception:  # this thread must outlive a callback that fails
                 _LOG.exception("the report of a batch failed")
 
-    def _compute(self, units: Sequence[QueuedRow]) -> list[NDArray[np.float32] | LusiferError]:
-        # An engine that always answers nonsense would otherwise be asked twice for every row of
-        # every batch.
-        retries = 8 + 2 * len(units).bit_length()
+    def _compute(self, batch: Sequence[QueuedRow]) -> list[NDArray[np.float32] | LusiferError]:
+        # Without a limit an engine that always returns invalid vectors would be called twice for
+        # every row of every batch.
+        retries = 8 + 2 * len(batch).bit_length()
 
         def attempt(part: Sequence[QueuedRow]) -> list[NDArray[np.float32] | LusiferError]:
             nonlocal retries
             try:
-                rows = [unit.ids for unit in part]
                 return list(
                     run_batch(
                         self._engine,
-                        rows,
+                        [row.ids for row in part],
                         dimension=self._dimension,
                         pad_token_id=self._pad_token_id,
                     )
@@ -243,12 +248,12 @@ class MicroBatcher:
                     return [error] * len(part)
             except LusiferError as error:
                 return [error] * len(part)
-            except Exception as error:  # whatever it is, the requests must be answered
+            except Exception as error:  # an engine may raise anything; requests need an answer
                 return [_unexpected(self._engine.name, error)] * len(part)
             half = len(part) // 2
             return attempt(part[:half]) + attempt(part[half:])
 
-        return attempt(units)
+        return attempt(batch)
 
     def _note(self, start_s: float, end_s: float, tokens: int) -> None:
         self._busy.append((start_s, end_s))
@@ -261,33 +266,38 @@ class MicroBatcher:
         )
 
     def _deliver(
-        self, units: Sequence[QueuedRow], outcomes: Sequence[NDArray[np.float32] | LusiferError]
+        self, batch: Sequence[QueuedRow], outcomes: Sequence[NDArray[np.float32] | LusiferError]
     ) -> dict[Request, LusiferError | None]:
-        """Hand vectors to their jobs; returns the jobs that end with this batch, and the error of each."""
+        """Give vectors to their requests; return the requests that are done, each with its error.
+
+        The error is None for a request that has all its vectors.
+        """
         ended: dict[Request, LusiferError | None] = {}
-        for unit, outcome in zip(units, outcomes, strict=True):
-            self._lanes.forget(unit)
-            for job, index in unit.waiters:
+        for row, outcome in zip(batch, outcomes, strict=True):
+            self._queue.forget(row)
+            for request, index in row.waiters:
                 if isinstance(outcome, LusiferError):
-                    # The job's other rows are of no use to anybody now, but its neighbours go on.
-                    ended.setdefault(job, outcome)
+                    # Nobody needs the request's other rows now, but other requests go on.
+                    ended.setdefault(request, outcome)
                     continue
-                job.vectors[index] = outcome
-                job.missing -= 1
-                if job.missing == 0:
-                    ended.setdefault(job, None)
-        for job in ended:
-            self._lanes.remove(job)
+                request.vectors[index] = outcome
+                request.missing -= 1
+                if request.missing == 0:
+                    ended.setdefault(request, None)
+        for request in ended:
+            self._queue.remove(request)
         # A client that left a moment ago has cancelled its future.
         return {
-            job: error for job, error in ended.items() if job.future.set_running_or_notify_cancel()
+            request: error
+            for request, error in ended.items()
+            if request.future.set_running_or_notify_cancel()
         }
 
 
 def _unexpected(engine: str, error: Exception) -> EngineError:
     wrapped = EngineError(
         f"The engine {engine} failed: {type(error).__name__}: {error}.",
-        next_step="Look at the service's log; restart the service if it repeats.",
+        next_step="Read the service's log. Restart the service if it happens again.",
     )
     wrapped.__cause__ = error
     return wrapped

@@ -1,6 +1,6 @@
-"""What the service counts, as Prometheus metrics, and the last minute of it for the page.
+"""The Prometheus metrics of the service, and figures of the last minute for its page.
 
-Every label comes from a closed list: a label that a request could choose would grow without bound.
+Every label comes from a closed list, because labels that a request can choose grow without bound.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Metrics", "Rejection", "Stage"]
 
 Stage = Literal["parse", "tokenize", "queue", "engine", "finish", "serialize"]
-"""Where the time of a request goes."""
+"""Stage of a request whose time is measured."""
 
 Rejection = Literal[
     "queue_full",
@@ -43,7 +43,7 @@ Rejection = Literal[
     "disconnected",
     "failed",
 ]
-"""Why a request got no vectors."""
+"""Reason why a request got no vectors."""
 
 _PROTOCOLS = frozenset({"weaviate", "cohere", "qdrant", "openai", "tei", "service", "page"})
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -51,20 +51,20 @@ _MINUTE_S = 60.0
 
 
 class Metrics:
-    """The counters of one service, in a registry of its own."""
+    """Counters of one service, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = Histogram(
             "lusifer_request_duration_seconds",
-            "From the first byte of a request to its answer.",
+            "Seconds from the first byte of a request to its answer.",
             ["protocol", "status"],
             buckets=_SECONDS,
             registry=self.registry,
         )
         self._stages = Histogram(
             "lusifer_stage_duration_seconds",
-            "Time in one stage.",
+            "Seconds in one stage of a request.",
             ["stage"],
             buckets=_SECONDS,
             registry=self.registry,
@@ -86,7 +86,7 @@ class Metrics:
         )
         self._languages = Counter(
             "lusifer_texts_by_language",
-            "Texts by guessed language.",
+            "Texts by detected language.",
             ["language"],
             registry=self.registry,
         )
@@ -103,14 +103,21 @@ class Metrics:
             registry=self.registry,
         )
         self._batches = Counter(
-            "lusifer_batches", "Calls of the engine.", ["lane"], registry=self.registry
+            # The label has the name it was published with.
+            "lusifer_batches",
+            "Batches of the engine, by priority.",
+            ["lane"],
+            registry=self.registry,
         )
         self._computed = Counter(
-            "lusifer_engine_tokens", "Tokens the engine computed.", ["kind"], registry=self.registry
+            "lusifer_engine_tokens",
+            "Tokens the engine computed, by kind: text or padding.",
+            ["kind"],
+            registry=self.registry,
         )
         self._fill = Histogram(
             "lusifer_batch_fill_ratio",
-            "Padded tokens of a batch over its budget.",
+            "Padded tokens of a batch divided by its budget.",
             buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
             registry=self.registry,
         )
@@ -120,7 +127,7 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=self.registry,
         )
-        self._model = Info("lusifer_model", "What is served.", registry=self.registry)
+        self._model = Info("lusifer_model", "The served model.", registry=self.registry)
         for reason in get_args(Rejection):
             self._rejected.labels(reason)
         for result in ("hit", "miss"):
@@ -130,17 +137,17 @@ class Metrics:
         self._hits = self._misses = 0
 
     def model(self, name: str, fingerprint: str, engine: str, version: str) -> None:
-        """Say what is served."""
+        """Set the labels of the served model."""
         self._model.info(
             {"name": name, "fingerprint": fingerprint, "engine": engine, "version": version}
         )
 
     def bind(self, name: str, value: Callable[[], float], documentation: str) -> None:
-        """A gauge ``lusifer_<name>`` that asks ``value`` whenever it is read."""
+        """Add a gauge ``lusifer_<name>`` that calls ``value`` whenever it is read."""
         Gauge(f"lusifer_{name}", documentation, registry=self.registry).set_function(value)
 
     def request(self, protocol: str, status: int, duration_s: float) -> None:
-        """One request was answered."""
+        """Count an answered request."""
         protocol = protocol if protocol in _PROTOCOLS else "other"
         known = str(status) if 100 <= status < 600 else "other"
         self._requests.labels(protocol, known).observe(duration_s)
@@ -149,14 +156,14 @@ class Metrics:
                 self._recent.append((time.monotonic(), duration_s))
 
     def stage(self, stage: Stage, duration_s: float) -> None:
-        """A stage of a request took this long."""
+        """Record the seconds that one stage of a request took."""
         self._stages.labels(stage).observe(duration_s)
 
     def batch(
-        self, *, lane: Priority, rows: int, tokens: int, padded_tokens: int, budget_tokens: int
+        self, *, priority: Priority, rows: int, tokens: int, padded_tokens: int, budget_tokens: int
     ) -> None:
-        """The engine computed a batch."""
-        self._batches.labels(lane).inc()
+        """Count a batch of the engine."""
+        self._batches.labels(priority).inc()
         self._rows.observe(rows)
         self._fill.observe(padded_tokens / budget_tokens)
         self._computed.labels("text").inc(tokens)
@@ -165,19 +172,19 @@ class Metrics:
     def texts(
         self, protocol: str, role: Role, texts: Sequence[str], tokens: int, truncated: int
     ) -> None:
-        """Texts of a request got their vectors."""
+        """Count texts that got their vectors, and their languages from a sample of at most 127."""
         protocol = protocol if protocol in _PROTOCOLS else "other"
         self._texts.labels(protocol, role).inc(len(texts))
         self._tokens.labels(role).inc(tokens)
         self._truncated.labels(protocol).inc(truncated)
-        # Of a long list a sample: the share of a language is what is asked for.
+        # A sample of a long list is enough for the shares of languages.
         step = max(1, len(texts) // 64)
         sample = texts[::step]
         for text in sample:
             self._languages.labels(detect_language(text)).inc(len(texts) / len(sample))
 
     def cache(self, *, hits: int, misses: int) -> None:
-        """Texts were looked up."""
+        """Count texts that were looked up in the cache."""
         self._cache.labels("hit").inc(hits)
         self._cache.labels("miss").inc(misses)
         with self._lock:
@@ -185,15 +192,15 @@ class Metrics:
             self._misses += misses
 
     def rejected(self, reason: Rejection) -> None:
-        """A request got no vectors."""
+        """Count a request without vectors."""
         self._rejected.labels(reason).inc()
 
     def cache_counts(self) -> tuple[int, int]:
-        """Hits and misses since the start."""
+        """Return the hits and misses since the start."""
         return self._hits, self._misses
 
     def last_minute(self) -> dict[str, float]:
-        """``p50_s, p95_s, requests_per_s`` of the requests of the last minute; 0 without any."""
+        """Return ``p50_s``, ``p95_s`` and ``requests_per_s`` of the last minute, or zeros."""
         since_s = time.monotonic() - _MINUTE_S
         with self._lock:
             recent = [entry for entry in self._recent if entry[0] >= since_s]
@@ -209,5 +216,5 @@ class Metrics:
         }
 
     def render(self) -> tuple[bytes, str]:
-        """The metrics in Prometheus' text format, and its content type."""
+        """Return the metrics in the text format of Prometheus, and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST

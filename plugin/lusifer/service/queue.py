@@ -1,6 +1,6 @@
-"""Rows that wait for the engine: who wants them, whose turn it is, and which make a good batch.
+"""Queue of rows for the engine: which requests want a row, whose turn it is, what a batch holds.
 
-A plain data structure without threads or clocks; :mod:`lusifer.service.batcher` guards it with a
+A plain data structure without threads or clocks. :mod:`lusifer.service.batcher` guards it with a
 lock.
 """
 
@@ -21,174 +21,181 @@ if TYPE_CHECKING:
 __all__ = ["Priority", "QueuedRow", "Request", "RequestQueue"]
 
 Priority = Literal["query", "bulk"]
-"""Questions that somebody waits for, or documents to be stored."""
+"""``query``: a user waits for the vectors. ``bulk``: they are documents to be stored."""
 
 _QUERY_BATCHES_IN_A_ROW = 4
-"""After this many batches of queries one batch of bulk goes first, so that bulk never stops."""
+"""Number of query batches after which one bulk batch goes first, so that bulk never stops."""
 
 
 class Request:
     """The rows of one request on their way through the engine.
 
     Args:
-        lane: Where it waits.
-        rows: How many rows R.
+        priority: Priority of all rows.
+        rows: Number of rows R.
         dimension: Length D of their vectors.
     """
 
-    def __init__(self, lane: Priority, rows: int, dimension: int) -> None:
+    def __init__(self, priority: Priority, rows: int, dimension: int) -> None:
         self.future: Future[NDArray[np.float32]] = Future()
-        """``(R, D)`` checked unit vectors in the order of the rows, or the error of the first that
-        failed."""
-        self.lane: Priority = lane
+        """``(R, D)`` checked unit vectors in the order of the rows, or the error of the first row
+        that failed."""
+        self.priority: Priority = priority
         self.vectors: NDArray[np.float32] = np.empty((rows, dimension), dtype=np.float32)
         self.missing = rows
-        """Rows without a vector yet."""
-        self.units: list[QueuedRow] = []
-        self.queues: dict[int, deque[QueuedRow]] = {}
-        """Rows to take, by length in tokens; another job may have had some of them taken since."""
+        """Number of rows without a vector."""
+        self.rows: list[QueuedRow] = []
+        self.by_length: dict[int, deque[QueuedRow]] = {}
+        """Rows to take, by length in tokens. A batch of another request may have taken some."""
 
     def longest(self) -> int | None:
-        """Length of the longest row still to take, None without any."""
-        for length in sorted(self.queues, reverse=True):
-            queue = self.queues[length]
-            while queue and not queue[0].queued:
-                queue.popleft()
-            if queue:
+        """Return the length of the longest row that no batch has taken, None if there is none."""
+        for length in sorted(self.by_length, reverse=True):
+            rows = self.by_length[length]
+            while rows and not rows[0].queued:
+                rows.popleft()
+            if rows:
                 return length
-            del self.queues[length]
+            del self.by_length[length]
         return None
 
 
 @dataclass(eq=False)
 class QueuedRow:
-    """One distinct row of token ids, wanted by one or more jobs."""
+    """One distinct row of token ids, wanted by one or more requests."""
 
     ids: NDArray[np.int32]
     key: bytes
     since_s: float
     waiters: list[tuple[Request, int]] = field(default_factory=list)
-    """The jobs and the row's index in each."""
+    """The requests that want the row, and its index in each."""
     queued: bool = True
 
 
 class RequestQueue:
-    """Two lanes of jobs. Queries go first; within a lane jobs take turns; equal rows are one unit.
+    """Two queues of requests, one for each priority.
+
+    Queries go first. Requests of one priority take turns. Equal rows are stored once.
 
     Args:
-        batch_tokens: Most padded tokens in a batch; a longer single row still goes alone.
+        batch_tokens: Maximum padded tokens in a batch. A longer row still goes, alone.
     """
 
     def __init__(self, batch_tokens: int) -> None:
         self.queued_tokens = 0
-        """Tokens of the distinct rows not taken yet."""
+        """Tokens of the distinct rows that no batch has taken."""
         self._batch_tokens = batch_tokens
-        self._jobs: dict[Priority, OrderedDict[Request, None]] = {
+        self._requests: dict[Priority, OrderedDict[Request, None]] = {
             "query": OrderedDict(),
             "bulk": OrderedDict(),
         }
-        self._units: dict[bytes, QueuedRow] = {}
+        self._rows: dict[bytes, QueuedRow] = {}
         self._query_batches = 0
 
-    def add(self, job: Request, rows: Sequence[NDArray[np.int32]], now_s: float) -> None:
-        """Queue the rows ``(T_i,)`` of a new job."""
+    def add(self, request: Request, rows: Sequence[NDArray[np.int32]], now_s: float) -> None:
+        """Queue the rows ``(T_i,)`` of a new request."""
         for index, ids in enumerate(rows):
             key = ids.tobytes()
-            unit = self._units.get(key)
-            if unit is None:
-                unit = self._units[key] = QueuedRow(ids, key, now_s)
+            row = self._rows.get(key)
+            if row is None:
+                row = self._rows[key] = QueuedRow(ids, key, now_s)
                 self.queued_tokens += len(ids)
-            unit.waiters.append((job, index))
-            job.units.append(unit)
-            if unit.queued:
-                # In this job's queue too: a question may overtake the bulk job that wanted the row
-                # first.
-                job.queues.setdefault(len(ids), deque()).append(unit)
-        if job.queues:
-            self._jobs[job.lane][job] = None
+            row.waiters.append((request, index))
+            request.rows.append(row)
+            if row.queued:
+                # In this request's queue too: a query may overtake the bulk request that wanted
+                # the row first.
+                request.by_length.setdefault(len(ids), deque()).append(row)
+        if request.by_length:
+            self._requests[request.priority][request] = None
 
-    def remove(self, job: Request) -> None:
-        """Take a job out; rows that nobody else wants and nobody took are forgotten."""
-        self._jobs[job.lane].pop(job, None)
-        for unit in job.units:
-            unit.waiters = [waiter for waiter in unit.waiters if waiter[0] is not job]
-            if unit.queued and not unit.waiters:
-                unit.queued = False
-                self.queued_tokens -= len(unit.ids)
-                del self._units[unit.key]
-        job.units, job.queues = [], {}
+    def remove(self, request: Request) -> None:
+        """Remove a request, and its rows that no batch has taken and no other request wants."""
+        self._requests[request.priority].pop(request, None)
+        for row in request.rows:
+            row.waiters = [waiter for waiter in row.waiters if waiter[0] is not request]
+            if row.queued and not row.waiters:
+                row.queued = False
+                self.queued_tokens -= len(row.ids)
+                del self._rows[row.key]
+        request.rows, request.by_length = [], {}
 
     def take(self) -> tuple[Priority, list[QueuedRow]]:
-        """The next batch, never empty; call it only while ``queued_tokens`` is above 0."""
-        lane = self._choose()
-        head = self._first(lane)
+        """Take the next batch, which is never empty.
+
+        Call it only while ``queued_tokens`` is above 0.
+        """
+        priority = self._choose()
+        head = self._first(priority)
         own = head.longest() if head else None
         if head is None or own is None:
-            raise AssertionError("take() was called on empty lanes")
-        # Longer rows of others may come along, if the budget still reaches the row whose turn it
+            raise AssertionError("take() was called on an empty queue")
+        # Longer rows of other requests may join, if the budget still reaches the row whose turn it
         # is.
         longer = (
-            n
-            for job in self._jobs[lane]
-            for n, queue in job.queues.items()
-            if queue and n < 2 * own
+            length
+            for request in self._requests[priority]
+            for length, rows in request.by_length.items()
+            if rows and length < 2 * own
         )
-        units = self._fill(lane, max([own, *longer]))
-        if not any(job is head for unit in units for job, _ in unit.waiters):
-            units = self._fill(lane, own)
-        for unit in units:
-            unit.queued = False
-            self.queued_tokens -= len(unit.ids)
-        self._jobs[lane].move_to_end(head)
-        return lane, units
+        batch = self._fill(priority, max([own, *longer]))
+        if not any(request is head for row in batch for request, _ in row.waiters):
+            batch = self._fill(priority, own)
+        for row in batch:
+            row.queued = False
+            self.queued_tokens -= len(row.ids)
+        self._requests[priority].move_to_end(head)
+        return priority, batch
 
-    def forget(self, unit: QueuedRow) -> None:
-        """The unit was computed: the same row, asked for again, is a new one."""
-        del self._units[unit.key]
+    def forget(self, row: QueuedRow) -> None:
+        """Forget a computed row: an equal row that arrives later is queued again."""
+        del self._rows[row.key]
 
     def _choose(self) -> Priority:
-        has_query, has_bulk = (self._first(lane) is not None for lane in ("query", "bulk"))
+        has_query, has_bulk = (self._first(each) is not None for each in ("query", "bulk"))
         if has_query and (not has_bulk or self._query_batches < _QUERY_BATCHES_IN_A_ROW):
             self._query_batches += 1
             return "query"
         self._query_batches = 0
         return "bulk"
 
-    def _first(self, lane: Priority) -> Request | None:
-        """The job whose turn it is, after dropping those whose rows were all taken."""
-        jobs = self._jobs[lane]
-        while jobs:
-            job = next(iter(jobs))
-            if job.longest() is not None:
-                return job
-            del jobs[job]
+    def _first(self, priority: Priority) -> Request | None:
+        """Return the request whose turn it is, after dropping requests without rows to take."""
+        requests = self._requests[priority]
+        while requests:
+            request = next(iter(requests))
+            if request.longest() is not None:
+                return request
+            del requests[request]
         return None
 
-    def _fill(self, lane: Priority, start: int) -> list[QueuedRow]:
-        """Rows of ``start`` tokens and less, as many as the budget takes when they are padded."""
-        units: list[QueuedRow] = []
-        for unit in self._downwards(lane, start):
-            longest = len(units[0].ids) if units else len(unit.ids)
-            # Rows of half the length or less would be more padding than row: they make a batch of
-            # their own.
-            if units and (
-                (len(units) + 1) * longest > self._batch_tokens or 2 * len(unit.ids) <= longest
+    def _fill(self, priority: Priority, start: int) -> list[QueuedRow]:
+        """Collect rows of at most ``start`` tokens, as many as the padded budget allows."""
+        batch: list[QueuedRow] = []
+        for row in self._downwards(priority, start):
+            longest = len(batch[0].ids) if batch else len(row.ids)
+            # Rows of at most half the length would be mostly padding: they make a batch of their
+            # own.
+            if batch and (
+                (len(batch) + 1) * longest > self._batch_tokens or 2 * len(row.ids) <= longest
             ):
                 break
-            units.append(unit)
-        return units
+            batch.append(row)
+        return batch
 
-    def _downwards(self, lane: Priority, longest: int) -> Iterator[QueuedRow]:
-        """Rows by length from ``longest`` downwards, of each length one from every job in turn."""
+    def _downwards(self, priority: Priority, longest: int) -> Iterator[QueuedRow]:
+        """Yield rows from ``longest`` downwards, within a length one from each request in turn."""
         seen: set[int] = set()
         for length in range(longest, 0, -1):
             turns = deque(
-                iter(tuple(job.queues[length])) for job in self._jobs[lane] if length in job.queues
+                iter(tuple(request.by_length[length]))
+                for request in self._requests[priority]
+                if length in request.by_length
             )
             while turns:
                 rows = turns.popleft()
-                unit = next((unit for unit in rows if unit.queued and id(unit) not in seen), None)
-                if unit is not None:
-                    seen.add(id(unit))
+                row = next((row for row in rows if row.queued and id(row) not in seen), None)
+                if row is not None:
+                    seen.add(id(row))
                     turns.append(rows)
-                    yield unit
+                    yield row

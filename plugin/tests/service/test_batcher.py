@@ -23,7 +23,7 @@ DIMENSION = 16
 
 
 class Gate(FakeEngine):
-    """Each call waits until the test lets it through; ``entered`` says that a call is inside."""
+    """An engine whose calls wait for ``through``; ``entered`` counts the calls that are inside."""
 
     def __init__(self) -> None:
         super().__init__(DIMENSION)
@@ -74,11 +74,13 @@ def gate() -> Iterator[tuple[Gate, MicroBatcher]]:
         max_size=8,
     )
 )
-def test_every_row_has_the_vector_it_has_alone(jobs) -> None:  # type: ignore[no-untyped-def]
+def test_every_row_has_the_vector_it_has_alone(shapes) -> None:  # type: ignore[no-untyped-def]
     batcher = _batcher(FakeEngine(DIMENSION), batch_tokens=64)
-    submitted = [(rows, batcher.submit([_row(*ids) for ids in rows], lane)) for lane, rows in jobs]
-    for rows, job in submitted:
-        vectors = job.future.result(timeout=120)
+    submitted = [
+        (rows, batcher.submit([_row(*ids) for ids in rows], priority)) for priority, rows in shapes
+    ]
+    for rows, request in submitted:
+        vectors = request.future.result(timeout=120)
         assert vectors.shape == (len(rows), DIMENSION)
         for ids, vector in zip(rows, vectors, strict=True):
             assert np.abs(vector - _alone(_row(*ids))).max() < 1e-6
@@ -90,16 +92,16 @@ def test_requests_that_come_while_the_engine_works_share_the_next_batch(
     gate: tuple[Gate, MicroBatcher],
 ) -> None:
     engine, batcher = gate
-    jobs = [batcher.submit([_row(5, 6, 7)], "query")]
+    requests = [batcher.submit([_row(5, 6, 7)], "query")]
     assert engine.entered.acquire(timeout=120)
-    jobs += [batcher.submit([_row(5, 6, 7, n)], "query") for n in range(10, 20)]
+    requests += [batcher.submit([_row(5, 6, 7, n)], "query") for n in range(10, 20)]
     engine.through.release(2)
-    for job in jobs:
-        job.future.result(timeout=120)
+    for request in requests:
+        request.future.result(timeout=120)
     assert engine.shapes == [(1, 3), (10, 4)]
 
 
-def test_a_question_overtakes_documents(gate: tuple[Gate, MicroBatcher]) -> None:
+def test_a_query_overtakes_documents(gate: tuple[Gate, MicroBatcher]) -> None:
     engine, batcher = gate
     bulk = batcher.submit([_row(*range(n, n + 100)) for n in range(2, 10)], "bulk")
     assert engine.entered.acquire(timeout=120)
@@ -122,7 +124,7 @@ def test_equal_rows_are_computed_once_even_if_one_is_already_running(
     assert engine.shapes == [(1, 2)]
 
 
-def test_a_cancelled_job_leaves_the_queue_and_its_neighbours_alone(
+def test_a_cancelled_request_leaves_the_queue_and_other_requests_alone(
     gate: tuple[Gate, MicroBatcher],
 ) -> None:
     engine, batcher = gate
@@ -135,9 +137,9 @@ def test_a_cancelled_job_leaves_the_queue_and_its_neighbours_alone(
     batcher.cancel(running)  # too late for the engine, in time for the caller
     engine.through.release(2)
     stays.future.result(timeout=120)
-    for job in (gone, running):
+    for request in (gone, running):
         with pytest.raises(CancelledError):
-            job.future.result(timeout=120)
+            request.future.result(timeout=120)
     assert engine.shapes == [(1, 1), (1, 2)]
     assert batcher.queued_tokens == 0
 
@@ -146,10 +148,10 @@ def test_closing_finishes_what_is_queued_and_refuses_the_rest(
     gate: tuple[Gate, MicroBatcher],
 ) -> None:
     engine, batcher = gate
-    job = batcher.submit([_row(5, 6)], "bulk")
+    request = batcher.submit([_row(5, 6)], "bulk")
     engine.through.release(1)
     batcher.close()
-    assert job.future.done()
+    assert request.future.done()
     with pytest.raises(NotReadyError, match="stopping"):
         batcher.submit([_row(5)], "query")
 
@@ -157,7 +159,7 @@ def test_closing_finishes_what_is_queued_and_refuses_the_rest(
 @pytest.mark.parametrize(
     "fault", ["nan_on", "short_answer_on", "wrong_dimension_on", "not_unit_on"]
 )
-def test_a_passing_fault_hurts_nobody(fault: str) -> None:
+def test_a_passing_fault_fails_no_request(fault: str) -> None:
     engine = FakeEngine(DIMENSION, faults=Faults(**{fault: {1}}))  # type: ignore[arg-type]
     batcher = _batcher(engine)
     rows = [_row(5, n) for n in range(6, 12)]
@@ -167,7 +169,7 @@ def test_a_passing_fault_hurts_nobody(fault: str) -> None:
 
 
 class Poisoned(FakeEngine):
-    """Any batch with token 13 holds a NaN in that row, as a broken kernel would give for one input."""
+    """An engine that returns NaN for a row with token 13, as a kernel broken for one input would."""
 
     def run(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
@@ -179,17 +181,17 @@ class Poisoned(FakeEngine):
 
 def test_a_row_that_fails_fails_its_own_request_only() -> None:
     batcher = _batcher(Poisoned(DIMENSION))
-    jobs = [batcher.submit([_row(5, n), _row(6, n)], "query") for n in range(10, 20)]
-    for n, job in zip(range(10, 20), jobs, strict=True):
+    requests = [batcher.submit([_row(5, n), _row(6, n)], "query") for n in range(10, 20)]
+    for n, request in zip(range(10, 20), requests, strict=True):
         if n == 13:
             with pytest.raises(EngineOutputError, match="NaN"):
-                job.future.result(timeout=120)
+                request.future.result(timeout=120)
         else:
-            assert np.abs(job.future.result(timeout=120)[0] - _alone(_row(5, n))).max() < 1e-6
+            assert np.abs(request.future.result(timeout=120)[0] - _alone(_row(5, n))).max() < 1e-6
     batcher.close()
 
 
-def test_an_engine_that_always_answers_nonsense_is_not_asked_for_ever() -> None:
+def test_an_engine_that_always_returns_invalid_vectors_is_not_called_for_ever() -> None:
     class Broken(FakeEngine):
         def run(
             self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
@@ -231,14 +233,14 @@ def test_an_engine_that_raises_anything_still_gives_every_request_an_answer() ->
     batcher.close()
 
 
-def test_reports_and_speed_are_of_what_happened() -> None:
+def test_reports_and_speed_are_measured() -> None:
     reports: list[BatchReport] = []
     batcher = _batcher(FakeEngine(DIMENSION, faults=Faults(slow_s=0.01)), on_batch=reports.append)
     assert batcher.tokens_per_s == 0
     batcher.submit([_row(5, 6, 7), _row(8, 9)], "bulk").future.result(timeout=120)
     batcher.close()
     (report,) = reports
-    assert (report.lane, report.rows, report.tokens, report.padded_tokens) == ("bulk", 2, 5, 6)
+    assert (report.priority, report.rows, report.tokens, report.padded_tokens) == ("bulk", 2, 5, 6)
     assert report.duration_s >= 0.01
     assert batcher.tokens_per_s == pytest.approx(5 / report.duration_s)
     assert 0 < batcher.busy_ratio <= 1
@@ -248,15 +250,15 @@ def test_an_idle_engine_gathers_only_while_requests_come_fast() -> None:
     engine = Gate()
     engine.through.release(1000)
     batcher = _batcher(engine, maximum_wait_s=0.2)
-    # Far apart: there is no company to wait for.
+    # Far apart: there is nothing to wait for.
     for n in range(6):
         time.sleep(0.15)
         batcher.submit([_row(5, n)], "query").future.result(timeout=120)
     assert engine.shapes == [(1, 2)] * 6
-    # Fast: once that is known, those that come together leave together.
+    # Fast: once that is known, requests that arrive together share a batch.
     for _ in range(3):
-        jobs = [batcher.submit([_row(7, n)], "query") for n in range(40)]
-        for job in jobs:
-            job.future.result(timeout=120)
+        requests = [batcher.submit([_row(7, n)], "query") for n in range(40)]
+        for request in requests:
+            request.future.result(timeout=120)
     assert max(rows for rows, _ in engine.shapes) > 10
     batcher.close()
