@@ -1,1 +1,1 @@
-"""The demonstration: real English documents, and questions in other languages."""
+"""The demonstration: searches real English documents with questions in other languages."""

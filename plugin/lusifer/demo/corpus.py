@@ -1,6 +1,6 @@
-"""The demonstration's documents: descriptions of programs from Debian, or the small corpus that ships.
+"""Documents of the demonstration: descriptions of Debian's programs, or the shipped corpus.
 
-The choice is kept on disk, so that a second run needs no network.
+The documents are kept on disk, so that a second run needs no network.
 """
 
 from __future__ import annotations
@@ -8,33 +8,33 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import tempfile
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
+from lusifer.common.files import write_atomic
 from lusifer.demo.debian import DebianUnavailableError, Package, download_lists, read_packages
 from lusifer.demo.questions import load_questions
+from lusifer.ingest.line_reader import decode_utf8, read_lines
 from lusifer.types import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["Corpus", "choose_documents", "load_corpus"]
+__all__ = ["Corpus", "choose_documents", "load_corpus", "read_documents", "shipped_documents"]
 
 logger = logging.getLogger(__name__)
 
 DOCUMENTS = 5_000
-"""Size of the demonstration: at about 50 tokens each, two processor cores embed them in a few
-minutes."""
+"""Number of documents. At about 50 tokens each, two processor cores embed them in a few minutes."""
 
 _CHARACTERS = 220
 """Longest text, about 50 tokens."""
 
-# Packages that are not programs a person would look for.
+# Packages that are no programs for people.
 _PARTS = re.compile(
     r"^(lib|python3?-|node-|ruby-|golang-|r-(cran|bioc|other)-|elpa-|php-|lua-|ocaml|fonts-|xfonts|gir1\.2|task-"
     r"|hunspell-|aspell-|myspell-|mythes-|hyphen-|linux-|firmware-|haskell-|ghc|texlive-|gcc|g\+\+|cpp-|gnat"
@@ -47,24 +47,29 @@ _NO_CONTENT = re.compile(r"transitional|dummy|meta-?package|empty package", re.I
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents to search."""
+    """The documents to search."""
 
     source: Literal["debian", "shipped"]
+    """Where the documents come from."""
     documents: tuple[Document, ...]
+    """Documents, sorted by id if they come from Debian."""
     reused: bool
-    """Whether an earlier run had chosen them already."""
+    """Whether an earlier run chose the documents."""
     note: str = ""
-    """Why the shipped corpus had to do."""
+    """Why the shipped corpus is used; empty if the documents come from Debian."""
 
     @property
     def checksum(self) -> str:
-        """Identity of the documents."""
+        """Sha256 of the documents' ids and texts."""
         content = json.dumps([[document.id, document.text] for document in self.documents])
         return hashlib.sha256(content.encode()).hexdigest()
 
 
 def load_corpus(folder: Path, *, documents: int = DOCUMENTS) -> Corpus:
-    """The corpus kept in ``folder``, or a new one: from Debian, and where that fails, the shipped one."""
+    """Load the corpus kept in ``folder``, or make one and keep it.
+
+    A new corpus comes from Debian. If Debian is not available, it is the shipped one.
+    """
     kept = folder / "corpus.json"
     if (corpus := _read(kept)) is not None:
         return corpus
@@ -74,7 +79,8 @@ def load_corpus(folder: Path, *, documents: int = DOCUMENTS) -> Corpus:
             chosen = choose_documents(read_packages(download_lists(Path(lists))), documents)
         if len(chosen) < documents:
             raise DebianUnavailableError(
-                f"apt's sources describe {len(chosen)} programs, the demonstration needs {documents}.",
+                f"apt's sources describe {len(chosen)} programs, "
+                f"the demonstration needs {documents}.",
                 next_step="Add Debian's main component to apt's sources.",
             )
         corpus = Corpus("debian", tuple(chosen), reused=False)
@@ -90,11 +96,11 @@ def choose_documents(packages: Sequence[Package], count: int) -> list[Document]:
 
     Args:
         packages: All packages.
-        count: How many to choose.
+        count: Number of programs to choose.
 
     Returns:
-        At most ``count`` documents sorted by id, the answers to the demonstration's questions among
-        them.
+        At most ``count`` documents, sorted by id. They include the answers to the demonstration's
+        questions.
     """
     answers = {name for question in load_questions() for name in question.expected["debian"]}
     by_source: dict[str, Package] = {}
@@ -107,8 +113,8 @@ def choose_documents(packages: Sequence[Package], count: int) -> list[Document]:
         if best is None or _preference(package) < _preference(best):
             by_source[package.source] = package
     chosen = [package for package in packages if package.package in answers]
-    # By hash, so that the choice is spread over all of Debian and does not depend on what else is
-    # there.
+    # The order of hashes spreads the choice over all of Debian, and does not depend on the other
+    # packages.
     spread = sorted(
         by_source.values(), key=lambda package: hashlib.sha256(package.package.encode()).digest()
     )
@@ -120,9 +126,14 @@ def choose_documents(packages: Sequence[Package], count: int) -> list[Document]:
 
 
 def shipped_documents() -> tuple[Document, ...]:
-    """The small multilingual corpus that ships with the package."""
-    text = files("lusifer.demo").joinpath("corpus.jsonl").read_text(encoding="utf-8")
-    records = (json.loads(line) for line in text.splitlines())
+    """Return the small multilingual corpus that ships with the package."""
+    with files("lusifer.demo").joinpath("corpus.jsonl").open("rb") as file:
+        return read_documents(file)
+
+
+def read_documents(file: IO[bytes]) -> tuple[Document, ...]:
+    """Read a corpus of JSON lines with the fields ``id``, ``text`` and ``language``."""
+    records = (json.loads(decode_utf8(line)) for line in read_lines(file))
     return tuple(Document(r["id"], r["text"], {"language": r["language"]}) for r in records)
 
 
@@ -141,12 +152,12 @@ def _document(package: Package) -> Document:
 
 
 def _cut(text: str) -> str:
-    """Cut a text after its last sentence, or else its last word, that fits."""
+    """Cut a text to the limit, after a sentence or else after a word."""
     if len(text) <= _CHARACTERS:
         return text
     text = text[:_CHARACTERS]
     end = text.rfind(". ")
-    # A text of one short sentence says too little.
+    # A first sentence below half the limit says too little.
     return text[: end + 1] if end > _CHARACTERS // 2 else text.rsplit(" ", 1)[0] + " …"
 
 
@@ -156,29 +167,19 @@ def _read(path: Path) -> Corpus | None:
         documents = tuple(
             Document(id_, text, metadata) for id_, text, metadata in kept["documents"]
         )
-        if (
-            kept["checksum"]
-            != (corpus := Corpus(kept["source"], documents, True, kept["note"])).checksum
-        ):
-            return None
+        corpus = Corpus(kept["source"], documents, True, kept["note"])
+        return corpus if kept["checksum"] == corpus.checksum else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return corpus
 
 
 def _write(path: Path, corpus: Corpus) -> None:
-    documents: Iterable[list[object]] = (
-        [document.id, document.text, dict(document.metadata)] for document in corpus.documents
-    )
     kept = {
         "source": corpus.source,
         "note": corpus.note,
         "checksum": corpus.checksum,
-        "documents": list(documents),
+        "documents": [
+            [document.id, document.text, dict(document.metadata)] for document in corpus.documents
+        ],
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomic(path, json.dumps(kept, ensure_ascii=False))

@@ -1,11 +1,11 @@
-"""Debian's English package descriptions, through the machine's own apt sources.
+"""Downloads Debian's English package descriptions from the machine's own apt sources.
 
 ``python -m lusifer.demo.debian OUT.jsonl`` writes one JSON line per package::
 
-    {"id": "gimp", "package": "gimp", "source": "gimp", "short": "GNU Image Manipulation …", "long": "…"}
+    {"id": "gimp", "package": "gimp", "source": "gimp", "short": "GNU Image …", "long": "…"}
 
-apt downloads into a private folder, so that the system's package lists are neither read nor
-changed, and nothing here needs to be root. apt checks the signatures as it always does.
+apt downloads into a private folder. The system's package lists are neither read nor changed, and
+root is not needed. apt checks the signatures as usual.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lusifer.common.files import atomic_writer
 from lusifer.errors import LusiferError
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ __all__ = ["DebianUnavailableError", "Package", "download_lists", "read_packages
 logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_S = 240.0
-"""Longest time for the whole download; what arrived by then is used."""
+"""Longest time for the whole download; lists that arrived by then are used."""
 
 
 class DebianUnavailableError(LusiferError):
-    """The machine has no apt, or its sources gave no package descriptions."""
+    """The machine has no apt, or its apt sources have no package descriptions."""
 
     status = 503
     retryable = True
@@ -47,24 +48,27 @@ class Package:
     """One binary package and its description in English."""
 
     id: str
+    """Name of the package, as the id of a document."""
     package: str
+    """Name of the package."""
     source: str
-    """Name of the source package: packages of one source often share most of their text."""
+    """Name of the source package; packages of one source often share most of their text."""
     short: str
+    """Description in one line."""
     long: str
-    """Paragraphs separated by an empty line; list items stand on lines of their own."""
+    """Paragraphs separated by an empty line; each list item is a line of its own."""
 
 
 def download_lists(folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Path:
     """Download the package lists of the machine's apt sources into ``folder``.
 
-    A source that can't be reached doesn't stop the others.
+    A source that can't be reached does not stop the others.
 
     Returns:
         The folder with the lists.
 
     Raises:
-        DebianUnavailableError: There is no apt, or nothing could be downloaded.
+        DebianUnavailableError: There is no apt, or no list could be downloaded.
     """
     apt = shutil.which("apt-get")
     if apt is None:
@@ -100,22 +104,23 @@ def download_lists(folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Pat
     if problem:
         logger.warning("apt-get update: %s", problem)
     if not any(lists.glob("*_Packages")):
-        last = problem.splitlines()[-1] if problem else "it named no reason"
+        last = problem.splitlines()[-1] if problem else "it gave no reason"
         raise DebianUnavailableError(
             f"apt downloaded no package list: {last}.",
-            next_step="Check the network and /etc/apt/sources.list, then run the same command again.",
+            next_step="Check the network and /etc/apt/sources.list, then run the same command "
+            "again.",
         )
     return lists
 
 
 def _configuration(folder: Path) -> str:
-    """Settings read after the machine's own, so that its proxies and sources still count."""
+    """Return settings that apt reads after the machine's own, whose proxies and sources apply."""
     lines = [
-        # Hooks of the desktop (PackageKit, AppStream) would touch the system as root.
+        # Hooks of the desktop (PackageKit, AppStream) would change the system as root.
         "#clear APT::Update::Pre-Invoke;",
         "#clear APT::Update::Post-Invoke;",
         "#clear APT::Update::Post-Invoke-Success;",
-        # Container images switch the descriptions off.
+        # Container images turn the descriptions off.
         "#clear Acquire::Languages;",
         'Acquire::Languages { "en"; };',
         'Acquire::GzipIndexes "false";',
@@ -137,7 +142,7 @@ def _configuration(folder: Path) -> str:
 
 
 def _other_targets() -> list[str]:
-    """Names of what apt would also download: lists of file names (hundreds of MB), icons and the like."""
+    """Return the index targets not needed here: lists of file names (hundreds of MB), icons."""
     dump = shutil.which("apt-config")
     if dump is None:
         return []
@@ -167,8 +172,8 @@ def read_packages(lists: Path) -> list[Package]:
         lists: Folder with files ``*_Packages`` and ``*_i18n_Translation-en``.
 
     Returns:
-        Every package once, sorted by name. Of several versions, the one of the larger list is kept:
-        that is the release itself rather than its updates.
+        Every package once, sorted by name. If a package has several versions, the one in the
+        largest list is kept: that is the release itself, not its updates.
     """
     descriptions: dict[tuple[str, str], str] = {}
     for path in lists.glob("*_i18n_Translation-en"):
@@ -197,7 +202,7 @@ def read_packages(lists: Path) -> list[Package]:
 
 
 def _stanzas(path: Path, wanted: set[str]) -> Iterator[dict[str, str]]:
-    """Stanzas of a control file, with the ``wanted`` fields only; continuation lines keep their indent."""
+    """Yield the ``wanted`` fields of each stanza; continuation lines keep their indent."""
     stanza: dict[str, str] = {}
     continued = ""
     with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
@@ -220,12 +225,15 @@ def _stanzas(path: Path, wanted: set[str]) -> Iterator[dict[str, str]]:
 
 
 def _description_md5(description: str) -> str:
-    """The checksum that apt files a description under; Debian's format fixes the kind of hash."""
+    """Return the key of a description in apt's lists; Debian's format fixes the kind of hash."""
     return hashlib.md5(f"{description}\n".encode(), usedforsecurity=False).hexdigest()
 
 
 def _split_description(description: str) -> tuple[str, str]:
-    """Short description, and the long one as paragraphs (``" ."`` is Debian's empty line)."""
+    """Split off the short description; return it and the paragraphs of the long one.
+
+    A line ``" ."`` is Debian's empty line.
+    """
     short, *rest = description.split("\n")
     paragraphs: list[list[str]] = [[]]
     for line in rest:
@@ -251,20 +259,15 @@ def write_packages(packages: Iterable[Package], path: Path) -> int:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as lines:
-            for package in packages:
-                lines.write(json.dumps(asdict(package), ensure_ascii=False) + "\n")
-                count += 1
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_writer(path) as file:
+        for package in packages:
+            file.write(json.dumps(asdict(package), ensure_ascii=False).encode() + b"\n")
+            count += 1
     return count
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Download the descriptions and write them to the file named by the only argument."""
+    """Download the descriptions and write them to the file that the only argument names."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     given = sys.argv[1:] if arguments is None else arguments
     if len(given) != 1 or given[0] in {"-h", "--help"}:

@@ -1,11 +1,11 @@
-"""The questions: the same few wishes in many languages, and the documents that answer them."""
+"""The demonstration's questions: the same few in many languages, with the documents that answer."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,20 +18,20 @@ class Question:
     """One question in one language."""
 
     language: str
-    """ISO 639 code."""
+    """ISO 639 code of the language."""
     language_name: str
+    """English name of the language."""
     intent: str
-    """The wish in English."""
+    """Meaning of the question in a few English words."""
     text: str
+    """The question in its language."""
     expected: Mapping[str, frozenset[str]]
-    """Ids of documents that answer it, by corpus: ``debian`` or ``shipped``."""
+    """Ids of documents that answer the question, by corpus: ``debian`` or ``shipped``."""
 
 
 def load_questions() -> list[Question]:
-    """All questions, grouped by language."""
-    data: dict[str, Any] = json.loads(
-        files("lusifer.demo").joinpath("questions.json").read_text(encoding="utf-8")
-    )
+    """Return all questions, grouped by language."""
+    data = json.loads(files("lusifer.demo").joinpath("questions.json").read_bytes())
     return [
         Question(
             language=code,

@@ -1,5 +1,6 @@
-"""The demonstration itself: corpus, model, index, questions; each stage timed and kept for the next
-run.
+"""Runs the demonstration: corpus, model, index, questions.
+
+Each stage is timed. Corpus and index are kept for the next run.
 """
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lusifer.demo.corpus import DOCUMENTS, Corpus, load_corpus
 from lusifer.demo.questions import Question, load_questions
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lusifer.embedding.vectorizer import Vectorizer
-    from lusifer.types import Hit
+    from lusifer.types import JSON, Hit
 
 __all__ = ["Answer", "DemoReport", "Interrupted", "run_demo"]
 
@@ -29,7 +30,7 @@ WINDOW = 256
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while indexing; what was stored is kept."""
+    """Ctrl-C came while indexing; stored documents are kept."""
 
 
 @dataclass(frozen=True)
@@ -37,28 +38,37 @@ class Answer:
     """The hits of one question."""
 
     question: Question
+    """The question."""
     hits: tuple[Hit, ...]
-    """At most ten, best first."""
+    """At most ten hits, best first."""
     expected: frozenset[str]
     """Ids of the documents in the corpus that answer the question."""
 
     def found(self, within: int) -> bool:
-        """Whether an expected document is among the first ``within`` hits."""
+        """Return whether an expected document is among the first ``within`` hits."""
         return any(hit.id in self.expected for hit in self.hits[:within])
 
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What the demonstration did."""
+    """The results of a demonstration."""
 
     corpus: Corpus
+    """The documents that were searched."""
     index: IndexReport
+    """The counts of the indexing run."""
     answers: tuple[Answer, ...]
+    """The answers, one for each question."""
     stages_s: dict[str, float]
     """Seconds of the stages ``corpus``, ``model``, ``index``, ``questions``."""
 
     def by_language(self) -> list[tuple[str, int, int, int]]:
-        """Name of the language, its questions, those with an expected hit in the first 3, in the first 10."""
+        """Count the questions of each language.
+
+        Returns:
+            A row for each language: its name, the number of its questions, and how many of them
+            have an expected document among the first 3 and the first 10 hits.
+        """
         names = dict.fromkeys(answer.question.language_name for answer in self.answers)
         rows = []
         for name in names:
@@ -68,8 +78,8 @@ class DemoReport:
             )
         return rows
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready fields."""
+    def as_dict(self) -> dict[str, JSON]:
+        """Return the results as JSON."""
         return {
             "corpus": self.corpus.source,
             "documents": len(self.corpus.documents),
@@ -91,18 +101,19 @@ def run_demo(
     on_stage: Callable[[str, Corpus | None], None] = lambda stage, corpus: None,
     on_progress: Callable[[IndexReport], None] | None = None,
 ) -> DemoReport:
-    """Run all stages, or what is left of them after an earlier run.
+    """Run all stages, except the work that an earlier run has done.
 
     Args:
-        folder: Where corpus and index are kept.
-        load_vectorizer: Called once.
-        documents: Size of the corpus.
-        on_stage: Called with the name of each stage as it begins, and the corpus once it is known.
+        folder: Folder in which corpus and index are kept.
+        load_vectorizer: Loads the model; called once.
+        documents: Number of documents in the corpus.
+        on_stage: Called with the name of each stage as it begins, and with the corpus once it is
+            known.
         on_progress: Called after each window of documents.
 
     Raises:
-        Interrupted: Ctrl-C while indexing.
-        LusiferError: As the stages do.
+        Interrupted: Ctrl-C came while indexing.
+        LusiferError: A stage failed.
     """
     stages_s: dict[str, float] = {}
     started_s = time.monotonic()
@@ -119,7 +130,7 @@ def run_demo(
     with load_vectorizer() as vectorizer:
         next_stage("model")
         on_stage("index", corpus)
-        # Of another model or other documents, an index is another one.
+        # Another model or other documents need another index.
         name = f"index-{vectorizer.fingerprint.removeprefix('sha256:')[:12]}-{corpus.checksum[:12]}"
         with _opened(folder / name, vectorizer) as store:
             report = index_documents(
@@ -148,7 +159,7 @@ def _opened(path: Path, vectorizer: Vectorizer) -> EmbeddedStore:
     try:
         return attempt()
     except IndexCorruptError:
-        # This folder is ours alone, and all of it can be built again.
+        # Nothing else uses this folder, and all of it can be built again.
         shutil.rmtree(path)
         return attempt()
 
@@ -168,7 +179,7 @@ def _ask(
     ]
 
 
-def _answer_dict(answer: Answer) -> dict[str, Any]:
+def _answer_dict(answer: Answer) -> dict[str, JSON]:
     return {
         "language": answer.question.language,
         "question": answer.question.text,
