@@ -48,12 +48,12 @@ environment, the environment before the file. An unknown name is refused, with t
 
 def settings_page() -> str:
     """The page of the service's settings."""
-    from lusifer.service.settings import Settings
+    from lusifer.service.settings import settings_help
 
     rows = [
-        f"| `{name}` | {'' if field.default in (None, ()) else f'`{field.default}`'} | "
-        f"{' '.join((field.description or '').split())} |"
-        for name, field in Settings.model_fields.items()
+        f"| `{name}` | {f'`{setting.default}`' if setting.default else ''} | "
+        f"{setting.description} |"
+        for name, setting in settings_help().items()
     ]
     return SETTINGS_HEAD + "\n".join(rows) + "\n"
 

@@ -29,7 +29,7 @@ from lusifer.cli.reindex import reindex_app
 from lusifer.cli.search import EXAMPLES as SEARCH_EXAMPLES
 from lusifer.cli.search import search
 from lusifer.cli.serve import EXAMPLES as SERVE_EXAMPLES
-from lusifer.cli.serve import keys_app, serve
+from lusifer.cli.serve import ServeCommand, keys_app, serve
 from lusifer.cli.weaviate import weaviate_app
 from lusifer.errors import MissingExtraError
 
@@ -64,6 +64,7 @@ for command, examples in (
     (demo, DEMO_EXAMPLES),
 ):
     app.command(
+        cls=ServeCommand if command is serve else None,
         help=_flowing(command.__doc__ or ""),
         # Empty lines, because the help joins lines that follow each other.
         epilog=epilog_of(*examples),

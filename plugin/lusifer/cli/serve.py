@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
-from lusifer.cli.common import BundleOption, JsonOption, guarded, write_json
+from lusifer.cli.common import JsonOption, guarded, write_json
 from lusifer.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    # typer 0.29 has its own copy of click, and exports neither class.
+    from typer._click import Context, Parameter
+
     from lusifer.service.settings import Settings
 
-__all__ = ["EXAMPLES", "keys_app", "serve"]
+__all__ = ["EXAMPLES", "ServeCommand", "keys_app", "serve"]
 
 EXAMPLES = (
     "lusifer serve",
@@ -29,51 +33,46 @@ EXAMPLES = (
 _DEFAULT_KEYS = Path("lusifer-keys.toml")
 
 
+class ServeCommand(TyperCommand):
+    """The command ``serve``, with the help of its settings from the class Settings.
+
+    The class is imported when the command's help or its options are read, not for
+    ``lusifer --help``.
+    """
+
+    def get_params(self, ctx: Context) -> list[Parameter]:
+        """Return the options, each setting with the description and default of the class."""
+        from lusifer.service.settings import settings_help
+
+        settings = settings_help()
+        parameters = super().get_params(ctx)
+        for parameter in parameters:
+            setting = settings.get(parameter.name or "")
+            if setting is not None and isinstance(parameter, TyperOption):
+                default = f" Default: {setting.default}." if setting.default else ""
+                parameter.help = setting.description + default
+        return parameters
+
+
 def serve(
     context: typer.Context,
     config: Annotated[
         Path | None,
         typer.Option("--config", metavar="FILE", help="TOML file with any of the settings."),
     ] = None,
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")
-    ] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: 8000]")] = None,
-    bundle: BundleOption = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(help="onnx, openvino, openvino-bf16, auto or triton.  [default: onnx]"),
-    ] = None,
-    triton_url: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Triton's gRPC endpoint, for --engine triton."),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of the engine in this process.")
-    ] = None,
-    long_text: Annotated[
-        str | None, typer.Option(help="truncate, mean_of_windows or error.  [default: truncate]")
-    ] = None,
-    batch_tokens: Annotated[
-        int | None, typer.Option(help="Tokens in one batch.  [default: 1024]")
-    ] = None,
-    queue_tokens: Annotated[
-        int | None,
-        typer.Option(help="Tokens that may wait; more are turned away.  [default: 262144]"),
-    ] = None,
-    cache: Annotated[
-        str | None, typer.Option(help="memory, disk or off.  [default: memory]")
-    ] = None,
-    api_keys_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Ask for the keys of this file; see keys.")
-    ] = None,
-    canary: Annotated[
-        bool | None,
-        typer.Option("--canary/--no-canary", help="Watch that known translations stay neighbours."),
-    ] = None,
-    log_format: Annotated[
-        str | None, typer.Option(help="json or console.  [default: json]")
-    ] = None,
+    host: Annotated[str | None, typer.Option()] = None,
+    port: Annotated[int | None, typer.Option()] = None,
+    bundle: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
+    engine: Annotated[str | None, typer.Option()] = None,
+    triton_url: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
+    threads: Annotated[int | None, typer.Option()] = None,
+    long_text: Annotated[str | None, typer.Option()] = None,
+    batch_tokens: Annotated[int | None, typer.Option()] = None,
+    queue_tokens: Annotated[int | None, typer.Option()] = None,
+    cache: Annotated[str | None, typer.Option()] = None,
+    api_keys_file: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
+    canary: Annotated[bool | None, typer.Option("--canary/--no-canary")] = None,
+    log_format: Annotated[str | None, typer.Option()] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Check settings, bundle and keys, and end.")
     ] = False,

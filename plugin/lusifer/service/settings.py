@@ -1,11 +1,15 @@
-"""The settings of the service: flags before environment before a TOML file before defaults."""
+"""Settings of the service, from flags, environment variables, a TOML file and defaults.
+
+A flag comes before the environment, the environment before the file, the file before the default.
+"""
 
 from __future__ import annotations
 
 import difflib
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,10 +18,10 @@ from lusifer.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["ENVIRONMENT_PREFIX", "Settings", "load_settings"]
+__all__ = ["ENVIRONMENT_PREFIX", "SettingHelp", "Settings", "load_settings", "settings_help"]
 
 ENVIRONMENT_PREFIX = "LUSIFER_SERVE_"
-"""``LUSIFER_SERVE_PORT=9000`` sets ``port``."""
+"""Prefix of the environment variables: ``LUSIFER_SERVE_PORT=9000`` sets ``port``."""
 
 _CONFIG = ENVIRONMENT_PREFIX + "CONFIG"
 
@@ -26,7 +30,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Settings(BaseModel):
-    """Everything that can be set. A field's description says its unit."""
+    """All settings of the service. The description of a field names its unit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -36,85 +40,110 @@ class Settings(BaseModel):
     """Port to listen on; 0 takes a free one."""
 
     bundle: Path | None = None
-    """Folder of the model's bundle; by default the default model."""
+    """Folder of the model's bundle; without it the default model."""
     engine: Literal["onnx", "openvino", "openvino-bf16", "auto", "triton"] = "onnx"
-    """What computes: ONNX Runtime, OpenVINO, the faster of them (auto, measured once) or a Triton
-    server."""
+    """Engine that computes vectors: ONNX Runtime, OpenVINO, the faster of the two (auto, measured
+    once) or a Triton server."""
     triton_url: str | None = None
     """Host and port of Triton's gRPC endpoint, for the engine triton."""
     triton_model: str = "lusifer_core"
     """Name of the model in Triton's repository."""
     threads: Positive | None = None
-    """Threads of the engine, unless it is triton; by default one for each physical core."""
+    """Threads of an engine other than triton; without it one for each physical core."""
     long_text: Literal["truncate", "mean_of_windows", "error"] = "truncate"
-    """A text over the token limit is cut (and reported), averaged over windows, or refused."""
+    """Policy for a text over the token limit: cut and report it, average its windows, or refuse
+    it."""
     model_aliases: tuple[str, ...] = ()
-    """Other names that a request may give the model; in the environment and in a flag separated by
-    commas."""
+    """Other names that a request may give the model, separated by commas in a flag and in the
+    environment."""
     page: bool = True
     """Whether GET / shows the page with status and playground."""
 
     batch_tokens: Positive = 1024
-    """Padded tokens in one call of the engine. More is faster for bulk and slower for questions
-    behind it."""
+    """Padded tokens in one call of the engine. More makes bulk faster, and queries behind it
+    slower."""
     maximum_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0
-    """Milliseconds an idle engine waits for company, while requests come fast."""
+    """Milliseconds an idle engine waits for more texts while requests come fast."""
     queue_tokens: Positive = 262_144
-    """Tokens of all requests being served; over it they are told when to come back."""
+    """Tokens of all requests being served; further requests are refused with Retry-After."""
     key_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of queue_tokens that one API key may hold."""
+    """Share of queue_tokens that one API key may hold, above 0 to 1."""
     deadline_s: Seconds = 300.0
     """Seconds after which a request is given up."""
     maximum_body_bytes: Positive = 16 * 2**20
-    """Bytes of a request's body."""
+    """Maximum bytes of a request's body."""
     maximum_texts: Positive = 4096
-    """Texts in one request."""
+    """Maximum texts in one request."""
     maximum_text_bytes: Positive = 2**20
-    """UTF-8 bytes of one text."""
+    """Maximum UTF-8 bytes of one text."""
 
     cache: Literal["memory", "disk", "off"] = "memory"
-    """Where computed vectors are kept: in this process, in a file shared between processes, or
+    """Where computed vectors are cached: in this process, in a file that processes share, or
     nowhere."""
     cache_bytes: Positive = 256 * 2**20
-    """Bytes of cached vectors; the ones used longest ago make room."""
+    """Maximum bytes of cached vectors; those used longest ago make room."""
     cache_path: Path | None = None
-    """File of the cache on disk; by default in the user's cache folder."""
+    """File of the cache on disk; without it one in the user's cache folder."""
 
     api_keys_file: Path | None = None
-    """File of API keys, written by `lusifer keys`; without it no key is asked for."""
+    """File of API keys, written by `lusifer keys`; without it no key is needed."""
     canary: bool = True
-    """Whether known translations must be neighbours at the start and from then on."""
+    """Whether known translations must be neighbours, at start-up and from then on."""
     canary_interval_s: Seconds = 300.0
-    """Seconds between two looks at the canary."""
+    """Seconds between two checks of the canary."""
     keep_alive_s: Annotated[int, Field(ge=95)] = 95
-    """Seconds an idle connection stays open, at least 95: Weaviate uses one again for 90."""
+    """Seconds an idle connection stays open, at least 95: Weaviate reuses one for 90."""
     shutdown_grace_s: Annotated[int, Field(ge=0)] = 60
     """Seconds that requests in flight have to end when the service stops."""
     log_format: Literal["json", "console"] = "json"
-    """JSON lines, or columns for people."""
+    """Format of the logs: JSON lines, or columns for people."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe log that is written; info has a line for each request."""
+    """Least severe level that is logged; info logs each request."""
     otlp_endpoint: str | None = None
-    """Where OpenTelemetry traces are sent, such as http://localhost:4318/v1/traces."""
+    """URL that OpenTelemetry traces are sent to, such as http://localhost:4318/v1/traces."""
+
+
+@dataclass(frozen=True)
+class SettingHelp:
+    """What the command line and the reference say about one setting."""
+
+    name: str
+    description: str
+    """Sentences that end in a full stop, with the choices where only some values are allowed."""
+    default: str | None
+    """The default as it is written in a file, None for a setting without one."""
+
+
+def settings_help() -> dict[str, SettingHelp]:
+    """Return the help of all settings by name, in the order of the class."""
+    found = {}
+    for name, field in Settings.model_fields.items():
+        description = " ".join((field.description or "").split())
+        if get_origin(field.annotation) is Literal:
+            description += f" One of {', '.join(get_args(field.annotation))}."
+        default = field.default
+        text = str(default).lower() if isinstance(default, bool) else str(default)
+        found[name] = SettingHelp(name, description, None if default in (None, ()) else text)
+    return found
 
 
 def load_settings(
-    flags: Mapping[str, Any], environment: Mapping[str, str], config: Path | None = None
+    flags: Mapping[str, object], environment: Mapping[str, str], config: Path | None = None
 ) -> Settings:
-    """Put the sources together; the first that names a setting counts.
+    """Merge the sources; the first source that has a setting counts.
 
     Args:
-        flags: By field name; None means not given.
-        environment: Usually ``os.environ``.
-        config: A TOML file with the fields as top-level keys; else the one ``LUSIFER_SERVE_CONFIG``
-            names.
+        flags: Values by field name, None for a flag that was not given.
+        environment: Environment variables, usually ``os.environ``.
+        config: A TOML file with the fields as top-level keys, by default the file that
+            ``LUSIFER_SERVE_CONFIG`` names.
 
     Raises:
-        SettingsError: All that is wrong in all sources, at once.
+        SettingsError: A source has a wrong value or name. The message has all of them.
     """
     if config is None and environment.get(_CONFIG):
         config = Path(environment[_CONFIG])
-    sources: dict[str, dict[str, Any]] = {}
+    sources: dict[str, dict[str, object]] = {}
     if config is not None:
         sources[str(config)] = _read(config)
     sources["the environment"] = {
@@ -128,7 +157,7 @@ def load_settings(
     problems = [
         problem for source, values in sources.items() for problem in _unknown(source, values)
     ]
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     origin: dict[str, str] = {}
     for source, given in sources.items():
         known = {
@@ -139,7 +168,7 @@ def load_settings(
         values.update(known)
         origin.update(dict.fromkeys(known, source))
     try:
-        settings = Settings(**values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         for problem in error.errors():
             name = str(problem["loc"][0])
@@ -149,12 +178,12 @@ def load_settings(
     if problems:
         raise SettingsError(
             "; ".join(problems) + ".",
-            next_step="The settings are listed by: lusifer serve --help, and in the reference.",
+            next_step="Correct them. lusifer serve --help and the reference list the settings.",
         )
     return settings
 
 
-def _read(config: Path) -> dict[str, Any]:
+def _read(config: Path) -> dict[str, object]:
     try:
         return tomllib.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -164,14 +193,14 @@ def _read(config: Path) -> dict[str, Any]:
         ) from error
 
 
-def _split(name: str, value: Any) -> Any:
-    """The one list, which is written with commas where there are no lists."""
+def _split(name: str, value: object) -> object:
+    """Split the one list among the settings, which flags and environment write with commas."""
     if name == "model_aliases" and isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
 
 
-def _unknown(source: str, values: Mapping[str, Any]) -> Iterator[str]:
+def _unknown(source: str, values: Mapping[str, object]) -> Iterator[str]:
     for name in values:
         if name not in Settings.model_fields:
             near = difflib.get_close_matches(name, Settings.model_fields, n=1)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from lusifer.cli.app import app
@@ -175,6 +176,31 @@ def test_every_setting_is_a_flag(tiny_bundle: Path) -> None:
         assert result.exit_code == 0, (flag, result.stderr)
     for wrong in (["--deadline-s"], ["60"]):
         assert CliRunner().invoke(app, ["serve", "--check", *bundle, *wrong]).exit_code == 2
+
+
+def _help(option: str) -> str:
+    command = typer.main.get_command(app).commands["serve"]
+    (found,) = [
+        each
+        for each in command.get_params(command.context_class(command, info_name="serve"))
+        if each.name == option
+    ]
+    return str(found.help)
+
+
+def test_the_help_has_the_default_of_each_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _help("port") == "Port to listen on; 0 takes a free one. Default: 8000."
+    assert _help("cache").endswith("One of memory, disk, off. Default: memory.")
+    assert "Default" not in _help("threads")
+    assert _help("config") == "TOML file with any of the settings."
+    for name in ("host", "engine", "long_text", "batch_tokens", "queue_tokens", "log_format"):
+        assert _help(name).endswith(f"Default: {Settings.model_fields[name].default}."), name
+    monkeypatch.setattr(Settings.model_fields["port"], "default", 9876)
+    assert _help("port").endswith("Default: 9876.")
+    shown = CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "160"})
+    assert "Default: 9876." in shown.stdout
+    # A table of rich takes [default: 1024] for markup and drops it.
+    assert "Default: 1024." in shown.stdout
 
 
 def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
