@@ -164,7 +164,8 @@ def alias(
         collections.set_alias(alias, collection)
     else:
         with connected(url or "", grpc=grpc) as client:
-            _check_complete(QdrantStore(client, find_metadata(client, collection)), collection)
+            metadata, _ = find_metadata(client, collection)
+            _check_complete(QdrantStore(client, metadata), collection)
             set_alias(client, alias, collection)
     if as_json:
         write_json({"alias": alias, "collection": collection})

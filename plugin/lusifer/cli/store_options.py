@@ -148,8 +148,8 @@ class StoreOptions:
         from lusifer.qdrant.metadata import find_metadata
 
         with connected(self.qdrant or "", grpc=self.grpc) as client:
-            card = find_metadata(client, self.collection or "")
-        return card.fingerprint, card.dimension
+            metadata, _ = find_metadata(client, self.collection or "")
+        return metadata.fingerprint, metadata.dimension
 
     def open(self, embedder: Embedder) -> Store:
         """The store, which must be there and of this model.

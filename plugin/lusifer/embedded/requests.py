@@ -11,7 +11,7 @@ import numpy as np
 from lusifer.embedded.engine import import_edge
 from lusifer.qdrant.filters import build_filter, language_condition
 from lusifer.qdrant.points import KEYWORD_VECTOR, unknown_quantization
-from lusifer.qdrant.queries import RRF_K, candidates
+from lusifer.stores.search import RRF_K, candidates
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,7 +38,6 @@ from lusifer.errors import (
     StoreError,
 )
 from lusifer.qdrant.points import KEYWORD_VECTOR, hit_of, payload_of
-from lusifer.qdrant.queries import check_search
 from lusifer.stores.payloads import (
     check_rows,
     content_sha256,
@@ -46,6 +45,7 @@ from lusifer.stores.payloads import (
     payload_bytes,
     split_requests,
 )
+from lusifer.stores.search import check_search
 from lusifer.types import SearchOptions
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ class EmbeddedStore:
             limit,
             options,
             dimension=self.dimension,
-            keywords=self.index.keywords,
+            keywords=self.index.keywords is not None,
             where=f"The index {self.path}",
         )
         if options.group_by is not None:

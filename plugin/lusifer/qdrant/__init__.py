@@ -1,11 +1,14 @@
-"""Qdrant: a server's collections, its client's models, and its engine inside this process.
+"""A Qdrant server: its collections, and the models of its client.
 
 ::
 
-    schema       collections made the right way, and the card that says which model filled them
+    connection   clients, and their errors as ours
+    schema       collections with the right vectors, and aliases
+    metadata     what a collection says about the model that filled it
     registry     import it, and qdrant-client knows our model in models.Document
     search       points and searches beside a client of your own, sync and async
     store        a collection on a server as a Store
-    embedded     a folder as a Store; collections adds names and aliases
     doctor       what is wrong, each with its fix
+
+The engine inside this process is in :mod:`lusifer.embedded`.
 """

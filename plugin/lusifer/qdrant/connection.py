@@ -1,4 +1,4 @@
-"""The door to ``qdrant-client``: connecting, and its errors in our tree.
+"""Connections to a Qdrant server, and the errors of ``qdrant-client`` as ours.
 
 Everything we write is an upsert with ids of our own, so a request whose answer was lost may be sent
 again.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lusifer.common.retry import retry_after_s
 from lusifer.errors import (
@@ -25,18 +25,32 @@ from lusifer.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from types import ModuleType
 
-__all__ = ["connect", "connect_by_environment", "import_client", "qdrant_errors"]
+    import grpc
+    from qdrant_client import QdrantClient
+    from qdrant_client.http.exceptions import UnexpectedResponse
+
+__all__ = [
+    "TIMEOUT_S",
+    "client_errors",
+    "connect",
+    "connect_by_environment",
+    "import_client",
+    "not_found",
+    "refused",
+]
 
 TIMEOUT_S = 120
-"""The client's own default, 5 s, is less than a server needs to have a full batch embedded."""
+"""Default timeout of a request. The client's own default, 5 s, is less than a server needs to have
+a full batch embedded."""
 
 _FULL_WORDS = ("no space left", "out of disk", "disk space", "disk quota")
 
 
-def import_client() -> Any:
-    """The module ``qdrant_client``.
+def import_client() -> ModuleType:
+    """Return the module ``qdrant_client``.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -53,29 +67,32 @@ def import_client() -> Any:
 
 def connect(
     url: str, *, api_key: str | None = None, grpc: bool = False, timeout_s: int = TIMEOUT_S
-) -> Any:
-    """A client of a server.
+) -> QdrantClient:
+    """Return a client of a server.
 
     Args:
-        url: Such as ``http://localhost:6333``.
+        url: Address of the server, such as ``http://localhost:6333``.
         api_key: Qdrant's own key.
         grpc: Use gRPC (port 6334) where the client can.
-        timeout_s: For one request; it must cover embedding, where the server has texts embedded.
+        timeout_s: Timeout of one request. It must cover embedding where the server has texts
+            embedded.
 
     Raises:
         InvalidInputError: The address can't be used.
         MissingExtraError: ``qdrant-client`` is not installed.
     """
-    client = import_client()
+    import_client()
+    from qdrant_client import QdrantClient
+
     unusable = InvalidInputError(
         f"Qdrant's address {url!r} can't be used.", next_step="Write it as http://HOST:6333."
     )
     if not url.startswith(("http://", "https://")):
         raise unusable
     try:
-        # cloud_inference only means: send documents as they are, to whatever the server has behind
-        # it.
-        return client.QdrantClient(
+        # cloud_inference only means: send documents as they are, to whatever inference the server
+        # has.
+        return QdrantClient(
             url=url,
             api_key=api_key,
             prefer_grpc=grpc,
@@ -87,22 +104,24 @@ def connect(
         raise unusable from error
 
 
-def connect_by_environment(url: str, *, grpc: bool = False, timeout_s: int = TIMEOUT_S) -> Any:
-    """As :func:`connect`, with the key in ``QDRANT_API_KEY``."""
+def connect_by_environment(
+    url: str, *, grpc: bool = False, timeout_s: int = TIMEOUT_S
+) -> QdrantClient:
+    """Return a client of a server, with the key in ``QDRANT_API_KEY``; see :func:`connect`."""
     return connect(url, api_key=os.environ.get("QDRANT_API_KEY"), grpc=grpc, timeout_s=timeout_s)
 
 
 @contextmanager
-def qdrant_errors(collection: str) -> Iterator[None]:
-    """Run calls of the client; whatever they raise leaves as an error of our tree.
+def client_errors(collection: str) -> Iterator[None]:
+    """Turn whatever calls of the client raise into errors of :mod:`lusifer.errors`.
 
     Raises:
         IndexNotFoundError: There is no such collection.
         CollectionMismatchError: The server refuses a vector because of the collection's schema.
         InvalidInputError: The server refuses the request.
         UnauthorizedError: The key is missing or wrong.
-        StoreBusyError: Asked to slow down.
-        StoreUnavailableError: No answer, or a server error.
+        StoreBusyError: The server asks to slow down.
+        StoreUnavailableError: The server does not answer, or reports an error of its own.
         StorageFullError: The server's disk is full.
     """
     import_client()
@@ -115,31 +134,36 @@ def qdrant_errors(collection: str) -> Iterator[None]:
     except ResourceExhaustedResponse as error:
         raise _busy(str(error), error.retry_after_s) from error
     except UnexpectedResponse as error:
-        raise _refused(error.status_code or 500, _said(error), error.headers, collection) from error
+        status = error.status_code or 500
+        raise refused(
+            _message_of(error), collection, status=status, headers=error.headers
+        ) from error
     except ResponseHandlingException as error:
         reason = str(error.source) or type(error.source).__name__
         raise _unavailable(reason) from error
     except grpc.RpcError as error:
-        raise _grpc_failed(grpc, error, collection) from error
+        raise _grpc_failed(error, collection) from error
     except ValueError as error:
         # The client's local mode raises nothing else.
         if "not found" in str(error):
-            raise _not_found(collection) from error
+            raise not_found(collection) from error
         raise
 
 
-def _said(error: Any) -> str:
-    try:
-        status = error.structured()["status"]
-        return str(status["error"] if isinstance(status, dict) else status)
-    except (ValueError, KeyError, TypeError):
-        return bytes(error.content).decode("utf-8", "replace")[:200] or "no message"
+def refused(
+    message: str, collection: str, *, status: int, headers: Mapping[str, str] | None = None
+) -> LusiferError:
+    """Return our error for a refusal by the server.
 
-
-def _refused(status: int, message: str, headers: Any, collection: str) -> LusiferError:
+    Args:
+        message: What the server says.
+        collection: The collection that was asked for.
+        status: HTTP status of the answer.
+        headers: Headers of the answer, for ``Retry-After``.
+    """
     lower = message.lower()
     if status == 404 and ("collection" in lower or message == "no message"):
-        return _not_found(collection)
+        return not_found(collection)
     if status == 429:
         return _busy(message, retry_after_s(headers or {}))
     if status in {401, 403}:
@@ -157,16 +181,35 @@ def _refused(status: int, message: str, headers: Any, collection: str) -> Lusife
     if "dimension error" in lower or "vector name" in lower:
         return CollectionMismatchError(
             f"The collection {collection} does not take these vectors: {message}",
-            next_step=f"Look at it with: lusifer doctor qdrant URL --collection {collection}",
+            next_step=f"Examine it with: lusifer doctor qdrant URL --collection {collection}",
         )
     return InvalidInputError(
         f"Qdrant refused ({status}): {message}",
-        next_step=f"lusifer doctor qdrant URL --collection {collection} lists limits that bite.",
+        next_step="List the limits that apply with: lusifer doctor qdrant URL --collection "
+        f"{collection}",
     )
 
 
-def _grpc_failed(grpc: Any, error: Any, collection: str) -> LusiferError:
-    code, details = error.code(), str(error.details() or "no message")
+def not_found(collection: str) -> StoreError:
+    """Return the error for a collection that the server does not have."""
+    return IndexNotFoundError(
+        f"Qdrant has no collection {collection!r}.",
+        next_step=f"Make it with: lusifer qdrant setup URL --collection {collection}",
+    )
+
+
+def _message_of(error: UnexpectedResponse) -> str:
+    try:
+        status = error.structured()["status"]
+        return str(status["error"] if isinstance(status, dict) else status)
+    except (ValueError, KeyError, TypeError):
+        return bytes(error.content).decode("utf-8", "replace")[:200] or "no message"
+
+
+def _grpc_failed(error: grpc.RpcError, collection: str) -> LusiferError:
+    import grpc
+
+    message = str(error.details() or "no message")
     status = {
         grpc.StatusCode.NOT_FOUND: 404,
         grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -174,9 +217,9 @@ def _grpc_failed(grpc: Any, error: Any, collection: str) -> LusiferError:
         grpc.StatusCode.UNAUTHENTICATED: 401,
         grpc.StatusCode.PERMISSION_DENIED: 403,
         grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    }.get(code, 500)
-    metadata = {str(key): str(value) for key, value in (error.trailing_metadata() or ())}
-    return _refused(status, details, metadata, collection)
+    }.get(error.code(), 500)
+    headers = {str(key): str(value) for key, value in (error.trailing_metadata() or ())}
+    return refused(message, collection, status=status, headers=headers)
 
 
 def _busy(message: str, wait_s: float | None) -> StoreBusyError:
@@ -189,13 +232,6 @@ def _busy(message: str, wait_s: float | None) -> StoreBusyError:
 
 def _unavailable(reason: str) -> StoreUnavailableError:
     return StoreUnavailableError(
-        f"Qdrant did not do it ({reason}).",
+        f"Qdrant request failed ({reason}).",
         next_step="Look into Qdrant's log, then run again: what was acknowledged is kept.",
-    )
-
-
-def _not_found(collection: str) -> StoreError:
-    return IndexNotFoundError(
-        f"Qdrant has no collection {collection!r}.",
-        next_step=f"Make it with: lusifer qdrant setup URL --collection {collection}",
     )

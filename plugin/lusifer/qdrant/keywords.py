@@ -1,14 +1,14 @@
-"""The keyword half of a hybrid search: Qdrant's BM25, with options that do not take all text for English.
+"""Keyword options of a hybrid search: Qdrant's BM25, without its assumption that text is English.
 
 Qdrant's own default stems and drops stop words as if everything were English. Here a collection is
-neutral unless a language is named: words are cut by a tokenizer that knows scripts without spaces,
-and kept as they are, so that names match in any language. That tokenizer (1.19) leaves out numbers
-that stand alone, such as 2024, but not IPv6; with a language named they are kept.
+neutral unless a language is named: words are split by a tokenizer that knows scripts without
+spaces, and kept as they are, so that names match in any language. That tokenizer (1.19) leaves out
+numbers that stand alone, such as 2024, but not IPv6. With a language named they are kept.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,36 +17,40 @@ from lusifer.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lusifer.types import JSON
+
 __all__ = ["BM25_MODEL", "LANGUAGES", "KeywordOptions", "keyword_options"]
 
 BM25_MODEL = "qdrant/bm25"
-"""Computed inside Qdrant (1.15.2 or newer) and inside the embedded engine, never by a service."""
+"""Model computed inside Qdrant (1.15.2 or newer) and inside the embedded engine, never by a
+service."""
 
 LANGUAGES: Mapping[str, str] = {
-    "ar": "arabic", "da": "danish", "de": "german", "el": "greek", "en": "english", "es": "spanish",
-    "fi": "finnish", "fr": "french", "hu": "hungarian", "it": "italian", "nl": "dutch", "no": "norwegian",
-    "pt": "portuguese", "ro": "romanian", "ru": "russian", "sv": "swedish", "tr": "turkish",
+    "ar": "arabic", "da": "danish", "de": "german", "el": "greek", "en": "english",
+    "es": "spanish", "fi": "finnish", "fr": "french", "hu": "hungarian", "it": "italian",
+    "nl": "dutch", "no": "norwegian", "pt": "portuguese", "ro": "romanian", "ru": "russian",
+    "sv": "swedish", "tr": "turkish",
 }  # fmt: skip
 """ISO 639-1 code to the name of a language for which Qdrant has both a stemmer and stop words."""
 
 
 class KeywordOptions(BaseModel):
-    """How words are cut and compared; documents and questions of a collection must agree on it."""
+    """How words are split and compared; all documents and queries of a collection must agree."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     language: str | None = None
     """Qdrant's name of the one language whose stemmer and stop words are used; None is neutral."""
 
-    def bm25(self) -> dict[str, Any]:
-        """Options of Qdrant's BM25 model (the neutral ones since Qdrant 1.19)."""
+    def bm25(self) -> dict[str, JSON]:
+        """Return options of Qdrant's BM25 model; it knows the neutral ones since Qdrant 1.19."""
         if self.language is not None:
             return {"language": self.language}
         return {"tokenizer": "multilingual", "stemmer": {"type": "none"}, "stopwords": {}}
 
 
 def keyword_options(language: str | None) -> KeywordOptions:
-    """Options for a language given as ISO 639-1 code, or neutral ones for None.
+    """Return options for a language given as ISO 639-1 code, or neutral ones for None.
 
     Raises:
         InvalidInputError: Qdrant has no stemmer for it.

@@ -1,17 +1,20 @@
-"""What a collection's metadata says about the model that filled it."""
+"""What a Qdrant collection's metadata says about the model that filled it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
-from lusifer.errors import CollectionMismatchError, FingerprintMismatchError, InvalidDimensionError
-from lusifer.qdrant.connection import qdrant_errors
+from lusifer.errors import CollectionMismatchError
+from lusifer.qdrant.connection import client_errors
 from lusifer.qdrant.keywords import KeywordOptions  # noqa: TC001  (pydantic needs it at run time)
-from lusifer.stores.payloads import VECTOR_NAME
+from lusifer.stores import metadata as shared
 
 if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+    from qdrant_client.models import CollectionInfo, VectorParams
+
     from lusifer.embedding.base import Embedder
 
 __all__ = [
@@ -24,56 +27,41 @@ __all__ = [
 ]
 
 METADATA_KEY = "lusifer"
+"""Key of a collection's metadata that holds ours."""
+
+_STORED = (
+    "schema_version",
+    "collection",
+    "fingerprint",
+    "model",
+    "dimension",
+    "role_prompts",
+    "vector_name",
+    "keywords",
+)
+"""Order in which the fields have always been written."""
+
+_ADVICE = "Make one with: lusifer qdrant setup"
 
 
-class CollectionMetadata(BaseModel):
-    """What lies under the key ``lusifer`` of a collection's metadata."""
+class CollectionMetadata(shared.CollectionMetadata):
+    """What is stored under the key ``lusifer`` of a collection's metadata."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    schema_version: Literal[1] = 1
-    collection: str
-    """The collection's own name, so that a search through an alias stays with the collection it
-    checked."""
-    fingerprint: Annotated[str, Field(min_length=1)]
-    model: str
-    dimension: Annotated[int, Field(gt=0)]
     role_prompts: dict[str, str] = {}
-    vector_name: str = VECTOR_NAME
+    """Prompts put before a text of each role, ``query`` and ``document``."""
     keywords: KeywordOptions | None = None
-    """Set where points carry a BM25 vector too."""
+    """Set where points have a BM25 vector too."""
 
-    def check(self, *, fingerprint: str, model: str, dimension: int | None = None) -> None:
-        """Refuse a model other than the one that filled the collection, or another length of its vectors.
-
-        Args:
-            fingerprint: The model about to be used.
-            model: Its name for people.
-            dimension: Length D of the vectors it is going to make; None skips the comparison.
-
-        Raises:
-            FingerprintMismatchError: It is another model.
-            InvalidDimensionError: It is another dimension.
-        """
-        if fingerprint != self.fingerprint:
-            raise FingerprintMismatchError(
-                f"The collection {self.collection} holds vectors of {self.model} ({self.fingerprint}), the "
-                f"model in use is {model} ({fingerprint}).",
-                next_step="Use the model it was made with, or index into a new collection and switch the "
-                "alias.",
-            )
-        if dimension is not None and dimension != self.dimension:
-            raise InvalidDimensionError(
-                f"The collection {self.collection} holds vectors of dimension {self.dimension}, the model in "
-                f"use makes {dimension}.",
-                next_step=f"Load the model with dimension={self.dimension}.",
-            )
+    @model_serializer(mode="wrap")
+    def _in_stored_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        fields = handler(self)
+        return {name: fields[name] for name in _STORED if name in fields}
 
 
 def metadata_for(
     collection: str, embedder: Embedder, *, keywords: KeywordOptions | None = None
 ) -> CollectionMetadata:
-    """The card for a collection that ``embedder`` is going to fill."""
+    """Return the metadata of a collection that ``embedder`` is going to fill."""
     return CollectionMetadata(
         collection=collection,
         fingerprint=embedder.fingerprint,
@@ -84,70 +72,92 @@ def metadata_for(
     )
 
 
-def parse_metadata(collection: str, info: Any) -> CollectionMetadata:
-    """The card of a collection, checked against its real schema.
+def parse_metadata(collection: str, config: CollectionInfo) -> CollectionMetadata:
+    """Return the metadata of a collection, checked against its real schema.
 
     Args:
         collection: Its name or an alias, for the errors.
-        info: ``CollectionInfo`` from the client's ``get_collection``.
+        config: What the client's ``get_collection`` returns.
 
     Raises:
-        CollectionMismatchError: It was not made for LUSIFER, or its schema contradicts the card.
+        CollectionMismatchError: It was not made for LUSIFER, or its schema contradicts the
+            metadata.
     """
-    metadata = getattr(info.config, "metadata", None) or {}
-    vectors = info.config.params.vectors
-    advice = "Make one with: lusifer qdrant setup"
-    if METADATA_KEY not in metadata:
+    stored = config.config.metadata or {}
+    vectors = config.config.params.vectors
+    if METADATA_KEY not in stored:
         kind = (
             f"vectors named {', '.join(sorted(vectors)) or '(none)'}"
             if isinstance(vectors, dict)
             else "one unnamed vector"
         )
         raise CollectionMismatchError(
-            f"The collection {collection} says nothing of a LUSIFER model in its metadata; it has {kind}.",
-            next_step=advice,
+            f"The metadata of the collection {collection} names no LUSIFER model; it has {kind}.",
+            next_step=_ADVICE,
         )
     try:
-        card = CollectionMetadata.model_validate(metadata[METADATA_KEY])
+        metadata = CollectionMetadata.model_validate(stored[METADATA_KEY])
     except ValidationError as error:
         raise CollectionMismatchError(
-            f"The metadata of the collection {collection} can't be read: {' '.join(str(error).split())}.",
-            next_step="Upgrade LUSIFER, or make the collection anew with: lusifer qdrant setup",
+            f"The metadata of the collection {collection} can't be read: "
+            f"{' '.join(str(error).split())}.",
+            next_step="Upgrade LUSIFER, or make the collection again with: lusifer qdrant setup",
         ) from error
-    params = vectors.get(card.vector_name) if isinstance(vectors, dict) else None
+    _check_vector(collection, metadata, vectors)
+    return metadata
+
+
+def _check_vector(
+    collection: str,
+    metadata: CollectionMetadata,
+    vectors: VectorParams | dict[str, VectorParams] | None,
+) -> None:
+    params = vectors.get(metadata.vector_name) if isinstance(vectors, dict) else None
     if params is None:
         raise CollectionMismatchError(
-            f"The collection {collection} has no vector named {card.vector_name!r}.",
-            next_step=advice,
+            f"The collection {collection} has no vector named {metadata.vector_name!r}.",
+            next_step=_ADVICE,
         )
     distance = str(getattr(params.distance, "value", params.distance))
-    if params.size != card.dimension or distance != "Cosine":
+    if params.size != metadata.dimension or distance != "Cosine":
         raise CollectionMismatchError(
-            f"The vector {card.vector_name!r} of the collection {collection} has dimension {params.size} and "
-            f"distance {distance}; its metadata says {card.dimension} and Cosine.",
-            next_step=advice,
+            f"The vector {metadata.vector_name!r} of the collection {collection} has dimension "
+            f"{params.size} and distance {distance}; its metadata says {metadata.dimension} and "
+            "Cosine.",
+            next_step=_ADVICE,
         )
-    return card
 
 
-def find_metadata(client: Any, collection: str) -> CollectionMetadata:
-    """The card of a collection or alias of a server, whatever the model; raises as :func:`open_metadata`."""
-    with qdrant_errors(collection):
-        return parse_metadata(collection, client.get_collection(collection))
-
-
-def open_metadata(
-    client: Any, collection: str, *, fingerprint: str, model: str, dimension: int | None = None
-) -> CollectionMetadata:
-    """The card of a collection or alias, checked against the model about to be used.
+def find_metadata(
+    client: QdrantClient, collection: str
+) -> tuple[CollectionMetadata, CollectionInfo]:
+    """Return metadata and configuration of a collection or alias, whatever its model.
 
     Raises:
         IndexNotFoundError: There is no such collection.
         CollectionMismatchError: It was not made for LUSIFER.
-        FingerprintMismatchError: It holds vectors of another model.
-        InvalidDimensionError: It holds vectors of another dimension.
         StoreUnavailableError: The server does not answer.
     """
-    card = find_metadata(client, collection)
-    card.check(fingerprint=fingerprint, model=model, dimension=dimension)
-    return card
+    with client_errors(collection):
+        config = client.get_collection(collection)
+    return parse_metadata(collection, config), config
+
+
+def open_metadata(
+    client: QdrantClient,
+    collection: str,
+    *,
+    fingerprint: str,
+    model: str,
+    dimension: int | None = None,
+) -> tuple[CollectionMetadata, CollectionInfo]:
+    """Return metadata and configuration, checked against the model about to be used.
+
+    Raises:
+        FingerprintMismatchError: It holds vectors of another model.
+        InvalidDimensionError: It holds vectors of another dimension D.
+        StoreError: As :func:`find_metadata`.
+    """
+    metadata, config = find_metadata(client, collection)
+    metadata.check(fingerprint=fingerprint, model=model, dimension=dimension)
+    return metadata, config

@@ -1,42 +1,91 @@
-"""How a document lies in Qdrant: its point id and payload, the same on a server and in the embedded engine.
+"""How a document is stored as a point, on a server and in the embedded engine alike.
 
 ::
 
     id       uuid5 of the document's id: Qdrant takes only numbers and UUIDs
-    vector   {"lusifer": [...], "bm25": {...}}     the second only where keyword search was asked for
+    vector   {"lusifer": [...], "bm25": {...}}     the second only with keyword search
     payload  {"id": ..., "text": ..., "metadata": {...}, "sha256": ...}
 
-``sha256`` is the hash of text and metadata. It tells what needs no new vector, and guards
+``sha256`` is the hash of text and metadata. It shows what needs no new vector, and guards
 re-embedding: a vector may be written only where the hash is still that of the text it was made
 from.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from lusifer.errors import IndexCorruptError, InvalidInputError
+from lusifer.qdrant.connection import import_client
+from lusifer.qdrant.keywords import BM25_MODEL
 from lusifer.stores.payloads import check_document, content_sha256
 from lusifer.types import Document, Hit, Quantization
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from qdrant_client import models
 
-__all__ = ["KEYWORD_VECTOR", "hit_of", "payload_of", "unknown_quantization"]
+    from lusifer.qdrant.keywords import KeywordOptions
+    from lusifer.types import JSON
+
+__all__ = [
+    "KEYWORD_VECTOR",
+    "FoundPoint",
+    "StoredPoint",
+    "hit_of",
+    "ids_with_hash",
+    "keyword_vector",
+    "payload_of",
+    "unknown_quantization",
+]
 
 KEYWORD_VECTOR = "bm25"
+"""Name of the sparse vector for keyword search."""
+
+
+class FoundPoint(Protocol):
+    """A point that a search of the client or of the engine found."""
+
+    @property
+    def id(self) -> object:
+        """Its id: a number or a UUID."""
+        ...
+
+    @property
+    def score(self) -> float:
+        """Its score, higher is nearer."""
+        ...
+
+    @property
+    def payload(self) -> Mapping[str, JSON] | None:
+        """Its payload, which another program may have written."""
+        ...
+
+
+class StoredPoint(Protocol):
+    """A point that the client or the engine read by its id."""
+
+    @property
+    def id(self) -> object:
+        """Its id: a number or a UUID."""
+        ...
+
+    @property
+    def payload(self) -> Mapping[str, JSON] | None:
+        """Its payload."""
+        ...
 
 
 def unknown_quantization(kind: str) -> InvalidInputError:
-    """Neither a server nor the engine keeps vectors so."""
+    """Return the error for a quantization that neither a server nor the engine has."""
     return InvalidInputError(
         f"The quantization is {kind!r}.", next_step=f"Use {', '.join(get_args(Quantization))}."
     )
 
 
-def payload_of(document: Document) -> dict[str, Any]:
-    """The payload of a document's point.
+def payload_of(document: Document) -> dict[str, JSON]:
+    """Return the payload of a document's point.
 
     Raises:
         InvalidInputError: The document would not come back as it went in.
@@ -50,32 +99,58 @@ def payload_of(document: Document) -> dict[str, Any]:
     }
 
 
-def hit_of(point: Any, where: str) -> Hit:
-    """The hit for a found point, which another program may have written.
+def ids_with_hash(
+    points: Iterable[StoredPoint], documents: Mapping[str, Document]
+) -> Iterator[str]:
+    """Yield the ids of documents whose stored hash is that of their text and metadata.
 
     Args:
-        point: Of the client or of the engine, with ``id``, ``score`` and ``payload``. Where the
-            payload has no ``id``, the hit has that of the point; where it has no ``metadata``, the
-            hit has none.
+        points: Points that are stored, with ``sha256`` in their payload.
+        documents: Documents by the id of their point.
+    """
+    for point in points:
+        document = documents[str(point.id)]
+        if (point.payload or {}).get("sha256") == content_sha256(document):
+            yield document.id
+
+
+def keyword_vector(
+    document: Document, keywords: KeywordOptions | None
+) -> dict[str, models.Document]:
+    """Return the BM25 vector of a document by its name; nothing without keyword options."""
+    if keywords is None:
+        return {}
+    models = import_client().models
+    words = models.Document(text=document.text, model=BM25_MODEL, options=keywords.bm25())
+    return {KEYWORD_VECTOR: words}
+
+
+def hit_of(point: FoundPoint, where: str) -> Hit:
+    """Return the hit for a found point, which another program may have written.
+
+    Args:
+        point: A point. Where the payload has no ``id``, the hit has the point's id; where it has no
+            ``metadata``, the hit has none.
         where: The collection, for the error.
 
     Raises:
         IndexCorruptError: The payload's ``text`` is missing or no text, or its ``metadata`` is no
             object.
     """
-    payload: Mapping[str, Any] = point.payload or {}
-    for name, kind, absent in (("text", str, None), ("metadata", dict, {})):
-        if not isinstance(found := payload.get(name, absent), kind):
-            raise IndexCorruptError(
-                f"The payload of the point {point.id} of {where} "
-                f"{'lacks' if found is None else f'has a {type(found).__name__} as'} {name}; its fields are "
-                f"{', '.join(sorted(payload)) or 'none'}.",
-                next_step="Write it again as lusifer index does, with id, text, metadata and sha256, or "
-                "delete it.",
-            )
-    return Hit(
-        str(payload.get("id", point.id)),
-        float(point.score),
-        payload["text"],
-        payload.get("metadata", {}),
+    payload = point.payload or {}
+    text, metadata = payload.get("text"), payload.get("metadata", {})
+    if not isinstance(text, str):
+        raise _not_a_document(point, where, "text", text)
+    if not isinstance(metadata, dict):
+        raise _not_a_document(point, where, "metadata", metadata)
+    return Hit(str(payload.get("id", point.id)), float(point.score), text, metadata)
+
+
+def _not_a_document(point: FoundPoint, where: str, name: str, found: JSON) -> IndexCorruptError:
+    fault = "lacks" if found is None else f"has a {type(found).__name__} as"
+    return IndexCorruptError(
+        f"The payload of the point {point.id} of {where} {fault} {name}; its fields are "
+        f"{', '.join(sorted(point.payload or {})) or 'none'}.",
+        next_step="Write it again as lusifer index does, with id, text, metadata and sha256, or "
+        "delete it.",
     )

@@ -1,8 +1,8 @@
-"""What a search asks of Qdrant, as arguments of the client's query calls.
+"""Arguments of the client's query calls for a search.
 
 ::
 
-    dense      nearest to the question's vector
+    dense      nearest to the query vector
     hybrid     prefetch dense and BM25, fused by reciprocal ranks
     boost      prefetch dense, score + boost where the language is one of the preferred
     groups     any of these, a few hits for each value of a field
@@ -14,95 +14,60 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lusifer.errors import InvalidInputError
 from lusifer.qdrant.connection import import_client
 from lusifer.qdrant.filters import build_filter, language_condition
 from lusifer.qdrant.keywords import BM25_MODEL
 from lusifer.qdrant.points import KEYWORD_VECTOR, hit_of
-from lusifer.stores.payloads import check_vectors
+from lusifer.stores.search import RRF_K, candidates, check_search
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from qdrant_client.models import Filter, GroupsResult, QueryResponse
 
-    from lusifer.qdrant.keywords import KeywordOptions
     from lusifer.qdrant.metadata import CollectionMetadata
     from lusifer.types import Hit, SearchOptions
 
-__all__ = ["RRF_K", "candidates", "check_search", "hits_of", "query_arguments"]
-
-RRF_K = 60
-"""Rank constant of the fusion; 60 as in Cormack, Clarke and Büttcher (SIGIR 2009)."""
-
-
-def candidates(limit: int) -> int:
-    """Hits that each half of a fusion, or a boost, looks at."""
-    return max(100, 5 * limit)
-
-
-def check_search(
-    vector: NDArray[np.float32],
-    limit: int,
-    options: SearchOptions,
-    *,
-    dimension: int,
-    keywords: KeywordOptions | None,
-    where: str,
-) -> None:
-    """Refuse a search that can't be done as asked.
-
-    Raises:
-        InvalidDimensionError: The vector has another dimension than the collection.
-        InvalidInputError: The vector holds NaN, the limit is below 1, there are no keywords to
-            search, or a boost is combined with them.
-    """
-    if limit < 1:
-        raise InvalidInputError(f"The limit is {limit}.", next_step="Ask for at least 1 hit.")
-    check_vectors(np.asarray(vector)[None], dimension, where)
-    if options.keywords is not None:
-        if keywords is None:
-            raise InvalidInputError(
-                f"{where} was made without keywords, so there is nothing for a hybrid search to fuse.",
-                next_step="Search without keywords, or index into a collection made with --keywords.",
-            )
-        if options.language_boost:
-            raise InvalidInputError(
-                "A language boost is added to cosine similarities, which a hybrid search does not have.",
-                next_step="Leave the boost out and filter by language, or search without keywords.",
-            )
+__all__ = ["hits_of", "query_arguments", "without_vector"]
 
 
 def query_arguments(
-    card: CollectionMetadata, vector: NDArray[np.float32], limit: int, options: SearchOptions
-) -> dict[str, Any]:
-    """Arguments of ``query_points``, or of ``query_points_groups`` where ``group_by`` is among them.
+    metadata: CollectionMetadata, vector: NDArray[np.float32], limit: int, options: SearchOptions
+) -> dict[str, Any]:  # keyword arguments of many types, which only Any passes on
+    """Return arguments of ``query_points``.
+
+    Where ``group_by`` is among them they are for ``query_points_groups``.
 
     Args:
-        card: Of the collection.
+        metadata: What the collection says about its model.
         vector: ``(D,)``.
-        limit: Hits, or groups.
+        limit: Hits, or groups, at most.
         options: What else is asked for.
 
     Raises:
-        InvalidInputError: As :func:`check_search`.
+        InvalidInputError: As :func:`lusifer.stores.search.check_search`.
     """
     models = import_client().models
-    where = f"The collection {card.collection}"
     check_search(
-        vector, limit, options, dimension=card.dimension, keywords=card.keywords, where=where
+        vector,
+        limit,
+        options,
+        dimension=metadata.dimension,
+        keywords=metadata.keywords is not None,
+        where=f"The collection {metadata.collection}",
     )
     wanted = build_filter(models, options)
     dense = np.asarray(vector, dtype=np.float32).tolist()
     arguments: dict[str, Any] = {
-        "collection_name": card.collection,
+        "collection_name": metadata.collection,
         "limit": limit,
         "with_payload": True,
     }
     depth = candidates(limit * (options.group_size if options.group_by else 1))
     # The filter belongs into each prefetch: after the fusion it would thin out what was found.
-    near = models.Prefetch(query=dense, using=card.vector_name, limit=depth, filter=wanted)
-    if options.keywords is not None and card.keywords is not None:
+    near = models.Prefetch(query=dense, using=metadata.vector_name, limit=depth, filter=wanted)
+    if options.keywords is not None and metadata.keywords is not None:
         words = models.Document(
-            text=options.keywords, model=BM25_MODEL, options=card.keywords.bm25()
+            text=options.keywords, model=BM25_MODEL, options=metadata.keywords.bm25()
         )
         arguments["prefetch"] = [
             near,
@@ -118,14 +83,14 @@ def query_arguments(
             formula=models.SumExpression(sum=["$score", boost])
         )
     else:
-        arguments |= {"query": dense, "using": card.vector_name, "query_filter": wanted}
+        arguments |= {"query": dense, "using": metadata.vector_name, "query_filter": wanted}
     if options.group_by is not None:
         arguments |= {"group_by": f"metadata.{options.group_by}", "group_size": options.group_size}
     return arguments
 
 
-def hits_of(answer: Any, collection: str) -> list[Hit]:
-    """Hits of a ``QueryResponse``, or of a ``GroupsResult`` group after group.
+def hits_of(answer: QueryResponse | GroupsResult, collection: str) -> list[Hit]:
+    """Return the hits of an answer, of groups one group after the other.
 
     Raises:
         IndexCorruptError: A point is not that of a document.
@@ -135,3 +100,10 @@ def hits_of(answer: Any, collection: str) -> list[Hit]:
     else:
         found = list(answer.points)
     return [hit_of(point, f"the collection {collection}") for point in found]
+
+
+def without_vector(vector_name: str) -> Filter:
+    """Return the filter for points that lack a named vector, which no search of ours finds."""
+    models = import_client().models
+    lacking: Filter = models.Filter(must_not=[models.HasVectorCondition(has_vector=vector_name)])
+    return lacking

@@ -1,4 +1,4 @@
-"""Makes ``models.Document(text, model="lusifer/...")`` work in ``qdrant-client`` by itself.
+"""Registers LUSIFER with ``qdrant-client``, so that ``models.Document`` takes its models.
 
 ::
 
@@ -9,17 +9,17 @@
 
 The client looks models up in fastembed's registry by name and loads what it finds there.
 Registration happens on import, so that the worker processes of ``upload_points(parallel=2)``, which
-import the main module anew, know the model too. What a document's ``options`` say goes to the
-constructor below: each distinct set of options is another loaded model.
+import the main module again, know the model too. A document's ``options`` go to the constructor
+below; each distinct set of options is another loaded model.
 
 * ``bundle``: folder of another bundle than the default one (``LUSIFER_BUNDLE`` for all documents);
-* ``url``: of a running ``lusifer serve``, which then computes instead (``LUSIFER_URL`` for all
-  documents, ``LUSIFER_API_KEY`` for its key);
+* ``url``: address of a running ``lusifer serve``, which then computes instead (``LUSIFER_URL`` for
+  all documents, ``LUSIFER_API_KEY`` for its key);
 * ``dimension``: one of the model's Matryoshka dimensions.
 
 The model that ``LUSIFER_BUNDLE`` or ``LUSIFER_URL`` names is known by its own name,
-``lusifer/NAME``. An ``AsyncQdrantClient`` embeds on the event loop, and stops it meanwhile: use
-:mod:`lusifer.qdrant.search`.
+``lusifer/NAME``. An ``AsyncQdrantClient`` embeds on the event loop and stops it meanwhile; use
+:mod:`lusifer.qdrant.search` instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import contextlib
 import functools
 import os
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lusifer.bundle.format import Bundle
 from lusifer.embedding.remote import RemoteVectorizer
@@ -68,12 +68,12 @@ class LusiferEmbedding(TextEmbeddingBase):
     """A LUSIFER model for fastembed's registry; query and document keep their own prompts.
 
     Args:
-        model_name: As in a document; checked against the model that is loaded.
-        cache_dir: Not used: bundles have a place of their own.
-        threads: Of the engine.
+        model_name: Name as in a document; checked against the model that is loaded.
+        cache_dir: Not used: bundles have a folder of their own.
+        threads: Threads of the engine.
         bundle: Folder of a bundle.
-        url: Of a service that computes instead.
-        dimension: Length of the vectors.
+        url: Address of a service that computes instead.
+        dimension: Length D of the vectors.
         options: What fastembed gives every model (devices, providers); not used.
 
     Raises:
@@ -91,7 +91,7 @@ class LusiferEmbedding(TextEmbeddingBase):
         bundle: str | None = None,
         url: str | None = None,
         dimension: int | None = None,
-        **options: Any,
+        **options: object,
     ) -> None:
         super().__init__(model_name, cache_dir, threads, **options)
         expressly = bool(bundle or url)
@@ -105,12 +105,12 @@ class LusiferEmbedding(TextEmbeddingBase):
         # The client drops its models without closing them.
         weakref.finalize(self, self._embedder.close)
         found = f"lusifer/{self._embedder.model_name}"
-        # Another model may bear any name where it is named expressly. The client compares in lower
-        # case.
+        # A model that is named by folder or address may have any name. The client compares in
+        # lower case.
         if found.lower() != model_name.lower() and not expressly:
             self._embedder.close()
             raise UnknownModelError(
-                f"The model {model_name!r} was asked for, and {found!r} is what is there.",
+                f"The model {model_name!r} was asked for, and the model found is {found!r}.",
                 next_step=f"Write model={found!r}, or give options={{'bundle': FOLDER}}.",
             )
 
@@ -119,9 +119,11 @@ class LusiferEmbedding(TextEmbeddingBase):
         documents: str | Iterable[str],
         batch_size: int = _WINDOW,
         parallel: int | None = None,
-        **options: Any,
+        **options: object,
     ) -> Iterator[NDArray[np.float32]]:
-        """Vectors ``(D,)`` of documents, in their order; one engine uses all cores, so ``parallel`` is moot.
+        """Return the vectors ``(D,)`` of documents, in order.
+
+        One engine uses all cores, so ``parallel`` has no effect.
 
         Raises:
             LusiferError: A text can't be embedded, or the engine can't run.
@@ -129,13 +131,13 @@ class LusiferEmbedding(TextEmbeddingBase):
         return self._stream(documents, "document")
 
     def query_embed(
-        self, query: str | Iterable[str], **options: Any
+        self, query: str | Iterable[str], **options: object
     ) -> Iterator[NDArray[np.float32]]:
-        """Vectors ``(D,)`` of questions; raises as :meth:`embed`."""
+        """Return the vectors ``(D,)`` of queries; raises as :meth:`embed`."""
         return self._stream(query, "query")
 
-    def token_count(self, texts: str | Iterable[str], **options: Any) -> int:
-        """Tokens the model reads for these documents, prompts included."""
+    def token_count(self, texts: str | Iterable[str], **options: object) -> int:
+        """Return how many tokens the model reads for these documents, prompts included."""
         given = [texts] if isinstance(texts, str) else list(texts)
         return sum(self._embedder.embed_documents(given).tokens)
 
@@ -146,7 +148,7 @@ class LusiferEmbedding(TextEmbeddingBase):
 
     @classmethod
     def get_embedding_size(cls, model_name: str) -> int:
-        """Length D of a listed model's vectors; of any other, that of the default model."""
+        """Return the dimension D of a listed model; for any other, that of the default model."""
         return _known().get(model_name.lower(), _DIMENSION)
 
     @classmethod
@@ -157,7 +159,8 @@ class LusiferEmbedding(TextEmbeddingBase):
                 # fastembed wants one of the two; nothing is ever fetched from it.
                 sources=ModelSource(url="none"),
                 model_file="model.onnx",
-                description="Text embeddings of about 100 languages, with prompts for query and document",
+                description="Text embeddings of about 100 languages, with prompts for query and "
+                "document",
                 license="apache-2.0",
                 size_in_GB=0.25,
                 dim=dimension,
@@ -168,17 +171,16 @@ class LusiferEmbedding(TextEmbeddingBase):
     def _stream(self, texts: str | Iterable[str], role: Role) -> Iterator[NDArray[np.float32]]:
         given = [texts] if isinstance(texts, str) else texts
         for result in self._embedder.stream(given, role, window=_WINDOW):
-            # One vector for each text, or none at all: there is no place for an error in an answer.
+            # The client expects one vector for each text; an answer has no place for an error.
             if isinstance(result, Exception):
                 raise result
             yield result.vector
 
 
 def _known() -> dict[str, int]:
-    """Name to dimension: the default model, and the one that the environment names."""
+    """Return name to dimension, of the default model and of the one in the environment."""
     known = {MODEL: _DIMENSION}
-    # What is wrong with it is told when a document asks for it, not when the client looks through
-    # its list.
+    # A fault is reported when a document asks for the model, not when the client reads its list.
     with contextlib.suppress(LusiferError):
         if folder := os.environ.get("LUSIFER_BUNDLE"):
             manifest = Bundle.open(folder, verify=False).manifest
@@ -191,7 +193,7 @@ def _known() -> dict[str, int]:
 
 @functools.cache
 def _served(url: str) -> tuple[str, int]:
-    """Name and dimension of a service's model, asked for once; an error is not remembered."""
+    """Return name and dimension of a service's model, asked for once; errors are not cached."""
     key = os.environ.get("LUSIFER_API_KEY")
     with RemoteVectorizer(url, api_key=key, timeout_s=_META_TIMEOUT_S, attempts=1) as service:
         return service.model_name, service.dimension

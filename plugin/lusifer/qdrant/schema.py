@@ -1,22 +1,24 @@
-"""Collections made the right way, and the card in their metadata that says which model filled them.
+"""Collections with the vectors, indexes and metadata that LUSIFER needs, and their aliases.
 
-Named vectors always: only they take documents for server-side inference in every place, and only
-beside them a second vector can be added when the model changes.
+The vectors are always named. Only named vectors take documents for server-side inference in every
+place, and only beside them a second vector can be added when the model changes.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lusifer.errors import (
-    StoreError,
-)
-from lusifer.qdrant.connection import import_client, qdrant_errors
+from lusifer.errors import StoreError
+from lusifer.qdrant.connection import client_errors, import_client
 from lusifer.qdrant.metadata import METADATA_KEY, CollectionMetadata
 from lusifer.qdrant.points import KEYWORD_VECTOR, unknown_quantization
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import ModuleType
+
+    from qdrant_client import QdrantClient
+    from qdrant_client.models import QuantizationConfig
 
     from lusifer.types import Quantization
 
@@ -24,9 +26,9 @@ __all__ = ["aliases", "collection_arguments", "create_collection", "refuse_used_
 
 
 def collection_arguments(
-    card: CollectionMetadata, *, quantization: Quantization = "none"
-) -> dict[str, Any]:
-    """Arguments of the client's ``create_collection``, sync or async.
+    metadata: CollectionMetadata, *, quantization: Quantization = "none"
+) -> dict[str, Any]:  # keyword arguments of many types, which only Any passes on
+    """Return arguments of the client's ``create_collection``, sync or async.
 
     Raises:
         MissingExtraError: ``qdrant-client`` is not installed.
@@ -34,15 +36,15 @@ def collection_arguments(
     """
     models = import_client().models
     arguments: dict[str, Any] = {
-        "collection_name": card.collection,
+        "collection_name": metadata.collection,
         "vectors_config": {
-            card.vector_name: models.VectorParams(
-                size=card.dimension, distance=models.Distance.COSINE
+            metadata.vector_name: models.VectorParams(
+                size=metadata.dimension, distance=models.Distance.COSINE
             )
         },
-        "metadata": {METADATA_KEY: card.model_dump(mode="json", exclude_none=True)},
+        "metadata": {METADATA_KEY: metadata.model_dump(mode="json", exclude_none=True)},
     }
-    if card.keywords is not None:
+    if metadata.keywords is not None:
         arguments["sparse_vectors_config"] = {
             KEYWORD_VECTOR: models.SparseVectorParams(modifier=models.Modifier.IDF)
         }
@@ -52,8 +54,8 @@ def collection_arguments(
 
 
 def create_collection(
-    client: Any,
-    card: CollectionMetadata,
+    client: QdrantClient,
+    metadata: CollectionMetadata,
     *,
     quantization: Quantization = "none",
     index_fields: Sequence[str] = ("lang",),
@@ -62,48 +64,48 @@ def create_collection(
 
     Args:
         client: A ``QdrantClient``.
-        card: From :func:`metadata_for`.
+        metadata: From :func:`lusifer.qdrant.metadata.metadata_for`.
         quantization: How vectors are kept in memory.
-        index_fields: Metadata fields to be filtered by; they get a keyword index.
+        index_fields: Metadata fields to filter by; they get a keyword index.
 
     Raises:
         StoreError: It exists already, or the server refuses.
         StoreUnavailableError: The server does not answer.
     """
     models = import_client().models
-    with qdrant_errors(card.collection):
-        if client.collection_exists(card.collection):
+    with client_errors(metadata.collection):
+        if client.collection_exists(metadata.collection):
             raise StoreError(
-                f"The collection {card.collection} exists already.",
-                next_step="Choose another name, or look at it with: lusifer doctor qdrant URL --collection "
-                f"{card.collection}",
+                f"The collection {metadata.collection} exists already.",
+                next_step="Choose another name, or examine it with: lusifer doctor qdrant URL "
+                f"--collection {metadata.collection}",
             )
-        client.create_collection(**collection_arguments(card, quantization=quantization))
+        client.create_collection(**collection_arguments(metadata, quantization=quantization))
         for name in index_fields:
             client.create_payload_index(
-                card.collection, f"metadata.{name}", models.PayloadSchemaType.KEYWORD, wait=True
+                metadata.collection, f"metadata.{name}", models.PayloadSchemaType.KEYWORD, wait=True
             )
 
 
-def aliases(client: Any) -> dict[str, str]:
-    """Alias to collection, of a whole server."""
-    with qdrant_errors(""):
+def aliases(client: QdrantClient) -> dict[str, str]:
+    """Return all aliases of a server, alias to collection."""
+    with client_errors(""):
         return {each.alias_name: each.collection_name for each in client.get_aliases().aliases}
 
 
-def set_alias(client: Any, alias: str, collection: str) -> None:
-    """Let an alias mean a collection, at one stroke: a search sees the old one or the new one.
+def set_alias(client: QdrantClient, alias: str, collection: str) -> None:
+    """Point an alias at a collection, atomically: a search sees the old one or the new one.
 
     Raises:
         IndexNotFoundError: There is no such collection.
         StoreError: The server refused, as it does where a collection has the alias' name.
     """
     models = import_client().models
-    # One action: creating an alias that is there already overwrites it, and no search finds none.
+    # One action: creating an alias that exists overwrites it, and every search finds one.
     switch = models.CreateAliasOperation(
         create_alias=models.CreateAlias(collection_name=collection, alias_name=alias)
     )
-    with qdrant_errors(collection):
+    with client_errors(collection):
         client.update_collection_aliases([switch])
 
 
@@ -111,7 +113,7 @@ def refuse_used_alias(alias: str, used: Mapping[str, str]) -> None:
     """Refuse to take an alias from a full collection and give it to a new one, which is empty.
 
     Raises:
-        StoreError: The alias means a collection.
+        StoreError: The alias points at a collection.
     """
     if alias in used:
         raise StoreError(
@@ -120,16 +122,19 @@ def refuse_used_alias(alias: str, used: Mapping[str, str]) -> None:
         )
 
 
-def _quantization(models: Any, kind: Quantization) -> Any:
+def _quantization(models: ModuleType, kind: Quantization) -> QuantizationConfig:
+    config: QuantizationConfig
     if kind in {"turbo4", "turbo2"}:
         bits = (
             models.TurboQuantBitSize.BITS4 if kind == "turbo4" else models.TurboQuantBitSize.BITS2
         )
-        return models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(bits=bits))
-    if kind == "scalar":
-        return models.ScalarQuantization(
+        config = models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(bits=bits))
+    elif kind == "scalar":
+        config = models.ScalarQuantization(
             scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
         )
-    if kind == "binary":
-        return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
-    raise unknown_quantization(kind)
+    elif kind == "binary":
+        config = models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
+    else:
+        raise unknown_quantization(kind)
+    return config

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from lusifer.common.retry import RETRY_FOR_S, call_with_retry
-from lusifer.errors import InvalidInputError, StoreError
-from lusifer.qdrant.connection import import_client, qdrant_errors
-from lusifer.qdrant.keywords import BM25_MODEL
-from lusifer.qdrant.metadata import open_metadata
-from lusifer.qdrant.points import KEYWORD_VECTOR, payload_of
-from lusifer.qdrant.queries import hits_of, query_arguments
-from lusifer.stores.payloads import (
-    check_rows,
-    content_sha256,
-    document_uuid,
-    payload_bytes,
-    split_requests,
-)
+from lusifer.common.iteration import chunked
+from lusifer.common.retry import RETRY_FOR_S
+from lusifer.errors import InvalidInputError
+from lusifer.qdrant.connection import client_errors, import_client
+from lusifer.qdrant.metadata import CollectionMetadata, open_metadata
+from lusifer.qdrant.points import ids_with_hash, keyword_vector, payload_of
+from lusifer.qdrant.queries import without_vector
+from lusifer.qdrant.search import find
+from lusifer.stores.base import ServerStore
+from lusifer.stores.payloads import check_rows, document_uuid, payload_bytes
 from lusifer.types import SearchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Self
+    from contextlib import AbstractContextManager
 
     import numpy as np
     from numpy.typing import NDArray
+    from qdrant_client import QdrantClient, models
 
-    from lusifer.qdrant.metadata import CollectionMetadata
     from lusifer.types import Document, Hit, Ordering
 
 __all__ = ["QdrantStore"]
@@ -37,36 +34,34 @@ _BYTES_PER_REQUEST = 8 * 1024**2
 _LARGEST_REQUEST_BYTES = 32 * 1024**2
 """Qdrant's default ``service.max_request_size_mb``."""
 _BYTES_PER_NUMBER = 13
-"""Of a float in JSON, with its comma."""
+"""Bytes of a float in JSON, with its comma."""
 
 
-class QdrantStore:
+# Where qdrant-client is not installed its class is only a name.
+class QdrantStore(ServerStore["QdrantClient", CollectionMetadata]):
     """An open collection; made by :meth:`open`.
 
     Writes wait until the server has applied them, so that what a returned ``upsert`` wrote is
-    there. A busy or absent server is waited for; see :func:`lusifer.common.retry.call_with_retry`.
+    there. A busy or absent server is retried; see :func:`lusifer.common.retry.call_with_retry`.
     """
 
     def __init__(
         self,
-        client: Any,
-        card: CollectionMetadata,
+        client: QdrantClient,
+        metadata: CollectionMetadata,
         *,
         wait: bool = True,
         ordering: Ordering = "weak",
         retry_for_s: float = RETRY_FOR_S,
     ) -> None:
-        self.client = client
-        self.card = card
+        super().__init__(client, metadata, retry_for_s=retry_for_s)
         self.wait = wait
         self.ordering = ordering
-        self.retry_for_s = retry_for_s
-        self._closed = False
 
     @classmethod
     def open(
         cls,
-        client: Any,
+        client: QdrantClient,
         collection: str,
         *,
         fingerprint: str,
@@ -84,12 +79,12 @@ class QdrantStore:
                 now.
             fingerprint: The model about to be used with it.
             model: That model's name for people.
-            dimension: Length of the vectors about to be used; None compares it at each write and
+            dimension: Length D of the vectors about to be used; None compares it at each write and
                 search only.
             wait: Whether each write waits until it is applied; otherwise only the last one of an
                 ``upsert``.
             ordering: Qdrant's write ordering, for replicated collections.
-            retry_for_s: How long a busy or absent server is waited for.
+            retry_for_s: Seconds for which a busy or absent server is retried.
 
         Raises:
             IndexNotFoundError: There is no such collection.
@@ -98,78 +93,59 @@ class QdrantStore:
             InvalidDimensionError: It holds vectors of another dimension.
             StoreUnavailableError: The server does not answer.
         """
-        card = open_metadata(
+        metadata, _ = open_metadata(
             client, collection, fingerprint=fingerprint, model=model, dimension=dimension
         )
-        return cls(client, card, wait=wait, ordering=ordering, retry_for_s=retry_for_s)
-
-    @property
-    def collection(self) -> str:
-        """The collection's own name."""
-        return self.card.collection
-
-    @property
-    def fingerprint(self) -> str:
-        """Identity of the model whose vectors lie here."""
-        return self.card.fingerprint
-
-    @property
-    def dimension(self) -> int:
-        """Length D of every vector."""
-        return self.card.dimension
+        return cls(client, metadata, wait=wait, ordering=ordering, retry_for_s=retry_for_s)
 
     def count(self) -> int:
-        """Number of points, exactly."""
+        """Return the number of points, exactly."""
         return self._count(None)
 
     def count_without_vector(self) -> int:
-        """Number of points that no search of ours can find, because they lack the vector."""
-        models = import_client().models
-        lacking = models.HasVectorCondition(has_vector=self.card.vector_name)
-        return self._count(models.Filter(must_not=[lacking]))
+        """Return the number of points that no search of ours finds: they lack the vector."""
+        return self._count(without_vector(self.metadata.vector_name))
 
     def text_of(self, document: Document) -> str:
-        """The document's text as it is."""
+        """Return the document's text as it is."""
         return document.text
 
     def unchanged(self, documents: Iterable[Document]) -> set[str]:
-        """Ids whose stored text and metadata equal the given ones and that have a vector."""
+        """Return ids whose stored text and metadata equal the given ones and that have a vector."""
         models = import_client().models
         by_point = {document_uuid(document.id): document for document in documents}
-        ids = list(by_point)
         same: set[str] = set()
-        for start in range(0, len(ids), _POINTS_PER_REQUEST):
-            part = ids[start : start + _POINTS_PER_REQUEST]
+        for ids in chunked(by_point, _POINTS_PER_REQUEST):
             complete = models.Filter(
                 must=[
-                    models.HasIdCondition(has_id=part),
-                    models.HasVectorCondition(has_vector=self.card.vector_name),
+                    models.HasIdCondition(has_id=ids),
+                    models.HasVectorCondition(has_vector=self.metadata.vector_name),
                 ]
             )
             records, _ = self._ask(
-                lambda complete=complete, part=part: self.client.scroll(
+                partial(
+                    self.client.scroll,
                     self.collection,
                     scroll_filter=complete,
-                    limit=len(part),
+                    limit=len(ids),
                     with_payload=["sha256"],
                     with_vectors=False,
                 )
             )
-            for record in records:
-                document = by_point[str(record.id)]
-                if (record.payload or {}).get("sha256") == content_sha256(document):
-                    same.add(document.id)
+            same.update(ids_with_hash(records, by_point))
         return same
 
     def upsert(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
-        """Insert or replace N documents with vectors ``(N, D)``; of two with the same id the last one stays.
+        """Insert or replace N documents with vectors ``(N, D)``.
+
+        Of two documents with the same id the last one stays.
 
         Raises:
             InvalidInputError: Counts differ, or a document can't be stored or sent; nothing was
                 written.
             InvalidDimensionError: The vectors have another dimension; nothing was written.
-            StoreError: The server refused or went away; earlier requests of this call may have been
-                applied, and the same call again completes it.
+            StoreError: The server refused or went away. Earlier requests of this call may have been
+                applied; the same call again completes it.
         """
         models = import_client().models
         check_rows(len(documents), vectors, self.dimension, f"the collection {self.collection}")
@@ -180,25 +156,31 @@ class QdrantStore:
         for document, size_bytes in zip(documents, sizes, strict=True):
             if size_bytes > _LARGEST_REQUEST_BYTES - 4096:
                 raise InvalidInputError(
-                    f"Document {document.id!r} takes {size_bytes:,} bytes, a request to Qdrant at most "
-                    f"{_LARGEST_REQUEST_BYTES:,}.",
+                    f"Document {document.id!r} takes {size_bytes:,} bytes, a request to Qdrant at "
+                    f"most {_LARGEST_REQUEST_BYTES:,}.",
                     next_step="Split it into passages.",
                 )
-        parts = list(
-            split_requests(sizes, points=_POINTS_PER_REQUEST, size_bytes=_BYTES_PER_REQUEST)
-        )
-        for part in parts:
-            wait = self.wait or part is parts[-1]
+        for part in chunked(
+            range(len(documents)),
+            _POINTS_PER_REQUEST,
+            size=sizes.__getitem__,
+            maximum_size=_BYTES_PER_REQUEST,
+        ):
             points = [
                 models.PointStruct(
                     id=document_uuid(documents[i].id),
-                    vector=self._vectors(models, documents[i], vectors[i]),
+                    vector={
+                        self.metadata.vector_name: vectors[i].tolist(),
+                        **keyword_vector(documents[i], self.metadata.keywords),
+                    },
                     payload=payloads[i],
                 )
                 for i in part
             ]
+            wait = self.wait or part[-1] == len(documents) - 1
             self._ask(
-                lambda points=points, wait=wait: self.client.upsert(
+                partial(
+                    self.client.upsert,
                     self.collection,
                     points,
                     wait=wait,
@@ -209,62 +191,20 @@ class QdrantStore:
     def search(
         self, vector: NDArray[np.float32], limit: int, options: SearchOptions | None = None
     ) -> list[Hit]:
-        """The ``limit`` nearest documents to a vector ``(D,)``, best first; see :class:`SearchOptions`.
+        """Return the ``limit`` nearest documents to a vector ``(D,)``, best first.
 
         Raises:
             InvalidInputError: The vector, the limit or an option can't be used.
             IndexCorruptError: A point found was not written as a document.
             StoreError: The server refused or does not answer.
         """
-        arguments = query_arguments(self.card, vector, limit, options or SearchOptions())
-        call = (
-            self.client.query_points_groups if "group_by" in arguments else self.client.query_points
-        )
-        with qdrant_errors(self.collection):
-            answer = call(**arguments)
-        return hits_of(answer, self.collection)
+        self._check_open()
+        return find(self.client, self.metadata, vector, limit, options or SearchOptions())
 
-    def flush(self) -> None:
-        """Nothing to do: the server's log has every acknowledged write."""
-
-    def optimize(self) -> None:
-        """Nothing to do: the server builds its index by itself."""
-
-    def close(self) -> None:
-        """Close the client; calling it twice is fine."""
-        self._closed = True
-        self.client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _vectors(
-        self, models: Any, document: Document, vector: NDArray[np.float32]
-    ) -> dict[str, Any]:
-        vectors: dict[str, Any] = {self.card.vector_name: vector.tolist()}
-        if self.card.keywords is not None:
-            vectors[KEYWORD_VECTOR] = models.Document(
-                text=document.text, model=BM25_MODEL, options=self.card.keywords.bm25()
-            )
-        return vectors
-
-    def _count(self, wanted: Any) -> int:
-        answer = self._ask(
+    def _count(self, wanted: models.Filter | None) -> int:
+        return self._ask(
             lambda: self.client.count(self.collection, count_filter=wanted, exact=True)
-        )
-        return int(answer.count)
+        ).count
 
-    def _ask(self, call: Any) -> Any:
-        if self._closed:
-            raise StoreError(
-                f"The collection {self.collection} is closed.", next_step="Open it again."
-            )
-
-        def attempt() -> Any:
-            with qdrant_errors(self.collection):
-                return call()
-
-        return call_with_retry(attempt, retry_for_s=self.retry_for_s)
+    def _errors(self) -> AbstractContextManager[None]:
+        return client_errors(self.collection)

@@ -90,12 +90,12 @@ def _look_embedded(request: PlanRequest) -> Found | None:
 
 
 def _look_qdrant(request: PlanRequest) -> Found | None:
-    from lusifer.qdrant.connection import connect_by_environment, qdrant_errors
+    from lusifer.qdrant.connection import client_errors, connect_by_environment
     from lusifer.qdrant.metadata import parse_metadata
 
     client = connect_by_environment(request.address, grpc=request.grpc)
     try:
-        with qdrant_errors(request.name):
+        with client_errors(request.name):
             version = client.info().version
             aliases = {
                 each.alias_name: each.collection_name for each in client.get_aliases().aliases

@@ -8,7 +8,7 @@ import hashlib
 import json
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def content_sha256(document: Document) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
-def payload_bytes(payload: Mapping[str, Any]) -> int:
+def payload_bytes(payload: Mapping[str, object]) -> int:
     """Size of a payload as JSON."""
     return len(json.dumps(payload, ensure_ascii=False).encode())
 

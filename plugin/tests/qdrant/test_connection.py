@@ -32,7 +32,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from lusifer.common import retry
 from lusifer.common.retry import call_with_retry
-from lusifer.qdrant.connection import connect, qdrant_errors
+from lusifer.qdrant.connection import client_errors, connect
 
 
 def answered(
@@ -123,7 +123,7 @@ CASES: list[tuple[Exception, type[LusiferError], str]] = [
 def test_every_failure_of_the_client_becomes_an_error_of_ours(
     raised: Exception, kind: type[LusiferError], said: str
 ) -> None:
-    with pytest.raises(LusiferError) as caught, qdrant_errors("docs"):
+    with pytest.raises(LusiferError) as caught, client_errors("docs"):
         raise raised
     assert type(caught.value) is kind
     assert said in caught.value.message
@@ -137,7 +137,7 @@ def test_what_is_no_failure_of_the_server_goes_through() -> None:
         KeyboardInterrupt(),
         StorageFullError("x", next_step="y"),
     ):
-        with pytest.raises(type(raised)) as caught, qdrant_errors("docs"):
+        with pytest.raises(type(raised)) as caught, client_errors("docs"):
             raise raised
         assert caught.value is raised
 
@@ -172,7 +172,7 @@ def failing(*errors: Exception) -> Iterator[Any]:
 
 def asked(outcomes: Iterator[Any]) -> Any:
     def call() -> str:
-        with qdrant_errors("docs"):
+        with client_errors("docs"):
             if (outcome := next(outcomes)) is not None:
                 raise outcome
         return "done"
@@ -226,7 +226,7 @@ def test_nobody_listens(over_grpc: bool) -> None:
     # Qdrant.
     client._client._grpc_port = 9
     try:
-        with pytest.raises(StoreUnavailableError), qdrant_errors("docs"):
+        with pytest.raises(StoreUnavailableError), client_errors("docs"):
             client.get_collection("docs")
     finally:
         client.close()

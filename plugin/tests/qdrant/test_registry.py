@@ -113,7 +113,9 @@ def test_a_bundle_of_ones_own_is_known_by_its_name(
     assert listed() == {MODEL: 384, OWN: 16}
     assert LusiferEmbedding.get_embedding_size(OWN) == 16
     assert ask(QdrantClient(":memory:"), OWN) == TEXTS[0]
-    with pytest.raises(UnknownModelError, match=f"'{MODEL}' was asked for, and '{OWN}'") as caught:
+    with pytest.raises(
+        UnknownModelError, match=f"'{MODEL}' was asked for, and the model found is '{OWN}'"
+    ) as caught:
         LusiferEmbedding(MODEL)
     assert f"model='{OWN}'" in caught.value.next_step, "the advice works: it is listed"
 

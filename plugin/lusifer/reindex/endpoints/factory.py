@@ -110,7 +110,7 @@ def _embedded(plan: Plan, exclusive: bool) -> Migration:
 
 
 def _qdrant(plan: Plan) -> Migration:
-    from lusifer.qdrant.connection import connect_by_environment, qdrant_errors
+    from lusifer.qdrant.connection import client_errors, connect_by_environment
     from lusifer.qdrant.metadata import CollectionMetadata
     from lusifer.reindex.endpoints.file import FileSide
     from lusifer.reindex.endpoints.qdrant.alias import QdrantAlias
@@ -123,7 +123,7 @@ def _qdrant(plan: Plan) -> Migration:
         from_file = source.kind == "file"
         read_from = target.collection if from_file else source.collection
         keywords, carried, old_card = None, [], None
-        with qdrant_errors(read_from):
+        with client_errors(read_from):
             if client.collection_exists(read_from):
                 info = client.get_collection(read_from)
                 old_card = _card(read_from, info)

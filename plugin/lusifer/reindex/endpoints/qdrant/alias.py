@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lusifer.errors import CollectionMismatchError
-from lusifer.qdrant.connection import import_client, qdrant_errors
+from lusifer.qdrant.connection import client_errors, import_client
 from lusifer.qdrant.metadata import METADATA_KEY, CollectionMetadata, parse_metadata
 from lusifer.qdrant.schema import create_collection
 
@@ -45,7 +45,7 @@ class QdrantAlias:
     def prepare(self) -> None:
         """Make the new collection as the old one is: other vectors, quantization, graph, payload indexes."""
         new = self.card.collection
-        with qdrant_errors(new):
+        with client_errors(new):
             if self.client.collection_exists(new):
                 found = parse_metadata(new, self.client.get_collection(new))
                 found.check(fingerprint=self.card.fingerprint, model=self.card.model)
@@ -53,7 +53,7 @@ class QdrantAlias:
         if self.like is None:
             create_collection(self.client, self.card)
             return
-        with qdrant_errors(new):
+        with client_errors(new):
             info = self.client.get_collection(self.like)
             self.client.create_collection(**self._arguments(info))
             for field, schema in (info.payload_schema or {}).items():
@@ -80,7 +80,7 @@ class QdrantAlias:
             action = models.DeleteAliasOperation(
                 delete_alias=models.DeleteAlias(alias_name=self.alias)
             )
-            with qdrant_errors(self.card.collection):
+            with client_errors(self.card.collection):
                 self.client.update_collection_aliases([action])
 
     def remove_old(self) -> str:
@@ -100,11 +100,11 @@ class QdrantAlias:
         action = models.CreateAliasOperation(
             create_alias=models.CreateAlias(collection_name=collection, alias_name=self.alias)
         )
-        with qdrant_errors(collection):
+        with client_errors(collection):
             self.client.update_collection_aliases([action])
 
     def _remove(self, collection: str) -> str:
-        with qdrant_errors(collection):
+        with client_errors(collection):
             self.client.delete_collection(collection)
         return f"the collection {collection}"
 
@@ -142,5 +142,5 @@ class QdrantAlias:
 
 
 def _aliases(client: Any) -> dict[str, str]:
-    with qdrant_errors(""):
+    with client_errors(""):
         return {each.alias_name: each.collection_name for each in client.get_aliases().aliases}

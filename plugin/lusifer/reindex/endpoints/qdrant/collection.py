@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lusifer.common.retry import RETRY_FOR_S, call_with_retry
-from lusifer.qdrant.connection import import_client, qdrant_errors
+from lusifer.qdrant.connection import client_errors, import_client
 from lusifer.qdrant.keywords import BM25_MODEL
 from lusifer.qdrant.points import KEYWORD_VECTOR
 from lusifer.reindex.endpoints.base import Page, Record, Span, parts
@@ -363,7 +363,7 @@ class QdrantSide:
 
     def _ask(self, call: Any) -> Any:
         def attempt() -> Any:
-            with qdrant_errors(self.collection):
+            with client_errors(self.collection):
                 return call()
 
         return call_with_retry(attempt, retry_for_s=self.retry_for_s)

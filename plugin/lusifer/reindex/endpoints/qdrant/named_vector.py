@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lusifer.errors import InvalidInputError
-from lusifer.qdrant.connection import import_client, qdrant_errors
+from lusifer.qdrant.connection import client_errors, import_client
 from lusifer.qdrant.metadata import METADATA_KEY, parse_metadata
 from lusifer.reindex.endpoints.base import parts
 from lusifer.reindex.endpoints.qdrant.collection import QdrantSide
@@ -122,7 +122,7 @@ class QdrantVector:
     def prepare(self) -> None:
         """Add the named vector, which is empty at first (Qdrant 1.18)."""
         models = import_client().models
-        with qdrant_errors(self.new.collection):
+        with client_errors(self.new.collection):
             vectors = self.client.get_collection(self.new.collection).config.params.vectors
             if self.new.vector_name in vectors:
                 return
@@ -138,7 +138,7 @@ class QdrantVector:
 
     def shows_new(self) -> bool:
         """Whether the card names the new vector."""
-        with qdrant_errors(self.new.collection):
+        with client_errors(self.new.collection):
             info = self.client.get_collection(self.new.collection)
         return parse_metadata(self.new.collection, info).vector_name == self.new.vector_name
 
@@ -160,11 +160,11 @@ class QdrantVector:
 
     def _write(self, card: CollectionMetadata) -> None:
         fields = card.model_dump(mode="json", exclude_none=True)
-        with qdrant_errors(card.collection):
+        with client_errors(card.collection):
             self.client.update_collection(card.collection, metadata={METADATA_KEY: fields})
 
     def _remove(self, vector_name: str) -> str:
-        with qdrant_errors(self.new.collection):
+        with client_errors(self.new.collection):
             vectors = self.client.get_collection(self.new.collection).config.params.vectors
             if vector_name not in vectors:
                 return "nothing"
