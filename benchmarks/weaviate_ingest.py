@@ -41,8 +41,9 @@ from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.ingest.indexer import index_documents
 from lusifer.types import Document
 from lusifer.weaviate.metadata import metadata_for
+from lusifer.weaviate.objects import object_id
 from lusifer.weaviate.schema import create_collection
-from lusifer.weaviate.store import WeaviateStore, object_id
+from lusifer.weaviate.store import WeaviateStore
 
 SLOW, FAST = "transformers, fixed_size(96, 2)", "cohere, fixed_size(96, 2)"
 WITHOUT = "without the engine's work: "
@@ -152,9 +153,9 @@ def measure(texts: Sequence[str]) -> dict[str, Measured]:
         client = stack.enter_context(server.client())
         here = {"Weaviate": server.pid, "client": os.getpid()}
         with Vectorizer.load() as vectorizer:
-            card = metadata_for(vectorizer)
+            card = metadata_for("Precomputed", vectorizer)
             warm = documents[:64]
-            create_collection(client, "Precomputed", card, service_url="http://127.0.0.1:9")
+            create_collection(client, card, service_url="http://127.0.0.1:9")
             store = WeaviateStore.open(
                 client, "Precomputed", fingerprint=card.fingerprint, model=card.model
             )
@@ -178,7 +179,8 @@ def measure(texts: Sequence[str]) -> dict[str, Measured]:
                     (FAST, "cohere", lambda batch: batch.fixed_size(96, 2)),
                 ):
                     collection = f"Route{len(measured)}"
-                    create_collection(client, collection, card, service_url=address, route=route)  # type: ignore[arg-type]
+                    named = card.model_copy(update={"collection": collection})
+                    create_collection(client, named, service_url=address, route=route)  # type: ignore[arg-type]
                     handle = client.collections.get(collection)
 
                     def fill(handle: Any = handle, how: Any = how) -> None:

@@ -16,14 +16,22 @@ import lusifer
 from lusifer.bundle.format import Bundle
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.weaviate.metadata import CollectionMetadata
-from lusifer.weaviate.store import WeaviateStore, object_id
+from lusifer.weaviate.objects import object_id
+from lusifer.weaviate.store import WeaviateStore
 
 ROOT = Path(lusifer.__file__).parents[2]
 
 
-def card(**changes: Any) -> CollectionMetadata:
+def make_metadata(collection: str, **changes: Any) -> CollectionMetadata:
+    """Return the metadata of a collection of the tiny model."""
     return CollectionMetadata(
-        **{"fingerprint": FINGERPRINT, "model": "tiny", "dimension": DIMENSION, **changes}
+        **{
+            "collection": collection,
+            "fingerprint": FINGERPRINT,
+            "model": "tiny",
+            "dimension": DIMENSION,
+            **changes,
+        }
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from integration_tests.qdrant_server import InferenceGate
-from integration_tests.weaviate.support import card
+from integration_tests.weaviate.support import make_metadata
 from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.conftest import make_bundle
 from plugin.tests.store_contract import LIBRARY, documents, unit
@@ -43,7 +43,7 @@ def test_a_server_that_is_away_or_no_server(client: Any, name: str, gate: Infere
     for url in ("localhost:8080", "ftp://x", "http://x:port"):
         with pytest.raises(InvalidInputError, match="can't be used"):
             connect(url)
-    create_collection(client, name, card(), service_url="http://127.0.0.1:9")
+    create_collection(client, make_metadata(name), service_url="http://127.0.0.1:9")
     with pytest.raises(StoreUnavailableError, match=r"service behind.*refused.*lusifer serve"):
         ask_server(client, name, "a question")
 
@@ -142,7 +142,7 @@ def test_the_commands_from_setup_to_doctor(
         client.alias.delete(alias_name=f"{name}Live")
 
 
-def test_the_card_says_the_dimension(
+def test_the_metadata_gives_the_dimension(
     weaviate_server: RunningWeaviate,
     client: Any,
     gate: InferenceGate,
@@ -215,7 +215,7 @@ def filled(
     client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
 ) -> WeaviateStore:
     """A collection in which nothing is wrong, with a running service behind its module."""
-    create_collection(client, name, metadata_for(tiny), service_url=gate.url)
+    create_collection(client, metadata_for(name, tiny), service_url=gate.url)
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     index_documents([each for each in LIBRARY if each.id != "ja-1"], tiny, store)
     serve()
@@ -312,7 +312,7 @@ def test_a_model_or_vectors_that_are_not_the_collections(
 def test_a_schema_that_is_not_what_it_should_be(
     client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
 ) -> None:
-    made = metadata_for(tiny)
+    made = metadata_for(name, tiny)
     client.collections.create(
         name,
         description=made.in_description(),
@@ -331,7 +331,7 @@ def test_a_schema_that_is_not_what_it_should_be(
     assert "--tokenization kagome_ja" in found["keywords"].fix
     client.collections.delete(name)
 
-    create_collection(client, name, made, service_url=gate.url, tenants=True)
+    create_collection(client, made, service_url=gate.url, tenants=True)
     assert findings(client, collection=name, embedder=tiny)["objects"].severity == "note"
     one = WeaviateStore.open(
         client, name, fingerprint=tiny.fingerprint, model=tiny.model_name, tenant="one"
@@ -340,11 +340,13 @@ def test_a_schema_that_is_not_what_it_should_be(
     assert findings(client, collection=name, tenant="one")["vectors"].severity == "ok"
     client.collections.delete(name)
 
-    create_collection(client, name, card(fingerprint=tiny.fingerprint), service_url=gate.url)
+    create_collection(
+        client, make_metadata(name, fingerprint=tiny.fingerprint), service_url=gate.url
+    )
     client.collections.get(name).data.insert({"text": "short"}, vector={"lusifer": [1.0] * 8})
     found = findings(client, collection=name, embedder=tiny)
     assert (found["dimension"].severity, found["inference"].severity) == ("error", "error")
-    assert "8 numbers, the card says 16" in found["dimension"].message
+    assert "8 numbers, the metadata says 16" in found["dimension"].message
 
 
 JAPANESE = ["猫はマットの上に座っています。", "写真を編集するプログラム", "天気予報を表示します"]
@@ -355,11 +357,13 @@ def test_servers_that_are_set_up_wrong(
 ) -> None:
     """Without the modules; without the freedom to call private addresses, and without a key."""
     serve()
-    made = metadata_for(tiny)
+    made = metadata_for(name, tiny)
     own_weaviate.run_with()
     with own_weaviate.client() as client:
-        create_collection(client, name, made, service_url=gate.url)
-        create_collection(client, f"{name}Co", made, service_url=gate.url, route="cohere")
+        create_collection(client, made, service_url=gate.url)
+        create_collection(
+            client, metadata_for(f"{name}Co", tiny), service_url=gate.url, route="cohere"
+        )
         WeaviateStore.open(client, name, fingerprint=made.fingerprint, model=made.model).upsert(
             documents(3), unit(3)
         )
@@ -376,7 +380,9 @@ def test_servers_that_are_set_up_wrong(
             WeaviateStore.open(client, name, fingerprint=made.fingerprint, model=made.model)
         for route in ("transformers", "cohere"):
             with pytest.raises(CollectionMismatchError, match=f"ENABLE_MODULES=text2vec-{route}"):
-                create_collection(client, f"{name}No", made, service_url=gate.url, route=route)  # type: ignore[arg-type]
+                create_collection(
+                    client, metadata_for(f"{name}No", tiny), service_url=gate.url, route=route
+                )  # type: ignore[arg-type]
 
     own_weaviate.run_with(MODULES_VALIDATE_BASE_URL="true", COHERE_APIKEY="")
     with own_weaviate.client() as client:
@@ -385,7 +391,9 @@ def test_servers_that_are_set_up_wrong(
         assert found["inference"].fix.startswith("MODULES_VALIDATE_BASE_URL is on")
         assert found["vectors"].message == "3 objects, all with a vector"
         with pytest.raises(CollectionMismatchError, match="MODULES_VALIDATE_BASE_URL is on"):
-            create_collection(client, f"{name}No", made, service_url=gate.url, route="cohere")
+            create_collection(
+                client, metadata_for(f"{name}No", tiny), service_url=gate.url, route="cohere"
+            )
         found = findings(client, collection=f"{name}Co", embedder=tiny)
         assert found["inference"].severity == "error"
         assert found["inference"].fix.startswith("Give the server a key in COHERE_APIKEY")

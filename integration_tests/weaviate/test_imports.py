@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from integration_tests.qdrant_server import InferenceGate
 from integration_tests.weaviate.support import (
-    card,
     check_all,
     command,
     corpus,
     environment,
+    make_metadata,
     open_store,
 )
 from integration_tests.weaviate_server import RunningWeaviate
@@ -34,11 +34,12 @@ from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
 from lusifer.errors import EngineUnavailableError, FingerprintMismatchError, StoreUnavailableError
 from lusifer.ingest.indexer import index_documents
-from lusifer.stores.payloads import content_sha256
+from lusifer.stores.payloads import VECTOR_NAME, content_sha256
 from lusifer.types import Document
 from lusifer.weaviate.metadata import metadata_for
+from lusifer.weaviate.objects import object_id
 from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, create_collection
-from lusifer.weaviate.store import WeaviateStore, object_id
+from lusifer.weaviate.store import WeaviateStore
 
 
 def test_an_import_killed_at_any_point_resumes(
@@ -50,7 +51,7 @@ def test_an_import_killed_at_any_point_resumes(
     tmp_path: Path,
 ) -> None:
     with Vectorizer.load(bundle.path) as onnx:
-        create_collection(client, name, metadata_for(onnx), service_url=gate.url)
+        create_collection(client, metadata_for(name, onnx), service_url=gate.url)
         count = 600
         run = command(weaviate_server, corpus(tmp_path, count), name, bundle)
         handle = client.collections.get(name)
@@ -92,7 +93,7 @@ def test_weaviate_restarted_in_the_middle_of_an_import(
         count = 600
         source = corpus(tmp_path, count)
         with own_weaviate.client() as client:
-            create_collection(client, name, metadata_for(onnx), service_url=gate.url)
+            create_collection(client, metadata_for(name, onnx), service_url=gate.url)
             with subprocess.Popen(
                 command(own_weaviate, source, name, bundle),
                 stdout=subprocess.PIPE,
@@ -129,7 +130,7 @@ def test_what_a_server_killed_in_a_batch_left_without_index_is_found_again(
     rng = random.Random(5)
     for _ in range(3):
         with own_weaviate.client() as client:
-            create_collection(client, name, card(), service_url=gate.url)
+            create_collection(client, make_metadata(name), service_url=gate.url)
             open_store(client, name).unchanged(given[:1])  # adds the properties of our own
             handle = client.collections.get(name)
 
@@ -146,7 +147,7 @@ def test_what_a_server_killed_in_a_batch_left_without_index_is_found_again(
                                     HASH_PROPERTY: content_sha256(each),
                                 },
                                 uuid=object_id(each.id),
-                                vector={card().vector_name: row.tolist()},
+                                vector={VECTOR_NAME: row.tolist()},
                             )
                             for each, row in zip(
                                 given[start : start + 16], rows[start : start + 16], strict=True
@@ -179,7 +180,7 @@ def test_our_service_restarted_in_the_middle_of_an_import_through_the_module(
     """Objects that the module could not embed are missing afterwards, and lusifer index completes them."""
     from weaviate.exceptions import WeaviateInsertManyAllFailedError
 
-    create_collection(client, name, metadata_for(tiny), service_url=gate.url)
+    create_collection(client, metadata_for(name, tiny), service_url=gate.url)
     handle = client.collections.get(name)
     serve()
     given = [
@@ -213,7 +214,7 @@ def test_our_service_restarted_in_the_middle_of_lusifer_index(
     client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
 ) -> None:
     """Vectors made by a service that answers 504, goes away, and comes back: the import waits for it."""
-    create_collection(client, name, metadata_for(tiny), service_url=gate.url)
+    create_collection(client, metadata_for(name, tiny), service_url=gate.url)
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     service = serve()
     count = 300
@@ -245,7 +246,7 @@ def test_our_service_restarted_in_the_middle_of_lusifer_index(
 def test_a_service_that_stays_away_ends_the_import_and_the_next_run_completes_it(
     client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
 ) -> None:
-    create_collection(client, name, metadata_for(tiny), service_url=gate.url)
+    create_collection(client, metadata_for(name, tiny), service_url=gate.url)
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     serve()
     given = [
@@ -282,7 +283,7 @@ def test_a_service_that_comes_back_with_another_model_is_not_mixed_in(
     tiny: Vectorizer,
     tmp_path: Path,
 ) -> None:
-    create_collection(client, name, metadata_for(tiny), service_url=gate.url)
+    create_collection(client, metadata_for(name, tiny), service_url=gate.url)
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     first = start_service(tiny).ready()
     gate.forward_to = first.url
@@ -307,7 +308,7 @@ def _objects(given: list[Document]) -> list[Any]:
 def test_a_batch_that_fails_half_way_is_completed(
     client: Any, gate: InferenceGate, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create_collection(client, name, card(), service_url=gate.url)
+    create_collection(client, make_metadata(name), service_url=gate.url)
     store = open_store(client, name)
     real = type(store._handle.data).insert_many
     calls = 0

@@ -41,8 +41,9 @@ from lusifer.reindex.plan import Place, Plan
 from lusifer.reindex.runner import run
 from lusifer.types import Document
 from lusifer.weaviate.metadata import metadata_for, parse_metadata
+from lusifer.weaviate.objects import object_id
 from lusifer.weaviate.schema import ID_PROPERTY, create_collection
-from lusifer.weaviate.store import WeaviateStore, object_id
+from lusifer.weaviate.store import WeaviateStore
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -63,7 +64,7 @@ class WeaviateWorld:
         base = f"Test{uuid.uuid4().hex[:12]}"
         self.alias, self.old, self.new = base, f"{base}_v1", f"{base}_v2"
         create_collection(
-            client, self.old, metadata_for(OLD), service_url=NOWHERE, alias=self.alias
+            client, metadata_for(self.old, OLD), service_url=NOWHERE, alias=self.alias
         )
         source = Place(kind="weaviate", address=server.url, collection=self.old)
         target = source.model_copy(update={"collection": self.new})
@@ -112,7 +113,7 @@ class VectorWorld:
         self.name = f"Test{uuid.uuid4().hex[:12]}"
         client.collections.create(
             self.name,
-            description=metadata_for(OLD).in_description("Made for a test."),
+            description=metadata_for(self.name, OLD).in_description("Made for a test."),
             properties=[
                 Property(name=each, data_type=DataType.TEXT) for each in ("text", ID_PROPERTY)
             ],
@@ -287,7 +288,7 @@ def test_in_place_through_the_command_and_back(
 ) -> None:
     make_bundle(tmp_path / "staging", tmp_path / "bundle", seed=1)
     new = Bundle.open(tmp_path / "bundle").manifest
-    create_collection(client, name, metadata_for(OLD), service_url=NOWHERE)
+    create_collection(client, metadata_for(name, OLD), service_url=NOWHERE)
     handle = client.collections.get(name)
     for n in range(20):
         vector = {"lusifer": OLD.vector(f"text {n}").tolist()}
@@ -320,12 +321,12 @@ def test_in_place_through_the_command_and_back(
     assert parse_metadata(name, handle.config.get()).fingerprint == OLD.fingerprint
     assert verified(job)["verification"]["problems"] == []
     command("switch", job, "--force")
-    card = parse_metadata(name, handle.config.get())
-    assert (card.fingerprint, card.vector_name, card.dimension) == (new.fingerprint, "second", 4)
+    shown = parse_metadata(name, handle.config.get())
+    assert (shown.fingerprint, shown.vector_name, shown.dimension) == (new.fingerprint, "second", 4)
     asks = handle.config.get().vector_config["second"].vectorizer
     assert (asks.model["dimensions"], asks.source_properties) == (4, ["text"])
     command("rollback", job)
-    assert parse_metadata(name, handle.config.get()) == metadata_for(OLD)
+    assert parse_metadata(name, handle.config.get()) == metadata_for(name, OLD)
     assert "keeps the vector second" in command("clean", job, "--yes")["removed"]
 
 
@@ -405,7 +406,7 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
     new = Bundle.open(tmp_path / "bundle")
     old, alias = f"{name}_v1", f"{name}Live"
     create_collection(
-        client, old, metadata_for(OLD), service_url=NOWHERE, alias=alias, tenants=True,
+        client, metadata_for(old, OLD), service_url=NOWHERE, alias=alias, tenants=True,
         properties=[
             Property(name="picture", data_type=DataType.BLOB),
             Property(name="born", data_type=DataType.DATE),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from integration_tests.noise import FLIPPED, assert_same_vectors
 from integration_tests.qdrant_server import InferenceGate
-from integration_tests.weaviate.support import ROOT, Borrowed, card
+from integration_tests.weaviate.support import ROOT, Borrowed, make_metadata
 from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.store_contract import LIBRARY
 
@@ -30,9 +30,10 @@ from lusifer.errors import (
 from lusifer.ingest.indexer import index_documents
 from lusifer.types import Document, Hit, SearchOptions
 from lusifer.weaviate.metadata import metadata_for
+from lusifer.weaviate.objects import object_id
 from lusifer.weaviate.schema import create_collection
 from lusifer.weaviate.search import ask_server, search
-from lusifer.weaviate.store import WeaviateStore, object_id
+from lusifer.weaviate.store import WeaviateStore
 
 ENGLISH = {
     "archive": "tar packs files into one archive and unpacks them again.",
@@ -96,10 +97,9 @@ def test_three_routes_give_one_vector_and_questions_find_as_the_engine_does(
     found: dict[str, Any] = {}
     for route in ("transformers", "cohere", "precomputed"):
         collection = f"{name}{route.capitalize()}"
-        made = metadata_for(vectorizer)
+        made = metadata_for(collection, vectorizer)
         create_collection(
             client,
-            collection,
             made,
             service_url=gate.url,
             route="transformers" if route == "precomputed" else route,  # type: ignore[arg-type]
@@ -175,8 +175,7 @@ def test_the_server_takes_the_same_options_as_the_client(
     """near_text and hybrid by the module find what near_vector finds with a vector made here."""
     create_collection(
         client,
-        name,
-        metadata_for(tiny),
+        metadata_for(name, tiny),
         service_url=gate.url,
         tokenization="trigram",
         filter_fields=("lang", "book"),
@@ -226,7 +225,7 @@ def test_a_question_whose_service_fails(
     client: Any, gate: InferenceGate, name: str, status: int, kind: type[LusiferError]
 ) -> None:
     for route, field in (("transformers", "error"), ("cohere", "message")):
-        create_collection(client, name, card(model="m"), service_url=gate.url, route=route)  # type: ignore[arg-type]
+        create_collection(client, make_metadata(name, model="m"), service_url=gate.url, route=route)  # type: ignore[arg-type]
         gate.answer(status, {field: "said so"})
         for hybrid in (False, True):
             with pytest.raises(kind, match=f"module did not embed.*{status}.*said so") as caught:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from integration_tests.qdrant_server import InferenceGate
-from integration_tests.weaviate.support import card, open_store
+from integration_tests.weaviate.support import make_metadata, open_store
 from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.store_contract import (
     COSINES,
@@ -34,8 +34,9 @@ from lusifer.errors import (
 from lusifer.ingest.indexer import index_documents
 from lusifer.stores.base import Store
 from lusifer.types import Document, SearchOptions
+from lusifer.weaviate.objects import object_id
 from lusifer.weaviate.schema import create_collection, vectors
-from lusifer.weaviate.store import WeaviateStore, object_id
+from lusifer.weaviate.store import WeaviateStore
 
 
 class TestWeaviateStore(StoreContract, SearchContract):
@@ -43,7 +44,7 @@ class TestWeaviateStore(StoreContract, SearchContract):
     def store(
         self, client: Any, weaviate_server: RunningWeaviate, gate: InferenceGate, name: str
     ) -> Iterator[Store]:
-        create_collection(client, name, card(), service_url=gate.url)
+        create_collection(client, make_metadata(name), service_url=gate.url)
         # A client of its own: the contract closes the store.
         with open_store(weaviate_server.client(), name) as store:
             yield store
@@ -57,8 +58,7 @@ class TestWeaviateStore(StoreContract, SearchContract):
         client, name = weaviate_server.client(), f"Library{uuid.uuid4().hex[:12]}"
         create_collection(
             client,
-            name,
-            card(),
+            make_metadata(name),
             service_url=weaviate_gate.url,
             tokenization="trigram",
             filter_fields=("lang", "book"),
@@ -156,17 +156,17 @@ def test_collections_that_do_not_fit_are_refused(
     for description, vector, said in (
         ("mine", ours, "says nothing of LUSIFER"),
         ('lusifer: {"schema_version": 9}', ours, "can't be read"),
-        (card().in_description(), other, "no vector named 'lusifer'"),
-        (card().in_description(), everything, "names no source properties"),
-        (card().in_description(), dot, "not by cosine"),
+        (make_metadata(name).in_description(), other, "no vector named 'lusifer'"),
+        (make_metadata(name).in_description(), everything, "names no source properties"),
+        (make_metadata(name).in_description(), dot, "not by cosine"),
     ):
         client.collections.create(name, description=description, vector_config=[vector])
         with pytest.raises(CollectionMismatchError, match=said):
             open_store(client, name)
         client.collections.delete(name)
-    create_collection(client, name, card(), service_url=gate.url)
+    create_collection(client, make_metadata(name), service_url=gate.url)
     with pytest.raises(StoreError, match="exists already"):
-        create_collection(client, name, card(), service_url=gate.url)
+        create_collection(client, make_metadata(name), service_url=gate.url)
     with pytest.raises(FingerprintMismatchError, match="the model in use is other"):
         WeaviateStore.open(client, name, fingerprint="sha256:" + "b" * 64, model="other")
     with pytest.raises(InvalidInputError, match="has no tenants"):
@@ -176,23 +176,26 @@ def test_collections_that_do_not_fit_are_refused(
 def test_a_collection_is_made_whole_or_not_at_all(
     client: Any, gate: InferenceGate, name: str
 ) -> None:
-    create_collection(client, name, card(), service_url=gate.url, alias=f"{name}Live")
+    create_collection(client, make_metadata(name), service_url=gate.url, alias=f"{name}Live")
     try:
         assert open_store(client, f"{name}Live").collection == name
         for alias in (f"{name}Live", name):
             with pytest.raises(StoreError, match=f"{alias} exists already"):
-                create_collection(client, f"{name}Next", card(), service_url=gate.url, alias=alias)
+                create_collection(
+                    client, make_metadata(f"{name}Next"), service_url=gate.url, alias=alias
+                )
         for tokenizer in ("GSE", "GSE_CH", "KAGOME_JA", "KAGOME_KR"):
             with pytest.raises(CollectionMismatchError, match=f"ENABLE_TOKENIZER_{tokenizer}=true"):
                 create_collection(
                     client,
-                    f"{name}Next",
-                    card(),
+                    make_metadata(f"{name}Next"),
                     service_url=gate.url,
                     tokenization=tokenizer.lower(),  # type: ignore[arg-type]
                 )
         with pytest.raises(InvalidInputError, match="is not a valid"):
-            create_collection(client, f"{name}Next", card(), service_url=gate.url, alias="no name")
+            create_collection(
+                client, make_metadata(f"{name}Next"), service_url=gate.url, alias="no name"
+            )
         assert not client.collections.exists(f"{name}Next")
     finally:
         client.alias.delete(alias_name=f"{name}Live")
@@ -202,7 +205,7 @@ def test_sources_become_properties_with_their_small_names(
     client: Any, gate: InferenceGate, name: str
 ) -> None:
     create_collection(
-        client, name, card(), service_url=gate.url, source_properties=["Title", "text"]
+        client, make_metadata(name), service_url=gate.url, source_properties=["Title", "text"]
     )
     config = client.collections.get(name).config.get()
     assert {"title", "text", "lang", "document_id"} <= {each.name for each in config.properties}
@@ -213,7 +216,7 @@ def test_sources_become_properties_with_their_small_names(
 def test_vectors_of_another_length_than_the_index_has(
     client: Any, gate: InferenceGate, name: str
 ) -> None:
-    create_collection(client, name, card(), service_url=gate.url)
+    create_collection(client, make_metadata(name), service_url=gate.url)
     handle = client.collections.get(name)
     handle.data.insert({"text": "by hand"}, vector={"lusifer": [1.0] * 8})
     store = open_store(client, name)
@@ -231,7 +234,7 @@ def test_references_and_other_vectors_are_carried_over(
 
     client.collections.create(
         name,
-        description=card().in_description("Kept by hand."),
+        description=make_metadata(name).in_description("Kept by hand."),
         properties=[Property(name="text", data_type=DataType.TEXT)],
         references=[ReferenceProperty(name="next", target_collection=name)],
         vector_config=[
@@ -263,7 +266,7 @@ def test_references_and_other_vectors_are_carried_over(
 
 
 def test_tenants_are_kept_apart(client: Any, gate: InferenceGate, name: str) -> None:
-    create_collection(client, name, card(), service_url=gate.url, tenants=True)
+    create_collection(client, make_metadata(name), service_url=gate.url, tenants=True)
     with pytest.raises(InvalidInputError, match="has tenants"):
         open_store(client, name)
     one, two = (open_store(client, name, tenant=tenant) for tenant in ("one", "two"))
@@ -284,8 +287,8 @@ def test_tenants_are_kept_apart(client: Any, gate: InferenceGate, name: str) -> 
 def test_a_document_without_text_is_rejected_and_the_others_stored(
     client: Any, gate: InferenceGate, name: str, tiny: Vectorizer
 ) -> None:
-    made = card(fingerprint=tiny.fingerprint, model=tiny.model_name)
-    create_collection(client, name, made, service_url=gate.url, source_properties=["title"])
+    made = make_metadata(name, fingerprint=tiny.fingerprint, model=tiny.model_name)
+    create_collection(client, made, service_url=gate.url, source_properties=["title"])
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     given = [
         Document("a", "body", {"title": "one"}),
@@ -300,8 +303,8 @@ def test_a_document_without_text_is_rejected_and_the_others_stored(
 def test_a_field_that_can_not_be_stored_rejects_one_document_only(
     client: Any, gate: InferenceGate, name: str, tiny: Vectorizer
 ) -> None:
-    made = card(fingerprint=tiny.fingerprint, model=tiny.model_name)
-    create_collection(client, name, made, service_url=gate.url)
+    made = make_metadata(name, fingerprint=tiny.fingerprint, model=tiny.model_name)
+    create_collection(client, made, service_url=gate.url)
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     given = [
         Document("a", "good", {"year": 1}),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from integration_tests.qdrant_server import InferenceGate
-from integration_tests.weaviate.support import card
+from integration_tests.weaviate.support import make_metadata
 from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.weaviate_texts import COLLECTION, OBJECTS, SENT, SETTINGS, data_types, schema
 
@@ -37,7 +37,8 @@ def check_sent(client: Any, gate: InferenceGate, setting: str) -> None:
     """What the server sends is what was recorded, and what is composed here from its schema."""
     with recorded_collection(client, gate, setting) as handle:
         rules = rules_of(
-            card(lower_case=SETTINGS[setting].get("lower_case", False)), handle.config.get()
+            make_metadata(COLLECTION, lower_case=SETTINGS[setting].get("lower_case", False)),
+            handle.config.get(),
         )
         assert rules.data_types == data_types()
         if SETTINGS[setting]["source_properties"] is None:
@@ -64,7 +65,7 @@ def test_the_composed_text_is_what_the_server_sends(
 
 
 def test_the_bytes_of_a_request(client: Any, gate: InferenceGate, name: str) -> None:
-    create_collection(client, name, card(), service_url=gate.url, dimensions=16)
+    create_collection(client, make_metadata(name), service_url=gate.url, dimensions=16)
     gate.answer(200, VECTOR)
     handle = client.collections.get(name)
     gate.requests.clear()
@@ -84,7 +85,7 @@ def test_the_bytes_of_a_request(client: Any, gate: InferenceGate, name: str) -> 
 
 def test_the_requests_of_the_cohere_module(client: Any, gate: InferenceGate, name: str) -> None:
     create_collection(
-        client, name, card(model="m"), service_url=gate.url, route="cohere", dimensions=16
+        client, make_metadata(name, model="m"), service_url=gate.url, route="cohere", dimensions=16
     )
     gate.answer_with(
         lambda request: (

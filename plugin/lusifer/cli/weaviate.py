@@ -119,20 +119,21 @@ def setup(
     Then print the lines that the server needs in its environment.
     """
     from lusifer.cli.store_options import open_embedder
-    from lusifer.weaviate.connection import connect_by_environment, weaviate_errors
+    from lusifer.weaviate.connection import client_errors, connect_by_environment
     from lusifer.weaviate.metadata import metadata_for
     from lusifer.weaviate.schema import create_collection, version_warnings
 
     parsed = [_property(each) for each in properties or []]
     with open_embedder(bundle, service, dimension=dimension) as embedder:
-        card = metadata_for(embedder, text_property=text_property, lower_case=lower_case)
+        metadata = metadata_for(
+            collection, embedder, text_property=text_property, lower_case=lower_case
+        )
     with connect_by_environment(url) as client:
-        with weaviate_errors(collection):
+        with client_errors(collection):
             warnings = version_warnings(str(client.get_meta().get("version", "0")))
         create_collection(
             client,
-            collection,
-            card,
+            metadata,
             service_url=service_address,
             route=route,
             source_properties=sources,
@@ -157,7 +158,7 @@ def setup(
         write_json(
             {
                 "collection": collection,
-                "card": card.model_dump(mode="json"),
+                "card": metadata.model_dump(mode="json"),
                 "alias": alias,
                 "environment": environment,
                 "warnings": warnings,
@@ -165,7 +166,7 @@ def setup(
         )
         return
     write = sys.stdout.write
-    write(f"Made the collection {collection} for {card.model}; it embeds")
+    write(f"Made the collection {collection} for {metadata.model}; it embeds")
     write(f" {', '.join(sources or [text_property])}.\n")
     for each in warnings:
         write(f"WARNING  {each}\n")
@@ -177,9 +178,9 @@ def setup(
 
 
 def _property(given: str) -> Any:
-    from lusifer.weaviate.connection import import_weaviate
+    from lusifer.weaviate.connection import import_client
 
-    import_weaviate()
+    import_client()
     from weaviate.classes.config import DataType, Property
 
     name, _, kind = given.partition(":")

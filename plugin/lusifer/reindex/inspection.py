@@ -132,13 +132,13 @@ def _look_qdrant(request: PlanRequest) -> Found | None:
 
 
 def _look_weaviate(request: PlanRequest) -> Found | None:
-    from lusifer.weaviate.connection import connect_by_environment, not_found, weaviate_errors
+    from lusifer.weaviate.connection import client_errors, connect_by_environment, not_found
     from lusifer.weaviate.metadata import module_of, parse_metadata
     from lusifer.weaviate.schema import version_warnings
 
     client = connect_by_environment(request.address)
     try:
-        with weaviate_errors(request.name):
+        with client_errors(request.name):
             version = str(client.get_meta()["version"])
             handle = client.collections.get(request.name)
             if not handle.exists():

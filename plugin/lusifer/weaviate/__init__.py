@@ -1,7 +1,7 @@
-"""Weaviate: collections that embed with LUSIFER, fast ingest, search, doctor.
+"""Weaviate: collections that embed with LUSIFER, fast ingest, search and diagnosis.
 
-``from lusifer.weaviate import vectors`` gives the vector of a collection for the team's own
-``client.collections.create``; the modules below have the rest.
+``from lusifer.weaviate import vectors`` gives the vector configuration for a program's own call of
+``client.collections.create``. The modules below hold the rest.
 """
 
 from lusifer.weaviate.schema import vectors

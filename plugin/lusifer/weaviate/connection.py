@@ -1,4 +1,4 @@
-"""The door to ``weaviate-client``: connecting, and its errors in our tree."""
+"""Connection to a Weaviate server, and the client's errors as :class:`LusiferError`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import re
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lusifer.errors import (
@@ -25,18 +25,22 @@ from lusifer.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
+
+    from weaviate import WeaviateClient
 
 __all__ = [
+    "TIMEOUT_S",
+    "client_errors",
     "connect",
     "connect_by_environment",
-    "import_weaviate",
+    "import_client",
     "not_found",
     "refused",
-    "weaviate_errors",
 ]
 
 TIMEOUT_S = 120
-"""For an insert; it must cover embedding, where the server has texts embedded."""
+"""Time limit of an insert. It must cover embedding, where the server has texts embedded."""
 
 _AWAY = (
     "unavailable",
@@ -64,21 +68,21 @@ _EMBEDDING = (
     "failed to parse vectorization",
     "no api key found",
 )
-"""What Weaviate says when the service behind its module failed, not Weaviate."""
+"""Words of Weaviate's messages when the service behind its module failed, not Weaviate."""
 _GRPC_ERROR = re.compile(r'status = StatusCode\.(\w+)\s+details = "([^"]*)"')
 _ALL_FAILED = "Every object failed during insertion. Here is the set of all errors: "
 _BODY_MESSAGE = re.compile(r"""'message': (?:'([^']*)'|"([^"]*)")""")
 
 
-def import_weaviate() -> Any:
-    """The module ``weaviate``.
+def import_client() -> ModuleType:
+    """Return the module ``weaviate``.
 
     Raises:
-        MissingExtraError: It is not installed.
+        MissingExtraError: ``weaviate-client`` is not installed.
     """
     try:
         with warnings.catch_warnings():
-            # A dependency of the client (4.23) warns of its own future on import.
+            # A dependency of the client (4.23) gives a deprecation warning on import.
             warnings.simplefilter("ignore", DeprecationWarning)
             import weaviate
     except ImportError as error:
@@ -95,15 +99,15 @@ def connect(
     api_key: str | None = None,
     grpc_port: int | None = None,
     cohere_key: str | None = None,
-) -> Any:
-    """A client of a server.
+) -> WeaviateClient:
+    """Connect a client to a server.
 
     Args:
-        url: Of its REST API, such as ``http://localhost:8080``.
+        url: Address of the server's REST API, such as ``http://localhost:8080``.
         api_key: Weaviate's own key.
-        grpc_port: Of its gRPC API on the same host; 50051 unless told, or 443 for https.
-        cohere_key: What collections with the module ``text2vec-cohere`` send to our service as its
-            key.
+        grpc_port: Port of its gRPC API on the same host. None is 443 for https, else 50051.
+        cohere_key: Key for our service, sent along for collections with the module
+            ``text2vec-cohere``.
 
     Raises:
         InvalidInputError: The address can't be used.
@@ -111,7 +115,7 @@ def connect(
         UnauthorizedError: The key is missing or wrong.
         MissingExtraError: ``weaviate-client`` is not installed.
     """
-    weaviate = import_weaviate()
+    import_client()
     parts = urlsplit(url)
     try:
         port = parts.port
@@ -122,10 +126,11 @@ def connect(
             f"Weaviate's address {url!r} can't be used.", next_step="Write it as http://HOST:8080."
         )
     secure = parts.scheme == "https"
+    from weaviate import connect_to_custom
     from weaviate.classes.init import AdditionalConfig, Auth, Timeout
 
-    with weaviate_errors(""):
-        return weaviate.connect_to_custom(
+    with client_errors(""):
+        return connect_to_custom(
             http_host=parts.hostname,
             http_port=port or (443 if secure else 8080),
             http_secure=secure,
@@ -140,9 +145,13 @@ def connect(
         )
 
 
-def connect_by_environment(url: str) -> Any:
-    """As :func:`connect`, with ``WEAVIATE_API_KEY``, ``WEAVIATE_GRPC_PORT`` and ``LUSIFER_API_KEY``."""
-    # Its own notes on what it tries again are pages long; our stores say the same in one line.
+def connect_by_environment(url: str) -> WeaviateClient:
+    """Connect a client with the keys and the port of the environment.
+
+    Read are ``WEAVIATE_API_KEY``, ``WEAVIATE_GRPC_PORT`` and ``LUSIFER_API_KEY``. Raises as
+    :func:`connect`.
+    """
+    # The client logs each retry with a page of text; our stores log it in one line.
     logging.getLogger("weaviate-client").setLevel(logging.WARNING)
     port = os.environ.get("WEAVIATE_GRPC_PORT")
     if port is not None and not port.isdigit():
@@ -156,21 +165,21 @@ def connect_by_environment(url: str) -> Any:
 
 
 @contextmanager
-def weaviate_errors(collection: str) -> Iterator[None]:
-    """Run calls of the client; whatever they raise leaves as an error of our tree.
+def client_errors(collection: str) -> Iterator[None]:
+    """Run calls of the client and raise each of its errors as a :class:`LusiferError`.
 
     Raises:
         IndexNotFoundError: There is no such collection.
         CollectionMismatchError: The server refuses a vector because of the collection's schema, or
-            lacks what the schema needs.
+            lacks a module or a tokenizer that the schema needs.
         InvalidInputError: The server or the client refuses the request.
         UnauthorizedError: The key is missing or wrong, Weaviate's or the service's.
         StoreBusyError: The service behind the server's module asks to slow down.
-        StoreUnavailableError: No answer, or a server error, from Weaviate or the service behind its
-            module.
-        StorageFullError: The server's shards are read-only, which is what a full disk makes them.
+        StoreUnavailableError: Weaviate, or the service behind its module, gave no answer or a
+            server error.
+        StorageFullError: The server's shards are read-only, as on a full disk.
     """
-    import_weaviate()
+    import_client()
     from grpc import RpcError
     from httpx import TransportError
     from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateBaseError
@@ -182,7 +191,7 @@ def weaviate_errors(collection: str) -> Iterator[None]:
         if status in {401, 403}:
             raise UnauthorizedError(
                 f"Weaviate refuses the key: {_short(error)}",
-                next_step="Set WEAVIATE_API_KEY to a key that may.",
+                next_step="Set WEAVIATE_API_KEY to a key with access.",
             ) from error
         if status == 404:
             raise not_found(collection) from error
@@ -194,12 +203,12 @@ def weaviate_errors(collection: str) -> Iterator[None]:
 
 
 def refused(message: str, collection: str, *, server: bool = False) -> LusiferError:
-    """The error of our tree for a sentence of the server's.
+    """Return the :class:`LusiferError` for a message of the server.
 
     Args:
-        message: The sentence.
-        collection: What it was about.
-        server: Whether the status says that the fault is the server's.
+        message: The server's message.
+        collection: Collection of the request.
+        server: Whether the HTTP status says that the fault is the server's.
     """
     lower = message.lower()
     look = f"lusifer doctor weaviate URL --collection {collection}"
@@ -213,32 +222,35 @@ def refused(message: str, collection: str, *, server: bool = False) -> LusiferEr
     if found := re.search(r"set '(ENABLE_TOKENIZER_\w+)'", message):
         return CollectionMismatchError(
             f"Weaviate refused: {message}",
-            next_step=f"Start the server with {found[1]}=true in its environment, or choose trigram.",
+            next_step=f"Start the server with {found[1]}=true in its environment, or choose "
+            "trigram.",
         )
     if found := re.search(r"tenant not active: '([^']*)'", message):
         return StoreError(
             f"The tenant {found[1]} of the collection {collection} is not active.",
-            next_step=f"Activate it: collection.tenants.activate({found[1]!r}) with Weaviate's client.",
+            next_step="Activate it with Weaviate's client: "
+            f"collection.tenants.activate({found[1]!r}).",
         )
     if any(word in lower for word in _VALIDATED):
         return CollectionMismatchError(
             f"Weaviate may not reach the service: {message}",
-            next_step="MODULES_VALIDATE_BASE_URL is on, which refuses private addresses: start the server "
-            "without it.",
+            next_step="Start the server without MODULES_VALIDATE_BASE_URL, which refuses private "
+            "addresses.",
         )
     if any(word in lower for word in _EMBEDDING):
         return _not_embedded(message, look)
     if "manually set" in lower:
         return StoreBusyError(
             f"Weaviate refuses writes to {collection}: {message}",
-            next_step="Its shards were set to READONLY, as lusifer reindex switch --hold-writes does for a "
-            "while: write again when they are READY.",
+            next_step="Write again when its shards are READY: lusifer reindex switch --hold-writes "
+            "sets them to READONLY for a while.",
             retry_after_s=1.0,
         )
     if any(word in lower for word in _FULL):
         return StorageFullError(
             f"Weaviate takes no writes: {message}",
-            next_step="Free space there (DISK_USE_READONLY_PERCENTAGE) and run again: nothing is lost.",
+            next_step="Free space there (DISK_USE_READONLY_PERCENTAGE) and run again: nothing is "
+            "lost.",
         )
     if any(word in lower for word in _SCHEMA):
         return CollectionMismatchError(
@@ -247,55 +259,57 @@ def refused(message: str, collection: str, *, server: bool = False) -> LusiferEr
         )
     if server or any(word in lower for word in _AWAY):
         return StoreUnavailableError(
-            f"Weaviate did not do it: {message}",
-            next_step="Look into Weaviate's log, then run again: what was acknowledged is kept.",
+            f"Weaviate request failed: {message}",
+            next_step="Look into Weaviate's log, then run again: acknowledged writes are kept.",
         )
     return InvalidInputError(
-        f"Weaviate refused: {message}", next_step=f"{look} shows what it takes."
+        f"Weaviate refused: {message}", next_step=f"See what the collection takes with: {look}"
     )
 
 
 def _not_embedded(message: str, look: str) -> LusiferError:
-    said = f"The service behind Weaviate's module did not embed: {message}"
+    failure = f"The service behind Weaviate's module did not embed: {message}"
     found = re.search(r"\bstatus:? (\d{3})", message)
     status = int(found[1]) if found else 0
     if status == 401 or "no api key found" in message.lower():
         return UnauthorizedError(
-            said,
-            next_step="Give the server a key in COHERE_APIKEY (any, where the service asks for none), or in "
-            "the address: http://any:KEY@HOST:8000.",
+            failure,
+            next_step="Give the server a key in COHERE_APIKEY (any, where the service asks for "
+            "none), or in the address: http://any:KEY@HOST:8000.",
         )
     if status in {429, 503}:
         return StoreBusyError(
-            said, next_step="Send less at once, then run again.", retry_after_s=1.0
+            failure, next_step="Send less at once, then run again.", retry_after_s=1.0
         )
     if 400 <= status < 500:
         return InvalidInputError(
-            said, next_step=f"Look at the text, and at the service with: {look}"
+            failure, next_step=f"Look at the text, and at the service with: {look}"
         )
     if status == 200:
         return CollectionMismatchError(
-            said, next_step=f"What answers there is no lusifer serve; look with: {look}"
+            failure, next_step=f"Start lusifer serve at that address, then check with: {look}"
         )
     return StoreUnavailableError(
-        said,
+        failure,
         next_step=f"Look at lusifer serve and its log ({look}), then run again: nothing is lost.",
     )
 
 
 def not_found(collection: str) -> StoreError:
-    """The error for a collection that the server does not show."""
+    """Return the error for a collection that the server does not have."""
     return IndexNotFoundError(
         f"Weaviate has no collection {collection!r}.",
-        next_step=f"Make it with: lusifer weaviate setup URL --collection {collection}. Is it gone after a "
-        "restart, look whether its module is still in ENABLE_MODULES: Weaviate does not load it without.",
+        next_step=f"Create it with: lusifer weaviate setup URL --collection {collection}. If it is "
+        "missing after a restart, add its module to ENABLE_MODULES again: Weaviate does not load a "
+        "collection without its module.",
     )
 
 
 def _short(error: BaseException) -> str:
+    """Return the server's own words of a client error, on one line of at most 500 characters."""
     message = str(getattr(error, "message", None) or str(error) or type(error).__name__)
-    if said := [one or other for one, other in _BODY_MESSAGE.findall(message)]:
-        message = "; ".join(said)
+    if inner := [one or other for one, other in _BODY_MESSAGE.findall(message)]:
+        message = "; ".join(inner)
     if found := _GRPC_ERROR.search(message):
         message = f"{found[2]} ({found[1]})"
     return " ".join(message.removeprefix(_ALL_FAILED).split())[:500]

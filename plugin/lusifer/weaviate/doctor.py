@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from lusifer.errors import EngineUnavailableError, LusiferError, UnauthorizedError
 from lusifer.stores.diagnostics import Diagnostic, error, note, ok, warning
-from lusifer.weaviate.connection import weaviate_errors
+from lusifer.weaviate.connection import client_errors
 from lusifer.weaviate.metadata import module_of, parse_metadata, rules_of
 from lusifer.weaviate.schema import version_warnings
 from lusifer.weaviate.text_composition import compose_text
@@ -63,31 +63,31 @@ def examine(
         yield note("collection", "None was named.", "Add --collection NAME to look at one.")
         return
     try:
-        with weaviate_errors(collection):
+        with client_errors(collection):
             handle = client.collections.get(collection)
             config = handle.config.get()
             handle = handle.with_tenant(tenant) if tenant else handle
-        card = parse_metadata(collection, config)
+        metadata = parse_metadata(collection, config)
     except LusiferError as failed:
         yield error("schema", failed.message, failed.next_step)
         return
-    yield from _schema(card, config, modules, embedder)
-    if service_url is None and (address := _address(card, config)):
+    yield from _schema(metadata, config, modules, embedder)
+    if service_url is None and (address := _address(metadata, config)):
         yield from _service(address, embedder, given=False)
     if config.multi_tenancy_config.enabled and tenant is None:
         yield note(
             "objects", "The collection has tenants.", "Add --tenant NAME to look at its objects."
         )
         return
-    yield from _objects(handle, card, config, embedder)
-    if module_of(config, card.vector_name) != "none":
-        yield from _probe(handle, card, embedder)
+    yield from _objects(handle, metadata, config, embedder)
+    if module_of(config, metadata.vector_name) != "none":
+        yield from _probe(handle, metadata, embedder)
 
 
 def _server(client: Any, embedder: Embedder | None) -> Generator[Diagnostic, None, set[str]]:
     started_s = time.monotonic()
     try:
-        with weaviate_errors(""):
+        with client_errors(""):
             meta = client.get_meta()
     except LusiferError as failed:
         yield error("server", failed.message, "Check the address, the ports and WEAVIATE_API_KEY.")
@@ -216,9 +216,9 @@ def _service(url: str, embedder: Embedder | None, *, given: bool = True) -> Iter
         yield error("service", failed.message, failed.next_step)
 
 
-def _address(card: CollectionMetadata, config: Any) -> str | None:
+def _address(metadata: CollectionMetadata, config: Any) -> str | None:
     """Where the collection's module asks, if its schema says so."""
-    settings = config.vector_config[card.vector_name].vectorizer.model or {}
+    settings = config.vector_config[metadata.vector_name].vectorizer.model or {}
     address = (
         settings.get("inferenceUrl")
         or settings.get("passageInferenceUrl")
@@ -228,14 +228,15 @@ def _address(card: CollectionMetadata, config: Any) -> str | None:
 
 
 def _schema(
-    card: CollectionMetadata, config: Any, modules: set[str], embedder: Embedder | None
+    metadata: CollectionMetadata, config: Any, modules: set[str], embedder: Embedder | None
 ) -> Iterator[Diagnostic]:
-    vectorizer = config.vector_config[card.vector_name].vectorizer
-    module = module_of(config, card.vector_name)
+    vectorizer = config.vector_config[metadata.vector_name].vectorizer
+    module = module_of(config, metadata.vector_name)
     settings = vectorizer.model or {}
     sources = ", ".join(vectorizer.source_properties or []) or "none"
     yield ok(
-        "schema", f"vector {card.vector_name!r} by {module} from {sources}, filled by {card.model}"
+        "schema",
+        f"vector {metadata.vector_name!r} by {module} from {sources}, filled by {metadata.model}",
     )
     if module == "none":
         yield note(
@@ -255,28 +256,28 @@ def _schema(
         )
     if embedder is not None:
         try:
-            card.check(config.name, fingerprint=embedder.fingerprint, model=embedder.model_name)
+            metadata.check(fingerprint=embedder.fingerprint, model=embedder.model_name)
             yield ok("fingerprint", "the model here is the one that filled it")
         except LusiferError as failed:
             yield error("fingerprint", failed.message, failed.next_step)
 
 
 def _objects(
-    handle: Any, card: CollectionMetadata, config: Any, embedder: Embedder | None
+    handle: Any, metadata: CollectionMetadata, config: Any, embedder: Embedder | None
 ) -> Iterator[Diagnostic]:
-    name = card.vector_name
+    name = metadata.vector_name
     seen = without = 0
     texts: list[str] = []
     sample: Any = None
     try:
-        with weaviate_errors(config.name):
+        with client_errors(config.name):
             total = handle.aggregate.over_all(total_count=True).total_count
             for each in handle.iterator(include_vector=[name]):
                 seen += 1
                 without += not each.vector.get(name)
                 sample = sample or (each if each.vector.get(name) else None)
                 if len(texts) < _READ:
-                    texts.append(str(each.properties.get(card.text_property) or ""))
+                    texts.append(str(each.properties.get(metadata.text_property) or ""))
                 if seen == _SCANNED:
                     break
     except LusiferError as failed:
@@ -292,21 +293,21 @@ def _objects(
         )
     else:
         yield ok("vectors", f"{looked}, all with a vector")
-    yield from _words(card, config, texts)
+    yield from _words(metadata, config, texts)
     if sample is not None:
-        yield from _sample(sample, card, config, embedder)
+        yield from _sample(sample, metadata, config, embedder)
 
 
-def _words(card: CollectionMetadata, config: Any, texts: Sequence[str]) -> Iterator[Diagnostic]:
+def _words(metadata: CollectionMetadata, config: Any, texts: Sequence[str]) -> Iterator[Diagnostic]:
     """Whether the keyword half of a hybrid search can find words in the scripts that are there."""
-    found = next((each for each in config.properties if each.name == card.text_property), None)
+    found = next((each for each in config.properties if each.name == metadata.text_property), None)
     cut = str(getattr(found.tokenization, "value", found.tokenization)) if found else "word"
     if fits(cut, texts):
-        yield ok("keywords", f"{card.text_property} is cut by {cut}")
+        yield ok("keywords", f"{metadata.text_property} is cut by {cut}")
         return
     yield warning(
         "keywords",
-        f"{card.text_property} is cut by {cut}, which finds no words in these languages: the keyword half of "
+        f"{metadata.text_property} is cut by {cut}, which finds no words in these languages: the keyword half of "
         "a hybrid search is blind.",
         f"Make a new collection with --tokenization {advise_tokenization(texts)} (it can't be changed "
         "later), or search without keywords.",
@@ -314,23 +315,23 @@ def _words(card: CollectionMetadata, config: Any, texts: Sequence[str]) -> Itera
 
 
 def _sample(
-    sample: Any, card: CollectionMetadata, config: Any, embedder: Embedder | None
+    sample: Any, metadata: CollectionMetadata, config: Any, embedder: Embedder | None
 ) -> Iterator[Diagnostic]:
     properties = {key: value for key, value in sample.properties.items() if value is not None}
-    rules = rules_of(card, config)
+    rules = rules_of(metadata, config)
     text = compose_text(properties, rules)
     yield note("text", f"For object {sample.uuid} this is embedded: {text[:200]!r}")
-    stored = sample.vector[card.vector_name]
-    if len(stored) != card.dimension:
+    stored = sample.vector[metadata.vector_name]
+    if len(stored) != metadata.dimension:
         yield error(
             "dimension",
-            f"Vectors have {len(stored)} numbers, the card says {card.dimension}.",
+            f"Vectors have {len(stored)} numbers, the metadata says {metadata.dimension}.",
             "Serve the model with the dimension it was set up with, and make the collection anew.",
         )
         return
-    if embedder is None or not text or embedder.fingerprint != card.fingerprint:
+    if embedder is None or not text or embedder.fingerprint != metadata.fingerprint:
         return
-    if embedder.dimension != card.dimension:
+    if embedder.dimension != metadata.dimension:
         yield note("sample", f"Not compared: vectors made here have {embedder.dimension} numbers.")
         return
     cosine = float(embedder.embed_documents([text]).vectors[0] @ stored)
@@ -352,7 +353,7 @@ def _sample(
 
 
 def _probe(
-    handle: Any, card: CollectionMetadata, embedder: Embedder | None
+    handle: Any, metadata: CollectionMetadata, embedder: Embedder | None
 ) -> Iterator[Diagnostic]:
     """A question through the server's module."""
     from weaviate.classes.query import MetadataQuery
@@ -361,19 +362,19 @@ def _probe(
     shown = MetadataQuery(distance=True)
     started_s = time.monotonic()
     try:
-        with weaviate_errors(handle.name):
+        with client_errors(handle.name):
             found = handle.query.near_text(
-                question, limit=1, target_vector=card.vector_name, return_metadata=shown
+                question, limit=1, target_vector=metadata.vector_name, return_metadata=shown
             ).objects
             took_s = time.monotonic() - started_s
             here = (
                 handle.query.near_vector(
                     embedder.embed_query(question).vector.tolist(),
                     limit=1,
-                    target_vector=card.vector_name,
+                    target_vector=metadata.vector_name,
                     return_metadata=shown,
                 ).objects
-                if embedder and embedder.dimension == card.dimension
+                if embedder and embedder.dimension == metadata.dimension
                 else []
             )
     except LusiferError as failed:

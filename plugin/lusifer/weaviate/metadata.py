@@ -1,22 +1,30 @@
-"""What a collection says of itself: the card in its description that names the model, and its schema.
+"""What a collection says of itself: the model in its description, and its schema.
 
-The card is one line of JSON, so that whoever opens the collection, from wherever, can refuse
-another model.
+The metadata is one line of JSON in the description, so that every client that opens the collection
+can refuse another model.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from lusifer.errors import CollectionMismatchError, FingerprintMismatchError, InvalidDimensionError
+from lusifer.errors import CollectionMismatchError
+from lusifer.stores import metadata as stores_metadata
 from lusifer.stores.payloads import VECTOR_NAME
-from lusifer.weaviate.connection import not_found, weaviate_errors
+from lusifer.weaviate.connection import client_errors, not_found
 from lusifer.weaviate.text_composition import TextRules, property_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from weaviate import WeaviateClient
+    from weaviate.collections.classes.config import NestedProperty
+    from weaviate.outputs.config import CollectionConfig, PropertyConfig
+
     from lusifer.embedding.base import Embedder
 
 __all__ = [
@@ -31,73 +39,41 @@ __all__ = [
     "without_metadata",
 ]
 
+_PREFIX = "lusifer: "
 
-_MARK = "lusifer: "
 
-
-class CollectionMetadata(BaseModel):
+class CollectionMetadata(stores_metadata.CollectionMetadata):
     """One line of JSON at the end of a collection's description, after ``lusifer:``."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    schema_version: Literal[1] = 1
-    fingerprint: Annotated[str, Field(min_length=1)]
-    model: str
-    dimension: Annotated[int, Field(gt=0)]
-    vector_name: str = VECTOR_NAME
+    collection: Annotated[str, Field(exclude=True)]
+    """The collection's own name. It is not part of the line: the schema has it."""
     text_property: str = "text"
-    """Where ``lusifer index`` puts the text of a document."""
+    """Property where ``lusifer index`` puts the text of a document."""
     lower_case: bool = False
     """Whether the server runs with ``LOWERCASE_VECTORIZATION_INPUT``."""
 
-    def check(
-        self, collection: str, *, fingerprint: str, model: str, dimension: int | None = None
-    ) -> None:
-        """Refuse a model other than the one that filled the collection, or another length of its vectors.
-
-        Args:
-            collection: Its name, for the errors.
-            fingerprint: The model about to be used.
-            model: Its name for people.
-            dimension: Length D of the vectors it is going to make; None skips the comparison.
-
-        Raises:
-            FingerprintMismatchError: It is another model.
-            InvalidDimensionError: It is another dimension.
-        """
-        if fingerprint != self.fingerprint:
-            raise FingerprintMismatchError(
-                f"The collection {collection} holds vectors of {self.model} ({self.fingerprint}), the "
-                f"model in use is {model} ({fingerprint}).",
-                next_step="Use the model it was made with, or index into a new collection and switch the "
-                "alias.",
-            )
-        if dimension is not None and dimension != self.dimension:
-            raise InvalidDimensionError(
-                f"The collection {collection} has vectors of {self.dimension} numbers, not {dimension}.",
-                next_step=f"Use the dimension {self.dimension}.",
-            )
-
     def in_description(self, text: str = "") -> str:
-        """A description that ends with this card."""
-        return f"{text}\n{_MARK}{self.model_dump_json()}".strip()
+        """Return a description that ends with this metadata."""
+        return f"{text}\n{_PREFIX}{self.model_dump_json()}".strip()
 
 
 def without_metadata(description: str | None) -> str:
-    """A description without its card."""
+    """Return a description without its metadata."""
     lines = (description or "").split("\n")
-    return "\n".join(line for line in lines if not line.startswith(_MARK)).strip()
+    return "\n".join(line for line in lines if not line.startswith(_PREFIX)).strip()
 
 
 def metadata_for(
+    collection: str,
     embedder: Embedder,
     *,
     text_property: str = "text",
     vector_name: str = VECTOR_NAME,
     lower_case: bool = False,
 ) -> CollectionMetadata:
-    """The card for a collection that ``embedder`` is going to fill."""
+    """Return the metadata for a collection that ``embedder`` is going to fill."""
     return CollectionMetadata(
+        collection=collection,
         fingerprint=embedder.fingerprint,
         model=embedder.model_name,
         dimension=embedder.dimension,
@@ -107,41 +83,47 @@ def metadata_for(
     )
 
 
-def parse_metadata(collection: str, config: Any) -> CollectionMetadata:
-    """The card of a collection, checked against its real schema.
+def parse_metadata(collection: str, config: CollectionConfig) -> CollectionMetadata:
+    """Read a collection's metadata and compare it with the schema.
 
     Args:
-        collection: Its name, for the errors.
-        config: From the client's ``config.get()``.
+        collection: The collection's name or an alias, for the errors.
+        config: Configuration from the client's ``config.get()``.
 
     Raises:
-        CollectionMismatchError: It was not made for LUSIFER, or its schema contradicts the card.
+        CollectionMismatchError: The collection was not made for LUSIFER, or its schema contradicts
+            its metadata.
     """
-    advice = "Make one with: lusifer weaviate setup"
-    found = re.search(rf"^{re.escape(_MARK)}(.*)$", config.description or "", re.MULTILINE)
-    if not found:
-        names = ", ".join(config.vector_config or {}) or "no named vector"
+    advice = "Create one with: lusifer weaviate setup"
+    vectors = config.vector_config or {}
+    line = re.search(rf"^{re.escape(_PREFIX)}(.*)$", config.description or "", re.MULTILINE)
+    if not line:
+        names = ", ".join(vectors) or "no named vector"
         raise CollectionMismatchError(
-            f"The description of the collection {collection} says nothing of LUSIFER; it has {names}.",
+            f"The description of the collection {collection} has no LUSIFER metadata; the "
+            f"collection has {names}.",
             next_step=advice,
         )
     try:
-        card = CollectionMetadata.model_validate_json(found[1])
-    except ValidationError as error:
+        stored = {**json.loads(line[1]), "collection": config.name}
+        metadata = CollectionMetadata.model_validate(stored)
+    except (ValueError, TypeError) as error:
         raise CollectionMismatchError(
-            f"The description of the collection {collection} can't be read: {' '.join(str(error).split())}.",
-            next_step="Upgrade LUSIFER, or make the collection anew with: lusifer weaviate setup",
+            f"The description of the collection {collection} can't be read: "
+            f"{' '.join(str(error).split())}.",
+            next_step="Upgrade LUSIFER, or create the collection again with: "
+            "lusifer weaviate setup",
         ) from error
-    vector = (config.vector_config or {}).get(card.vector_name)
+    name = metadata.vector_name
+    vector = vectors.get(name)
     if vector is None:
         raise CollectionMismatchError(
-            f"The collection {collection} has no vector named {card.vector_name!r}.",
-            next_step=advice,
+            f"The collection {collection} has no vector named {name!r}.", next_step=advice
         )
-    if not vector.vectorizer.source_properties and module_of(config, card.vector_name) != "none":
+    if not vector.vectorizer.source_properties and module_of(config, name) != "none":
         raise CollectionMismatchError(
-            f"The vector {card.vector_name!r} of the collection {collection} names no source properties, so "
-            "every text property is embedded, our bookkeeping too.",
+            f"The vector {name!r} of the collection {collection} names no source properties, so "
+            "every text property is embedded, LUSIFER's own too.",
             next_step=advice,
         )
     distance = str(getattr(vector.vector_index_config, "distance_metric", "cosine"))
@@ -149,18 +131,20 @@ def parse_metadata(collection: str, config: Any) -> CollectionMetadata:
         raise CollectionMismatchError(
             f"The collection {collection} compares by {distance}, not by cosine.", next_step=advice
         )
-    return card
+    return metadata
 
 
-def find_metadata(client: Any, collection: str) -> tuple[CollectionMetadata, Any]:
-    """Card and configuration of a collection or alias.
+def find_metadata(
+    client: WeaviateClient, collection: str
+) -> tuple[CollectionMetadata, CollectionConfig]:
+    """Return metadata and configuration of a collection or alias, whatever its model.
 
     Raises:
         IndexNotFoundError: There is no such collection.
-        CollectionMismatchError: It was not made for LUSIFER.
+        CollectionMismatchError: The collection was not made for LUSIFER.
         StoreUnavailableError: The server does not answer.
     """
-    with weaviate_errors(collection):
+    with client_errors(collection):
         handle = client.collections.get(collection)
         if not handle.exists():
             raise not_found(collection)
@@ -169,26 +153,31 @@ def find_metadata(client: Any, collection: str) -> tuple[CollectionMetadata, Any
 
 
 def open_metadata(
-    client: Any, collection: str, *, fingerprint: str, model: str, dimension: int | None = None
-) -> tuple[CollectionMetadata, Any]:
-    """As :func:`find_metadata`, checked against the model about to be used.
+    client: WeaviateClient,
+    collection: str,
+    *,
+    fingerprint: str,
+    model: str,
+    dimension: int | None = None,
+) -> tuple[CollectionMetadata, CollectionConfig]:
+    """Return metadata and configuration of a collection, checked against the model in use.
 
     Raises:
-        FingerprintMismatchError: It holds vectors of another model.
-        InvalidDimensionError: It holds vectors of another dimension D.
+        FingerprintMismatchError: The collection holds vectors of another model.
+        InvalidDimensionError: The collection holds vectors of another dimension D.
         StoreError: As :func:`find_metadata`.
     """
-    card, config = find_metadata(client, collection)
-    card.check(collection, fingerprint=fingerprint, model=model, dimension=dimension)
-    return card, config
+    metadata, config = find_metadata(client, collection)
+    metadata.check(fingerprint=fingerprint, model=model, dimension=dimension)
+    return metadata, config
 
 
-def rules_of(card: CollectionMetadata, config: Any) -> TextRules:
-    """How the server composes the text of this vector."""
-    vectorizer = config.vector_config[card.vector_name].vectorizer
-    sources = tuple(vectorizer.source_properties or (card.text_property,))
+def rules_of(metadata: CollectionMetadata, config: CollectionConfig) -> TextRules:
+    """Return the rules by which the server composes the text of the collection's vector."""
+    vectorizer = (config.vector_config or {})[metadata.vector_name].vectorizer
+    sources = tuple(vectorizer.source_properties or (metadata.text_property,))
     settings = vectorizer.model or {}
-    module = module_of(config, card.vector_name)
+    module = module_of(config, metadata.vector_name)
     skipped, named = set(), set()
     for each in config.properties:
         own = (each.vectorizer_configs or {}).get(module)
@@ -203,23 +192,28 @@ def rules_of(card: CollectionMetadata, config: Any) -> TextRules:
         skipped=frozenset(skipped),
         named=frozenset(named),
         data_types=data_types(config),
-        lower_case=card.lower_case,
+        lower_case=metadata.lower_case,
     )
 
 
-def data_types(config: Any) -> dict[str, str]:
-    """Property to data type, as the schema writes it; ``author.born`` for one within an object."""
-    found: dict[str, str] = {}
-    unseen = [("", each) for each in config.properties]
-    while unseen:
-        prefix, each = unseen.pop()
-        found[prefix + each.name] = str(getattr(each.data_type, "value", each.data_type))
-        inner = getattr(each, "nested_properties", None) or ()
-        unseen += [(f"{prefix}{each.name}.", one) for one in inner]
-    return found
+def data_types(config: CollectionConfig) -> dict[str, str]:
+    """Return each property's data type as the schema writes it.
+
+    The key of a property within an object is its path, such as ``author.born``.
+    """
+    return dict(_paths("", config.properties))
 
 
-def module_of(config: Any, vector_name: str) -> str:
-    """The module that embeds for a vector, ``none`` where vectors are sent along only."""
-    vectorizer = config.vector_config[vector_name].vectorizer.vectorizer
+def _paths(
+    prefix: str, properties: Sequence[PropertyConfig | NestedProperty]
+) -> Iterator[tuple[str, str]]:
+    """Yield the path and the data type of properties and of those within them."""
+    for each in properties:
+        yield prefix + each.name, str(getattr(each.data_type, "value", each.data_type))
+        yield from _paths(f"{prefix}{each.name}.", each.nested_properties or ())
+
+
+def module_of(config: CollectionConfig, vector_name: str) -> str:
+    """Return the module that embeds for a vector; ``none`` where clients send the vectors."""
+    vectorizer = (config.vector_config or {})[vector_name].vectorizer.vectorizer
     return str(getattr(vectorizer, "value", vectorizer))

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lusifer.errors import InvalidInputError, StoreError
 from lusifer.stores.payloads import VECTOR_NAME
-from lusifer.weaviate.connection import import_weaviate, weaviate_errors
+from lusifer.weaviate.connection import client_errors, import_client
 from lusifer.weaviate.text_composition import property_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from weaviate import WeaviateClient
+    from weaviate.classes.config import Property
+    from weaviate.collections import Collection
+    from weaviate.collections.classes.config_base import _QuantizerConfigCreate
+    from weaviate.collections.classes.config_vectors import _VectorConfigCreate
+    from weaviate.outputs.config import CollectionConfig
 
     from lusifer.types import Route, WeaviateQuantizer, WeaviateTokenization
     from lusifer.weaviate.metadata import CollectionMetadata
@@ -20,6 +27,7 @@ __all__ = [
     "HASH_PROPERTY",
     "ID_PROPERTY",
     "MARK_PROPERTY",
+    "add_own_properties",
     "create_collection",
     "vectors",
     "version_warnings",
@@ -28,13 +36,13 @@ __all__ = [
 ID_PROPERTY = "document_id"
 HASH_PROPERTY = "document_sha256"
 MARK_PROPERTY = "lusifer_mark"
-"""What a vector that was added in place was made from; see
+"""Property with the content from which a vector that was added in place was made; see
 :mod:`lusifer.reindex.endpoints.weaviate.named_vector`."""
 
 _SERVER_WARNINGS = (
     (
         (1, 31, 0),
-        "does not tell questions from documents (task_type): both get the document's prompt",
+        "has no task_type to distinguish queries from documents: both get the document's prompt",
     ),
     ((1, 32, 0), "has no aliases: a change of the model needs a pause"),
     ((1, 36, 0), "has no server-side batching: batch.stream() does not work"),
@@ -54,24 +62,25 @@ def vectors(
     model: str | None = None,
     dimensions: int | None = None,
     quantizer: WeaviateQuantizer = "none",
-) -> Any:
-    """The vector of a collection, for ``client.collections.create(vector_config=...)``.
+) -> _VectorConfigCreate:
+    """Return a collection's vector for ``client.collections.create(vector_config=...)``.
 
     Args:
-        service_url: Where the Weaviate server reaches ``lusifer serve``.
-        source_properties: Properties that are embedded; always named, or Weaviate takes all texts.
-        route: The module: ``transformers`` asks with one text at a time and needs no key;
-            ``cohere`` asks with 96 and needs any key (``COHERE_APIKEY`` on the server).
-        name: Of the vector.
+        service_url: Address where the Weaviate server reaches ``lusifer serve``.
+        source_properties: Properties to embed. They are required: without them Weaviate embeds
+            every text property.
+        route: Module that embeds. ``transformers`` sends one text a request and needs no key;
+            ``cohere`` sends 96 and needs any key (``COHERE_APIKEY`` on the server).
+        name: Name of the vector.
         model: The model's name at the service, for ``cohere``.
-        dimensions: One of the model's Matryoshka dimensions; by default the full one.
+        dimensions: One of the model's Matryoshka dimensions; None is the full one.
         quantizer: How vectors are kept in memory.
 
     Raises:
         InvalidInputError: No source properties, or an unknown route or quantizer.
         MissingExtraError: ``weaviate-client`` is not installed.
     """
-    import_weaviate()
+    import_client()
     from weaviate.classes.config import Configure
 
     if not source_properties:
@@ -79,37 +88,44 @@ def vectors(
             "No source properties: Weaviate would embed every text property.",
             next_step="Name the properties to embed.",
         )
-    common: dict[str, Any] = {
-        "name": name,
-        # Otherwise an English collection name stands before every document.
-        "vectorize_collection_name": False,
-        # As the schema has them; a capital would silently embed nothing.
-        "source_properties": [property_name(each) for each in source_properties],
-        "quantizer": _quantizer(Configure.VectorIndex.Quantizer, quantizer),
-        "dimensions": dimensions,
-    }
+    # As the schema has them: a capital would silently embed nothing.
+    sources = [property_name(each) for each in source_properties]
+    made_quantizer = _quantizer(quantizer)
+    url = service_url.rstrip("/")
+    # The collection's name is left out: otherwise an English name stands before every document.
     if route == "transformers":
         return Configure.Vectors.text2vec_transformers(
-            inference_url=service_url.rstrip("/"), **common
+            inference_url=url,
+            name=name,
+            source_properties=sources,
+            dimensions=dimensions,
+            quantizer=made_quantizer,
+            vectorize_collection_name=False,
         )
     if route == "cohere":
-        # With a path, because the client puts a slash behind a bare host.
-        base_url: Any = f"{service_url.rstrip('/')}/cohere"
         return Configure.Vectors.text2vec_cohere(
-            base_url=base_url, model=model, truncate="END", **common
+            # With a path, because the client adds a slash to a bare host. The client validates the
+            # text as an AnyHttpUrl.
+            base_url=f"{url}/cohere",  # type: ignore[arg-type]
+            model=model,
+            truncate="END",
+            name=name,
+            source_properties=sources,
+            dimensions=dimensions,
+            quantizer=made_quantizer,
+            vectorize_collection_name=False,
         )
     raise InvalidInputError(f"The route is {route!r}.", next_step="Use transformers or cohere.")
 
 
 def create_collection(
-    client: Any,
-    collection: str,
-    card: CollectionMetadata,
+    client: WeaviateClient,
+    metadata: CollectionMetadata,
     *,
     service_url: str,
     route: Route = "transformers",
     source_properties: Sequence[str] | None = None,
-    properties: Sequence[Any] = (),
+    properties: Sequence[Property] = (),
     filter_fields: Sequence[str] = ("lang",),
     quantizer: WeaviateQuantizer = "none",
     tokenization: WeaviateTokenization = "word",
@@ -118,70 +134,68 @@ def create_collection(
     dimensions: int | None = None,
     alias: str | None = None,
 ) -> None:
-    """Make a collection for the documents of one model.
+    """Create a collection for the documents of one model.
 
     Args:
         client: A connected ``WeaviateClient``.
-        collection: Its name, which Weaviate begins with a capital.
-        card: From :func:`lusifer.weaviate.metadata.metadata_for`.
-        service_url: Where the Weaviate server reaches ``lusifer serve``.
-        route: See :func:`vectors`.
-        source_properties: Properties to embed; by default the card's text property alone. Those
-            that are not among ``properties`` are made as texts.
-        properties: More properties, as ``weaviate.classes.config.Property``.
+        metadata: Name and model of the collection, from
+            :func:`lusifer.weaviate.metadata.metadata_for`. Weaviate writes the name with a capital.
+        service_url: Address where the Weaviate server reaches ``lusifer serve``.
+        route: Module that embeds; see :func:`vectors`.
+        source_properties: Properties to embed; by default the text property alone. Those that are
+            not among ``properties`` are created as texts.
+        properties: Further properties, as ``weaviate.classes.config.Property``.
         filter_fields: Text properties that are compared whole, such as the language.
-        quantizer: See :func:`vectors`.
-        tokenization: Of the text property, for the keyword half of hybrid searches: ``word`` for
-            languages with spaces, ``gse`` Chinese and Japanese, ``kagome_ja``, ``kagome_kr``,
-            ``trigram`` for a mixture; :func:`lusifer.weaviate.tokenization.advise_tokenization`
-            chooses.
+        quantizer: How vectors are kept in memory; see :func:`vectors`.
+        tokenization: Tokenization of the text property, for the keyword half of hybrid searches:
+            ``word`` for languages with spaces, ``gse`` for Chinese and Japanese, ``kagome_ja``,
+            ``kagome_kr``, ``trigram`` for a mixture.
+            :func:`lusifer.weaviate.tokenization.advise_tokenization` chooses.
         tenants: Keep each tenant's objects apart.
-        description: For people.
-        dimensions: Where not the full dimension.
+        description: Description for people.
+        dimensions: Dimension to ask the service for; None is the model's full one.
         alias: Name that applications use.
 
     Raises:
-        StoreError: The collection or the alias exists already; nothing was made.
+        StoreError: The collection or the alias exists already; nothing was created.
         CollectionMismatchError: The server lacks the module or the tokenizer.
         InvalidInputError: The server refuses the schema.
         StoreUnavailableError: The server does not answer.
     """
-    import_weaviate()
+    import_client()
     from weaviate.classes.config import Configure, DataType, Property, Tokenization
 
-    sources = [property_name(each) for each in source_properties or [card.text_property]]
+    collection = metadata.collection
+    sources = [property_name(each) for each in source_properties or [metadata.text_property]]
     given = {property_name(each.name) for each in properties}
-    texts = [card.text_property, *(each for each in sources if each not in filter_fields)]
+    texts = [metadata.text_property, *(each for each in sources if each not in filter_fields)]
     own = [
         *(
             Property(name=name, data_type=DataType.TEXT, tokenization=Tokenization(tokenization))
             for name in dict.fromkeys(texts)
         ),
-        *(
-            Property(name=name, data_type=DataType.TEXT, tokenization=Tokenization.FIELD)
-            for name in (*filter_fields, ID_PROPERTY)
-        ),
+        *map(_field_property, (*filter_fields, ID_PROPERTY)),
         _hash_property(),
     ]
-    with weaviate_errors(collection):
+    with client_errors(collection):
         for taken in filter(None, (collection, alias)):
             if client.collections.exists(taken):
                 raise StoreError(
                     f"The collection or alias {taken} exists already.",
-                    next_step="Choose another name, or look at it with: lusifer doctor weaviate URL "
+                    next_step="Choose another name, or check it with: lusifer doctor weaviate URL "
                     f"--collection {taken}",
                 )
         client.collections.create(
             collection,
-            description=card.in_description(description),
+            description=metadata.in_description(description),
             properties=[*properties, *(each for each in own if each.name not in given)],
             vector_config=[
                 vectors(
                     service_url,
                     source_properties=sources,
                     route=route,
-                    name=card.vector_name,
-                    model=card.model,
+                    name=metadata.vector_name,
+                    model=metadata.model,
                     dimensions=dimensions,
                     quantizer=quantizer,
                 )
@@ -195,26 +209,22 @@ def create_collection(
             try:
                 client.alias.create(alias_name=alias, target_collection=collection)
             except Exception:
-                # Nothing half made: the same command must work once the reason is gone.
+                # Leave nothing behind, so that the same command works once the reason is gone.
                 client.collections.delete(collection)
                 raise
 
 
-def add_own_properties(handle: Any, config: Any) -> None:
-    """Add what ``lusifer index`` needs beside the collection's own properties."""
-    from weaviate.classes.config import DataType, Property, Tokenization
-
+def add_own_properties(handle: Collection, config: CollectionConfig) -> None:
+    """Add the properties that ``lusifer index`` needs beside the collection's own."""
     known = {each.name for each in config.properties}
     if ID_PROPERTY not in known:
-        handle.config.add_property(
-            Property(name=ID_PROPERTY, data_type=DataType.TEXT, tokenization=Tokenization.FIELD)
-        )
+        handle.config.add_property(_field_property(ID_PROPERTY))
     if HASH_PROPERTY not in known:
         handle.config.add_property(_hash_property())
 
 
 def version_warnings(version: str) -> list[str]:
-    """What a server of this version lacks."""
+    """Return a warning for each feature that a server of this version lacks."""
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
     return [
         f"Weaviate {version} (before {'.'.join(map(str, since))}) {what}."
@@ -223,7 +233,15 @@ def version_warnings(version: str) -> list[str]:
     ]
 
 
-def _hash_property() -> Any:
+def _field_property(name: str) -> Property:
+    """Return a text property that is compared whole."""
+    from weaviate.classes.config import DataType, Property, Tokenization
+
+    return Property(name=name, data_type=DataType.TEXT, tokenization=Tokenization.FIELD)
+
+
+def _hash_property() -> Property:
+    """Return the property of a document's content hash, which no search uses."""
     from weaviate.classes.config import DataType, Property, Tokenization
 
     return Property(
@@ -235,11 +253,19 @@ def _hash_property() -> Any:
     )
 
 
-def _quantizer(quantizers: Any, kind: WeaviateQuantizer) -> Any:
-    if kind == "none":
-        return quantizers.none()
-    if kind not in {"rq", "sq", "bq", "pq"}:
+def _quantizer(kind: WeaviateQuantizer) -> _QuantizerConfigCreate:
+    from weaviate.classes.config import Configure
+
+    quantizers = Configure.VectorIndex.Quantizer
+    makers: dict[str, Callable[[], _QuantizerConfigCreate]] = {
+        "none": quantizers.none,
+        "rq": quantizers.rq,
+        "sq": quantizers.sq,
+        "bq": quantizers.bq,
+        "pq": quantizers.pq,
+    }
+    if kind not in makers:
         raise InvalidInputError(
             f"The quantizer is {kind!r}.", next_step="Use none, rq, sq, bq or pq."
         )
-    return getattr(quantizers, kind)()
+    return makers[kind]()

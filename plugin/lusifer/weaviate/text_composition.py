@@ -1,19 +1,18 @@
-"""The text that Weaviate's modules embed for an object, composed here by the same rules.
+"""Compose the text that Weaviate's modules embed for an object, by the same rules.
 
-Vectors made here and vectors made by the server lie in one index, so both must read the very same
-text. The rules are those of Weaviate 1.39,
-``usecases/modulecomponents/vectorizer/object_texts.go``:
+Vectors made here and vectors made by the server lie in one index, so both must be of the same text.
+The rules are those of Weaviate 1.39, ``usecases/modulecomponents/vectorizer/object_texts.go``:
 
 1. the collection's name first, if ``vectorizeClassName``, its camel case split by spaces;
 2. then the properties in the order of their names' bytes, whatever the order of the source
-  properties;
+   properties;
 3. texts as they are; numbers, booleans, dates and objects only where source properties are named;
    lists of dates, UUIDs, coordinates and telephone numbers never;
 4. each value after its property's name, if ``vectorizePropertyName``;
-5. joined by single spaces; nothing at all means no vector, or the collection's name where no source
-   properties are named.
+5. all joined by single spaces. Where there is nothing to join, the object gets no vector; where no
+   source properties are named either, the collection's name is embedded.
 
-A name's first letter is small, as in every Weaviate schema.
+The first letter of a property's name is small, as in every Weaviate schema.
 """
 
 from __future__ import annotations
@@ -26,39 +25,41 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
 
 __all__ = ["TextRules", "compose_text", "go_float", "property_name", "split_camel_case"]
 
 _SILENT = frozenset({"uuid", "uuid[]", "date[]", "geoCoordinates", "phoneNumber"})
-"""Data types of which no module reads anything."""
+"""Data types that no module reads."""
 _DATE = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:[.,](\d+))?([Zz]|[+-]\d\d:\d\d)")
 
 
 @dataclass(frozen=True)
 class TextRules:
-    """What a collection says about the text of one of its vectors."""
+    """How a collection composes the text of one of its vectors."""
 
     collection: str
+    """Name of the collection."""
     source_properties: tuple[str, ...] = ()
-    """Empty: all text properties that are not skipped."""
+    """Properties to embed; empty means all text properties that are not skipped."""
     vectorize_collection_name: bool = False
+    """Whether the collection's name stands before the text."""
     skipped: frozenset[str] = frozenset()
+    """Properties to leave out where no source properties are named."""
     named: frozenset[str] = frozenset()
     """Properties whose name stands before each value."""
     data_types: Mapping[str, str] = field(default_factory=dict)
-    """Of the properties, as in the schema: ``text``, ``date``, ``uuid[]``; ``author.born`` of one
-    within an object. Others show in their values."""
+    """Data type of a property as in the schema, such as ``text``, ``date`` or ``uuid[]``; the key
+    of one within an object is its path, ``author.born``. The values show the types of others."""
     lower_case: bool = False
-    """``LOWERCASE_VECTORIZATION_INPUT`` of the server."""
+    """Whether the server runs with ``LOWERCASE_VECTORIZATION_INPUT``."""
 
 
-def compose_text(properties: Mapping[str, Any], rules: TextRules) -> str:
-    """The text Weaviate embeds for an object; empty where it would make no vector.
+def compose_text(properties: Mapping[str, object], rules: TextRules) -> str:
+    """Compose the text that Weaviate embeds for an object; empty where it would make no vector.
 
     Args:
-        properties: As they are imported: JSON values, dates also as ``datetime``.
-        rules: Of the collection.
+        properties: The object's properties as imported: JSON values, dates also as ``datetime``.
+        rules: Rules of the collection.
     """
     lower = _go_lower if rules.lower_case else str
     parts = []
@@ -81,12 +82,12 @@ def compose_text(properties: Mapping[str, Any], rules: TextRules) -> str:
 
 
 def property_name(name: str) -> str:
-    """A property's name as Weaviate keeps it: ``Title`` is ``title``."""
+    """Return a property's name as Weaviate stores it: ``Title`` becomes ``title``."""
     return name[:1].lower() + name[1:]
 
 
 def split_camel_case(name: str) -> str:
-    """``PDFLoaderV2`` as ``PDF Loader V 2``, after fatih/camelcase."""
+    """Split ``PDFLoaderV2`` into ``PDF Loader V 2``, as github.com/fatih/camelcase does."""
     runs: list[list[str]] = []
     last = None
     for character in name:
@@ -105,12 +106,12 @@ def split_camel_case(name: str) -> str:
 
 
 def go_float(value: float, *, plain_from: int = -4, plain_below: int = 6) -> str:
-    """A finite number as Go's ``%v`` writes it.
+    """Write a finite number as Go's ``%v`` does.
 
     Args:
         value: The number.
-        plain_from: The least power of ten that is written without an exponent.
-        plain_below: The power of ten from which on it is written with one.
+        plain_from: Least power of ten that is written without an exponent.
+        plain_below: Power of ten from which numbers are written with an exponent.
 
     Raises:
         ValueError: The number is not finite.
@@ -133,7 +134,8 @@ def go_float(value: float, *, plain_from: int = -4, plain_below: int = 6) -> str
     return f"{minus}{number[:point]}.{number[point:]}"
 
 
-def _values(value: Any, name: str, rules: TextRules) -> list[str]:
+def _values(value: object, name: str, rules: TextRules) -> list[str]:
+    """Return the texts of a property's value; several for a list."""
     kind, all_types = rules.data_types.get(name, ""), bool(rules.source_properties)
     if kind in _SILENT:
         return []
@@ -143,7 +145,7 @@ def _values(value: Any, name: str, rules: TextRules) -> list[str]:
         return [value]
     if isinstance(value, list | tuple):
         if all(isinstance(item, str) for item in value):
-            return list(value)
+            return list(map(str, value))
         if not all_types:
             return []
         if isinstance(value[0], Mapping):
@@ -156,7 +158,7 @@ def _values(value: Any, name: str, rules: TextRules) -> list[str]:
     return [_scalar(value)]
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -164,18 +166,22 @@ def _scalar(value: Any) -> str:
     return go_float(float(value)) if isinstance(value, int | float) else str(value)
 
 
-def _date(value: Any, *, fraction: bool) -> str:
-    """As Go writes RFC 3339, with Z for no offset. What is no date is refused by the server."""
+def _date(value: object, *, fraction: bool) -> str:
+    """Write a date as Go writes RFC 3339, with Z for no offset.
+
+    A text that is no date stays as it is; the server refuses it.
+    """
     text = value.isoformat() if isinstance(value, datetime) else str(value)
     if not (found := _DATE.fullmatch(text)):
         return text
     day, time, part, zone = found.groups()
     part = part.rstrip("0") if fraction and part else ""
-    return f"{day}T{time}{'.' if part else ''}{part}{'Z' if zone in {'z', '+00:00', '-00:00'} else zone}"
+    zone = "Z" if zone in {"z", "+00:00", "-00:00"} else zone
+    return f"{day}T{time}{'.' if part else ''}{part}{zone}"
 
 
-def _go_json(value: Any, path: str, kinds: Mapping[str, str]) -> str:
-    """JSON as Go's encoder writes it: sorted keys, no spaces, and <, > and & escaped for HTML."""
+def _go_json(value: object, path: str, kinds: Mapping[str, str]) -> str:
+    """Write JSON as Go's encoder does: sorted keys, no spaces, <, > and & escaped for HTML."""
     if isinstance(value, Mapping):
         fields = (
             f"{_go_json(key, '', kinds)}:{_go_json(value[key], f'{path}.{key}', kinds)}"
@@ -195,10 +201,14 @@ def _go_json(value: Any, path: str, kinds: Mapping[str, str]) -> str:
 
 
 def _go_lower(text: str) -> str:
-    """Letter by letter, as Go does; Python also knows the sigma at a word's end and i with two dots."""
+    """Convert to lower case letter by letter, as Go does.
+
+    Python's own conversion differs for a sigma at the end of a word and for a dotted capital I.
+    """
     return "".join(character.lower()[0] for character in text)
 
 
 def _kind(character: str) -> str:
+    """Return the class by which a name is split: lower, upper, digit or other."""
     category = unicodedata.category(character)
     return {"Ll": "lower", "Lu": "upper", "Nd": "digit"}.get(category, "other")

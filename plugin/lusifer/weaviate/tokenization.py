@@ -1,8 +1,8 @@
-"""How Weaviate should cut texts into words, for the keyword half of a hybrid search.
+"""Choose how Weaviate cuts texts into words, for the keyword half of a hybrid search.
 
-Its default, ``word``, cuts at spaces and signs. A sentence in Chinese, Japanese or Thai has none,
-so it becomes one word that no question ever has. The choice is made with the collection and can't
-be changed later.
+The default, ``word``, cuts at spaces and punctuation. A sentence in Chinese, Japanese or Thai has
+none, so it becomes one word that no query contains. The tokenization is set when the collection is
+created and can't be changed later.
 """
 
 from __future__ import annotations
@@ -29,28 +29,39 @@ _SCRIPTS = {
     "MYANMAR": "none",
     "TIBETAN": "none",
 }
-_ONE: dict[str, WeaviateTokenization] = {"ja": "kagome_ja", "ko": "kagome_kr", "zh": "gse"}
-_FEW, _MOST = 0.05, 0.95
+_TOKENIZATIONS: dict[str, WeaviateTokenization] = {
+    "ja": "kagome_ja",
+    "ko": "kagome_kr",
+    "zh": "gse",
+}
+_FEW = 0.05
+"""Share of texts without spaces below which ``word`` still fits."""
+_MOST = 0.95
+"""Share of texts of one language from which its own tokenization fits."""
 _CHARACTERS = 400
+"""Characters of a text that are inspected."""
 
 
 def advise_tokenization(texts: Iterable[str]) -> WeaviateTokenization:
-    """The tokenization that serves these texts.
+    """Return the tokenization that fits these texts.
 
-    ``kagome_ja``, ``kagome_kr`` or ``gse`` where nearly all are Japanese, Korean or Chinese;
-    ``trigram`` for a mixture, and for Thai, Lao, Khmer and Burmese, which have none of their own;
-    else ``word``.
+    ``kagome_ja``, ``kagome_kr`` or ``gse`` where nearly all texts are Japanese, Korean or Chinese;
+    ``trigram`` for a mixture, and for Thai, Lao, Khmer and Burmese, which have no tokenization of
+    their own; else ``word``.
     """
     counts = Counter(map(_writing, texts))
     total = sum(counts.values())
     if not total or total - counts["words"] < _FEW * total:
         return "word"
     kind, count = counts.most_common(1)[0]
-    return _ONE.get(kind, "trigram") if count >= _MOST * total else "trigram"
+    return _TOKENIZATIONS.get(kind, "trigram") if count >= _MOST * total else "trigram"
 
 
 def fits(tokenization: str, texts: Iterable[str]) -> bool:
-    """Whether keyword searches find words of these texts; ``trigram`` and ``gse`` serve more than one."""
+    """Check whether keyword searches find words of these texts.
+
+    ``trigram`` and ``gse`` fit texts of more than one language.
+    """
     advised = advise_tokenization(texts)
     if advised == "word":
         return tokenization != "field"
@@ -59,14 +70,17 @@ def fits(tokenization: str, texts: Iterable[str]) -> bool:
 
 
 def _writing(text: str) -> str:
-    """``words`` where they stand apart, else the language, or ``none`` for one without a tokenizer here."""
+    """Return ``words`` where spaces part the words, else the language.
+
+    It is ``none`` for a language without a tokenization of its own.
+    """
     found = Counter(
         _SCRIPTS.get(unicodedata.name(character, "").partition(" ")[0], "words")
         for character in text[:_CHARACTERS]
         if character.isalpha()
     )
-    apart = found.pop("words", 0)
-    if sum(found.values()) <= apart:
+    spaced = found.pop("words", 0)
+    if sum(found.values()) <= spaced:
         return "words"
     # Japanese is Chinese characters with kana between them.
     return "ja" if found["ja"] else found.most_common(1)[0][0]

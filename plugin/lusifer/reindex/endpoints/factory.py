@@ -184,15 +184,16 @@ def _weaviate(plan: Plan, *, hold_writes: bool) -> Migration:
     from lusifer.reindex.endpoints.weaviate.alias import WeaviateAlias
     from lusifer.reindex.endpoints.weaviate.collection import WeaviateSide
     from lusifer.reindex.endpoints.weaviate.named_vector import WeaviateInPlaceSide, WeaviateVector
-    from lusifer.weaviate.connection import connect_by_environment, weaviate_errors
+    from lusifer.weaviate.connection import client_errors, connect_by_environment
     from lusifer.weaviate.metadata import CollectionMetadata, parse_metadata, rules_of
-    from lusifer.weaviate.store import object_id
+    from lusifer.weaviate.objects import object_id
     from lusifer.weaviate.text_composition import TextRules
 
     source, target, model = plan.source, plan.target, plan.model
     client = connect_by_environment(target.address)
     try:
         card = CollectionMetadata(
+            collection=target.collection,
             fingerprint=model.fingerprint,
             model=model.name,
             dimension=model.dimension,
@@ -202,7 +203,7 @@ def _weaviate(plan: Plan, *, hold_writes: bool) -> Migration:
         from_file = source.kind == "file"
         rules = TextRules(collection=target.collection, source_properties=(source.text_field,))
         if not from_file:
-            with weaviate_errors(source.collection):
+            with client_errors(source.collection):
                 config = client.collections.get(source.collection).config.get()
             if plan.old_model is not None:
                 before = parse_metadata(source.collection, config)
@@ -264,6 +265,7 @@ def _weaviate(plan: Plan, *, hold_writes: bool) -> Migration:
 def _fields(place: Place, model: Model) -> dict[str, Any]:
     """Of a collection's card, what tells of a vector and its model."""
     return {
+        "collection": place.collection,
         "vector_name": place.vector_name,
         "fingerprint": model.fingerprint,
         "model": model.name,

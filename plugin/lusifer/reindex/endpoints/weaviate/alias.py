@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lusifer.reindex.endpoints.weaviate.collection import let_writers_in
-from lusifer.weaviate.connection import weaviate_errors
+from lusifer.weaviate.connection import client_errors
 from lusifer.weaviate.metadata import parse_metadata, without_metadata
 from lusifer.weaviate.schema import create_collection
 
@@ -59,16 +59,15 @@ class WeaviateAlias:
         """Make the new collection with the schema, the tenants and the settings of the old one."""
         from weaviate.classes.tenants import Tenant
 
-        with weaviate_errors(self.new):
+        with client_errors(self.new):
             if self.client.collections.exists(self.new):
                 found = parse_metadata(self.new, self.client.collections.get(self.new).config.get())
-                found.check(self.new, fingerprint=self.card.fingerprint, model=self.card.model)
+                found.check(fingerprint=self.card.fingerprint, model=self.card.model)
                 return
             if self.like is None:
                 address = self.service_address or "http://localhost:8000"
                 create_collection(
                     self.client,
-                    self.new,
                     self.card,
                     service_url=address,
                     dimensions=self.service_dimension,
@@ -95,11 +94,11 @@ class WeaviateAlias:
         It takes writes again, if a switch that was killed had them held.
         """
         if self.old is not None:
-            with weaviate_errors(self.old):
+            with client_errors(self.old):
                 let_writers_in(self.client.collections.get(self.old))
             self._mean(self.old)
         elif self._meant() is not None:
-            with weaviate_errors(self.new):
+            with client_errors(self.new):
                 self.client.alias.delete(alias_name=self.alias)
 
     def remove_old(self) -> str:
@@ -111,19 +110,19 @@ class WeaviateAlias:
         return self._remove(self.new)
 
     def _meant(self) -> str | None:
-        with weaviate_errors(self.new):
+        with client_errors(self.new):
             found = self.client.alias.get(alias_name=self.alias)
         return None if found is None else str(found.collection)
 
     def _mean(self, collection: str) -> None:
-        with weaviate_errors(collection):
+        with client_errors(collection):
             if self.client.alias.get(alias_name=self.alias) is None:
                 self.client.alias.create(alias_name=self.alias, target_collection=collection)
             else:
                 self.client.alias.update(alias_name=self.alias, new_target_collection=collection)
 
     def _remove(self, collection: str) -> str:
-        with weaviate_errors(collection):
+        with client_errors(collection):
             self.client.collections.delete(collection)
         return f"the collection {collection}"
 

@@ -31,9 +31,9 @@ from lusifer.reindex.endpoints.weaviate.objects import (
     uuid_before,
     version_of,
 )
-from lusifer.weaviate.connection import refused, weaviate_errors
-from lusifer.weaviate.repair import delete_unfindable
-from lusifer.weaviate.store import object_id
+from lusifer.weaviate.connection import client_errors, refused
+from lusifer.weaviate.objects import object_id
+from lusifer.weaviate.repair import delete_unindexed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -253,7 +253,7 @@ class WeaviateSide:
             self._insert_in(tenant, objects)
             there = self.present([join(tenant, str(each.uuid)) for each in objects])
             lost = [str(each.uuid) for each in objects if join(tenant, str(each.uuid)) not in there]
-            deleted = delete_unfindable(self._handle(tenant), lost, self._ask)
+            deleted = delete_unindexed(self._handle(tenant), lost, self._ask)
             self._insert_in(tenant, [each for each in objects if str(each.uuid) in deleted])
         return sum(map(len, chosen.values()))
 
@@ -377,7 +377,7 @@ class WeaviateSide:
 
     def _ask(self, call: Any) -> Any:
         def attempt() -> Any:
-            with weaviate_errors(self.collection):
+            with client_errors(self.collection):
                 return call()
 
         return call_with_retry(attempt, retry_for_s=self.retry_for_s)

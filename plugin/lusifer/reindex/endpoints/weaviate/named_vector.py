@@ -19,7 +19,7 @@ from lusifer.errors import IndexNotFoundError
 from lusifer.reindex.endpoints.base import parts
 from lusifer.reindex.endpoints.weaviate.collection import WeaviateSide
 from lusifer.reindex.endpoints.weaviate.objects import hash_of, mark_of
-from lusifer.weaviate.connection import weaviate_errors
+from lusifer.weaviate.connection import client_errors
 from lusifer.weaviate.metadata import module_of, parse_metadata, without_metadata
 from lusifer.weaviate.schema import MARK_PROPERTY, vectors
 
@@ -147,7 +147,7 @@ class WeaviateVector:
         """Add the named vector, which is empty at first, and the property of the mark."""
         from weaviate.classes.config import Configure, DataType, Property
 
-        with weaviate_errors(self.collection):
+        with client_errors(self.collection):
             handle = self.client.collections.get(self.collection)
             config = handle.config.get()
             if MARK_PROPERTY not in {each.name for each in config.properties}:
@@ -193,9 +193,9 @@ class WeaviateVector:
 
     def _write(self, card: CollectionMetadata) -> None:
         description = card.in_description(without_metadata(self._config().description))
-        with weaviate_errors(self.collection):
+        with client_errors(self.collection):
             self.client.collections.get(self.collection).config.update(description=description)
 
     def _config(self) -> Any:
-        with weaviate_errors(self.collection):
+        with client_errors(self.collection):
             return self.client.collections.get(self.collection).config.get()
