@@ -657,7 +657,7 @@ def main() -> None:
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")
     sys.path[:0] = [str(ROOT / name) for name in ("plugin", "training", "export")]
-    from lusifer.engines.onnx import usable_cores
+    from lusifer.engines.cpu import usable_cores
 
     threads = options.threads or usable_cores()
     if options.profile:

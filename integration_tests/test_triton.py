@@ -15,7 +15,7 @@ from integration_tests.noise import assert_same_vectors
 from integration_tests.ports import free_port
 from integration_tests.triton_server import CannotRunError, TritonServer
 from plugin.tests.conftest import make_bundle
-from plugin.tests.engines.test_engines import IDS, MASK, EngineContract
+from plugin.tests.engine_contract import IDS, MASK, EngineContract
 
 from lusifer.bundle.format import ManifestFields, finish_bundle
 from lusifer.embedding.vectorizer import Vectorizer

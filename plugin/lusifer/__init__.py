@@ -1,16 +1,16 @@
-"""LUSIFER: texts of any language as unit vectors, for Qdrant and Weaviate.
+"""LUSIFER turns texts of any language into unit vectors, for Qdrant and Weaviate.
 
 ::
 
     from lusifer import Vectorizer
 
     vectorizer = Vectorizer.load()
-    question = vectorizer.embed_query("Wie packe ich ein Archiv aus?")
-    answers = vectorizer.embed_documents(["tar extracts archives", "ls lists files"])
-    print(answers.vectors @ question.vector)
+    query = vectorizer.embed_query("Wie packe ich ein Archiv aus?")
+    documents = vectorizer.embed_documents(["tar extracts archives", "ls lists files"])
+    print(documents.vectors @ query.vector)
 
-Names are imported on first use, so that ``import lusifer`` costs milliseconds and needs none of the
-extras.
+All names but the errors are imported on first use, so that ``import lusifer`` takes milliseconds
+and needs none of the extras.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lusifer import errors as _errors
 from lusifer._version import __version__
+from lusifer.errors import *  # noqa: F403 - every error is public; the list stands in its module
 
 if TYPE_CHECKING:
     from lusifer.bundle.default import default_bundle
@@ -29,49 +31,6 @@ if TYPE_CHECKING:
     from lusifer.engines.base import Engine
     from lusifer.engines.fake import FakeEngine, Faults
     from lusifer.engines.onnx import OnnxEngine
-    from lusifer.errors import (
-        BundleCorruptError,
-        BundleError,
-        BundleNotFoundError,
-        BundleSchemaError,
-        CollectionMismatchError,
-        DeadlineExceededError,
-        EngineBusyError,
-        EngineError,
-        EngineOutputError,
-        EngineUnavailableError,
-        FingerprintMismatchError,
-        IndexCorruptError,
-        IndexLockedError,
-        IndexNotFoundError,
-        InvalidDimensionError,
-        InvalidInputError,
-        InvalidTextError,
-        JobLockedError,
-        JobNotFoundError,
-        KeyLimitError,
-        LusiferError,
-        MalformedRequestError,
-        MethodNotAllowedError,
-        MissingExtraError,
-        NotReadyError,
-        NotServedError,
-        OverloadedError,
-        PlanError,
-        QualityGateError,
-        ReindexError,
-        RequestTooLargeError,
-        RetryLaterError,
-        ServiceError,
-        SettingsError,
-        StorageFullError,
-        StoreBusyError,
-        StoreError,
-        StoreUnavailableError,
-        TextTooLongError,
-        UnauthorizedError,
-        UnknownModelError,
-    )
     from lusifer.stores.base import Store
     from lusifer.types import (
         Document,
@@ -86,66 +45,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bundle",
-    "BundleCorruptError",
-    "BundleError",
-    "BundleNotFoundError",
-    "BundleSchemaError",
-    "CollectionMismatchError",
-    "DeadlineExceededError",
     "Document",
     "EmbeddedStore",
     "Embedding",
     "Embeddings",
     "Engine",
-    "EngineBusyError",
-    "EngineError",
-    "EngineOutputError",
-    "EngineUnavailableError",
     "FakeEngine",
     "Faults",
-    "FingerprintMismatchError",
     "Hit",
-    "IndexCorruptError",
-    "IndexLockedError",
-    "IndexNotFoundError",
-    "InvalidDimensionError",
-    "InvalidInputError",
-    "InvalidTextError",
-    "JobLockedError",
-    "JobNotFoundError",
-    "KeyLimitError",
     "LongTextPolicy",
-    "LusiferError",
-    "MalformedRequestError",
     "Manifest",
-    "MethodNotAllowedError",
-    "MissingExtraError",
-    "NotReadyError",
-    "NotServedError",
     "OnnxEngine",
-    "OverloadedError",
-    "PlanError",
-    "QualityGateError",
-    "ReindexError",
-    "RequestTooLargeError",
-    "RetryLaterError",
     "Role",
     "SearchOptions",
-    "ServiceError",
-    "SettingsError",
-    "StorageFullError",
     "Store",
-    "StoreBusyError",
-    "StoreError",
-    "StoreUnavailableError",
-    "TextTooLongError",
-    "UnauthorizedError",
-    "UnknownModelError",
     "Vectorizer",
     "__version__",
     "check_text",
     "default_bundle",
 ]
+__all__ += _errors.__all__
 
 _MODULE_OF = {
     "Bundle": "lusifer.bundle.format",
@@ -171,9 +90,9 @@ _MODULE_OF = {
 
 def __getattr__(name: str) -> object:
     """Import an exported name from its module on first use (PEP 562)."""
-    if name not in __all__:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'lusifer' has no attribute {name!r}")
-    value: object = getattr(import_module(_MODULE_OF.get(name, "lusifer.errors")), name)
+    value: object = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 

@@ -1,8 +1,8 @@
-"""Every error, in one tree by kind.
+"""Every error of the plugin, in one tree by kind; the other components' roots join it.
 
 ::
 
-    LusiferError                      what went wrong, what to do next, whether a retry helps
+    LusiferError                      what failed, what to do next, whether a retry helps
     ├── InvalidInputError             400  a text or document that can't be embedded
     │   ├── InvalidTextError          400  empty, NUL bytes, lone surrogates
     │   ├── TextTooLongError          400  over the token limit under the policy ``error``
@@ -14,16 +14,16 @@
     ├── BundleError                   500
     │   ├── BundleNotFoundError       404
     │   ├── BundleCorruptError        500  a file is missing, cut or changed
-    │   ├── BundleGateError           500  export's comparison with PyTorch refused it
+    │   ├── BundleGateError           500  it failed export's comparison with PyTorch
     │   └── BundleSchemaError         500  written by a newer version
     ├── EngineError                   500
     │   ├── EngineOutputError         500  wrong count or dimension, NaN, not unit norm
-    │   ├── EngineBusyError           503  out of memory for the moment; a retry helps
+    │   ├── EngineBusyError           503  out of memory at the moment; a retry helps
     │   └── EngineUnavailableError    503  the engine's server can't be reached; a retry helps
     ├── ServiceError                  500  the vectorizer service refuses a request
     │   ├── UnknownModelError         404
     │   ├── NotServedError            404  no such path
-    │   ├── MethodNotAllowedError     405  the path is there, but not for this method
+    │   ├── MethodNotAllowedError     405  the path exists, but not for this method
     │   ├── RequestTooLargeError      413  a body, a list or a text over a limit
     │   └── RetryLaterError           503  a retry helps, after ``retry_after_s``
     │       ├── OverloadedError       429  the queue is full
@@ -34,7 +34,7 @@
     │   ├── IndexNotFoundError        404
     │   ├── IndexCorruptError         500
     │   ├── FingerprintMismatchError  409  vectors of two models would be mixed
-    │   ├── CollectionMismatchError   409  a collection whose schema can't take our vectors
+    │   ├── CollectionMismatchError   409  a collection whose schema can't hold our vectors
     │   ├── IndexLockedError          423  another process holds the index; a retry helps
     │   ├── StoreBusyError            429  the database asks to slow down; a retry helps
     │   ├── StoreUnavailableError     503  the database does not answer; a retry helps
@@ -101,8 +101,8 @@ class LusiferError(Exception):
     """Root of the tree.
 
     Args:
-        message: What went wrong, with the numbers on both sides of the broken comparison.
-        next_step: What the reader should do now, as one sentence.
+        message: What failed, with the numbers on both sides of the broken comparison.
+        next_step: What the reader should do now, as one imperative sentence.
     """
 
     status: ClassVar[int] = 500
@@ -119,7 +119,7 @@ class LusiferError(Exception):
         return f"{self.message} {self.next_step}"
 
     def as_dict(self) -> dict[str, str | int | bool]:
-        """The error as JSON-ready fields: ``type, message, next_step, status, retryable``."""
+        """Return the JSON-ready fields ``type, message, next_step, status, retryable``."""
         return {
             "type": type(self).__name__,
             "message": self.message,
@@ -127,6 +127,22 @@ class LusiferError(Exception):
             "status": self.status,
             "retryable": self.retryable,
         }
+
+
+class _RetryAfterError(LusiferError):
+    """Holds the time after which a retry makes sense.
+
+    Args:
+        message: As in :class:`LusiferError`.
+        next_step: As in :class:`LusiferError`.
+        retry_after_s: Seconds after which a retry makes sense; services send it as ``Retry-After``.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, next_step: str, retry_after_s: float) -> None:
+        super().__init__(message, next_step=next_step)
+        self.retry_after_s = retry_after_s
 
 
 class InvalidInputError(LusiferError):
@@ -170,7 +186,7 @@ class BundleError(LusiferError):
 
 
 class BundleNotFoundError(BundleError):
-    """No bundle at the path."""
+    """There is no bundle at the path."""
 
     status = 404
 
@@ -180,7 +196,7 @@ class BundleCorruptError(BundleError):
 
 
 class BundleGateError(BundleError):
-    """The bundle's vectors are not those of its model; export's gate refused it."""
+    """The bundle failed export's quality gate: its vectors are not those of its model."""
 
 
 class BundleSchemaError(BundleError):
@@ -188,7 +204,7 @@ class BundleSchemaError(BundleError):
 
 
 class EngineError(LusiferError):
-    """The inference engine can't run or answered nonsense."""
+    """The inference engine can't run, or its answer is invalid."""
 
 
 class EngineOutputError(EngineError):
@@ -203,7 +219,10 @@ class EngineBusyError(EngineError):
 
 
 class EngineUnavailableError(EngineError):
-    """The server that computes for us can't be reached or does not answer; smaller batches would not help."""
+    """The server that computes the vectors can't be reached or does not answer.
+
+    Smaller batches would not help.
+    """
 
     status = 503
     retryable = True
@@ -232,36 +251,25 @@ class MethodNotAllowedError(ServiceError):
 
 
 class RequestTooLargeError(ServiceError):
-    """A body, a list of texts or a text is over a limit of the service, and would be at any time."""
+    """A body, a list of texts or a text is over a fixed limit of the service."""
 
     status = 413
 
 
-class RetryLaterError(ServiceError):
-    """The same request can succeed later.
-
-    Args:
-        message: As in :class:`LusiferError`.
-        next_step: As in :class:`LusiferError`.
-        retry_after_s: Seconds after which a retry makes sense; sent as ``Retry-After``.
-    """
+class RetryLaterError(_RetryAfterError, ServiceError):
+    """The request can succeed later; ``retry_after_s`` says when."""
 
     status = 503
-    retryable = True
-
-    def __init__(self, message: str, *, next_step: str, retry_after_s: float) -> None:
-        super().__init__(message, next_step=next_step)
-        self.retry_after_s = retry_after_s
 
 
 class OverloadedError(RetryLaterError):
-    """The queue holds as many tokens as it may."""
+    """The queue holds the largest number of tokens that it may."""
 
     status = 429
 
 
 class KeyLimitError(OverloadedError):
-    """One API key has used up its share of the queue or its tokens a minute; others are served."""
+    """One API key used up its share of the queue or its tokens per minute; others are served."""
 
 
 class NotReadyError(RetryLaterError):
@@ -279,7 +287,7 @@ class StoreError(LusiferError):
 
 
 class IndexNotFoundError(StoreError):
-    """No index at the path."""
+    """There is no index at the path."""
 
     status = 404
 
@@ -289,13 +297,16 @@ class IndexCorruptError(StoreError):
 
 
 class FingerprintMismatchError(StoreError):
-    """The index holds vectors of another model, and mixing them would return nonsense."""
+    """The index holds vectors of another model; a mixture would give meaningless results."""
 
     status = 409
 
 
 class CollectionMismatchError(StoreError):
-    """The collection's schema does not fit: another dimension or distance, no named vectors, no module."""
+    """The collection's schema does not fit.
+
+    It has another dimension or distance, no named vectors, or no module.
+    """
 
     status = 409
 
@@ -307,32 +318,21 @@ class IndexLockedError(StoreError):
     retryable = True
 
 
-class StoreBusyError(StoreError):
-    """The database, or the vectorizer behind it, asks to slow down, and went on asking.
-
-    Args:
-        message: As in :class:`LusiferError`.
-        next_step: As in :class:`LusiferError`.
-        retry_after_s: Seconds after which a retry makes sense.
-    """
+class StoreBusyError(_RetryAfterError, StoreError):
+    """The database, or the vectorizer behind it, is still busy; ``retry_after_s`` says how long."""
 
     status = 429
-    retryable = True
-
-    def __init__(self, message: str, *, next_step: str, retry_after_s: float) -> None:
-        super().__init__(message, next_step=next_step)
-        self.retry_after_s = retry_after_s
 
 
 class StoreUnavailableError(StoreError):
-    """The database can't be reached, or broke off; what it acknowledged before is kept."""
+    """The database can't be reached, or the connection broke; acknowledged writes are kept."""
 
     status = 503
     retryable = True
 
 
 class StorageFullError(StoreError):
-    """No space left to write; everything acknowledged before is kept."""
+    """There is no space left to write; acknowledged writes are kept."""
 
     status = 507
 
@@ -342,19 +342,19 @@ class ReindexError(LusiferError):
 
 
 class PlanError(ReindexError):
-    """A re-embedding can't be planned as asked, or its plan does not fit what is there."""
+    """A re-embedding can't be planned as requested, or its plan does not fit the data."""
 
     status = 400
 
 
 class QualityGateError(ReindexError):
-    """The new vectors find too little of what the old ones found; nothing was switched."""
+    """The new vectors find too little of what the old ones found; there was no cutover."""
 
     status = 409
 
 
 class JobNotFoundError(ReindexError):
-    """No job folder at the path."""
+    """There is no job folder at the path."""
 
     status = 404
 

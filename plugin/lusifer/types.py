@@ -1,6 +1,4 @@
-"""The values that pass between packages: documents, hits, embeddings, and the choices that commands
-offer.
-"""
+"""Values that pass between packages: documents, hits, embeddings and the choices of commands."""
 
 from __future__ import annotations
 
@@ -32,107 +30,110 @@ __all__ = [
 ]
 
 LongTextPolicy = Literal["truncate", "mean_of_windows", "error"]
-"""What happens to a text over the token limit: cut it and say so, average its windows, or refuse
-it."""
+"""What happens to a text over the token limit: it is cut and marked as truncated, its windows are
+averaged, or it is refused."""
 
 Role = Literal["query", "document"]
-"""A question, or a text that may answer one. The prompts differ, so the role must never be lost."""
+"""Role of a text in a search. The prompts differ, so the role must never be lost."""
 
 Ordering = Literal["weak", "medium", "strong"]
 """Qdrant's write ordering, for replicated collections."""
 
 Quantization = Literal["none", "turbo4", "turbo2", "scalar", "binary"]
-"""How Qdrant keeps vectors in memory. ``turbo4`` is TurboQuant with 4 bits a number, an eighth of
+"""How Qdrant stores vectors in memory. ``turbo4`` is TurboQuant with 4 bits a number, an eighth of
 float32."""
 
 Route = Literal["transformers", "cohere"]
-"""The module through which Weaviate reaches our service: one text a request, or 96 and any key."""
+"""Module through which Weaviate calls the vectorizer service. ``transformers`` sends one text in a
+request; ``cohere`` sends up to 96 and needs an API key, which may be any text."""
 
 WeaviateQuantizer = Literal["none", "rq", "sq", "bq", "pq"]
-"""How Weaviate keeps vectors in memory: ``rq`` (rotational, 8 bits) is its own default advice."""
+"""How Weaviate stores vectors in memory. Weaviate recommends ``rq`` (rotational, 8 bits)."""
 
 WeaviateTokenization = Literal[
     "word", "whitespace", "lowercase", "field", "trigram", "gse", "gse_ch", "kagome_ja", "kagome_kr"
 ]
-"""How Weaviate cuts a text into words for keyword searches."""
+"""How Weaviate splits a text into words for keyword searches."""
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
-"""What JSON can hold; lists and dictionaries come back as such."""
+"""Values that JSON can hold; parsed JSON has lists and dictionaries."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text to be found."""
+    """A text that searches can find."""
 
     id: str
-    """Chosen by the caller and stable: writing the same id again replaces the document."""
+    """Stable id, chosen by the caller: writing the same id again replaces the document."""
     text: str
     metadata: Mapping[str, JSON] = field(default_factory=dict)
-    """Comes back with every hit."""
+    """Fields that every hit of the document returns."""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A document that answers a search."""
+    """A document that a search found."""
 
     id: str
     score: float
-    """Higher is nearer: cosine similarity, -1 to 1, plus a boost; of a hybrid search, the fused
-    ranks."""
+    """Higher is nearer: cosine similarity from -1 to 1 plus a boost, or the fused ranks of a hybrid
+    search."""
     text: str
     metadata: Mapping[str, JSON]
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What a search does beyond finding the nearest vectors; every store understands all of it or refuses.
+    """Options of a search beyond the nearest vectors; every store applies all of them or refuses.
 
     Raises:
-        InvalidInputError: Numbers out of range, or options that contradict each other.
+        InvalidInputError: A number is out of range, or options contradict each other.
     """
 
     where: Mapping[str, JSON] = field(default_factory=dict)
-    """Metadata field (nested ones with dots) to the value it must have, or a list of values it may
-    have. All fields must match."""
+    """Values that metadata fields must have, by field; a list holds the allowed values. Nested
+    fields have dots. All fields must match."""
     keywords: str | None = None
-    """Words for a keyword search (BM25) whose ranking is fused with that of the vectors: a hybrid
+    """Words of a keyword search (BM25). Its ranking is fused with that of the vectors: a hybrid
     search."""
     languages: tuple[str, ...] = ()
-    """Languages preferred, or demanded where ``language_boost`` is 0, as they stand in
-    ``language_field``."""
+    """Languages that are preferred, or required if ``language_boost`` is 0, as ``language_field``
+    spells them."""
     language_field: str = "lang"
     """Metadata field that holds a document's language."""
     language_boost: float = 0.0
-    """Added to the score of documents in ``languages``; 0 leaves out all others."""
+    """Number that is added to the score of documents in ``languages``; 0 leaves out all others."""
     group_by: str | None = None
-    """Metadata field of which each value may come at most ``group_size`` times, such as the
+    """Metadata field each value of which may occur in at most ``group_size`` hits, such as the
     document that passages belong to."""
     group_size: int = 1
+    """Largest number of hits with the same value of ``group_by``."""
 
     def __post_init__(self) -> None:
         if self.group_size < 1:
             raise InvalidInputError(
-                f"group_size is {self.group_size}.", next_step="Use at least 1."
+                f"group_size is {self.group_size}, the least is 1.", next_step="Use at least 1."
             )
         if not 0 <= self.language_boost <= 1:
             raise InvalidInputError(
-                f"The language boost is {self.language_boost}, scores lie between -1 and 1.",
+                f"The language boost is {self.language_boost}, it must be from 0 to 1.",
                 next_step="Use a number from 0 to 1; 0.05 breaks near ties.",
             )
         if self.language_boost and not self.languages:
             raise InvalidInputError(
-                "A language boost without a language.", next_step="Name the languages to prefer."
+                "A language boost needs at least one language.",
+                next_step="Name the languages to prefer.",
             )
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """The vector of one text, and how much of the text is in it."""
+    """The vector of one text, and how much of the text it covers."""
 
     vector: NDArray[np.float32]
-    """``(D,)``, unit norm."""
+    """Vector ``(D,)`` with unit norm."""
     tokens: int
-    """Tokens fed to the model, prompt and special tokens included, over all windows."""
+    """Tokens that the model read in all windows, prompt and special tokens included."""
     truncated: bool
     """Whether the end of the text was cut off."""
 
@@ -142,9 +143,11 @@ class Embeddings:
     """The vectors of N texts, in the order of the texts."""
 
     vectors: NDArray[np.float32]
-    """``(N, D)``, unit norm."""
+    """Vectors ``(N, D)`` with unit norm."""
     tokens: tuple[int, ...]
+    """Tokens that the model read of each text."""
     truncated: tuple[bool, ...]
+    """Whether the end of each text was cut off."""
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
+
+import pytest
 
 from lusifer import errors
 from lusifer.errors import LusiferError
@@ -8,7 +11,9 @@ from lusifer.errors import LusiferError
 CLASSES = [
     value
     for value in vars(errors).values()
-    if inspect.isclass(value) and issubclass(value, LusiferError)
+    if inspect.isclass(value)
+    and issubclass(value, LusiferError)
+    and not value.__name__.startswith("_")
 ]
 
 
@@ -38,3 +43,15 @@ def test_as_dict_and_str_hold_what_a_reader_needs() -> None:
         "status": 423,
         "retryable": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [(errors.OverloadedError, 429), (errors.NotReadyError, 503), (errors.StoreBusyError, 429)],
+)
+def test_errors_that_name_the_time_of_a_retry(kind: Any, status: int) -> None:
+    error = kind("Busy.", next_step="Wait.", retry_after_s=1.5)
+    assert (error.status, error.retryable, error.retry_after_s) == (status, True, 1.5)
+    assert str(error) == "Busy. Wait."
+    with pytest.raises(TypeError, match="retry_after_s"):
+        kind("Busy.", next_step="Wait.")

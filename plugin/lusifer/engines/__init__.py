@@ -1,1 +1,1 @@
-"""Engines run the graph of a bundle; each is one file, and all keep the contract in :mod:`.base`."""
+"""Engines run the graph of a bundle; each is one module and keeps the contract in :mod:`.base`."""

@@ -1,4 +1,4 @@
-"""The contract between the vectorizer and whatever computes vectors."""
+"""The contract between the vectorizer and what computes the vectors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ __all__ = ["Engine"]
 class Engine(Protocol):
     """Computes one unit vector for each row of token ids.
 
-    What every implementation promises, beyond shapes: row i of the answer belongs to row i of the
-    input, and depends on nothing but the ids where the mask is 1 - not on padding, not on its
-    neighbours.
+    Row i of the answer belongs to row i of the input. It depends only on the ids where the mask is
+    1: neither on padding nor on the other rows.
     """
 
     @property
@@ -31,19 +30,19 @@ class Engine(Protocol):
         """Compute the vectors of a batch.
 
         Args:
-            input_ids: ``(B, T)`` token ids, padded on the right.
+            input_ids: Token ids ``(B, T)``, padded on the right.
             attention_mask: ``(B, T)``, 1 for a token and 0 for padding.
 
         Returns:
-            ``(B, D)`` unit vectors.
+            Unit vectors ``(B, D)``.
 
         Raises:
-            EngineBusyError: No memory for a batch of this size at this moment; nothing was
+            EngineBusyError: There is no memory for a batch of this size at this moment; nothing was
                 computed.
             EngineError: The engine can't run at all.
         """
         ...
 
     def close(self) -> None:
-        """Give back threads and memory; calling it twice is fine."""
+        """Release threads and memory; calling it twice is fine."""
         ...

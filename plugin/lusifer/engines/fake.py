@@ -1,8 +1,8 @@
 """An engine without weights, for tests: fast, deterministic, and broken on request.
 
-A vector is the normalised sum of one random direction for each token, so texts that share tokens
-are near each other and a search finds what it should. Faults are tied to call numbers, so a test
-that fails, fails every time::
+A vector is the normalized sum of one random direction for each token. So texts that share tokens
+are near each other, and a search finds what it should. Faults are tied to call numbers, so that a
+failing test fails every time::
 
     engine = FakeEngine(16, faults=Faults(nan_on={2}))
     engine.run(ids, mask)  # fine
@@ -31,15 +31,15 @@ _NEVER: frozenset[int] = frozenset()
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, and on which calls; calls are counted from 1."""
+    """Faults of an engine, each with the calls that have it; calls are counted from 1."""
 
     slow_s: float = 0.0
     """Seconds that every call sleeps."""
     out_of_memory_on: AbstractSet[int] = _NEVER
     """Calls that raise EngineBusyError."""
     out_of_memory_above_rows: int | None = None
-    """Any call with more rows than this raises EngineBusyError, as a real engine short of memory
-    would."""
+    """Number of rows above which a call raises EngineBusyError, as a real engine does that is short
+    of memory."""
     nan_on: AbstractSet[int] = _NEVER
     """Calls whose last vector holds a NaN."""
     short_answer_on: AbstractSet[int] = _NEVER
@@ -49,17 +49,17 @@ class Faults:
     not_unit_on: AbstractSet[int] = _NEVER
     """Calls whose vectors have norm 2."""
     swapped_on: AbstractSet[int] = _NEVER
-    """Calls whose first and last vector change places. No check of one answer can see this: it is
-    here to test that *your* comparison of known texts does."""
+    """Calls whose first and last vector change places. No check of one answer can detect this; it
+    tests that a comparison of known texts does."""
 
 
 class FakeEngine:
-    """Deterministic vectors from token ids.
+    """Computes deterministic vectors from token ids.
 
     Args:
         dimension: Length D of the vectors.
         seed: Another seed gives other directions, as another model would.
-        faults: What shall go wrong.
+        faults: What goes wrong, and when.
     """
 
     name = "fake"
@@ -75,10 +75,10 @@ class FakeEngine:
     def run(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Answer ``(B, D)`` vectors for ``(B, T)`` ids, with the faults of this call.
+        """Compute vectors ``(B, D)`` of ids and mask ``(B, T)``, with the faults of this call.
 
         Raises:
-            EngineBusyError: A fault says so.
+            EngineBusyError: The faults contain one for this call.
         """
         self.calls += 1
         call, faults = self.calls, self.faults
@@ -101,12 +101,11 @@ class FakeEngine:
         return self._spoil(vectors.astype(np.float32), call)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to release."""
 
     def _vector(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         total = np.zeros(self.dimension)
-        # Sorted ids: floating point sums depend on their order, and a vector must depend on nothing
-        # else.
+        # Sorted: floating point sums depend on the order, and a vector must not.
         for token in np.sort(ids).tolist():
             if token not in self._directions:
                 self._directions[token] = np.random.default_rng([self._seed, token]).normal(

@@ -1,9 +1,8 @@
-"""Which engine to run: the one asked for, or the fastest on this machine, measured once and kept.
+"""Opens the engine that was named, or the fastest on this machine, measured once and stored.
 
-The best engine differs by an order of magnitude from one processor to the next: bf16 is the best
-choice where a chip multiplies it and the worst where it doesn't. So ``auto`` measures. Each
-candidate must give the right vectors on this machine first, since a kernel can be wrong on one kind
-of processor only.
+Speeds differ by an order of magnitude between processors: bf16 is the best choice where a chip
+multiplies it and the worst where it does not. So ``auto`` measures. Each candidate must first give
+the right vectors on this machine, because a kernel can be wrong on one kind of processor only.
 """
 
 from __future__ import annotations
@@ -13,22 +12,22 @@ import hashlib
 import json
 import logging
 import os
-import platform
-import re
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from lusifer.bundle.format import read_probe
+from lusifer.common.files import write_atomic
 from lusifer.common.paths import cache_directory
-from lusifer.engines.onnx import OnnxEngine, usable_cores
+from lusifer.engines.cpu import describe_cpu, usable_cores
+from lusifer.engines.onnx import OnnxEngine
 from lusifer.errors import EngineError, LusiferError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -50,8 +49,8 @@ EngineName: TypeAlias = Literal["onnx", "openvino", "openvino-bf16", "auto"]
 BUDGET_S = 3.0
 """Seconds after which no further candidate is tried."""
 MINIMUM_COSINE = 0.98
-"""To PyTorch fp32, of every text of the probe. Bundles have passed a stricter gate; this one finds
-kernels that are wrong on this processor."""
+"""Lowest cosine to PyTorch fp32 of any text of the probe. Bundles have passed a stricter gate; this
+one finds kernels that are wrong on this processor."""
 _ROWS = 8
 _QUERY_TOKENS = 12
 
@@ -60,24 +59,24 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trial:
-    """What one candidate did."""
+    """Measurement of one candidate."""
 
     engine: str
     worst_cosine: float | None = None
-    """To PyTorch fp32, of the probe's texts."""
+    """Lowest cosine to PyTorch fp32 over the probe's texts."""
     query_ms: float | None = None
-    """Of one text of 12 tokens, the best of three."""
+    """Time for one text of 12 tokens, the best of three."""
     tokens_per_s: float | None = None
-    """Of a batch of eight texts."""
+    """Throughput for a batch of eight texts."""
     problem: str | None = None
-    """Why it can't be chosen."""
+    """Reason why it can't be chosen."""
     skipped: bool = False
-    """Whether there was no time to try it."""
+    """Whether there was no time to measure it."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The engine for a bundle on this kind of processor, and how the candidates did."""
+    """The engine for a bundle on this kind of processor, with the measurements."""
 
     engine: str
     cpu: str
@@ -86,15 +85,17 @@ class Choice:
 
 
 def open_engine(name: str, bundle: Bundle, *, threads: int | None = None) -> Engine:
-    """The engine of a name on the graph of a bundle.
+    """Open an engine on the graph of a bundle.
 
     Args:
         name: One of :data:`EngineName`.
-        bundle: Opened.
-        threads: Of one call; by default one for each physical core this process may use.
+        bundle: The opened bundle.
+        threads: Threads of one call; by default one for each physical core that this process may
+            use.
 
     Raises:
-        EngineError: An unknown name; or its package is missing, or it can't run here.
+        EngineError: The name is unknown, or no candidate of ``auto`` can run here.
+        MissingExtraError: The package of the engine is not installed.
         BundleCorruptError: The graph can't be loaded.
     """
     if name == "auto":
@@ -109,9 +110,10 @@ def open_engine(name: str, bundle: Bundle, *, threads: int | None = None) -> Eng
 
 
 def choose_engine(bundle: Bundle, *, threads: int | None = None) -> Choice:
-    """The fastest engine that gives right vectors, measured now or read from an earlier measurement.
+    """Return the fastest engine that gives right vectors, measured now or earlier.
 
-    Kept in the cache folder by processor, threads, versions of the engines and fingerprint.
+    The cache folder stores the choice by processor, threads, versions of the engines and
+    fingerprint.
 
     Raises:
         EngineError: None of the candidates can run.
@@ -120,36 +122,37 @@ def choose_engine(bundle: Bundle, *, threads: int | None = None) -> Choice:
     kept = kept_choice(bundle, threads=threads)
     if kept:
         return kept
-    trials = _trials(bundle, threads)
+    trials = _measure_candidates(bundle, threads)
     usable = [trial for trial in trials if trial.problem is None]
     if not usable:
         problems = "; ".join(f"{trial.engine}: {trial.problem}" for trial in trials)
         raise EngineError(
-            f"No engine can run this bundle here. {problems}",
+            f"None of {len(trials)} engines can run this bundle here. {problems}",
             next_step="Name an engine to see its error in full, or export the bundle again.",
         )
     best = min(usable, key=_cost)
-    choice = Choice(best.engine, _cpu(), threads, tuple(trials))
-    # What was skipped because the machine was busy gets its chance at the next start.
+    choice = Choice(best.engine, describe_cpu(), threads, tuple(trials))
+    # Candidates that were skipped on a busy machine are measured at the next start.
     if not any(trial.skipped for trial in trials):
-        _keep(_path(bundle, threads), choice)
+        _store(_stored_path(bundle, threads), choice)
     _LOG.info("engine %s chosen on %s", choice.engine, choice.cpu)
     return choice
 
 
 def kept_choice(bundle: Bundle, *, threads: int | None = None) -> Choice | None:
-    """What was measured before on this kind of processor, or None."""
+    """Return the stored choice for this kind of processor, or None."""
+    path = _stored_path(bundle, threads or usable_cores())
     try:
-        fields = json.loads(_path(bundle, threads or usable_cores()).read_text(encoding="utf-8"))
+        fields = json.loads(path.read_text(encoding="utf-8"))
         trials = tuple(Trial(**trial) for trial in fields.pop("trials"))
         return Choice(trials=trials, **fields)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        # Missing, or written by another version: measured anew.
+        # Missing, or written by another version: measured again.
         return None
 
 
 def default_engine() -> str:
-    """The engine that ``LUSIFER_ENGINE`` names, else ``onnx``."""
+    """Return the engine that ``LUSIFER_ENGINE`` names, else ``onnx``."""
     return os.environ.get("LUSIFER_ENGINE") or "onnx"
 
 
@@ -166,7 +169,7 @@ def _openers() -> Mapping[str, Callable[[Path, int | None], Engine]]:
 
 
 def _candidates() -> list[str]:
-    """ONNX Runtime first; of OpenVINO the arithmetic that suits the processor."""
+    """List the engines to measure: ONNX Runtime, then OpenVINO in the processor's arithmetic."""
     from lusifer.engines.openvino import multiplies_bf16
 
     try:
@@ -175,7 +178,7 @@ def _candidates() -> list[str]:
         return ["onnx"]
 
 
-def _trials(bundle: Bundle, threads: int) -> list[Trial]:
+def _measure_candidates(bundle: Bundle, threads: int) -> list[Trial]:
     started_s = time.perf_counter()
     trials: list[Trial] = []
     for name in _candidates():
@@ -184,19 +187,19 @@ def _trials(bundle: Bundle, threads: int) -> list[Trial]:
             trials.append(Trial(name, problem=late, skipped=True))
             continue
         try:
-            trials.append(_try(name, bundle, threads))
+            trials.append(_measure(name, bundle, threads))
         except LusiferError as error:
             trials.append(Trial(name, problem=str(error)))
     return trials
 
 
-def _try(name: str, bundle: Bundle, threads: int) -> Trial:
+def _measure(name: str, bundle: Bundle, threads: int) -> Trial:
     if bundle.probe_path is None:
         return Trial(
             name, problem=None if name == "onnx" else "the bundle has no probe to check it with"
         )
     ids, mask, right = read_probe(bundle.probe_path)
-    # The last ones are the edge cases, and languages of several scripts.
+    # The last rows are the edge cases, and languages of several scripts.
     width = int(mask[-_ROWS:].sum(axis=1).max())
     ids, mask, right = ids[-_ROWS:, :width].copy(), mask[-_ROWS:, :width].copy(), right[-_ROWS:]
     engine = open_engine(name, bundle, threads=threads)
@@ -206,10 +209,10 @@ def _try(name: str, bundle: Bundle, threads: int) -> Trial:
         worst = float((vectors * right).sum(axis=1).min())
         if not worst >= MINIMUM_COSINE:
             return Trial(name, worst, problem=f"wrong vectors here: cosine {worst:.4f} to PyTorch")
-        batch_s = _seconds(engine, ids, mask, repeats=1)
+        batch_s = _best_of(engine, ids, mask, repeats=1)
         query = ids[:1, :_QUERY_TOKENS].copy()
         engine.run(query, np.ones_like(query))
-        query_s = _seconds(engine, query, np.ones_like(query), repeats=3)
+        query_s = _best_of(engine, query, np.ones_like(query), repeats=3)
     finally:
         engine.close()
     return Trial(
@@ -217,9 +220,10 @@ def _try(name: str, bundle: Bundle, threads: int) -> Trial:
     )
 
 
-def _seconds(
+def _best_of(
     engine: Engine, ids: NDArray[np.int64], mask: NDArray[np.int64], *, repeats: int
 ) -> float:
+    """Return the shortest time of a call in seconds."""
     best = float("inf")
     for _ in range(repeats):
         started_s = time.perf_counter()
@@ -229,14 +233,18 @@ def _seconds(
 
 
 def _cost(trial: Trial) -> float:
-    """Query and bulk count alike: twice as fast in one weighs as much as in the other."""
+    """Return the product of the times for a query and for a token of a batch.
+
+    A factor of two in one weighs as much as in the other.
+    """
     if trial.query_ms is None or trial.tokens_per_s is None:
         return float("inf")
     return trial.query_ms / trial.tokens_per_s
 
 
-def _path(bundle: Bundle, threads: int) -> Path:
-    key = "\n".join([bundle.manifest.fingerprint, _cpu(), str(threads), *_engine_versions()])
+def _stored_path(bundle: Bundle, threads: int) -> Path:
+    parts = [bundle.manifest.fingerprint, describe_cpu(), str(threads), *_engine_versions()]
+    key = "\n".join(parts)
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     return cache_directory() / "engines" / f"{digest}.json"
 
@@ -251,22 +259,6 @@ def _engine_versions() -> list[str]:
     return found
 
 
-def _cpu() -> str:
-    """Model and instruction sets that decide speed: a virtual machine may hide some of them."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)
-    known = {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}
-    sets = sorted(known & set(flags.group(1).split())) if flags else []
-    return " ".join([model.group(1) if model else platform.machine(), *sets])
-
-
-def _keep(path: Path, choice: Choice) -> None:
+def _store(path: Path, choice: Choice) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Aside and renamed: two services may start together.
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(asdict(choice), indent=2) + "\n", encoding="utf-8")
-    aside.replace(path)
+    write_atomic(path, json.dumps(asdict(choice), indent=2) + "\n")

@@ -1,38 +1,46 @@
 """A Triton server as engine: the graph runs there, texts and tokens stay here.
 
-Tokens are batched under a budget on our side, since Triton's own batcher counts requests and not
-tokens.
+Batches keep a token budget on our side, because Triton's own batcher counts requests, not tokens.
 """
 
 from __future__ import annotations
 
 import functools
-import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from lusifer.errors import EngineBusyError, EngineError, EngineUnavailableError, MissingExtraError
+from lusifer.common.retry import call_with_retry
+from lusifer.engines.graph import INPUTS, OUTPUT, closed_error, is_out_of_memory
+from lusifer.errors import (
+    EngineBusyError,
+    EngineError,
+    EngineUnavailableError,
+    LusiferError,
+    MissingExtraError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import grpc
     from numpy.typing import NDArray
+    from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 __all__ = ["TritonEngine"]
 
-_INPUTS = {"input_ids": "INT64", "attention_mask": "INT64"}
-_OUTPUT = "embedding"
-_MEMORY_WORDS = ("out of memory", "failed to allocate", "bad_alloc")
+_Answer = TypeVar("_Answer")
+
+_INPUT_TYPES = dict.fromkeys(INPUTS, "INT64")
+_OUTPUT_TYPE = "FP32"
 _ATTEMPTS = 5
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
 _CHANNEL = (
-    # Batches are megabytes, gRPC's own limit is four.
+    # Batches are megabytes; gRPC's own limit is four.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A server that restarts is back in seconds; by default gRPC tries again after up to two
-    # minutes.
+    # A server that restarts is back in seconds; by default gRPC waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -42,20 +50,21 @@ _CHANNEL = (
 class TritonEngine:
     """Runs a model of a Triton server over gRPC (KServe v2).
 
-    A call that finds the server unavailable is tried again, after pauses of random length, up to
-    five times within the deadline. Nothing else is: what the server refused once it refuses again.
+    A call that finds the server unavailable is retried with growing pauses, up to five calls within
+    the deadline. No other error is retried: the server would refuse the call again.
 
     Args:
         url: Host and port of the server's gRPC endpoint, such as ``localhost:8001``.
-        model: Its name in the model repository.
-        fingerprint: Of the bundle; the server's model must have the same. None takes any.
-        timeout_s: Longest wait for one batch, tries and pauses included.
+        model: Name of the model in the model repository.
+        fingerprint: Fingerprint of the bundle; the server's model must have the same. None accepts
+            any.
+        timeout_s: Longest wait for one batch, retries and pauses included.
 
     Raises:
         MissingExtraError: ``tritonclient`` is not installed.
         EngineUnavailableError: The server can't be reached, or is still loading the model.
-        EngineError: The server has no such model, or one with other inputs and outputs than a
-            bundle's or of another fingerprint.
+        EngineError: The server has no such model, or its inputs, outputs or fingerprint are not
+            those of the bundle.
     """
 
     name = "triton"
@@ -81,12 +90,14 @@ class TritonEngine:
         self._model = model
         self._fingerprint = fingerprint
         self._timeout_s = timeout_s
-        self._channel: Any = grpc.insecure_channel(self._url, options=_CHANNEL)
-        self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._channel: grpc.Channel = grpc.insecure_channel(self._url, options=_CHANNEL)
+        self._stub: service_pb2_grpc.GRPCInferenceServiceStub = (
+            service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        )
         self._closed = False
         self._maximum_rows = 0
         try:
-            self._retried(self._check_model, time.monotonic() + timeout_s)
+            self._call(self._check_model)
         except Exception:
             self.close()
             raise
@@ -94,7 +105,7 @@ class TritonEngine:
     def run(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Answer ``(B, D)`` vectors for ``(B, T)`` ids and mask.
+        """Compute vectors ``(B, D)`` of ids and mask ``(B, T)``.
 
         Raises:
             EngineBusyError: The server is out of memory.
@@ -103,17 +114,13 @@ class TritonEngine:
                 closed.
         """
         if self._closed:
-            raise EngineError(
-                "The engine triton is closed.", next_step="Load the vectorizer again."
-            )
+            raise closed_error(self.name)
         step = self._maximum_rows or len(input_ids)
         parts = []
         for start in range(0, len(input_ids), step):
-            request = self._request(
-                input_ids[start : start + step], attention_mask[start : start + step]
-            )
-            deadline = time.monotonic() + self._timeout_s
-            parts.append(self._retried(functools.partial(self._infer, request), deadline))
+            rows = slice(start, start + step)
+            request = self._request(input_ids[rows], attention_mask[rows])
+            parts.append(self._call(functools.partial(self._infer, request)))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def close(self) -> None:
@@ -121,30 +128,32 @@ class TritonEngine:
         self._closed = True
         self._channel.close()
 
-    def _request(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Any:
-        tensors = {"input_ids": input_ids, "attention_mask": attention_mask}
+    def _request(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+    ) -> service_pb2.ModelInferRequest:
+        tensors = dict(zip(INPUTS, (input_ids, attention_mask), strict=True))
         tensor = self._messages.ModelInferRequest.InferInputTensor
         return self._messages.ModelInferRequest(
             model_name=self._model,
             inputs=[
-                tensor(name=name, datatype=_INPUTS[name], shape=values.shape)
+                tensor(name=name, datatype=_INPUT_TYPES[name], shape=values.shape)
                 for name, values in tensors.items()
             ],
-            outputs=[self._messages.ModelInferRequest.InferRequestedOutputTensor(name=_OUTPUT)],
+            outputs=[self._messages.ModelInferRequest.InferRequestedOutputTensor(name=OUTPUT)],
             raw_input_contents=[
                 np.ascontiguousarray(values).tobytes() for values in tensors.values()
             ],
         )
 
-    def _infer(self, request: Any, left_s: float) -> NDArray[np.float32]:
+    def _infer(self, request: service_pb2.ModelInferRequest, left_s: float) -> NDArray[np.float32]:
         answer = self._stub.ModelInfer(request, timeout=left_s)
-        # After the answer: gRPC mends a lost connection in silence, and another server may be there
-        # then.
+        # After the answer: gRPC restores a lost connection without a report, and another server may
+        # listen then.
         self._check_fingerprint(left_s)
-        shapes = [tuple(output.shape) for output in answer.outputs if output.name == _OUTPUT]
+        shapes = [tuple(output.shape) for output in answer.outputs if output.name == OUTPUT]
         if len(shapes) != 1 or len(answer.raw_output_contents) != 1:
             raise EngineError(
-                f"Triton's model {self._model} answered without {_OUTPUT}.",
+                f"Triton's model {self._model} answered without {OUTPUT}.",
                 next_step="Export the Triton repository of this bundle again.",
             )
         return (
@@ -152,7 +161,7 @@ class TritonEngine:
         )
 
     def _check_model(self, left_s: float) -> None:
-        """Is the model there, of our shape and fingerprint? Then remember how many rows it takes."""
+        """Check that the model is ready and fits the bundle; note how many rows it takes."""
         messages, stub = self._messages, self._stub
         if not stub.ModelReady(messages.ModelReadyRequest(name=self._model), timeout=left_s).ready:
             index = stub.RepositoryIndex(messages.RepositoryIndexRequest(), timeout=left_s)
@@ -168,46 +177,57 @@ class TritonEngine:
         )
         inputs = {entry.name: entry.datatype for entry in metadata.inputs}
         outputs = {entry.name: entry.datatype for entry in metadata.outputs}
-        if inputs != _INPUTS or outputs.get(_OUTPUT) != "FP32":
+        if inputs != _INPUT_TYPES or outputs.get(OUTPUT) != _OUTPUT_TYPE:
             raise EngineError(
-                f"Triton's model {self._model} maps {inputs} to {outputs}, a bundle's maps {_INPUTS} to "
-                f"{{'{_OUTPUT}': 'FP32'}}.",
-                next_step="Export the Triton repository of this bundle, and name its model in triton_model.",
+                f"Triton's model {self._model} maps {inputs} to {outputs}, a bundle's maps "
+                f"{_INPUT_TYPES} to {{'{OUTPUT}': '{_OUTPUT_TYPE}'}}.",
+                next_step="Export the Triton repository of this bundle, and name its model in "
+                "triton_model.",
             )
         self._maximum_rows = self._check_fingerprint(left_s)
 
     def _check_fingerprint(self, left_s: float) -> int:
-        """Does the server still have this bundle's model? Returns the most rows it takes at once."""
+        """Check that the server has this bundle's model; return the most rows it takes at once."""
         request = self._messages.ModelConfigRequest(name=self._model)
         config = self._stub.ModelConfig(request, timeout=left_s).config
         served = config.parameters["fingerprint"].string_value
         if self._fingerprint is not None and served != self._fingerprint:
             raise EngineError(
-                f"Triton's model {self._model} has the fingerprint {served or '(none)'}, the bundle here "
-                f"{self._fingerprint}: their vectors must not be mixed.",
-                next_step="Use the bundle that Triton's repository was exported from, or load its version.",
+                f"Triton's model {self._model} has the fingerprint {served or '(none)'}, the "
+                f"bundle here {self._fingerprint}: their vectors must not be mixed.",
+                next_step="Use the bundle that Triton's repository was exported from, or load its "
+                "version.",
             )
         return int(config.max_batch_size)
 
-    def _retried(self, call: Callable[[float], Any], deadline: float) -> Any:
-        """What a call answers, trying again while the server is unavailable."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return call(max(0.001, deadline - time.monotonic()))
-            except self._grpc.RpcError as error:
-                code, message = error.code(), error.details() or ""
-                pause_s = random.uniform(0, min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt))  # noqa: S311
-                late = time.monotonic() + pause_s >= deadline
-                if code is not self._grpc.StatusCode.UNAVAILABLE or attempt == _ATTEMPTS or late:
-                    raise self._told(code, message) from error
-                time.sleep(pause_s)
-        raise AssertionError("unreachable")
+    def _call(self, call: Callable[[float], _Answer]) -> _Answer:
+        """Call with the seconds left until the deadline; retry while the server is unavailable."""
+        deadline_s = time.monotonic() + self._timeout_s
 
-    def _told(self, code: Any, message: str) -> EngineError:
+        def attempt() -> _Answer:
+            try:
+                return call(max(0.001, deadline_s - time.monotonic()))
+            except self._grpc.RpcError as error:
+                raise self._translate(error.code(), error.details() or "") from error
+
+        return call_with_retry(
+            attempt,
+            retry_for_s=self._timeout_s,
+            attempts=_ATTEMPTS,
+            first_delay_s=_FIRST_PAUSE_S,
+            longest_delay_s=_LONGEST_PAUSE_S,
+            should_retry=self._is_unavailable,
+        )
+
+    def _is_unavailable(self, error: LusiferError) -> bool:
+        cause = error.__cause__
+        return isinstance(cause, self._grpc.RpcError) and bool(
+            cause.code() is self._grpc.StatusCode.UNAVAILABLE
+        )
+
+    def _translate(self, code: grpc.StatusCode, message: str) -> EngineError:
         codes = self._grpc.StatusCode
-        if code is codes.RESOURCE_EXHAUSTED or any(
-            words in message.lower() for words in _MEMORY_WORDS
-        ):
+        if code is codes.RESOURCE_EXHAUSTED or is_out_of_memory(message):
             return EngineBusyError(
                 f"Triton at {self._url} has no memory for this batch: {message}.",
                 next_step="Lower batch_tokens, or give Triton more memory.",

@@ -79,15 +79,15 @@ def test_the_choice_is_kept_for_this_bundle_and_these_threads(
     def never(*arguments: Any) -> Any:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(module, "_try", never)
+    monkeypatch.setattr(module, "_measure", never)
     assert choose_engine(probed, threads=1) == first
     assert kept_choice(probed, threads=2) is None
-    monkeypatch.setattr(module, "_cpu", lambda: "another processor")
+    monkeypatch.setattr(module, "describe_cpu", lambda: "another processor")
     assert kept_choice(probed, threads=1) is None
 
 
 @pytest.mark.parametrize("damage", ["", "{}", "[]", '{"engine": "onnx"}', '{"trials": [{"x": 1}]}'])
-def test_a_damaged_note_is_measured_anew(probed: Bundle, cache: Path, damage: str) -> None:
+def test_a_damaged_note_is_measured_again(probed: Bundle, cache: Path, damage: str) -> None:
     choose_engine(probed, threads=1)
     (note,) = cache.iterdir()
     note.write_text(damage)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from plugin.tests.engines.test_engines import IDS, MASK, EngineContract
+from plugin.tests.engine_contract import IDS, MASK, EngineContract
 
 from lusifer import Vectorizer
 from lusifer.engines.fake import FakeEngine

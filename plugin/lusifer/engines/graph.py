@@ -1,0 +1,89 @@
+"""Inputs and output of a bundle's graph, and the errors that every engine raises about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lusifer.errors import BundleCorruptError, EngineBusyError, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = [
+    "INPUTS",
+    "OUTPUT",
+    "check_signature",
+    "closed_error",
+    "is_out_of_memory",
+    "load_error",
+    "run_error",
+]
+
+INPUTS = ("input_ids", "attention_mask")
+OUTPUT = "embedding"
+# No runtime has an exception class for this: allocation failures come as general errors.
+_MEMORY_WORDS = (
+    "bad_alloc",
+    "bad allocation",
+    "allocate memory",
+    "failed to allocate",
+    "out of memory",
+    "available memory",
+)
+
+
+def check_signature(model_path: Path | str, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    """Refuse a graph that has other inputs than a bundle's, or no output ``embedding``.
+
+    Raises:
+        BundleCorruptError: The graph is not that of a bundle; the message lists the names.
+    """
+    inputs, outputs = sorted(inputs), sorted(outputs)
+    if inputs != sorted(INPUTS) or OUTPUT not in outputs:
+        raise BundleCorruptError(
+            f"The graph {model_path} maps {inputs} to {outputs}, a bundle's graph maps "
+            f"{sorted(INPUTS)} to ['{OUTPUT}'].",
+            next_step="Export the bundle again with this version of LUSIFER.",
+        )
+
+
+def is_out_of_memory(error: object) -> bool:
+    """Return whether an error of a runtime, or its message, reports a lack of memory."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _MEMORY_WORDS)
+
+
+def load_error(
+    runtime: str, model_path: Path | str, error: Exception
+) -> BundleCorruptError | EngineBusyError:
+    """Return the error for a graph that a runtime can't load."""
+    if is_out_of_memory(error):
+        return _busy_error(f"No memory to load {model_path}: {error}")
+    return BundleCorruptError(
+        f"{runtime} can't load {model_path}: {error}",
+        next_step="Open the bundle with verify=True to see which file is damaged, or export again.",
+    )
+
+
+def run_error(shape: tuple[int, ...], error: Exception) -> EngineError:
+    """Return the error for a batch ``(B, T)`` that a runtime can't compute."""
+    rows, length = shape
+    batch = f"a batch of {rows} rows x {length} tokens"
+    if is_out_of_memory(error):
+        return _busy_error(f"No memory for {batch}: {error}")
+    return EngineError(
+        f"The graph failed on {batch}: {error}",
+        next_step="Check the bundle with Bundle.open(path, verify=True); if whole, export again.",
+    )
+
+
+def closed_error(engine: str) -> EngineError:
+    """Return the error for a call of an engine that was closed."""
+    return EngineError(f"The engine {engine} is closed.", next_step="Load the vectorizer again.")
+
+
+def _busy_error(message: str) -> EngineBusyError:
+    return EngineBusyError(
+        message, next_step="Lower batch_tokens, free memory, or try again later."
+    )
