@@ -155,19 +155,28 @@ def test_the_benchmark_counts_what_the_model_computes() -> None:
     assert benchmark.flops_of_text(shape, 5) == 2 * 5 * (4 * 4 + 2 * 6) + 2 * (2 * 5 * 5 * 2)
 
 
-def test_the_benchmark_writes_between_its_markers(tmp_path: Path) -> None:
-    benchmark = module(ROOT / "benchmarks" / "embed_documents.py")
+def test_a_benchmark_writes_between_its_markers(tmp_path: Path) -> None:
+    report = module(ROOT / "benchmarks" / "report.py")
     page = tmp_path / "results.md"
     page.write_text(_text("docs/results.md"), encoding="utf-8")
-    benchmark.write_into(page, "| a table |")
-    benchmark.write_into(page, "| another |")
+    report.write_table("soak", "| a table |", page)
+    report.write_table("soak", "| another |", page)
     text = page.read_text(encoding="utf-8")
     assert text.count("| another |") == 1
     assert "| a table |" not in text
-    assert text.count(benchmark.START) == text.count(benchmark.END) == 1
     page.write_text("no markers", encoding="utf-8")
     with pytest.raises(SystemExit, match="once each"):
-        benchmark.write_into(page, "| a table |")
+        report.write_table("soak", "| a table |", page)
+
+
+def test_the_results_have_the_markers_of_every_benchmark() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py")]
+    names = re.findall(r'write_table\(\s*"(\w+)"', "\n".join(sources))
+    assert len(names) == 9
+    page = _text("docs/results.md")
+    for name in names:
+        assert page.count(f"<!-- {name}: start -->") == 1
+        assert page.count(f"<!-- {name}: end -->") == 1
 
 
 def _blocks(page: str, language: str) -> list[str]:
