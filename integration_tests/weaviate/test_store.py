@@ -154,7 +154,7 @@ def test_collections_that_do_not_fit_are_refused(
     everything = Configure.Vectors.text2vec_transformers(name="lusifer", inference_url=gate.url)
     other = Configure.Vectors.self_provided(name="other")
     for description, vector, said in (
-        ("mine", ours, "says nothing of LUSIFER"),
+        ("mine", ours, "has no LUSIFER metadata"),
         ('lusifer: {"schema_version": 9}', ours, "can't be read"),
         (make_metadata(name).in_description(), other, "no vector named 'lusifer'"),
         (make_metadata(name).in_description(), everything, "names no source properties"),

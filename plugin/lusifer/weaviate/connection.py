@@ -255,7 +255,7 @@ def refused(message: str, collection: str, *, server: bool = False) -> LusiferEr
     if any(word in lower for word in _SCHEMA):
         return CollectionMismatchError(
             f"The collection {collection} does not take these vectors: {message}",
-            next_step=f"Look at it with: {look}",
+            next_step=f"Examine it with: {look}",
         )
     if server or any(word in lower for word in _AWAY):
         return StoreUnavailableError(
@@ -299,7 +299,7 @@ def not_found(collection: str) -> StoreError:
     """Return the error for a collection that the server does not have."""
     return IndexNotFoundError(
         f"Weaviate has no collection {collection!r}.",
-        next_step=f"Create it with: lusifer weaviate setup URL --collection {collection}. If it is "
+        next_step=f"Make it with: lusifer weaviate setup URL --collection {collection}. If it is "
         "missing after a restart, add its module to ENABLE_MODULES again: Weaviate does not load a "
         "collection without its module.",
     )

@@ -1,66 +1,74 @@
-"""Why does it not work? What can be seen of a Weaviate server and a collection, with its fix."""
+"""What is wrong with a Weaviate server and a collection, as far as it can be seen from here."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lusifer.errors import EngineUnavailableError, LusiferError, UnauthorizedError
-from lusifer.stores.diagnostics import Diagnostic, error, note, ok, warning
+from lusifer.stores.diagnostics import (
+    PROBE_QUERY,
+    Diagnostic,
+    compare_fingerprint,
+    compare_query_vectors,
+    compare_service,
+    error,
+    failure,
+    note,
+    ok,
+    warning,
+)
 from lusifer.weaviate.connection import client_errors
-from lusifer.weaviate.metadata import module_of, parse_metadata, rules_of
+from lusifer.weaviate.metadata import module_of, parse_metadata
+from lusifer.weaviate.object_checks import examine_objects
 from lusifer.weaviate.schema import version_warnings
-from lusifer.weaviate.text_composition import compose_text
-from lusifer.weaviate.tokenization import advise_tokenization, fits
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Collection as AbstractCollection
+    from collections.abc import Generator, Iterator, Mapping
+
+    from weaviate import WeaviateClient
+    from weaviate.collections import Collection
+    from weaviate.outputs.config import CollectionConfig
 
     from lusifer.embedding.base import Embedder
     from lusifer.weaviate.metadata import CollectionMetadata
 
 __all__ = ["examine"]
 
+_TRANSFORMERS = "text2vec-transformers"
+
 _QUICK_S = 0.5
-"""What Weaviate itself gives the readiness of a service, and what a client's connecting waits for
-/meta."""
-
-_SCANNED = 10_000
-"""Objects that are looked through for missing vectors."""
-
-_READ = 500
-"""Objects of these whose scripts are looked at."""
-
-_SAME = 0.999
-"""Cosine over which two vectors are of one text: the same model on another processor gives 0.9999.
-"""
+"""Time that Weaviate itself gives the readiness of a service, and that the connection of a client
+waits for /meta."""
 
 
 def examine(
-    client: Any,
+    client: WeaviateClient,
     *,
     collection: str | None = None,
-    tenant: str | None = None,
     embedder: Embedder | None = None,
     service_url: str | None = None,
+    tenant: str | None = None,
 ) -> Iterator[Diagnostic]:
-    """Look at a server, and at a collection if one is named, one finding after the other; nothing is written.
+    """Examine a server, and a collection if one is named, one diagnostic after the other.
+
+    Nothing is written. With a collection, a query goes through the server's own module.
 
     Args:
         client: A connected ``WeaviateClient``.
-        collection: Its name or alias.
-        tenant: Of a collection with tenants.
+        collection: The collection's name or alias.
         embedder: The model in use here; its fingerprint and its vectors are compared.
-        service_url: Of the service behind the server's modules, as reached from here; by default
-            the address in the collection's schema.
+        service_url: Address of the service behind the server's modules, as reached from here; by
+            default the address in the collection's schema.
+        tenant: Name of the tenant, for a collection with tenants.
     """
-    modules: set[str] = yield from _server(client, embedder)
+    modules: AbstractCollection[str] = yield from _server(client, embedder)
     if service_url is not None:
         yield from _service(service_url, embedder)
     if collection is None:
-        yield note("collection", "None was named.", "Add --collection NAME to look at one.")
+        yield note("collection", "None was named.", "Add --collection NAME to examine one.")
         return
     try:
         with client_errors(collection):
@@ -69,29 +77,33 @@ def examine(
             handle = handle.with_tenant(tenant) if tenant else handle
         metadata = parse_metadata(collection, config)
     except LusiferError as failed:
-        yield error("schema", failed.message, failed.next_step)
+        yield failure("schema", failed)
         return
-    yield from _schema(metadata, config, modules, embedder)
+    yield from _schema(metadata, config, modules)
+    yield from compare_fingerprint(metadata, embedder)
     if service_url is None and (address := _address(metadata, config)):
         yield from _service(address, embedder, given=False)
     if config.multi_tenancy_config.enabled and tenant is None:
         yield note(
-            "objects", "The collection has tenants.", "Add --tenant NAME to look at its objects."
+            "objects", "The collection has tenants.", "Add --tenant NAME to examine its objects."
         )
         return
-    yield from _objects(handle, metadata, config, embedder)
+    yield from examine_objects(handle, metadata, config, embedder)
     if module_of(config, metadata.vector_name) != "none":
-        yield from _probe(handle, metadata, embedder)
+        yield from _inference(handle, metadata, embedder)
 
 
-def _server(client: Any, embedder: Embedder | None) -> Generator[Diagnostic, None, set[str]]:
+def _server(
+    client: WeaviateClient, embedder: Embedder | None
+) -> Generator[Diagnostic, None, AbstractCollection[str]]:
+    """Report version, speed and modules of the server; return the names of its modules."""
     started_s = time.monotonic()
     try:
         with client_errors(""):
             meta = client.get_meta()
     except LusiferError as failed:
         yield error("server", failed.message, "Check the address, the ports and WEAVIATE_API_KEY.")
-        return set()
+        return ()
     took_s = time.monotonic() - started_s
     version = str(meta.get("version", "0"))
     lacking = version_warnings(version)
@@ -102,57 +114,67 @@ def _server(client: Any, embedder: Embedder | None) -> Generator[Diagnostic, Non
     if took_s > _QUICK_S:
         yield warning(
             "meta",
-            f"/v1/meta took {took_s:.1f} s; it asks the service's /meta, and every client asks it to "
-            f"connect.",
+            f"/v1/meta took {took_s:.1f} s; the server asks the service's /meta for it, and every "
+            "client requests it to connect.",
             "Look at the service: lusifer serve answers /meta at once.",
         )
-    modules = meta.get("modules") or {}
-    ours = sorted(set(modules) & {"text2vec-transformers", "text2vec-cohere"})
+    modules: Mapping[str, object] = meta.get("modules") or {}
+    ours = sorted(set(modules) & {_TRANSFORMERS, "text2vec-cohere"})
     if ours:
         yield ok("modules", ", ".join(ours))
     else:
         yield error(
             "modules",
-            "Neither text2vec-transformers nor text2vec-cohere is on, so their collections are not loaded.",
+            "Neither text2vec-transformers nor text2vec-cohere is on, so their collections are not "
+            "loaded.",
             "Start the server with ENABLE_MODULES=text2vec-transformers and "
             "TRANSFORMERS_INFERENCE_API=http://HOST:8000",
         )
-    if "text2vec-transformers" in modules:
-        yield from _behind(modules["text2vec-transformers"], embedder)
-    return set(modules)
+    if _TRANSFORMERS in modules:
+        yield _reached(modules[_TRANSFORMERS], embedder)
+    return modules
 
 
-def _behind(meta: Any, embedder: Embedder | None) -> Iterator[Diagnostic]:
-    """What the server itself sees at TRANSFORMERS_INFERENCE_API: it passes that service's /meta on."""
-    meta = meta if isinstance(meta, dict) else {}
-    only = "Collections with an address of their own are not concerned."
+def _reached(answer: object, embedder: Embedder | None) -> Diagnostic:
+    """Report what the server itself reaches at TRANSFORMERS_INFERENCE_API.
+
+    Args:
+        answer: The /meta of that service, which the server passes on.
+        embedder: The model in use here.
+    """
+    meta: Mapping[str, object] = answer if isinstance(answer, dict) else {}
+    only = "Collections with an address of their own are not affected."
     if "error" in meta:
-        yield warning(
+        return warning(
             "reached",
             f"The server can't reach TRANSFORMERS_INFERENCE_API: {meta['error']}. {only}",
-            "Start lusifer serve there, and name a host that the server can reach: in a container localhost "
-            "is the container.",
+            "Start lusifer serve there, and name a host that the server can reach: in a container "
+            "localhost is the container.",
         )
-    elif meta.get("name") != "lusifer":
-        yield note(
-            "reached", f"What answers at TRANSFORMERS_INFERENCE_API is no lusifer serve. {only}"
+    if meta.get("name") != "lusifer":
+        return note(
+            "reached", f"The service at TRANSFORMERS_INFERENCE_API is no lusifer serve. {only}"
         )
-    elif embedder is not None and meta.get("fingerprint") not in {None, embedder.fingerprint}:
-        yield warning(
+    if embedder is not None and meta.get("fingerprint") not in {None, embedder.fingerprint}:
+        return warning(
             "reached",
-            f"TRANSFORMERS_INFERENCE_API serves {meta.get('model')} ({meta['fingerprint']}), the model here "
-            f"is {embedder.model_name} ({embedder.fingerprint}). {only}",
+            f"TRANSFORMERS_INFERENCE_API serves {meta.get('model')} ({meta['fingerprint']}), the "
+            f"model here is {embedder.model_name} ({embedder.fingerprint}). {only}",
             "Serve the same bundle that is used here.",
         )
-    else:
-        yield ok(
-            "reached",
-            f"the server reaches lusifer serve, {meta.get('model', 'which is still loading')}",
-        )
+    model = meta.get("model", "which is still loading")
+    return ok("reached", f"the server reaches lusifer serve, {model}")
 
 
 def _service(url: str, embedder: Embedder | None, *, given: bool = True) -> Iterator[Diagnostic]:
-    """Ask a service as Weaviate does at its start; what only the server may reach is no error."""
+    """Ask a service what Weaviate asks at its start.
+
+    Args:
+        url: Address of the service.
+        embedder: The model in use here.
+        given: Whether the address was given to be reached from here. An address from the schema may
+            be for the server only, so that not reaching it is no error.
+    """
     import httpx
 
     from lusifer.embedding.remote import RemoteVectorizer
@@ -160,8 +182,8 @@ def _service(url: str, embedder: Embedder | None, *, given: bool = True) -> Iter
     host = urlsplit(url)
     shown = url.replace(f"{host.username}:{host.password}@", "") if host.username else url
     unreached = error if given else note
-    started_s = time.monotonic()
     try:
+        started_s = time.monotonic()
         ready = httpx.get(f"{url}/.well-known/ready", timeout=_QUICK_S)
         if ready.status_code > 299:
             yield error(
@@ -170,7 +192,7 @@ def _service(url: str, embedder: Embedder | None, *, given: bool = True) -> Iter
                 "Wait until its model is loaded, or look into its log.",
             )
         else:
-            yield ok("ready", f"{shown} said so in {time.monotonic() - started_s:.3f} s")
+            yield ok("ready", f"{shown} is ready, answered in {time.monotonic() - started_s:.3f} s")
         started_s = time.monotonic()
         httpx.get(f"{url}/meta", timeout=10 * _QUICK_S)
         took_s = time.monotonic() - started_s
@@ -178,61 +200,51 @@ def _service(url: str, embedder: Embedder | None, *, given: bool = True) -> Iter
             yield warning(
                 "service meta",
                 f"{shown}/meta took {took_s:.1f} s, and every client of Weaviate waits for it.",
-                "Bring the service nearer to the server, or look into its log.",
+                "Move the service nearer to the server, or look into its log.",
             )
         with RemoteVectorizer(url, timeout_s=5, attempts=1) as service:
-            if embedder is not None and service.fingerprint != embedder.fingerprint:
-                yield error(
-                    "service",
-                    f"{shown} serves {service.model_name} ({service.fingerprint}), the model here is "
-                    f"{embedder.model_name} ({embedder.fingerprint}).",
-                    "Serve the same bundle that is used here.",
-                )
-            else:
-                yield ok(
-                    "service", f"{shown} serves {service.model_name}, dimension {service.dimension}"
-                )
+            yield compare_service(shown, service, embedder)
     except httpx.TimeoutException:
         yield unreached(
             "ready",
-            f"{shown} did not answer within {_QUICK_S} s, all that Weaviate waits for it.",
-            "Look at the load of the service's machine, and at what lies between.",
+            f"{shown} did not answer within {_QUICK_S} s, which is all that Weaviate waits for it.",
+            "Look at the load of the service's machine, and at the network between.",
         )
     except httpx.TransportError as failed:
         yield unreached(
             "ready",
             f"{shown} can't be reached from here: {failed}",
-            "Start lusifer serve there; if only the server reaches it, the question below tells.",
+            "Start lusifer serve there; if only the server can reach it, see the result of "
+            '"inference" below.',
         )
     except UnauthorizedError:
         yield note(
             "service",
             f"{shown} asks for a key.",
-            "The server must send one: http://any:KEY@HOST:8000 as the address, or COHERE_APIKEY.",
+            "Have the server send one: with the address http://any:KEY@HOST:8000, or with "
+            "COHERE_APIKEY.",
         )
     except EngineUnavailableError as failed:
         yield unreached("service", failed.message, failed.next_step)
     except LusiferError as failed:
-        yield error("service", failed.message, failed.next_step)
+        yield failure("service", failed)
 
 
-def _address(metadata: CollectionMetadata, config: Any) -> str | None:
-    """Where the collection's module asks, if its schema says so."""
-    settings = config.vector_config[metadata.vector_name].vectorizer.model or {}
-    address = (
-        settings.get("inferenceUrl")
-        or settings.get("passageInferenceUrl")
-        or settings.get("baseURL")
-    )
-    return str(address).rstrip("/").removesuffix("/cohere") if address else None
+def _address(metadata: CollectionMetadata, config: CollectionConfig) -> str | None:
+    """Return the address that the collection's module asks, if its schema has one."""
+    settings = (config.vector_config or {})[metadata.vector_name].vectorizer.model or {}
+    for name in ("inferenceUrl", "passageInferenceUrl", "baseURL"):
+        if settings.get(name):
+            return str(settings[name]).rstrip("/").removesuffix("/cohere")
+    return None
 
 
 def _schema(
-    metadata: CollectionMetadata, config: Any, modules: set[str], embedder: Embedder | None
+    metadata: CollectionMetadata, config: CollectionConfig, modules: AbstractCollection[str]
 ) -> Iterator[Diagnostic]:
-    vectorizer = config.vector_config[metadata.vector_name].vectorizer
+    """Report by which module the collection embeds, and from what."""
+    vectorizer = (config.vector_config or {})[metadata.vector_name].vectorizer
     module = module_of(config, metadata.vector_name)
-    settings = vectorizer.model or {}
     sources = ", ".join(vectorizer.source_properties or []) or "none"
     yield ok(
         "schema",
@@ -248,152 +260,54 @@ def _schema(
             f"The collection embeds by {module}, which is not on.",
             f"Add it to ENABLE_MODULES: {module}",
         )
-    if settings.get("vectorizeClassName"):
+    if (vectorizer.model or {}).get("vectorizeClassName"):
         yield warning(
             "class name",
             f"The collection's name stands before every text: {config.name!r}.",
             "Make the collection with vectorize_collection_name=False; it can't be changed later.",
         )
-    if embedder is not None:
-        try:
-            metadata.check(fingerprint=embedder.fingerprint, model=embedder.model_name)
-            yield ok("fingerprint", "the model here is the one that filled it")
-        except LusiferError as failed:
-            yield error("fingerprint", failed.message, failed.next_step)
 
 
-def _objects(
-    handle: Any, metadata: CollectionMetadata, config: Any, embedder: Embedder | None
+def _inference(
+    handle: Collection, metadata: CollectionMetadata, embedder: Embedder | None
 ) -> Iterator[Diagnostic]:
-    name = metadata.vector_name
-    seen = without = 0
-    texts: list[str] = []
-    sample: Any = None
-    try:
-        with client_errors(config.name):
-            total = handle.aggregate.over_all(total_count=True).total_count
-            for each in handle.iterator(include_vector=[name]):
-                seen += 1
-                without += not each.vector.get(name)
-                sample = sample or (each if each.vector.get(name) else None)
-                if len(texts) < _READ:
-                    texts.append(str(each.properties.get(metadata.text_property) or ""))
-                if seen == _SCANNED:
-                    break
-    except LusiferError as failed:
-        yield error("objects", failed.message, failed.next_step)
-        return
-    looked = f"{seen:,} of {total:,} objects" if seen < total else f"{total:,} objects"
-    if without:
-        yield error(
-            "vectors",
-            f"{without:,} in {looked} have no vector: no search finds them.",
-            "Run lusifer index again. Adding a named vector, or importing the same text again, fills "
-            "nothing.",
-        )
-    else:
-        yield ok("vectors", f"{looked}, all with a vector")
-    yield from _words(metadata, config, texts)
-    if sample is not None:
-        yield from _sample(sample, metadata, config, embedder)
-
-
-def _words(metadata: CollectionMetadata, config: Any, texts: Sequence[str]) -> Iterator[Diagnostic]:
-    """Whether the keyword half of a hybrid search can find words in the scripts that are there."""
-    found = next((each for each in config.properties if each.name == metadata.text_property), None)
-    cut = str(getattr(found.tokenization, "value", found.tokenization)) if found else "word"
-    if fits(cut, texts):
-        yield ok("keywords", f"{metadata.text_property} is cut by {cut}")
-        return
-    yield warning(
-        "keywords",
-        f"{metadata.text_property} is cut by {cut}, which finds no words in these languages: the keyword half of "
-        "a hybrid search is blind.",
-        f"Make a new collection with --tokenization {advise_tokenization(texts)} (it can't be changed "
-        "later), or search without keywords.",
-    )
-
-
-def _sample(
-    sample: Any, metadata: CollectionMetadata, config: Any, embedder: Embedder | None
-) -> Iterator[Diagnostic]:
-    properties = {key: value for key, value in sample.properties.items() if value is not None}
-    rules = rules_of(metadata, config)
-    text = compose_text(properties, rules)
-    yield note("text", f"For object {sample.uuid} this is embedded: {text[:200]!r}")
-    stored = sample.vector[metadata.vector_name]
-    if len(stored) != metadata.dimension:
-        yield error(
-            "dimension",
-            f"Vectors have {len(stored)} numbers, the metadata says {metadata.dimension}.",
-            "Serve the model with the dimension it was set up with, and make the collection anew.",
-        )
-        return
-    if embedder is None or not text or embedder.fingerprint != metadata.fingerprint:
-        return
-    if embedder.dimension != metadata.dimension:
-        yield note("sample", f"Not compared: vectors made here have {embedder.dimension} numbers.")
-        return
-    cosine = float(embedder.embed_documents([text]).vectors[0] @ stored)
-    if cosine > _SAME:
-        yield ok("sample", f"its vector is the one made here from that text (cosine {cosine:.5f})")
-        return
-    advice = "It was made from another text or by another model: run lusifer index again."
-    lowered = compose_text(properties, replace(rules, lower_case=True))
-    if lowered != text and float(embedder.embed_documents([lowered]).vectors[0] @ stored) > _SAME:
-        advice = (
-            "The server runs with LOWERCASE_VECTORIZATION_INPUT: make the collection with --lower-case, or "
-            "run the server without."
-        )
-    yield error(
-        "sample",
-        f"its vector is not the one made here from that text (cosine {cosine:.5f}).",
-        advice,
-    )
-
-
-def _probe(
-    handle: Any, metadata: CollectionMetadata, embedder: Embedder | None
-) -> Iterator[Diagnostic]:
-    """A question through the server's module."""
+    """Compare the query vector of the server's module with the one made here."""
     from weaviate.classes.query import MetadataQuery
 
-    question = "How do I unpack an archive?"
-    shown = MetadataQuery(distance=True)
+    distance = MetadataQuery(distance=True)
     started_s = time.monotonic()
     try:
         with client_errors(handle.name):
-            found = handle.query.near_text(
-                question, limit=1, target_vector=metadata.vector_name, return_metadata=shown
+            there = handle.query.near_text(
+                PROBE_QUERY,
+                limit=1,
+                target_vector=metadata.vector_name,
+                return_metadata=distance,
             ).objects
             took_s = time.monotonic() - started_s
             here = (
                 handle.query.near_vector(
-                    embedder.embed_query(question).vector.tolist(),
+                    embedder.embed_query(PROBE_QUERY).vector.tolist(),
                     limit=1,
                     target_vector=metadata.vector_name,
-                    return_metadata=shown,
+                    return_metadata=distance,
                 ).objects
                 if embedder and embedder.dimension == metadata.dimension
                 else []
             )
     except LusiferError as failed:
         yield error(
-            "inference", f"A question through the server failed. {failed.message}", failed.next_step
+            "inference", f"A query through the server failed. {failed.message}", failed.next_step
         )
         return
-    if not found or not here:
-        yield ok("inference", f"the server had a question embedded, in {took_s:.3f} s")
-    elif abs(here[0].metadata.distance - found[0].metadata.distance) < 1e-4:
-        yield ok(
-            "inference",
-            f"the server's vector of a question is the one made here, in {took_s:.3f} s",
-        )
-    else:
-        yield error(
-            "inference",
-            "The server's vector of a question is another than the one made here: distances "
-            f"{found[0].metadata.distance:.4f} and {here[0].metadata.distance:.4f}.",
-            "Serve the same bundle that is used here; before Weaviate 1.31 questions get the document's "
-            "prompt.",
-        )
+    if not there or not here:
+        yield ok("inference", f"the server had a query embedded, in {took_s:.3f} s")
+        return
+    server, ours = (1 - (each[0].metadata.distance or 0.0) for each in (there, here))
+    yield compare_query_vectors(
+        server,
+        ours,
+        detail=f"in {took_s:.3f} s",
+        fix="Serve the same bundle that is used here; before Weaviate 1.31 queries get the "
+        "document's prompt.",
+    )

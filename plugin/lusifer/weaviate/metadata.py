@@ -94,7 +94,7 @@ def parse_metadata(collection: str, config: CollectionConfig) -> CollectionMetad
         CollectionMismatchError: The collection was not made for LUSIFER, or its schema contradicts
             its metadata.
     """
-    advice = "Create one with: lusifer weaviate setup"
+    advice = "Make one with: lusifer weaviate setup"
     vectors = config.vector_config or {}
     line = re.search(rf"^{re.escape(_PREFIX)}(.*)$", config.description or "", re.MULTILINE)
     if not line:
@@ -111,8 +111,7 @@ def parse_metadata(collection: str, config: CollectionConfig) -> CollectionMetad
         raise CollectionMismatchError(
             f"The description of the collection {collection} can't be read: "
             f"{' '.join(str(error).split())}.",
-            next_step="Upgrade LUSIFER, or create the collection again with: "
-            "lusifer weaviate setup",
+            next_step="Upgrade LUSIFER, or make the collection again with: lusifer weaviate setup",
         ) from error
     name = metadata.vector_name
     vector = vectors.get(name)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from lusifer.errors import InvalidInputError, StoreError
+from lusifer.stores.diagnostics import missing_features
 from lusifer.stores.payloads import VECTOR_NAME
 from lusifer.weaviate.connection import client_errors, import_client
 from lusifer.weaviate.text_composition import property_name
@@ -225,11 +225,9 @@ def add_own_properties(handle: Collection, config: CollectionConfig) -> None:
 
 def version_warnings(version: str) -> list[str]:
     """Return a warning for each feature that a server of this version lacks."""
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
     return [
-        f"Weaviate {version} (before {'.'.join(map(str, since))}) {what}."
-        for since, what in _SERVER_WARNINGS
-        if numbers < since
+        f"Weaviate {version} (before {since}) {what}."
+        for since, what in missing_features(version, _SERVER_WARNINGS)
     ]
 
 
