@@ -21,8 +21,8 @@ from lusifer.bundle.format import (
     RolePrompts,
     file_record,
     finish_bundle,
-    write_probe,
 )
+from lusifer.bundle.probe import write_probe
 from lusifer.engines.onnx import OnnxEngine
 from lusifer_export.errors import NoSpaceError
 from lusifer_export.fingerprint import checkpoint_fingerprint

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from lusifer.bundle.format import PRECISIONS, Bundle, read_probe
+from lusifer.bundle.format import PRECISIONS, Bundle
+from lusifer.bundle.probe import read_probe
 from lusifer.engines.onnx import OnnxEngine
 from lusifer.errors import BundleGateError
 from lusifer_export import build as build_module

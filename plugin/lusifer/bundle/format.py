@@ -1,16 +1,18 @@
-"""The bundle: a folder with everything that serving needs, and the one definition of its format.
+"""The one definition of the bundle: a folder with everything that serving needs.
 
 ::
 
     my-bundle/
-      manifest.json        what the model is, and size and sha256 of every other file; written last
-      model.onnx           (input_ids, attention_mask) (B, T) int64 -> embedding (B, D) float32, unit norm
-      model.onnx.data      weights, where they lie outside the graph file; above 2 GB also .data.1, ...
+      manifest.json        the model's fields, size and sha256 of every other file; written last
+      model.onnx           (input_ids, attention_mask) (B, T) int64
+                           -> embedding (B, D) float32, unit norm
+      model.onnx.data      weights outside the graph file, if any; above 2 GB also .data.1, ...
       tokenizer.json       Hugging Face tokenizers format
-      parity_report.json   how near the graph is to the model it was exported from, and the gate's verdict
-      probe.npz            a few inputs and the vectors PyTorch gave for them, to try an engine on a machine
+      parity_report.json   distance of the graph from the model it was exported from, and the
+                           verdict of the quality gate
+      probe.npz            a few inputs with the vectors that PyTorch computed, to test an engine
 
-Export writes bundles through :func:`finish_bundle`, so reader and writer can't drift apart.
+Export writes bundles with :func:`finish_bundle`, so that reader and writer can't drift apart.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ import json
 import os
 import shutil
 import uuid
-import zipfile
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lusifer.common.files import sync, write_atomic
 from lusifer.errors import (
     BundleCorruptError,
     BundleError,
@@ -38,9 +40,6 @@ from lusifer.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = [
     "PRECISIONS",
@@ -54,30 +53,30 @@ __all__ = [
     "compute_fingerprint",
     "file_record",
     "finish_bundle",
-    "read_probe",
-    "write_probe",
 ]
 
 SCHEMA_VERSION = 1
-"""The newest manifest schema this version reads, and the one it writes."""
+"""Newest manifest schema that this version reads, and the one that it writes."""
 
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
 TOKENIZER_NAME = "tokenizer.json"
 PARITY_NAME = "parity_report.json"
 PROBE_NAME = "probe.npz"
-_REQUIRED = (MODEL_NAME, TOKENIZER_NAME, PARITY_NAME)
-_REBUILD = (
+REBUILD = (
     "Export the bundle again with lusifer-export, or copy the whole folder again from its source."
 )
+"""Next step of an error about a damaged bundle."""
+_REQUIRED = (MODEL_NAME, TOKENIZER_NAME, PARITY_NAME)
 
 Precision = Literal["int4", "int8-dynamic", "int8", "fp16", "bf16", "fp32"]
-"""Of weights and arithmetic, smallest first.
+"""Precision of weights and arithmetic, smallest first.
 
-``int8`` and ``int4`` are weights in blocks with a scale each, and an int8 token table. ``int8``
-computes in fp32; ``int8-dynamic`` and ``int4`` round activations to int8 too, each row in blocks
-with scales of its own. ``fp16`` and ``bf16`` are the inputs of matrix products; norms, softmax and
-pooling stay in fp32. """
+``int8`` and ``int4`` have weights in blocks with one scale each, and an int8 token table. ``int8``
+computes in fp32. ``int8-dynamic`` and ``int4`` also round activations to int8, each row in blocks
+with their own scales. ``fp16`` and ``bf16`` apply to the inputs of matrix products; norms, softmax
+and pooling stay in fp32.
+"""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 Positive = Annotated[int, Field(gt=0)]
@@ -95,22 +94,22 @@ class FileRecord(_Frozen):
 
 
 class RolePrompts(_Frozen):
-    """What is written before a text, by its role; the text follows directly."""
+    """Prompt that precedes a text, by role; the text follows directly."""
 
     query: str
     document: str
 
 
 class ManifestFields(_Frozen):
-    """What the exporter knows about a model: the manifest without its files."""
+    """Fields of the manifest that the exporter knows before the files are written."""
 
     schema_version: Literal[1] = 1
     name: Annotated[str, Field(min_length=1)]
-    """The model's name for people."""
+    """Display name of the model."""
     fingerprint: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     """Identity of the vectors, from :func:`compute_fingerprint`."""
     dimension: Positive
-    """Length D of the vectors the graph answers."""
+    """Length D of the vectors that the graph computes."""
     matryoshka_dimensions: Annotated[tuple[Positive, ...], Field(strict=False)]
     """Lengths a vector may be cut to, descending, ``dimension`` first."""
     role_prompts: RolePrompts
@@ -119,32 +118,34 @@ class ManifestFields(_Frozen):
     pad_token_id: Annotated[int, Field(ge=0)]
     precision: Precision
     gate: Literal["passed", "failed"] = "passed"
-    """Verdict of the comparison with PyTorch. Bundles written before this field had to pass to
-    exist."""
+    """Verdict of the comparison with PyTorch. A bundle without this field passed: before there was
+    the field, no other bundle was written."""
     languages_evaluated: Annotated[tuple[str, ...], Field(strict=False)]
-    """ISO 639 codes with a measured result; others may work, but nobody looked."""
+    """ISO 639 codes of the languages with a measured result; others may work, but are untested."""
     created_with: dict[str, str]
-    """Package versions of the machine that exported."""
+    """Package versions on the machine that exported."""
 
     @model_validator(mode="after")
     def _dimensions_descend(self) -> ManifestFields:
         dims = self.matryoshka_dimensions
         if not dims or dims[0] != self.dimension or any(a <= b for a, b in pairwise(dims)):
             raise ValueError(
-                f"matryoshka_dimensions must descend from dimension {self.dimension}, got {list(dims)}"
+                f"matryoshka_dimensions must descend from dimension {self.dimension}, "
+                f"got {list(dims)}"
             )
         return self
 
 
 class Manifest(ManifestFields):
-    """``manifest.json``: the fields plus size and sha256 of every file, by path inside the bundle."""
+    """Content of ``manifest.json``: the fields, and size and sha256 of every file."""
 
     files: dict[str, FileRecord]
+    """Record of each file by its path inside the bundle."""
 
     @field_validator("files")
     @classmethod
     def _files_stay_inside(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
-        # A bundle may come from somebody else: its manifest must not make us read other folders.
+        # A bundle may come from an untrusted source: it must not make us read other folders.
         for name in files:
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or "\\" in name or name == MANIFEST_NAME:
@@ -173,7 +174,7 @@ class Bundle:
 
     @property
     def probe_path(self) -> Path | None:
-        """Inputs with their right vectors; None in bundles written before there were any."""
+        """Inputs with their right vectors; None in a bundle of an older version without them."""
         return self.path / PROBE_NAME if PROBE_NAME in self.manifest.files else None
 
     @classmethod
@@ -184,14 +185,14 @@ class Bundle:
 
         Args:
             path: The bundle's folder.
-            verify: Also hash the files (reads all weights once); sizes are compared in any case.
-            allow_failed_gate: Open a bundle whose vectors left those of the model, to study it. So
-                does ``LUSIFER_ALLOW_FAILED_GATE=1`` in the environment.
+            verify: Also hash the files, which reads all weights once. Sizes are always compared.
+            allow_failed_gate: Open a bundle that failed the quality gate, to study it. So does
+                ``LUSIFER_ALLOW_FAILED_GATE=1`` in the environment.
 
         Raises:
-            BundleGateError: The export's gate refused this bundle.
-            BundleNotFoundError: No folder, or a folder without a manifest.
-            BundleSchemaError: Written by a newer version of LUSIFER.
+            BundleGateError: The bundle failed export's quality gate.
+            BundleNotFoundError: There is no folder, or it has no manifest.
+            BundleSchemaError: A newer version of LUSIFER wrote the bundle.
             BundleCorruptError: The manifest can't be read, or a file is missing, cut short or
                 changed.
         """
@@ -200,9 +201,10 @@ class Bundle:
         allowed = allow_failed_gate or os.environ.get("LUSIFER_ALLOW_FAILED_GATE") == "1"
         if manifest.gate == "failed" and not allowed:
             raise BundleGateError(
-                f"The bundle {path} failed its gate: its {manifest.precision} vectors are not the model's. "
-                f"{PARITY_NAME} in it says in which languages.",
-                next_step="Export with --precision auto, or set LUSIFER_ALLOW_FAILED_GATE=1 to study it.",
+                f"The bundle {path} failed its gate: its {manifest.precision} vectors are not the "
+                f"model's. Its {PARITY_NAME} lists the languages.",
+                next_step="Export with --precision auto, or set LUSIFER_ALLOW_FAILED_GATE=1 to "
+                "study it.",
             )
         for name, record in manifest.files.items():
             _check_file(path / name, name, record, verify=verify)
@@ -210,10 +212,12 @@ class Bundle:
 
 
 def compute_fingerprint(parts: Mapping[str, object]) -> str:
-    """Identity of a model's vectors: two bundles with the same fingerprint may share an index.
+    """Compute the identity of a model's vectors.
+
+    Two bundles with the same fingerprint may share an index.
 
     Args:
-        parts: JSON-ready values that decide a vector, in any order. Export passes ``weights``
+        parts: JSON-ready values that determine a vector, in any order. Export passes ``weights``
             (sha256 by file), ``tokenizer`` (sha256), ``role_prompts``, ``pooling``, ``dimension``
             and ``precision``.
 
@@ -222,7 +226,7 @@ def compute_fingerprint(parts: Mapping[str, object]) -> str:
         UTF-8).
 
     Raises:
-        TypeError: A part is not JSON-ready.
+        TypeError: A part can't be written as JSON.
         ValueError: A part holds NaN or an infinity, which JSON lacks.
     """
     canonical = json.dumps(
@@ -232,56 +236,28 @@ def compute_fingerprint(parts: Mapping[str, object]) -> str:
 
 
 def file_record(path: Path) -> FileRecord:
-    """Size and sha256 of a file, read once in constant memory."""
+    """Return size and sha256 of a file, read once in constant memory."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return FileRecord(bytes=file.tell(), sha256=digest)
 
 
-def write_probe(
-    staging: Path,
-    input_ids: NDArray[np.int64],
-    attention_mask: NDArray[np.int64],
-    vectors: NDArray[np.float32],
-) -> None:
-    """Put inputs ``(N, T)`` and their right vectors ``(N, D)`` into a folder of model files."""
-    import numpy as np
-
-    np.savez(
-        staging / PROBE_NAME, input_ids=input_ids, attention_mask=attention_mask, vectors=vectors
-    )
-
-
-def read_probe(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Inputs ``(N, T)``, mask ``(N, T)`` and right vectors ``(N, D)`` of a probe.
-
-    Raises:
-        BundleCorruptError: It can't be read.
-    """
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays["input_ids"], arrays["attention_mask"], arrays["vectors"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleCorruptError(f"{path} can't be read: {error}.", next_step=_REBUILD) from error
-
-
 def finish_bundle(staging: Path, target: Path, fields: ManifestFields) -> Bundle:
-    """Turn a folder of model files into a bundle, at once or not at all.
+    """Turn a folder of model files into a bundle, whole or not at all.
 
-    The manifest is written last and the folder is moved in one rename, so a reader never sees a
-    half bundle. A bundle that already lies at ``target`` is moved aside first and put back if the
-    second rename fails.
+    The manifest is written last and the folder is moved in one rename, so a reader never sees half
+    a bundle. A bundle that exists at ``target`` is moved aside first, and put back if the second
+    rename fails.
 
     Args:
-        staging: Holds ``model.onnx`` (and its data), ``tokenizer.json``, ``parity_report.json``; it
-            is gone afterwards. It must be on the filesystem of ``target``: make it a sibling.
-        target: Where the bundle shall lie; an existing bundle there is replaced.
+        staging: Folder with ``model.onnx`` and its data, ``tokenizer.json`` and
+            ``parity_report.json``; it is gone afterwards. It must be on the filesystem of
+            ``target``: make it a sibling.
+        target: Path of the bundle; an existing bundle there is replaced.
         fields: The manifest without its files.
 
     Raises:
-        BundleCorruptError: A required file is missing in ``staging``, or a link lies in it.
+        BundleCorruptError: A required file is missing in ``staging``, or ``staging`` has a link.
         BundleError: ``target`` holds something that is not a bundle, or lies on another filesystem.
     """
     staging, target = Path(staging), Path(target)
@@ -290,7 +266,7 @@ def finish_bundle(staging: Path, target: Path, fields: ManifestFields) -> Bundle
             f"{target} holds files that are no bundle.",
             next_step="Choose another target, or empty that folder.",
         )
-    # A staging folder left by an earlier try may hold a manifest that is no longer true.
+    # A staging folder of an earlier try may hold a manifest that is no longer true.
     (staging / MANIFEST_NAME).unlink(missing_ok=True)
     files: dict[str, FileRecord] = {}
     for file in sorted(staging.rglob("*")):
@@ -300,18 +276,14 @@ def finish_bundle(staging: Path, target: Path, fields: ManifestFields) -> Bundle
             )
         if file.is_file():
             files[file.relative_to(staging).as_posix()] = file_record(file)
-            _sync(file)
+            sync(file)
     if missing := [name for name in _REQUIRED if name not in files]:
         raise BundleCorruptError(
             f"{staging} lacks {', '.join(missing)}.",
             next_step="Write every file of the bundle before finishing.",
         )
     manifest = Manifest(**fields.model_dump(), files=files)
-    (staging / MANIFEST_NAME).write_text(
-        manifest.model_dump_json(indent=2) + "\n", encoding="utf-8"
-    )
-    _sync(staging / MANIFEST_NAME)
-    _sync(staging)
+    write_atomic(staging / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
     _swap(staging, target)
     return Bundle(target, manifest)
 
@@ -320,7 +292,8 @@ def _swap(staging: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if staging.stat().st_dev != target.parent.stat().st_dev:
         raise BundleError(
-            f"{staging} and {target.parent} lie on different filesystems, so the move would not be atomic.",
+            f"{staging} and {target.parent} lie on different filesystems, so the move would not be "
+            "atomic.",
             next_step="Put the staging folder beside the target.",
         )
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.old")
@@ -333,16 +306,8 @@ def _swap(staging: Path, target: Path) -> None:
         if replaced:
             aside.rename(target)
         raise
-    _sync(target.parent)
+    sync(target.parent)
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -350,28 +315,30 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         raw = manifest_path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        what = (
+        reason = (
             f"The folder {path} has no {MANIFEST_NAME}"
             if path.is_dir()
             else f"There is no folder {path}"
         )
         raise BundleNotFoundError(
-            f"No bundle at {path}: {what}.",
+            f"No bundle at {path}: {reason}.",
             next_step="Name the folder of a bundle, or leave the path out.",
         ) from error
     try:
         fields = json.loads(raw)
     except ValueError as error:
         raise BundleCorruptError(
-            f"{manifest_path} is not JSON: {error}.", next_step=_REBUILD
+            f"{manifest_path} is not JSON: {error}.", next_step=REBUILD
         ) from error
-    # Looked at before anything else: the fields of a newer schema are unknown, and "unknown field"
-    # would send the reader looking for a damaged file.
+    # Checked before anything else: the fields of a newer schema are unknown, and the message
+    # "unknown field" would make the reader look for a damaged file.
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise BundleSchemaError(
-            f"The bundle {path} has schema version {version}, this LUSIFER reads up to {SCHEMA_VERSION}.",
-            next_step="Upgrade with pip install --upgrade lusifer, or use a bundle made by this version.",
+            f"The bundle {path} has schema version {version}, this LUSIFER reads up to "
+            f"{SCHEMA_VERSION}.",
+            next_step="Upgrade with pip install --upgrade lusifer, or use a bundle made by this "
+            "version.",
         )
     try:
         return Manifest.model_validate(fields)
@@ -380,7 +347,7 @@ def _read_manifest(path: Path) -> Manifest:
             f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors()
         )
         raise BundleCorruptError(
-            f"{manifest_path} is not valid: {problems}.", next_step=_REBUILD
+            f"{manifest_path} is not valid: {problems}.", next_step=REBUILD
         ) from error
 
 
@@ -390,14 +357,14 @@ def _check_file(file: Path, name: str, record: FileRecord, *, verify: bool) -> N
     except FileNotFoundError as error:
         raise BundleCorruptError(
             f"{name} is missing in the bundle {file.parent} ({record.bytes} bytes expected).",
-            next_step=_REBUILD,
+            next_step=REBUILD,
         ) from error
     if size_bytes != record.bytes:
         raise BundleCorruptError(
-            f"{name} has {size_bytes} bytes, the manifest says {record.bytes}.", next_step=_REBUILD
+            f"{name} has {size_bytes} bytes, the manifest says {record.bytes}.", next_step=REBUILD
         )
     if verify and (found := file_record(file).sha256) != record.sha256:
         raise BundleCorruptError(
             f"{name} was changed: its sha256 is {found}, the manifest says {record.sha256}.",
-            next_step=_REBUILD,
+            next_step=REBUILD,
         )

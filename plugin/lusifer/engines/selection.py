@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from lusifer.bundle.format import read_probe
+from lusifer.bundle.probe import read_probe
 from lusifer.common.files import write_atomic
 from lusifer.common.paths import cache_directory
 from lusifer.engines.cpu import describe_cpu, usable_cores

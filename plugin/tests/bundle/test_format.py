@@ -1,22 +1,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from lusifer.bundle.default import default_bundle
 from lusifer.bundle.format import Bundle, ManifestFields, compute_fingerprint, finish_bundle
-from lusifer.common.paths import cache_directory
 from lusifer.errors import (
     BundleCorruptError,
     BundleError,
+    BundleGateError,
     BundleNotFoundError,
     BundleSchemaError,
-    MissingExtraError,
 )
 
 
@@ -169,6 +166,25 @@ def test_failed_rename_puts_the_old_bundle_back(
     Bundle.open(target)
 
 
+def test_the_fingerprint_of_known_parts() -> None:
+    # sha256 of {"dimension":16,"role":"query: "}, computed with sha256sum.
+    assert compute_fingerprint({"role": "query: ", "dimension": 16}) == (
+        "sha256:8ab1859041c1d112343a6e648d92e871f3771ad31450448fadddc0c9c2b3fb5d"
+    )
+
+
+def test_a_bundle_that_failed_its_gate_is_refused(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LUSIFER_ALLOW_FAILED_GATE", raising=False)
+    _edit(copy, gate="failed")
+    with pytest.raises(BundleGateError, match=r"its fp32 vectors are not the model's"):
+        Bundle.open(copy)
+    assert Bundle.open(copy, allow_failed_gate=True).manifest.gate == "failed"
+    monkeypatch.setenv("LUSIFER_ALLOW_FAILED_GATE", "1")
+    assert Bundle.open(copy).manifest.gate == "failed"
+
+
 def test_fingerprint_depends_on_values_not_on_order() -> None:
     parts = {"weights": {"a": "1"}, "dimension": 16}
     fingerprint = compute_fingerprint(parts)
@@ -177,30 +193,3 @@ def test_fingerprint_depends_on_values_not_on_order() -> None:
     assert len(fingerprint) == len("sha256:") + 64
     with pytest.raises(ValueError, match="JSON"):
         compute_fingerprint({"x": float("nan")})
-
-
-def test_places_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LUSIFER_BUNDLE", raising=False)
-    monkeypatch.delenv("LUSIFER_CACHE", raising=False)
-    assert cache_directory().name == "lusifer"
-    monkeypatch.setenv("LUSIFER_CACHE", str(tmp_path / "c"))
-    assert cache_directory() == tmp_path / "c"
-    monkeypatch.setenv("LUSIFER_BUNDLE", str(tmp_path / "b"))
-    assert default_bundle() == tmp_path / "b"
-
-
-def test_default_bundle_is_built_by_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-    from types import ModuleType
-
-    monkeypatch.delenv("LUSIFER_BUNDLE", raising=False)
-    monkeypatch.setenv("LUSIFER_CACHE", os.fspath(tmp_path))
-    export = ModuleType("lusifer_export.default")
-    export.build_default_bundle = lambda folder, precision: folder / precision  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lusifer_export", ModuleType("lusifer_export"))
-    monkeypatch.setitem(sys.modules, "lusifer_export.default", export)
-    assert default_bundle() == tmp_path / "bundles" / "int8-dynamic"
-    monkeypatch.setitem(sys.modules, "lusifer_export.default", None)
-    with pytest.raises(MissingExtraError) as caught:
-        default_bundle()
-    assert "pip install 'lusifer[export]'" in caught.value.next_step

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from lusifer import Vectorizer
-from lusifer.bundle.format import Bundle, ManifestFields, finish_bundle, write_probe
+from lusifer.bundle.format import Bundle, ManifestFields, finish_bundle
+from lusifer.bundle.probe import write_probe
 from lusifer.engines import selection as module
 from lusifer.engines.onnx import OnnxEngine
 from lusifer.engines.selection import choose_engine, kept_choice, open_engine
