@@ -1,4 +1,4 @@
-"""The ASGI application: loads the model, watches it, and puts every protocol on its paths."""
+"""The ASGI application: loads the model, checks it from then on, and routes every protocol."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
 
 from lusifer._version import __version__
+from lusifer.common.language_detection import detect_language
 from lusifer.common.paths import cache_directory
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.errors import LusiferError, MethodNotAllowedError, NotServedError, ServiceError
@@ -41,7 +42,7 @@ __all__ = ["create_app"]
 _LOG = logging.getLogger("lusifer.service")
 
 _CANARY_RETRY_S = 10.0
-"""How soon a failed canary is looked at again."""
+"""Seconds until a failed canary is checked again."""
 
 _SERVICE = Dialect("service", lambda error: {"error": str(error), "type": type(error).__name__})
 _PROTOCOLS = (weaviate, cohere, qdrant, openai, tei)
@@ -56,9 +57,9 @@ def create_app(
     """Build the application; the model is loaded in the background when it starts.
 
     Args:
-        settings: Everything that can be set.
-        vectorizer: A loaded model to serve instead of the one the settings name.
-        on_failure: Called when the model can't be loaded; the application stays up and not ready.
+        settings: All settings of the service.
+        vectorizer: A loaded model to serve instead of the one that the settings name.
+        on_failure: Called when the model can't be loaded. The application stays up, not ready.
 
     Raises:
         SettingsError: The API keys can't be read.
@@ -73,7 +74,7 @@ def create_app(
         yield
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
-        # uvicorn has waited for the requests in flight; what is queued now belongs to nobody.
+        # uvicorn has waited for the requests in flight, so nobody waits for what is queued now.
         await asyncio.to_thread(service.stop)
         app.state.tracer.close()
 
@@ -87,7 +88,7 @@ def create_app(
     app = Starlette(
         routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_served}
     )
-    # A redirect would be answered without the body: Weaviate does not follow it.
+    # Weaviate follows no redirect.
     app.router.redirect_slashes = False
     app.state.service = service
     app.state.keys = ApiKeys(settings.api_keys_file) if settings.api_keys_file else None
@@ -100,15 +101,13 @@ async def _run_model(
     given: Vectorizer | None,
     on_failure: Callable[[LusiferError], None] | None,
 ) -> None:
-    """Load, warm up, and look at the canary now and then for as long as the service runs."""
+    """Load and warm up the model, then check the canary for as long as the service runs."""
     try:
-        vectorizer = await asyncio.to_thread(_load, service.settings) if given is None else given
-        service.start(vectorizer, await asyncio.to_thread(_cache, service.settings))
+        vectorizer, cache = await asyncio.to_thread(_prepare, service.settings, given)
+        service.start(vectorizer, cache)
         _describe(service, vectorizer)
         await _warm_up(service)
-    except (
-        Exception
-    ) as error:  # a broken library, say: the process must tell, and not wait for ever
+    except Exception as error:  # a library may raise anything, and the process must report it
         failure = (
             error if isinstance(error, LusiferError) else _unexpected("loading the model", error)
         )
@@ -124,6 +123,14 @@ async def _run_model(
             _LOG.log(logging.ERROR if reason else logging.INFO, reason or "ready")
         service.set_ready(reason)
         await asyncio.sleep(_CANARY_RETRY_S if reason else service.settings.canary_interval_s)
+
+
+def _prepare(settings: Settings, given: Vectorizer | None) -> tuple[Vectorizer, VectorCache | None]:
+    """Load what requests use: the model, the cache and the language detector. It blocks."""
+    vectorizer = _load(settings) if given is None else given
+    # The detector loads its model at its first text. That takes 0.5 to 1 s on the event loop.
+    detect_language("warm up")
+    return vectorizer, _cache(settings)
 
 
 def _load(settings: Settings) -> Vectorizer:
@@ -156,7 +163,7 @@ def _cache(settings: Settings) -> VectorCache | None:
 
 
 async def _warm_up(service: EmbeddingService) -> None:
-    """One full batch and one short row: first touches of memory are slow, and no user shall wait for them."""
+    """Compute a full batch and a short row: the first use of memory is slow."""
     texts = [
         f"{number} " + "word " * 48 for number in range(max(1, service.settings.batch_tokens // 64))
     ]
@@ -165,7 +172,7 @@ async def _warm_up(service: EmbeddingService) -> None:
 
 
 async def _canary(service: EmbeddingService) -> str | None:
-    """Why the model can't be trusted, or None."""
+    """Return why the model's vectors can't be served, None when the canary passes."""
     limit_s = service.settings.deadline_s
     try:
         async with asyncio.timeout(limit_s):
@@ -174,11 +181,11 @@ async def _canary(service: EmbeddingService) -> str | None:
         return f"The canary was not embedded within {limit_s:g} s: the engine hangs."
     except LusiferError as error:
         return f"The canary could not be embedded: {error}"
-    except Exception as error:  # whatever it is, the watch must go on
+    except Exception as error:  # an engine may raise anything, and the checks must go on
         return str(_unexpected("the canary", error))
     if report.passed:
         return None
-    # First not ready, so that no request puts back what is forgotten here.
+    # Not ready first, so that no request stores again what is deleted here.
     service.set_ready(report.reason)
     await asyncio.to_thread(service.clear_cache)
     return report.reason
@@ -187,18 +194,30 @@ async def _canary(service: EmbeddingService) -> str | None:
 def _unexpected(where: str, error: Exception) -> ServiceError:
     _LOG.error("%s failed", where, exc_info=error)
     return ServiceError(
-        f"{type(error).__name__} in {where}: {error}.", next_step="Look at the service's log."
+        f"{type(error).__name__} in {where}: {error}.", next_step="Read the service's log."
     )
 
 
 def _bind(service: EmbeddingService) -> None:
     bind = service.metrics.bind
     bind("queue_tokens", lambda: service.admission.held_tokens, "Tokens of requests being served.")
-    bind("queue_capacity_tokens", lambda: service.admission.capacity_tokens, "Most of them.")
-    bind("engine_busy_ratio", lambda: service.status().engine_busy, "Share of the last minute.")
-    bind("engine_tokens_per_second", lambda: service.status().tokens_per_s, "Measured speed.")
+    bind(
+        "queue_capacity_tokens",
+        lambda: service.admission.capacity_tokens,
+        "Maximum tokens of requests being served.",
+    )
+    bind(
+        "engine_busy_ratio",
+        lambda: service.status().engine_busy,
+        "Share of the last minute in which the engine computed.",
+    )
+    bind(
+        "engine_tokens_per_second",
+        lambda: service.status().tokens_per_s,
+        "Measured speed of the engine.",
+    )
     bind("in_flight_requests", lambda: service.in_flight_requests, "Requests being served.")
-    bind("cache_bytes", service.cache_bytes, "What is cached.")
+    bind("cache_bytes", service.cache_bytes, "Bytes of cached vectors.")
     bind("ready", lambda: service.not_ready_reason() is None, "1 if requests are served.")
 
 
@@ -213,7 +232,10 @@ def _metrics(service: EmbeddingService) -> Answer:
 
 
 async def _not_served(request: Request, error: Exception) -> Response:
-    """404 and 405 in the form of the protocol whose path it is; logged, since a wrong address is common."""
+    """Answer 404 or 405 in the form of the path's protocol.
+
+    The answer is logged, because a wrong address is a common fault.
+    """
     wrong_method = isinstance(error, HTTPException) and error.status_code == 405
     dialect = _SERVICE
     for route in request.app.routes:
@@ -227,6 +249,6 @@ async def _not_served(request: Request, error: Exception) -> Response:
         )
 
     response = await respond(request, dialect, refuse)
-    # Says which methods the path has.
+    # The header Allow names the methods of the path.
     response.headers.update(getattr(error, "headers", None) or {})
     return response

@@ -1,4 +1,4 @@
-"""API keys: several, named, hashed at rest, compared in constant time.
+"""API keys: several, named, stored as salted hashes, compared in constant time.
 
 The keys file is TOML::
 
@@ -9,8 +9,8 @@ The keys file is TOML::
     maximum_texts = 256        # optional
     disabled = false           # optional
 
-A key is 32 random bytes that we draw, so one salted SHA-256 is as safe as a slow password hash
-would be: nobody can try 2^256 keys, and the check costs a request nothing.
+A key is 32 random bytes drawn here. One salted SHA-256 is thus as safe as a slow password hash:
+nobody can try 2^256 keys. The check takes microseconds.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ __all__ = ["ApiKey", "ApiKeys", "add_key", "presented_key", "read_keys", "revoke
 _LOG = logging.getLogger(__name__)
 
 _PREFIX = "lusifer_"
-"""Lets a scanner for leaked secrets find our keys."""
+"""Prefix by which a scanner for leaked secrets finds our keys."""
 
 _RELOAD_S = 1.0
 
 
 class ApiKey(BaseModel):
-    """One key of the file, with its limits."""
+    """One key of the keys file, with its limits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,49 +57,50 @@ class ApiKey(BaseModel):
     disabled: bool = False
 
     def matches(self, presented: str) -> bool:
-        """Whether this is the key, in a time that does not depend on how much of it is right."""
+        """Return whether this is the key, in a time that says nothing about where it differs."""
         return hmac.compare_digest(_digest(self.salt, presented), self.sha256)
 
 
 class ApiKeys:
-    """The keys of a file; a changed file is read again within a second.
+    """Keys of a file, which is read again within a second after a change.
 
     Args:
         path: The keys file.
 
     Raises:
-        SettingsError: The file is missing or not valid. (Broken later, it is logged and the old
-            keys stay.)
+        SettingsError: The file is missing or not valid. A file that becomes invalid later is
+            logged, and the old keys stay in use.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._keys = read_keys(path)
         self._version = self._stamp()
-        self._looked_s = time.monotonic()
+        self._checked_s = time.monotonic()
 
     def identify(self, presented: str | None) -> ApiKey:
-        """The key that a request presents.
+        """Return the key that a request presents.
 
         Raises:
-            UnauthorizedError: None was presented, or none of ours.
+            UnauthorizedError: The request has no key, or not one of the file.
         """
         self._reload()
-        # All of them, without an early end: the time says nothing about which one came near.
+        # All keys, without an early end, so that the time says nothing about which one matches.
         found = [key for key in self._keys if key.matches(presented or "") and not key.disabled]
         if not found:
             what = "The API key is not valid." if presented else "An API key is needed."
             raise UnauthorizedError(
                 what,
-                next_step="Send 'Authorization: Bearer KEY', or the header x-api-key or lusifer-api-key.",
+                next_step="Send 'Authorization: Bearer KEY', or the header x-api-key or "
+                "lusifer-api-key.",
             )
         return found[0]
 
     def _reload(self) -> None:
         now_s = time.monotonic()
-        if now_s - self._looked_s < _RELOAD_S:
+        if now_s - self._checked_s < _RELOAD_S:
             return
-        self._looked_s = now_s
+        self._checked_s = now_s
         version = self._stamp()
         if version == self._version:
             return
@@ -118,12 +119,12 @@ class ApiKeys:
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
-    """The key in a request's headers, None without one; names of headers are lower case."""
+    """Return the key in a request's headers, None without one. Header names are lower case."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
     if scheme.lower() == "basic":
-        # What Weaviate's HTTP client makes of http://user:KEY@host.
+        # Weaviate's HTTP client sends this for http://user:KEY@host.
         try:
             return base64.b64decode(value, validate=True).decode().partition(":")[2] or None
         except (binascii.Error, UnicodeDecodeError):
@@ -136,7 +137,7 @@ def presented_key(headers: Mapping[str, str]) -> str | None:
 def add_key(
     path: Path, name: str, *, tokens_per_minute: int | None = None, maximum_texts: int | None = None
 ) -> str:
-    """Draw a key and store its hash; the key itself is returned once and kept nowhere.
+    """Draw a key, store its hash and return the key, which is stored nowhere.
 
     Raises:
         SettingsError: The name is taken or not valid, or the file can't be read.
@@ -145,7 +146,7 @@ def add_key(
     if any(key.name == name for key in keys):
         raise SettingsError(
             f"{path} already has a key {name!r}.",
-            next_step="Choose another name, or revoke it first.",
+            next_step="Choose another name, or revoke the key first.",
         )
     secret = _PREFIX + secrets.token_urlsafe(32)
     salt = secrets.token_hex(16)
@@ -160,17 +161,17 @@ def add_key(
     except ValidationError as error:
         raise SettingsError(
             f"The key {name!r} can't be stored: {error.errors()[0]['msg']}.",
-            next_step="Names have letters, digits, '.', '_' and '-'; limits are above 0.",
+            next_step="Use letters, digits, '.', '_' and '-' in the name, and limits above 0.",
         ) from error
     _write_keys(path, [*keys, key])
     return secret
 
 
 def revoke_key(path: Path, name: str) -> None:
-    """Remove a key; a running service stops taking it within a second.
+    """Remove a key. A running service refuses it within a second.
 
     Raises:
-        SettingsError: There is no such key.
+        SettingsError: The file has no such key.
     """
     keys = read_keys(path)
     kept = [key for key in keys if key.name != name]
@@ -182,7 +183,7 @@ def revoke_key(path: Path, name: str) -> None:
 
 
 def read_keys(path: Path) -> list[ApiKey]:
-    """All keys of a file.
+    """Return all keys of a file.
 
     Raises:
         SettingsError: The file is missing, unreadable or not valid.
@@ -197,7 +198,7 @@ def read_keys(path: Path) -> list[ApiKey]:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"The keys file {path} can't be used: {error}.",
-            next_step="Mend it, or write a new one with: lusifer keys add NAME",
+            next_step="Correct it, or write a new one with: lusifer keys add NAME",
         ) from error
 
 

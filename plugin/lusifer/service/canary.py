@@ -1,9 +1,9 @@
-"""Known parallel sentences: if translations stop being neighbours, the service must not answer.
+"""The canary: known parallel sentences that must be neighbours before the service answers.
 
-No check of a single vector sees that two answers were swapped, that the tokenizer belongs to
-another model, or that a new driver computes nonsense of unit norm. Four sentences in twelve
-languages do: each and its own English sentence must be nearer to one another than to the three
-others of either language.
+No check of a single vector finds two swapped answers, the tokenizer of another model, or a driver
+that computes meaningless vectors of unit norm. Four sentences in twelve languages do. Each sentence
+and its English translation must be nearer to one another than to the three others of either
+language.
 """
 
 from __future__ import annotations
@@ -94,43 +94,48 @@ SENTENCES: Mapping[str, tuple[str, str, str, str]] = {
         "Jalkapallojoukkue voitti loppuottelun ottelun viimeisellä minuutilla.",
     ),
 }
-"""Language -> the same four sentences."""
+"""Language -> the four sentences in it."""
 
 _ALLOWED_ERRORS = 1
-"""Sentences that may be nearer to a wrong one. The default model makes none, two swapped answers
-make two or more, and vectors without meaning about 33."""
+"""Number of sentences that may be nearer to a wrong one.
+
+The default model has none, two swapped answers give two or more, meaningless vectors about 33.
+"""
 
 _SAME_TEXT = 0.99
-"""Least cosine of a text with itself. With the default model other batches move it by 1e-6, and the
-nearest two of the 48 sentences have 0.974."""
+"""Minimum cosine of two vectors of one text.
+
+With the default model another batch moves it by 1e-6. The nearest two of the 48 sentences have
+0.974.
+"""
 
 
 @dataclass(frozen=True)
 class CanaryReport:
-    """How well translations found each other."""
+    """Result of a check: which translations are nearest neighbours."""
 
     passed: bool
     accuracy: Mapping[str, float]
-    """Share of the four sentences that are their English one's nearest, and it theirs; by language.
-    """
+    """Language -> share of its four sentences that are mutual nearest neighbours of their English
+    translation."""
     reason: str
-    """What was seen, in one sentence."""
+    """Result in one sentence."""
 
 
 def canary_texts() -> list[str]:
-    """All sentences, English first, in the order :func:`judge` expects."""
+    """Return all sentences, English first, in the order that :func:`judge` expects."""
     return [sentence for sentences in SENTENCES.values() for sentence in sentences]
 
 
 async def check(embed: Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]) -> CanaryReport:
-    """Embed the sentences all at once, and again language by language; both must be right, and agree.
+    """Embed the sentences all at once and language by language; both must pass and agree.
 
-    Two translations that changed places are as good neighbours as before. But a call for one
-    language has four different sentences, so two vectors that change places show in one of the
+    Two translations of one sentence that change places remain good neighbours. But a call for one
+    language has four different sentences. Two vectors that change places thus show in one of the
     rounds or between them.
 
     Args:
-        embed: Gives the vectors ``(N, D)`` of N texts.
+        embed: Returns the vectors ``(N, D)`` of N texts.
     """
     together = await embed(canary_texts())
     if not (report := judge(together)).passed:
@@ -144,13 +149,13 @@ async def check(embed: Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
     return replace(
         report,
         passed=False,
-        reason=f"The canary: one text got two vectors of cosine {worst:.3f}, alone and among others; "
-        f"at least {_SAME_TEXT} is expected.",
+        reason=f"The canary: one text got two vectors of cosine {worst:.3f}, alone and among "
+        f"others; at least {_SAME_TEXT} is expected.",
     )
 
 
 def judge(vectors: NDArray[np.float32]) -> CanaryReport:
-    """Look at the vectors ``(48, D)`` of :func:`canary_texts`, of unit norm."""
+    """Judge the unit vectors ``(48, D)`` of :func:`canary_texts`."""
     count = len(canary_texts())
     if vectors.ndim != 2 or len(vectors) != count:
         accuracy = dict.fromkeys(SENTENCES, 0.0)
@@ -166,10 +171,10 @@ def judge(vectors: NDArray[np.float32]) -> CanaryReport:
         similarity = own @ english.T
         right = np.diag(similarity)
         others = similarity - 2 * np.eye(len(similarity))
-        # Both ways, or a foreign sentence in the place of an English one could draw all of its
-        # topic.
+        # Both directions: else a foreign sentence in the place of an English one could attract all
+        # sentences of its topic.
         rival = np.maximum(others.max(axis=1), others.max(axis=0))
-        # Strictly nearer: vectors that are all equal are nobody's neighbours.
+        # Strictly nearer, so that vectors that are all equal fail.
         accuracy[language] = float(np.mean(right > rival + 1e-4))
     errors = round(sum(4 * (1 - share) for share in accuracy.values()))
     worst = min(accuracy, key=lambda language: accuracy[language])

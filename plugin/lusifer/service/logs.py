@@ -1,5 +1,6 @@
-"""Structured logs to standard error: a JSON object a line, or columns for people. Never a text of a
-user.
+"""Structured logs on standard error: one JSON object a line, or columns for people.
+
+No log contains a text of a user.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def configure(log_format: Literal["json", "console"], level: str) -> None:
-    """Send our logs, uvicorn's and every library's through one formatter."""
+    """Send the logs of LUSIFER, uvicorn and all libraries through one formatter."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -54,6 +55,9 @@ def configure(log_format: Literal["json", "console"], level: str) -> None:
 
 
 def request_id_from(headers: Mapping[str, str]) -> str:
-    """The client's ``X-Request-Id`` if it is a plain word of at most 64 characters, else a new one."""
+    """Return the client's ``X-Request-Id``, or a new one.
+
+    Only a word of at most 64 letters, digits, '.', '_' and '-' is taken from the client.
+    """
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,20 +1,22 @@
-"""The OpenAPI document of the service, from the same pydantic models that read the bodies."""
+"""The OpenAPI document of the service, from the pydantic models that read the bodies."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic.json_schema import models_json_schema
 
 from lusifer._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pydantic import BaseModel
+    from pydantic.json_schema import JsonSchemaValue
     from starlette.routing import BaseRoute
 
     from lusifer.service.routing import Operation
+
 
 __all__ = ["openapi_document"]
 
@@ -23,15 +25,15 @@ _ERRORS = {
     "401": "The API key is missing or wrong.",
     "404": "The model is not served here.",
     "413": "The body, the list or a text is over a limit.",
-    "429": "The queue is full; come back after Retry-After.",
+    "429": "The queue is full. Send the request again after Retry-After.",
     "500": "The model failed.",
-    "503": "Not ready, or too much to do; come back after Retry-After.",
-    "504": "Not computed in time.",
+    "503": "The service is not ready or overloaded. Send the request again after Retry-After.",
+    "504": "The request was not computed in time.",
 }
 
 
-def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
-    """OpenAPI 3.1 over every route that has an :class:`~lusifer.service.routing.Operation`."""
+def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, object]:
+    """Describe as OpenAPI 3.1 every route that has an ``Operation`` and no path parameter."""
     operations: list[tuple[str, str, Operation]] = [
         (route.path, method, route.operation)
         for route in routes
@@ -44,18 +46,20 @@ def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
         models += [
             model for model in (operation.body, operation.answer) if model and model not in models
         ]
-    names, definitions = models_json_schema(
+    references, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
-    paths: dict[str, dict[str, Any]] = {}
+    schemas = {model: references[model, "validation"] for model in models}
+    paths: dict[str, dict[str, object]] = {}
     for path, method, operation in operations:
-        paths.setdefault(path, {})[method.lower()] = _described(operation, names)
+        paths.setdefault(path, {})[method.lower()] = _described(operation, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "LUSIFER vectorizer",
             "version": __version__,
-            "description": "Texts of any language as unit vectors, over the protocols of vector databases.",
+            "description": "Texts of any language as unit vectors, over the protocols of vector "
+            "databases.",
         },
         "paths": paths,
         "components": {
@@ -65,28 +69,31 @@ def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     }
 
 
-def _described(operation: Operation, names: Any) -> dict[str, Any]:
-    def content(model: type[BaseModel] | None) -> dict[str, Any]:
-        schema = names[model, "validation"] if model else {"type": "object"}
+def _described(
+    operation: Operation, schemas: Mapping[type[BaseModel], JsonSchemaValue]
+) -> dict[str, object]:
+    def content(model: type[BaseModel] | None) -> dict[str, object]:
+        schema = schemas[model] if model else {"type": "object"}
         return {"application/json": {"schema": schema}}
 
     answer = content(operation.answer)
     if operation.media_type != "application/json":
         answer = {operation.media_type: {"schema": {"type": "string"}}}
-    described: dict[str, Any] = {
+    responses: dict[str, object] = {
+        "200": {"description": "The answer.", "content": answer},
+        **{
+            status: {"description": text, "content": content(None)}
+            for status, text in _ERRORS.items()
+        },
+    }
+    described: dict[str, object] = {
         "summary": operation.summary,
         "tags": [operation.dialect.name],
         "security": [] if operation.public else [{"key": []}, {}],
-        "responses": {
-            "200": {"description": "The answer.", "content": answer},
-            **{
-                status: {"description": text, "content": content(None)}
-                for status, text in _ERRORS.items()
-            },
-        },
+        "responses": responses,
     }
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": content(operation.body)}
     else:
-        described["responses"]["204"] = {"description": "Yes, without a body."}
+        responses["204"] = {"description": "Yes, without a body."}
     return described

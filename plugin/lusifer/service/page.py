@@ -1,4 +1,4 @@
-"""The page at ``/`` and the numbers it shows."""
+"""The page at ``/`` and the figures that it shows."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _FILES = {
     "page.css": ("page.css", "text/css"),
 }
 _HEADERS = {
-    # Nothing from anywhere else, and nobody else's frame: the page sends an API key.
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    # The page sends an API key, so it loads nothing from elsewhere and may not be framed.
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",

@@ -1,7 +1,7 @@
-"""What every protocol shares over HTTP: limits, keys, errors in its own form, clients that leave.
+"""The HTTP side that every protocol shares: keys, body limits, errors in its form, lost clients.
 
-A protocol file says what its bodies look like and how they map to texts and a role; everything else
-is here.
+A protocol's module defines its bodies and how they map to texts and a role. Everything else is
+here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -62,37 +62,37 @@ _LOG = logging.getLogger("lusifer.service")
 _Body = TypeVar("_Body", bound=BaseModel)
 
 _BODY_TIMEOUT_S = 30.0
-"""A client may take this long between two parts of its body."""
+"""Maximum seconds between two parts of a body."""
 
 CLIENT_CLOSED_REQUEST = 499
-"""What logs and metrics say of a client that left; nobody receives it."""
+"""Status of a client that left, for logs and metrics. Nobody receives it."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a handler answers with status 200."""
+    """Answer of a handler."""
 
     content: object
-    """JSON-ready, numpy arrays of float32 in their shortest exact form; or bytes to be sent as they
-    are."""
+    """A JSON-ready value, or bytes that are sent as they are. Float32 arrays are written in their
+    shortest exact form."""
     headers: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
-    """Another status than 200; 204 has no content."""
+    """HTTP status. An answer with 204 has no content."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one protocol tells errors."""
+    """How one protocol reports errors and carries keys."""
 
     name: str
     error_body: Callable[[LusiferError], Mapping[str, object]]
     statuses: Mapping[type[LusiferError], int] = field(default_factory=dict)
-    """Other statuses than the error's own, by class; subclasses follow."""
-    body_key: Callable[[Any], str | None] | None = None
-    """Where a body may carry the API key."""
+    """Statuses other than the error's own, by class. They hold for subclasses too."""
+    body_key: Callable[[BaseModel], str | None] | None = None
+    """Returns the API key that a parsed body carries, for a protocol whose bodies may have one."""
 
     def status(self, error: LusiferError) -> int:
-        """The HTTP status of an error in this protocol."""
+        """Return the HTTP status of an error in this protocol."""
         for cls in type(error).__mro__:
             if issubclass(cls, LusiferError) and cls in self.statuses:
                 return self.statuses[cls]
@@ -101,7 +101,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Operation:
-    """What the OpenAPI document says of a route, and how its errors look."""
+    """Description of a route for the OpenAPI document, and the dialect of its errors."""
 
     dialect: Dialect
     summary: str
@@ -120,7 +120,7 @@ def post(
     summary: str,
     answer: type[BaseModel] | None = None,
 ) -> Route:
-    """A route that takes JSON, whatever its Content-Type says: Weaviate sends none."""
+    """Make a route that reads JSON whatever its Content-Type, because Weaviate sends none."""
 
     async def work(request: Request) -> Answer:
         service: EmbeddingService = request.app.state.service
@@ -148,7 +148,7 @@ def get(
     public: bool = False,
     media_type: str = "application/json",
 ) -> Route:
-    """A route without a body, answered at once; ``public`` ones need no key."""
+    """Make a route without a body that is answered at once. A ``public`` one needs no key."""
 
     async def work(request: Request) -> Answer:
         if not public:
@@ -159,7 +159,7 @@ def get(
 
 
 def authenticated(request: Request) -> bool:
-    """Whether the request carries a valid API key, or keys are off."""
+    """Return whether the request carries a valid API key, or keys are off."""
     try:
         _identify(request, None)
     except UnauthorizedError:
@@ -168,14 +168,14 @@ def authenticated(request: Request) -> bool:
 
 
 def _error_response(error: LusiferError, dialect: Dialect) -> Response:
-    """The error in the protocol's own form, with ``Retry-After`` where a retry helps."""
+    """Return the error in the protocol's form, with ``Retry-After`` where a retry helps."""
     headers = {}
     if error.retryable:
         headers["retry-after"] = str(math.ceil(getattr(error, "retry_after_s", 1.0)))
     if isinstance(error, UnauthorizedError):
         headers["www-authenticate"] = "Bearer"
     return Response(
-        # Messages quote what the client sent: a lone surrogate in it can't be written as UTF-8.
+        # Messages quote the request, and a lone surrogate in it can't be written as UTF-8.
         orjson.dumps(dialect.error_body(error), default=str),
         dialect.status(error),
         headers,
@@ -184,7 +184,7 @@ def _error_response(error: LusiferError, dialect: Dialect) -> Response:
 
 
 def dialect_of(route: BaseRoute) -> Dialect | None:
-    """The protocol whose route it is, None for a plain one."""
+    """Return the dialect of a route, None for a route outside the protocols."""
     operation: Operation | None = getattr(route, "operation", None)
     return operation.dialect if operation else None
 
@@ -210,7 +210,7 @@ def _route(
 async def respond(
     request: Request, dialect: Dialect, work: Callable[[Request], Awaitable[Answer]]
 ) -> Response:
-    """Do the work, tell its errors in the protocol's form, count it and log it."""
+    """Do the work, report its errors in the protocol's form, count and log the request."""
     service: EmbeddingService = request.app.state.service
     request.state.request_id = request_id_from(request.headers)
     start_s = time.perf_counter()
@@ -229,7 +229,7 @@ async def respond(
         response = _error_response(
             ServiceError(
                 "The service failed on this request.",
-                next_step=f"Look for request_id {request.state.request_id} in the service's log.",
+                next_step=f"Search the service's log for request_id {request.state.request_id}.",
             ),
             dialect,
         )
@@ -256,7 +256,7 @@ def _json(answer: Answer, service: EmbeddingService) -> Response:
     if answer.status == 204:
         return Response(status_code=204, headers=dict(answer.headers))
     start_s = time.perf_counter()
-    # On the loop: orjson holds Python's lock while it writes, so a thread would only add a switch.
+    # On the loop: orjson holds Python's lock while it writes, so a thread would not help.
     content = (
         answer.content
         if isinstance(answer.content, bytes)
@@ -303,11 +303,11 @@ def _caller(key: ApiKey | None, request: Request, dialect: Dialect) -> Caller:
 
 
 async def _read_body(request: Request, settings: Settings) -> bytes:
-    """The whole body, never more of it in memory than the limit.
+    """Return the whole body, holding no more of it in memory than the limit.
 
     Raises:
-        RequestTooLargeError: It is larger.
-        MalformedRequestError: The client stopped sending, or sends drop by drop.
+        RequestTooLargeError: The body is larger than the limit.
+        MalformedRequestError: The client stopped sending, or sends too slowly.
         ClientDisconnect: The client left.
     """
     maximum_bytes = settings.maximum_body_bytes
@@ -333,7 +333,7 @@ async def _read_body(request: Request, settings: Settings) -> bytes:
         elif size > 4 * maximum_bytes:
             break
         else:
-            # Read on and throw away: a client that is still sending would miss the answer.
+            # Read on and discard: a client that is still sending would miss the answer.
             parts.clear()
     if size > maximum_bytes:
         raise RequestTooLargeError(
@@ -345,11 +345,11 @@ async def _read_body(request: Request, settings: Settings) -> bytes:
 
 def _parse(body: type[_Body], raw: bytes) -> _Body:
     try:
-        # On the loop, like writing: the parser holds Python's lock too.
+        # On the loop, as for writing: the parser holds Python's lock too.
         return body.model_validate_json(raw)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
-        told = "; ".join(
+        described = "; ".join(
             f"{'.'.join(str(part)[:50] for part in problem['loc'])}: {problem['msg']}".removeprefix(
                 ": "
             )
@@ -357,13 +357,19 @@ def _parse(body: type[_Body], raw: bytes) -> _Body:
         )
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise MalformedRequestError(
-            f"The body is not valid: {told[:500]}{more}.",
-            next_step="The fields are described in /openapi.json.",
+            f"The body is not valid: {described[:500]}{more}.",
+            next_step="Send the fields that /openapi.json describes.",
         ) from None
 
 
 async def _unless_gone(request: Request, work: Awaitable[Answer]) -> Answer:
-    """The answer, or ClientDisconnect the moment the client leaves: its texts leave the queue with it."""
+    """Return the answer of the work, which is cancelled when the client leaves.
+
+    Cancelling takes the client's texts out of the queue.
+
+    Raises:
+        ClientDisconnect: The client left.
+    """
     task = asyncio.ensure_future(work)
     # The body is complete, so the next message can only be that the client has gone.
     gone = asyncio.ensure_future(request.receive())

@@ -1,4 +1,4 @@
-"""The process around the application: uvicorn, logs, signals, and how it ends."""
+"""The process around the application: uvicorn, logs, signals and exit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def check_settings(settings: Settings) -> str:
-    """Open what the settings name, without loading the model; returns what was found in one line.
+    """Open the bundle and keys of the settings without the model; describe them in one line.
 
     Raises:
         BundleError: The bundle is missing or damaged.
@@ -43,7 +43,7 @@ def check_settings(settings: Settings) -> str:
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C; requests in flight are finished, within ``shutdown_grace_s``.
+    """Serve until SIGTERM or Ctrl-C, then finish requests within ``shutdown_grace_s``.
 
     Raises:
         SettingsError: The address can't be listened on.
@@ -61,22 +61,22 @@ def run(settings: Settings) -> None:
     address = f"http://{settings.host}:{listener.getsockname()[1]}"
     _LOG.info("listening", extra={"url": address})
     if settings.host not in _LOOPBACK and settings.api_keys_file is None:
-        _LOG.warning("%s is open to the network and asks for no key: see lusifer keys", address)
+        _LOG.warning("%s is open to the network and needs no key: see lusifer keys", address)
     try:
         asyncio.run(server.serve(sockets=[listener]))
-    except KeyboardInterrupt:  # uvicorn raises the signal again after it has stopped in order
+    except KeyboardInterrupt:  # uvicorn raises the signal again after an orderly stop
         _LOG.info("stopped")
     if failure:
         raise failure[0]
 
 
 def server_config(app: Starlette, settings: Settings) -> uvicorn.Config:
-    """How uvicorn runs the application."""
+    """Build the configuration with which uvicorn runs the application."""
     return uvicorn.Config(
         app,
         http="httptools",
         loop="auto",
-        # We log requests ourselves, with their ids.
+        # The application logs requests itself, with their ids.
         access_log=False,
         log_config=None,
         server_header=False,
@@ -86,7 +86,7 @@ def server_config(app: Starlette, settings: Settings) -> uvicorn.Config:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    # Ours and not uvicorn's, which ends the process on a port in use.
+    # uvicorn's own socket ends the process when the port is in use.
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -96,8 +96,8 @@ def _listen(settings: Settings) -> socket.socket:
         listener.close()
         raise SettingsError(
             f"{settings.host}:{settings.port} can't be listened on: {error.strerror}.",
-            next_step="Stop what listens there, or name another --port (0 takes a free one).",
+            next_step="Stop what listens there, or give another --port (0 takes a free one).",
         ) from error
-    # Before the first await: Weaviate opens a connection for each of hundreds of parallel requests.
+    # Weaviate opens a connection for each of hundreds of parallel requests.
     listener.listen(2048)
     return listener

@@ -1,34 +1,37 @@
-"""OpenTelemetry spans, where an endpoint is configured; nothing, and no package, where none is."""
+"""OpenTelemetry spans of requests. Without an endpoint the packages are not even imported."""
 
 from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lusifer.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
+
 __all__ = ["Tracer"]
 
 
 class Tracer:
-    """Makes a span for each request; texts are never in it."""
+    """Makes a span for each request. No span contains a text."""
 
-    def __init__(self, provider: Any = None) -> None:
+    def __init__(self, provider: TracerProvider | None = None) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("lusifer") if provider else None
 
     @classmethod
     def start(cls, endpoint: str | None, version: str) -> Tracer:
-        """Send spans by OTLP over HTTP.
+        """Start a tracer that sends spans by OTLP over HTTP.
 
         Args:
-            endpoint: Of the collector, such as ``http://localhost:4318/v1/traces``; without one
-                ``OTEL_EXPORTER_OTLP_ENDPOINT`` counts, and without that nothing is sent.
-            version: Of the service.
+            endpoint: URL of the collector, such as ``http://localhost:4318/v1/traces``. Without it
+                ``OTEL_EXPORTER_OTLP_ENDPOINT`` counts. Without that nothing is sent.
+            version: Version of the service.
 
         Raises:
             MissingExtraError: There is an endpoint and OpenTelemetry is not installed.
@@ -47,14 +50,14 @@ class Tracer:
             ) from error
         resource = Resource.create({"service.name": "lusifer", "service.version": version})
         provider = TracerProvider(resource=resource)
-        # Without an endpoint of ours the exporter reads its own variables.
+        # Without an endpoint the exporter reads its own environment variables.
         exporter = OTLPSpanExporter(endpoint=endpoint) if endpoint else OTLPSpanExporter()
         provider.add_span_processor(BatchSpanProcessor(exporter))
         return cls(provider)
 
     @contextmanager
-    def request(self, name: str, headers: Mapping[str, str]) -> Iterator[Any]:
-        """A span for a request, a child of the caller's ``traceparent``; yields it, or None."""
+    def request(self, name: str, headers: Mapping[str, str]) -> Iterator[Span | None]:
+        """Yield the span of a request, a child of the caller's ``traceparent``, None when off."""
         if self._tracer is None:
             yield None
             return
@@ -68,6 +71,6 @@ class Tracer:
             yield span
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining spans."""
         if self._provider is not None:
             self._provider.shutdown()

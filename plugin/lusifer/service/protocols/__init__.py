@@ -1,1 +1,1 @@
-"""One file for each protocol; all embed through the same core."""
+"""One module for each protocol: its bodies, and how they map to texts and a role."""

@@ -1,42 +1,33 @@
-"""Cohere's v2 embed API: what Weaviate's ``text2vec-cohere`` speaks to a ``baseURL``, up to 96 texts a call.
+"""Cohere's v2 embed API, which Weaviate's ``text2vec-cohere`` speaks to a ``baseURL``.
 
-Weaviate sends ``truncate=END`` with every call. An operator who chose to average windows would
-never get it if that counted as a wish, so END is taken as "do not fail" and leaves the operator's
-choice alone.
+A call has up to 96 texts. Weaviate sends ``truncate=END`` with every call. If END counted as a
+wish, an operator who chose to average windows would never get that. END is therefore read as "do
+not fail", and the operator's policy stays.
 """
 
 from __future__ import annotations
 
-import base64
 import uuid
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from lusifer.errors import InvalidInputError, LusiferError, OverloadedError, RequestTooLargeError
+from lusifer.errors import LusiferError, OverloadedError
+from lusifer.service.protocols.common import ROLES, Body, check_count, to_base64
 from lusifer.service.routing import Answer, Dialect, post
 
 if TYPE_CHECKING:
     from lusifer.service.embedding_service import Caller, EmbeddingService
-    from lusifer.types import LongTextPolicy, Role
+    from lusifer.types import LongTextPolicy
 
 __all__ = ["DIALECT", "ROUTES"]
 
 MAXIMUM_TEXTS = 96
 
-_ROLES: dict[str, Role] = {
-    "search_query": "query",
-    "search_document": "document",
-    "classification": "document",
-    "clustering": "document",
-}
 
-
-class EmbedRequest(BaseModel):
+class EmbedRequest(Body):
     """Texts and what they are for."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
 
     texts: list[str]
     model: str | None = None
@@ -50,10 +41,10 @@ class EmbedAnswer(BaseModel):
     """The vectors by type, in the order of the texts."""
 
     id: str
-    embeddings: dict[str, list[Any]]
+    embeddings: dict[str, list[object]]
     texts: list[str]
     response_type: Literal["embeddings_by_type"]
-    meta: dict[str, Any]
+    meta: dict[str, object]
 
 
 def _error_body(error: LusiferError) -> dict[str, object]:
@@ -67,29 +58,21 @@ DIALECT = Dialect("cohere", _error_body, {OverloadedError: 503})
 
 async def _embed(body: EmbedRequest, service: EmbeddingService, caller: Caller) -> Answer:
     service.check_model(body.model)
-    if len(body.texts) > MAXIMUM_TEXTS:
-        raise RequestTooLargeError(
-            f"The request has {len(body.texts)} texts, Cohere's API takes {MAXIMUM_TEXTS}.",
-            next_step="Split it into smaller requests.",
-        )
+    check_count(body.texts, MAXIMUM_TEXTS, "Cohere")
     answer = await service.embed(
         body.texts,
-        _ROLES[body.input_type],
+        ROLES[body.input_type],
         caller=caller,
         dimension=body.output_dimension,
         long_text=_policy(body, service),
     )
     types = body.embedding_types or ["float"]
-    if not types:
-        raise InvalidInputError("embedding_types is empty.", next_step="Ask for float.")
     embeddings: dict[str, object] = {}
     if "float" in types:
         embeddings["float"] = answer.vectors
     if "base64" in types:
-        embeddings["base64"] = [
-            base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in answer.vectors
-        ]
-    meta: dict[str, Any] = {
+        embeddings["base64"] = [to_base64(vector) for vector in answer.vectors]
+    meta: dict[str, object] = {
         "api_version": {"version": "2"},
         "billed_units": {"input_tokens": sum(answer.tokens)},
     }
@@ -109,7 +92,7 @@ def _policy(body: EmbedRequest, service: EmbeddingService) -> LongTextPolicy | N
     if body.truncate == "NONE":
         return "error"
     if service.settings.long_text == "error":
-        # The caller asked for END, or for the API's default, which is END.
+        # The caller sent END, or left it to the API's default, which is END.
         return "truncate"
     return None
 

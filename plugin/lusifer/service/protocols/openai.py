@@ -1,56 +1,50 @@
-"""OpenAI's embeddings API, which everything speaks, with a role added to it.
+"""OpenAI's embeddings API with a role added to it.
 
-The API has no role. It can be given by a field (``input_type``: the clients' ``extra_body``) or by
-the model's name (``NAME:query``, ``NAME:document``); without either a text is a document, since the
-callers without a choice, such as Weaviate's ``text2vec-openai``, mostly store.
+The API has no role. A client gives it by a field (``input_type``: the clients' ``extra_body``) or
+by the model's name (``NAME:query``, ``NAME:document``). Without either a text is a document,
+because callers that can't choose, such as Weaviate's ``text2vec-openai``, mostly store.
 """
 
 from __future__ import annotations
 
-import base64
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from lusifer.errors import InvalidInputError, LusiferError, RequestTooLargeError, UnauthorizedError
+from lusifer.errors import InvalidInputError, LusiferError, UnauthorizedError
+from lusifer.service.protocols.common import ROLES, Body, check_count, texts_of, to_base64
 from lusifer.service.routing import Answer, Dialect, get, post
 
 if TYPE_CHECKING:
     from lusifer.service.embedding_service import Caller, EmbeddingService
-    from lusifer.types import Role
 
 __all__ = ["DIALECT", "ROUTES"]
 
 MAXIMUM_TEXTS = 2048
 
-_ROLES: dict[str, Role] = {
-    "query": "query",
-    "search_query": "query",
-    "document": "document",
-    "passage": "document",
-    "search_document": "document",
-}
+_RoleWord = Literal["query", "search_query", "document", "passage", "search_document"]
+# Outside the class, whose field "object" hides the type of that name.
+_Item = dict[str, object]
 
 
-class EmbeddingsRequest(BaseModel):
-    """One text or a list of them. Token ids are refused: they would be those of another model's tokenizer."""
+class EmbeddingsRequest(Body):
+    """One text or a list of them.
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    Token ids are refused, because they would come from the tokenizer of another model.
+    """
 
     input: str | list[str]
     model: str
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
-    input_type: (
-        Literal["query", "search_query", "document", "passage", "search_document"] | None
-    ) = None
+    input_type: _RoleWord | None = None
 
 
 class EmbeddingsAnswer(BaseModel):
     """The vectors in the order of the texts."""
 
     object: Literal["list"]
-    data: list[dict[str, Any]]
+    data: list[_Item]
     model: str
     usage: dict[str, int]
 
@@ -71,20 +65,16 @@ DIALECT = Dialect("openai", _error_body)
 
 async def _embeddings(body: EmbeddingsRequest, service: EmbeddingService, caller: Caller) -> Answer:
     name, colon, suffix = body.model.rpartition(":")
-    named_role = _ROLES.get(suffix) if colon else None
+    named_role = ROLES[suffix] if colon and suffix in get_args(_RoleWord) else None
     service.check_model(name if named_role else body.model)
-    field_role = _ROLES[body.input_type] if body.input_type else None
+    field_role = ROLES[body.input_type] if body.input_type else None
     if named_role and field_role and named_role != field_role:
         raise InvalidInputError(
-            f"The model's name says {suffix} and input_type says {body.input_type}.",
+            f"The model's name has the role {suffix}, input_type is {body.input_type}.",
             next_step="Give one role.",
         )
-    texts = [body.input] if isinstance(body.input, str) else body.input
-    if len(texts) > MAXIMUM_TEXTS:
-        raise RequestTooLargeError(
-            f"The request has {len(texts)} texts, OpenAI's API takes {MAXIMUM_TEXTS}.",
-            next_step="Split it into smaller requests.",
-        )
+    texts = texts_of(body.input)
+    check_count(texts, MAXIMUM_TEXTS, "OpenAI")
     answer = await service.embed(
         texts, field_role or named_role or "document", caller=caller, dimension=body.dimensions
     )
@@ -92,7 +82,7 @@ async def _embeddings(body: EmbeddingsRequest, service: EmbeddingService, caller
     for index, embedding in enumerate(answer):
         encoded: object = embedding.vector
         if body.encoding_format == "base64":
-            encoded = base64.b64encode(embedding.vector.astype("<f4").tobytes()).decode()
+            encoded = to_base64(embedding.vector)
         item: dict[str, object] = {"object": "embedding", "index": index, "embedding": encoded}
         if embedding.truncated:
             item["truncated"] = True
@@ -102,7 +92,7 @@ async def _embeddings(body: EmbeddingsRequest, service: EmbeddingService, caller
         "object": "list",
         "data": data,
         "model": body.model,
-        # Tells a client in the middle of an import that another model has taken this one's place.
+        # Shows a client in the middle of an import that the service has another model now.
         "system_fingerprint": service.vectorizer.fingerprint if service.vectorizer else None,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
@@ -110,14 +100,14 @@ async def _embeddings(body: EmbeddingsRequest, service: EmbeddingService, caller
 
 
 def _rate_limits(service: EmbeddingService) -> dict[str, str]:
-    """What is left of the queue, as OpenAI tells what is left of a minute.
+    """Return headers with the free part of the queue, in the form of OpenAI's limits a minute.
 
-    Weaviate's ``text2vec-openai`` sends object by object until it has seen these headers once.
+    Weaviate's ``text2vec-openai`` sends object by object until it has received them once.
     """
     status = service.status()
     free = max(0, status.capacity_tokens - status.queued_tokens)
     reset_s = status.queued_tokens / status.tokens_per_s if status.tokens_per_s else 0.0
-    # A request of OpenAI's smallest kind takes a token; the queue has no bound in requests.
+    # The queue has no bound in requests.
     return {
         "x-ratelimit-limit-requests": "10000",
         "x-ratelimit-remaining-requests": "9999",
@@ -149,5 +139,5 @@ ROUTES = [
         summary="Embed up to 2048 texts",
         answer=EmbeddingsAnswer,
     ),
-    get("/v1/models", DIALECT, _models, summary="Names a request may give the model"),
+    get("/v1/models", DIALECT, _models, summary="Names that a request may give the model"),
 ]

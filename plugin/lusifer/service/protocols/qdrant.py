@@ -1,18 +1,19 @@
-"""Qdrant's server-side inference: one POST with every text of an upsert or query, the role in ``inference``.
+"""Qdrant's server-side inference: one POST with every text of an upsert or a query.
 
-Qdrant pairs answers with inputs by position and looks at nothing else, so count and order are
-everything. The contract is undocumented but unchanged since Qdrant 1.12; it is recorded in the
-tests.
+The field ``inference`` gives the role. Qdrant pairs answers with inputs by position and checks
+nothing else, so count and order must be right. The contract is undocumented but unchanged since
+Qdrant 1.12. The tests have recorded requests.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from lusifer.errors import EngineOutputError, InvalidInputError, UnknownModelError
+from lusifer.service.protocols.common import ROLES, Body
 from lusifer.service.routing import Answer, Dialect, post
 
 if TYPE_CHECKING:
@@ -20,37 +21,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lusifer.service.embedding_service import Caller, EmbeddingService
-    from lusifer.types import LongTextPolicy, Role
+    from lusifer.types import LongTextPolicy
 
 __all__ = ["DIALECT", "ROUTES"]
 
-_ROLES: dict[str, Role] = {"update": "document", "search": "query"}
 
+class Options(Body):
+    """The ``options`` of a Document. Unknown ones are refused, because they would do nothing."""
 
-class Options(BaseModel):
-    """What may stand in ``options`` of a Document. Unknown ones are refused, or they would change nothing."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     dimensions: int | None = None
     long_text: Literal["truncate", "mean_of_windows", "error"] | None = None
 
 
-class InferenceInput(BaseModel):
+class InferenceInput(Body):
     """One Document (``data_type`` text) of the caller's request."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    data: Any
+    data: object
     data_type: str = "text"
     model: str
     options: Options | None = None
 
 
-class InferenceRequest(BaseModel):
-    """All Documents of one call to Qdrant; ``inference`` says whether they are stored or searched with."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
+class InferenceRequest(Body):
+    """All Documents of one call to Qdrant, which are either stored or searched with."""
 
     inputs: list[InferenceInput]
     inference: Literal["update", "search"]
@@ -61,20 +56,25 @@ class InferenceAnswer(BaseModel):
     """One vector for each input, in their order."""
 
     embeddings: list[list[float]]
-    usage: dict[str, Any]
+    usage: dict[str, object]
 
 
-# Qdrant shows a 400 to its caller word for word, and hides a 404.
+def _key_of(body: BaseModel) -> str | None:
+    return body.token if isinstance(body, InferenceRequest) else None
+
+
+# Qdrant passes the message of a 400 on to its caller, and hides that of a 404.
 DIALECT = Dialect(
     "qdrant",
     lambda error: {"error": str(error)},
     {UnknownModelError: 400},
-    body_key=lambda body: body.token,
+    body_key=_key_of,
 )
 
 
 async def _infer(body: InferenceRequest, service: EmbeddingService, caller: Caller) -> Answer:
     groups: dict[tuple[str, int | None, LongTextPolicy | None], list[int]] = {}
+    texts: list[str] = []
     for index, item in enumerate(body.inputs):
         if item.data_type != "text" or not isinstance(item.data, str):
             raise InvalidInputError(
@@ -84,19 +84,18 @@ async def _infer(body: InferenceRequest, service: EmbeddingService, caller: Call
         service.check_model(item.model)
         options = item.options or Options()
         groups.setdefault((item.model, options.dimensions, options.long_text), []).append(index)
-    if not body.inputs:
+        texts.append(item.data)
+    if not texts:
         raise InvalidInputError(
             "The list of inputs is empty.", next_step="Send at least one Document."
         )
-    texts: list[str] = [item.data for item in body.inputs]
-    role = _ROLES[body.inference]
     try:
         async with asyncio.TaskGroup() as together:
             tasks = [
                 together.create_task(
                     service.embed(
                         [texts[index] for index in indices],
-                        role,
+                        ROLES[body.inference],
                         caller=caller,
                         dimension=dimensions,
                         long_text=long_text,
@@ -105,7 +104,7 @@ async def _infer(body: InferenceRequest, service: EmbeddingService, caller: Call
                 for (_, dimensions, long_text), indices in groups.items()
             ]
     except ExceptionGroup as failed:
-        # The first is the cause; the group has cancelled the others.
+        # The first error is the cause. The group has cancelled the other tasks.
         raise failed.exceptions[0] from None
     answers = [task.result() for task in tasks]
     embeddings: list[NDArray[np.float32] | None] = [None] * len(texts)

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import RootModel
 
 from lusifer._version import __version__
 from lusifer.errors import InvalidInputError, LusiferError, NotReadyError
+from lusifer.service.protocols.common import ROLES, Body, texts_of
 from lusifer.service.routing import Answer, Dialect, get, post
 
 if TYPE_CHECKING:
     from lusifer.service.embedding_service import Caller, EmbeddingService
-    from lusifer.types import LongTextPolicy, Role
+    from lusifer.types import LongTextPolicy
 
 __all__ = ["DIALECT", "ROUTES"]
 
-_ROLES: dict[str | None, Role] = {
-    None: "document",
-    "document": "document",
-    "passage": "document",
-    "query": "query",
-}
 
+class EmbedRequest(Body):
+    """One text or a list of them.
 
-class EmbedRequest(BaseModel):
-    """One text or a list of them; without ``truncate`` a text over the limit is refused, as TEI does."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
+    Without ``truncate`` a text over the limit is refused, as by TEI.
+    """
 
     inputs: str | list[str]
     normalize: bool = True
@@ -57,15 +52,16 @@ DIALECT = Dialect("tei", _error_body)
 async def _embed(body: EmbedRequest, service: EmbeddingService, caller: Caller) -> Answer:
     if not body.normalize:
         raise InvalidInputError(
-            "normalize is false: this model's vectors are of unit norm by themselves.",
+            "normalize is false, but this model's vectors always have unit norm.",
             next_step="Leave it out.",
         )
     if body.truncate and body.truncation_direction.lower() == "left":
-        raise InvalidInputError("Texts can't be cut at their beginning.", next_step="Use Right.")
-    texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
+        raise InvalidInputError(
+            "Texts can't be cut at their beginning.", next_step="Set truncation_direction to Right."
+        )
     answer = await service.embed(
-        texts,
-        _ROLES[body.prompt_name],
+        texts_of(body.inputs),
+        ROLES[body.prompt_name or "document"],
         caller=caller,
         dimension=body.dimensions,
         long_text=_policy(body, service),
@@ -74,7 +70,7 @@ async def _embed(body: EmbedRequest, service: EmbeddingService, caller: Caller) 
 
 
 def _policy(body: EmbedRequest, service: EmbeddingService) -> LongTextPolicy | None:
-    """The caller's wish, except that nothing is cut or refused where the operator averages windows."""
+    """Return the caller's policy, None where the operator averages windows."""
     if service.settings.long_text == "mean_of_windows":
         return None
     return "truncate" if body.truncate else "error"
@@ -101,5 +97,5 @@ def _info(service: EmbeddingService) -> Answer:
 
 ROUTES = [
     post("/embed", DIALECT, EmbedRequest, _embed, summary="Embed texts", answer=EmbedAnswer),
-    get("/info", DIALECT, _info, summary="What is served"),
+    get("/info", DIALECT, _info, summary="Describe the served model"),
 ]

@@ -1,55 +1,46 @@
-"""Weaviate's module ``text2vec-transformers``: one text a call, and a role since Weaviate 1.31.
+"""Weaviate's module ``text2vec-transformers``: one text a call, with a role since Weaviate 1.31.
 
-Its Go client sends no Content-Type, follows no redirect, takes only status 200 for success, reads
-errors from the field ``error``, and stores an object without a vector, silently, if the vector is
-missing.
+Its Go client sends no Content-Type and follows no redirect. Only status 200 is success, and errors
+are read from the field ``error``. If the vector is missing, Weaviate silently stores an object
+without one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from lusifer._version import __version__
 from lusifer.errors import LusiferError, MalformedRequestError, NotReadyError, OverloadedError
+from lusifer.service.protocols.common import ROLES, Body
 from lusifer.service.routing import Answer, Dialect, get, post
 
 if TYPE_CHECKING:
     from lusifer.service.embedding_service import Caller, EmbeddingService
-    from lusifer.types import Role
 
 __all__ = ["DIALECT", "ROUTES"]
 
-_ROLES: dict[str | None, Role] = {
-    None: "document",
-    "": "document",
-    "passage": "document",
-    "query": "query",
-}
+_TASK_TYPES = (None, "", "passage", "query")
 
 
-class VectorConfig(BaseModel):
-    """Options of a request. ``pooling_strategy`` is read and ignored: pooling is part of the model."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
+class VectorConfig(Body):
+    """Options of a request. ``pooling_strategy`` is ignored, because pooling is in the model."""
 
     task_type: str | None = None
     dimensions: int | None = None
     pooling_strategy: str | None = None
 
 
-class VectorRequest(BaseModel):
-    """One text. The fields ``dims``, ``vector`` and ``error``, which Weaviate also sends, are ignored."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
+class VectorRequest(Body):
+    """One text. Weaviate also sends ``dims``, ``vector`` and ``error``, which are ignored."""
 
     text: str
     config: VectorConfig | None = None
 
 
 class VectorAnswer(BaseModel):
-    """The vector; ``dim`` as the reference server says it, ``dims`` as Weaviate's client reads it."""
+    """The vector. The reference server sends ``dim``, Weaviate's client reads ``dims``."""
 
     text: str
     vector: list[float]
@@ -60,7 +51,7 @@ class VectorAnswer(BaseModel):
 
 def _error_body(error: LusiferError) -> dict[str, object]:
     status = DIALECT.status(error)
-    # Weaviate puts our text into its own error; its Python client retries where it finds this
+    # Weaviate puts this text into its own error. Its Python client retries where it finds the
     # phrase.
     prefix = f"failed with status: {status} error: " if error.retryable else ""
     return {"error": f"{prefix}{error}"}
@@ -71,15 +62,16 @@ DIALECT = Dialect("weaviate", _error_body, {OverloadedError: 503, NotReadyError:
 
 async def _vectors(body: VectorRequest, service: EmbeddingService, caller: Caller) -> Answer:
     config = body.config or VectorConfig()
-    if config.task_type not in _ROLES:
+    if config.task_type not in _TASK_TYPES:
         raise MalformedRequestError(
-            f"config.task_type is {config.task_type[:50]!r}."
-            if config.task_type
-            else "config.task_type?",
+            f"config.task_type is {config.task_type[:50]!r}.",
             next_step="Use 'query' or 'passage'.",
         )
     answer = await service.embed(
-        [body.text], _ROLES[config.task_type], caller=caller, dimension=config.dimensions
+        [body.text],
+        ROLES[config.task_type or "passage"],
+        caller=caller,
+        dimension=config.dimensions,
     )
     vector = answer.vectors[0]
     content = {
@@ -94,7 +86,7 @@ async def _vectors(body: VectorRequest, service: EmbeddingService, caller: Calle
 
 def _meta(service: EmbeddingService) -> Answer:
     vectorizer = service.vectorizer
-    meta: dict[str, Any] = {
+    meta: dict[str, object] = {
         "name": "lusifer",
         "version": __version__,
         "ready": not service.not_ready_reason(),
@@ -130,7 +122,13 @@ ROUTES = [
         post(path, DIALECT, VectorRequest, _vectors, summary="Embed one text", answer=VectorAnswer)
         for path in ("/vectors", "/vectors/", "//vectors")
     ),
-    get("/meta", DIALECT, _meta, summary="What is served"),
-    get("/.well-known/live", DIALECT, _live, summary="Whether the process lives", public=True),
-    get("/.well-known/ready", DIALECT, _ready, summary="Whether requests are served", public=True),
+    get("/meta", DIALECT, _meta, summary="Describe the served model"),
+    get("/.well-known/live", DIALECT, _live, summary="Show whether the process lives", public=True),
+    get(
+        "/.well-known/ready",
+        DIALECT,
+        _ready,
+        summary="Show whether requests are served",
+        public=True,
+    ),
 ]
