@@ -1,11 +1,11 @@
-"""Collections and aliases for the embedded engine, which knows neither.
+"""Collections and aliases for the embedded engine, which has neither.
 
 ::
 
     my-database/
-      collections/articles-v1/     an index folder, see lusifer.embedded.layout
+      collections/articles-v1/   an index folder, see lusifer.embedded.layout
       collections/articles-v2/
-      aliases.json                 {"articles": "articles-v2"}; replaced whole, so a switch is atomic
+      aliases.json               {"articles": "articles-v2"}; replaced whole: a switch is atomic
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class EmbeddedCollections:
     """A folder of named indexes, and names that point at one of them.
 
     Args:
-        root: The folder; made when the first collection is.
+        root: The folder; created with the first collection.
     """
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 
     def names(self) -> list[str]:
-        """Collections, sorted."""
+        """Return the names of all collections, sorted."""
         folder = self.root / "collections"
         found = (path.parent.name for path in folder.glob("*/index.json"))
         return sorted(name for name in found if _NAME.fullmatch(name))
 
     def aliases(self) -> dict[str, str]:
-        """Alias to collection.
+        """Return all aliases, alias to collection.
 
         Raises:
             IndexCorruptError: The file of aliases is damaged.
@@ -65,28 +65,38 @@ class EmbeddedCollections:
         return {str(alias): str(name) for alias, name in found.items()}
 
     def resolve(self, name: str) -> str:
-        """The collection that a name or alias means now.
+        """Return the collection that a name or alias means now.
 
         Raises:
-            IndexNotFoundError: Neither.
+            IndexNotFoundError: There is no such collection or alias.
             InvalidInputError: It can't be a name.
         """
         _check_name(name)
         meant = self.aliases().get(name, name)
         if meant not in self.names():
             raise IndexNotFoundError(
-                f"{self.root} has no collection {name!r}; it has {', '.join(self.names()) or 'none'}.",
-                next_step=f"Fill it with: lusifer index FILE --index {self.root} --collection {name}",
+                f"{self.root} has no collection {name!r}; it has "
+                f"{', '.join(self.names()) or 'none'}.",
+                next_step=f"Fill it with: lusifer index FILE --index {self.root} --collection "
+                f"{name}",
             )
         return meant
 
     def path(self, name: str) -> Path:
-        """The index folder of a collection, whether it exists or not; raises as :meth:`resolve`."""
+        """Return the index folder of a collection, whether it exists or not.
+
+        Raises:
+            IndexCorruptError: The file of aliases is damaged.
+            InvalidInputError: It can't be a name.
+        """
         _check_name(name)
         return self.root / "collections" / self.aliases().get(name, name)
 
     def open(self, name: str, fingerprint: str | None = None) -> EmbeddedStore:
-        """Open a collection by name or alias; raises as :meth:`resolve` and :meth:`EmbeddedStore.open`."""
+        """Open a collection by name or alias.
+
+        Raises as :meth:`resolve` and :meth:`EmbeddedStore.open`.
+        """
         return EmbeddedStore.open(self.root / "collections" / self.resolve(name), fingerprint)
 
     def create(
@@ -99,7 +109,7 @@ class EmbeddedCollections:
         keywords: KeywordOptions | None = None,
         quantization: Quantization = "none",
     ) -> EmbeddedStore:
-        """Make a collection; raises as :meth:`EmbeddedStore.create`.
+        """Create a collection; raises as :meth:`EmbeddedStore.create`.
 
         Raises:
             StoreError: An alias has this name.
@@ -109,7 +119,7 @@ class EmbeddedCollections:
             raise StoreError(
                 f"{name!r} is an alias.", next_step="Choose another name for the collection."
             )
-        shutil.rmtree(self._doomed(name), ignore_errors=True)
+        shutil.rmtree(self._deleted(name), ignore_errors=True)
         return EmbeddedStore.create(
             self.root / "collections" / name,
             fingerprint=fingerprint,
@@ -120,7 +130,7 @@ class EmbeddedCollections:
         )
 
     def set_alias(self, alias: str, name: str) -> None:
-        """Let an alias mean a collection, at one stroke: a search sees the old one or the new one.
+        """Set an alias to a collection, atomically: a search sees the old one or the new one.
 
         Raises:
             IndexNotFoundError: There is no such collection.
@@ -134,10 +144,10 @@ class EmbeddedCollections:
         self._change({alias: name})
 
     def delete_alias(self, alias: str) -> None:
-        """Forget an alias.
+        """Delete an alias.
 
         Raises:
-            IndexNotFoundError: There is none.
+            IndexNotFoundError: There is no such alias.
         """
         if alias not in self.aliases():
             raise IndexNotFoundError(
@@ -149,8 +159,8 @@ class EmbeddedCollections:
         """Delete a collection and all it holds.
 
         Raises:
-            IndexNotFoundError: There is none.
-            StoreError: An alias still means it.
+            IndexNotFoundError: There is no such collection.
+            StoreError: An alias still points at it.
             IndexLockedError: A process has it open.
         """
         if name not in self.names():
@@ -161,23 +171,23 @@ class EmbeddedCollections:
         if pointing:
             raise StoreError(
                 f"The alias {pointing[0]!r} means the collection {name!r}.",
-                next_step="Let it mean another one first.",
+                next_step="Point it at another collection first.",
             )
         folder = self.root / "collections" / name
         lock = lock_index(folder)
         try:
-            # Aside at one stroke: a deletion that is cut short leaves no collection half there.
-            shutil.rmtree(self._doomed(name), ignore_errors=True)
-            folder.rename(self._doomed(name))
-            shutil.rmtree(self._doomed(name))
+            # Moved aside in one step: a deletion that is cut short leaves no half collection.
+            shutil.rmtree(self._deleted(name), ignore_errors=True)
+            folder.rename(self._deleted(name))
+            shutil.rmtree(self._deleted(name))
         finally:
             lock.release()
 
-    def _doomed(self, name: str) -> Path:
+    def _deleted(self, name: str) -> Path:
         return self.root / "collections" / f".{name}.deleted"
 
     def _change(self, changes: dict[str, str | None]) -> None:
-        # Read and replaced under a lock, so that two switches at once both count.
+        # Read and replaced under a lock, so that of two concurrent switches neither is lost.
         lock = lock_index(self.root)
         try:
             merged = {**self.aliases(), **changes}
@@ -191,5 +201,6 @@ def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name) or name in {os.curdir, os.pardir}:
         raise InvalidInputError(
             f"{name[:200]!r} can't be the name of a collection.",
-            next_step="Use letters, digits, _, - and dots, at most 200, and begin with none of the last two.",
+            next_step="Use letters, digits, _, - and dots, at most 200, and begin with a letter, a "
+            "digit or _.",
         )

@@ -1,14 +1,14 @@
-"""The narrow door to ``qdrant-edge-py``: its import, and its errors in our tree.
+"""The import of ``qdrant-edge-py``, and its errors as ours.
 
-Edge raises nothing but bare ``Exception`` with a sentence from the Rust engine (0.9.0), so the
-sentence is all there is to tell a lock from a full disk. What is not recognised becomes a
-StoreError with that sentence; nothing is swallowed.
+Edge (0.9.0) raises nothing but bare ``Exception`` with a message from the Rust engine, so only the
+message distinguishes a lock from a full disk. What is not recognised becomes a StoreError with that
+message; nothing is swallowed.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lusifer.errors import (
     IndexCorruptError,
@@ -22,8 +22,9 @@ from lusifer.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import ModuleType
 
-__all__ = ["edge_errors", "import_edge", "translate"]
+__all__ = ["damaged", "edge_errors", "import_edge", "locked", "translate"]
 
 _FULL_WORDS = (
     "no space left",
@@ -50,8 +51,8 @@ _CORRUPT_WORDS = (
 )
 
 
-def import_edge() -> Any:
-    """The module ``qdrant_edge``.
+def import_edge() -> ModuleType:
+    """Return the module ``qdrant_edge``.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -67,12 +68,12 @@ def import_edge() -> Any:
 
 
 def translate(message: str, path: Path, *, loading: bool = False) -> LusiferError:
-    """The error of our tree for a sentence of the engine.
+    """Return our error for a message of the engine.
 
     Args:
-        message: The sentence.
+        message: What the engine says.
         path: The index folder.
-        loading: Whether files were being read: then what is not recognised means damage.
+        loading: Whether files were being read: then a message that is not recognised means damage.
     """
     lower = message.lower()
     if any(word in lower for word in _FULL_WORDS):
@@ -95,16 +96,24 @@ def translate(message: str, path: Path, *, loading: bool = False) -> LusiferErro
 
 
 def locked(path: Path) -> IndexLockedError:
-    """The index is in use."""
+    """Return the error for an index in use."""
     return IndexLockedError(
         f"Another process holds the index {path}; one process may use it at a time.",
         next_step="Wait for that process to end, or close it, then run again.",
     )
 
 
+def damaged(path: Path, what: str) -> IndexCorruptError:
+    """Return the error for an index that lacks something; ``what`` says what."""
+    return IndexCorruptError(
+        f"The index {path} is damaged: {what}.",
+        next_step="Restore the folder from a copy, or index again into a new folder.",
+    )
+
+
 @contextmanager
 def edge_errors(path: Path, *, loading: bool = False) -> Iterator[None]:
-    """Run engine calls; whatever they raise leaves as an error of our tree.
+    """Turn whatever calls of the engine raise into errors of :mod:`lusifer.errors`.
 
     Raises:
         IndexLockedError: Another process has the shard open.
@@ -117,8 +126,7 @@ def edge_errors(path: Path, *, loading: bool = False) -> Iterator[None]:
     except LusiferError:
         raise
     except BaseException as error:
-        # Bare Exception is all that Edge raises. A Rust panic is not even that: seen on a file of
-        # no bytes.
+        # Edge raises only bare Exception. A Rust panic, seen on an empty file, is not even that.
         panicked = type(error).__name__ == "PanicException"
         if isinstance(error, Exception) or panicked:
             raise translate(str(error), path, loading=loading or panicked) from error

@@ -1,9 +1,9 @@
-"""The folder of an embedded index, and who may write in it.
+"""The folder of an embedded index: its files, its lock and its free space.
 
 ::
 
     my-index/
-      index.json       what lies here; written last, so a folder without it is no index
+      index.json       model and vectors; written last, so a folder without it is no index
       flushed.json     how many documents the last flush saw
       index.lock       held by the one process that has the index open
       shard/           the engine's files
@@ -46,34 +46,37 @@ __all__ = [
 
 INDEX_SCHEMA_VERSION = 1
 MARGIN_BYTES = 128 * 1024**2
-"""Free space that must remain after a write. The engine maps files of 32 MiB (a payload page, a
-chunk of vectors, two log segments) and grows into them; without sparse files they take their full
-size at once."""
+"""Free space that must remain after a write.
+
+The engine maps files of 32 MiB (a payload page, a chunk of vectors, two log segments) and grows
+into them. Without sparse files they take their full size at once."""
 
 _OURS = {"flushed.json", "index.lock", "shard", "shard.partial"}
 
 
 class IndexFile(BaseModel):
-    """``index.json``."""
+    """Content of ``index.json``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_version: Literal[1] = 1
     fingerprint: Annotated[str, Field(min_length=1)]
-    """Model whose vectors lie here."""
+    """Identity of the model whose vectors are stored here."""
     dimension: Annotated[int, Field(gt=0)]
+    """Length D of the vectors."""
     model: str
     """The model's name for people."""
     vector_name: Annotated[str, Field(min_length=1)] = VECTOR_NAME
+    """Name of the vector that searches use."""
     keywords: KeywordOptions | None = None
-    """Set where documents carry a BM25 vector too."""
+    """Set where documents have a BM25 vector too."""
 
 
 def lock_index(path: Path) -> FileLock:
     """Lock an index folder; the system releases the lock when the process dies.
 
-    The engine locks too, but only while its log is open: not during creation and not between closing
-    and loading around ``optimize``, when a second process could come in.
+    The engine locks too, but only while its log is open. During creation, and between closing and
+    loading around ``optimize``, a second process could come in.
 
     Args:
         path: The index folder; it must exist.
@@ -97,7 +100,7 @@ def read_index(path: Path) -> IndexFile:
     """Read ``index.json``.
 
     Raises:
-        IndexNotFoundError: There is none.
+        IndexNotFoundError: There is no such file.
         IndexCorruptError: It is damaged.
         StoreError: It was written by a newer version.
     """
@@ -112,8 +115,10 @@ def read_index(path: Path) -> IndexFile:
         version = fields.get("schema_version") if isinstance(fields, dict) else None
         if isinstance(version, int) and version > INDEX_SCHEMA_VERSION:
             raise StoreError(
-                f"The index {path} has schema version {version}, this LUSIFER reads {INDEX_SCHEMA_VERSION}.",
-                next_step="Upgrade with pip install --upgrade lusifer, or index again into a new folder.",
+                f"The index {path} has schema version {version}, this LUSIFER reads "
+                f"{INDEX_SCHEMA_VERSION}.",
+                next_step="Upgrade with pip install --upgrade lusifer, or index again into a new "
+                "folder.",
             )
         return IndexFile.model_validate(fields)
     except (ValueError, ValidationError) as error:
@@ -128,36 +133,35 @@ def check_fingerprint(path: Path, index: IndexFile, fingerprint: str | None) -> 
     """Refuse an index of another model; None skips the comparison.
 
     Raises:
-        FingerprintMismatchError: It is of another one.
+        FingerprintMismatchError: It holds vectors of another model.
     """
     if fingerprint is not None and fingerprint != index.fingerprint:
         raise FingerprintMismatchError(
-            f"The index {path} holds vectors of {index.model} ({index.fingerprint}), the bundle in use is "
-            f"{fingerprint}.",
+            f"The index {path} holds vectors of {index.model} ({index.fingerprint}), the bundle in "
+            f"use is {fingerprint}.",
             next_step="Use the bundle it was made with, or re-index into a new folder: "
             "lusifer index FILE --index NEW_FOLDER",
         )
 
 
 def write_index(path: Path, index: IndexFile) -> None:
-    """Write ``index.json``: from here on the folder is an index."""
+    """Write ``index.json``, which makes the folder an index."""
     write_atomic(path / "index.json", index.model_dump_json(indent=2) + "\n")
 
 
 def write_flushed(path: Path, documents: int) -> None:
-    """Note how many documents a flush saw."""
+    """Write how many documents a flush saw."""
     write_atomic(path / "flushed.json", json.dumps({"documents": documents}) + "\n")
 
 
 def read_flushed(path: Path) -> int:
-    """Documents that must be there at least; 0 when nothing was noted yet.
+    """Return how many documents there must be at least; 0 before the first flush.
 
-    A deletion lowers the note before it deletes, so a smaller count is damage. The engine itself
-    (0.9.0) opens a shard whose id tracker was cut and silently leaves out the documents it has
-    lost.
+    A deletion lowers the number before it deletes, so a smaller count is damage. The engine itself
+    (0.9.0) opens a shard whose id tracker was cut, and silently leaves out the documents it lost.
 
     Raises:
-        IndexCorruptError: The note is damaged.
+        IndexCorruptError: The file is damaged.
     """
     try:
         return int(json.loads((path / "flushed.json").read_bytes())["documents"])
@@ -190,15 +194,15 @@ def clear_leftovers(path: Path) -> None:
 
 
 def allocated_bytes(path: Path) -> int:
-    """Disk space a folder takes; the engine's files are sparse, so their sizes say little."""
+    """Return the disk space a folder takes, which for sparse files is not the sum of sizes."""
     return sum(file.stat().st_blocks * 512 for file in path.rglob("*") if file.is_file())
 
 
 def free_space_or_raise(path: Path, needed_bytes: int, what: str) -> None:
-    """Check for room before the engine writes.
+    """Check for free space before the engine writes.
 
-    The engine writes through mapped memory, where a full disk is no error code but the signal
-    SIGBUS, which kills the process. So the question must be asked before.
+    The engine writes through mapped memory. There a full disk gives no error code but the signal
+    SIGBUS, which kills the process, so the space must be checked before.
 
     Raises:
         StorageFullError: Less than ``needed_bytes`` plus the margin is free.
@@ -206,7 +210,8 @@ def free_space_or_raise(path: Path, needed_bytes: int, what: str) -> None:
     free_bytes = shutil.disk_usage(path).free
     if free_bytes < needed_bytes + MARGIN_BYTES:
         raise StorageFullError(
-            f"{what} needs {needed_bytes / 1e6:.1f} MB and a margin of {MARGIN_BYTES / 1e6:.0f} MB, "
-            f"{free_bytes / 1e6:.1f} MB are free at {path}; nothing was written.",
+            f"{what} needs {needed_bytes / 1e6:.1f} MB and a margin of "
+            f"{MARGIN_BYTES / 1e6:.0f} MB, {free_bytes / 1e6:.1f} MB are free at {path}; nothing "
+            "was written.",
             next_step="Free space and run again; what was acknowledged before is kept.",
         )

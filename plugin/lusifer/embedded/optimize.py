@@ -1,8 +1,12 @@
-"""Build the search index of a shard, in a process of its own: ``python -m lusifer.embedded.optimize SHARD``.
+"""Build the search index of a shard, in a process of its own.
 
-The engine never releases Python's interpreter lock (0.9.0), so that ``optimize()`` inside a server
-would stop every other thread of it, for minutes on a large index. Prints one line of JSON:
-``{"optimized": true}``, or ``{"error": "..."}`` with status 1.
+::
+
+    python -m lusifer.embedded.optimize SHARD
+
+The engine (0.9.0) never releases Python's interpreter lock. Inside a server ``optimize()`` would
+stop every other thread, for minutes on a large index. The process prints one line of JSON:
+``{"optimized": true}``, or ``{"error": "..."}`` with exit status 1.
 """
 
 from __future__ import annotations
@@ -20,12 +24,12 @@ __all__ = ["main", "optimize_elsewhere", "optimize_shard"]
 
 
 def optimize_shard(shard: Path) -> bool:
-    """Optimise a closed shard in this process; True when there was something to do.
+    """Optimise a closed shard in this process; return whether there was something to do.
 
     Raises:
         IndexLockedError: The shard is open elsewhere.
         IndexCorruptError: It can't be read.
-        StorageFullError: No room for the new segments.
+        StorageFullError: No space for the new segments.
     """
     edge = import_edge()
     with edge_errors(shard, loading=True):
@@ -43,7 +47,7 @@ def optimize_elsewhere(shard: Path) -> None:
 
     Raises:
         IndexLockedError: The shard is open elsewhere.
-        StorageFullError: No room for the new segments.
+        StorageFullError: No space for the new segments.
         StoreError: The process failed; the shard is as before.
     """
     # The other process must import this very package, installed or not.
@@ -67,7 +71,7 @@ def optimize_elsewhere(shard: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run for the shard folder named in ``arguments``; the return value is the exit status."""
+    """Run for the shard folder named in ``arguments``; return the exit status."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m lusifer.embedded.optimize SHARD\n")
         return 2

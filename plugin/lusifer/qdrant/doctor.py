@@ -58,7 +58,7 @@ _LONG_TEXT = "How do I unpack an archive and edit the photographs in it? " * 40
 
 _PAYLOAD_FIELDS = (
     ("text", "a search that finds one of them fails, and a later model has nothing to embed"),
-    ("sha256", "a later change of the model can't tell an edited text from an old one"),
+    ("sha256", "a later change of the model can't distinguish an edited text from an old one"),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from lusifer.errors import CollectionMismatchError
 from lusifer.qdrant.connection import client_errors
@@ -47,7 +47,7 @@ _ADVICE = "Make one with: lusifer qdrant setup"
 class CollectionMetadata(shared.CollectionMetadata):
     """What is stored under the key ``lusifer`` of a collection's metadata."""
 
-    role_prompts: dict[str, str] = {}
+    role_prompts: dict[str, str] = Field(default_factory=dict)
     """Prompts put before a text of each role, ``query`` and ``document``."""
     keywords: KeywordOptions | None = None
     """Set where points have a BM25 vector too."""

@@ -94,7 +94,7 @@ def aliases(client: QdrantClient) -> dict[str, str]:
 
 
 def set_alias(client: QdrantClient, alias: str, collection: str) -> None:
-    """Point an alias at a collection, atomically: a search sees the old one or the new one.
+    """Set an alias to a collection, atomically: a search sees the old one or the new one.
 
     Raises:
         IndexNotFoundError: There is no such collection.

@@ -114,7 +114,7 @@ def missing_features(
 def compare_fingerprint(
     metadata: CollectionMetadata, embedder: Embedder | None
 ) -> Iterator[Diagnostic]:
-    """Report whether the model here is the one that filled a collection; nothing without a model."""
+    """Report whether the model here filled a collection; nothing without a model."""
     if embedder is None:
         return
     try:

@@ -1,6 +1,4 @@
-"""What every store does with a document before it is written: its id, its content hash, and the
-checks.
-"""
+"""What every store needs of a document before it is written: id, content hash and checks."""
 
 from __future__ import annotations
 
@@ -34,18 +32,22 @@ __all__ = [
 ]
 
 VECTOR_NAME = "lusifer"
+"""Default name of our vector in a collection."""
 
 _NAMESPACE = uuid.UUID("5b0b5a0e-6d0c-5d4e-9f1c-6c7573696665")
-"""Never change it: the points of every collection are named with it."""
+"""Namespace of point ids. Never change it: every collection has points named with it."""
 
 
 def document_uuid(document_id: str) -> str:
-    """The point id of a document."""
+    """Return the point id of a document."""
     return str(uuid.uuid5(_NAMESPACE, document_id))
 
 
 def content_sha256(document: Document) -> str:
-    """Hash of text and metadata, the order of keys aside: equal hashes, nothing to write again."""
+    """Return the hash of text and metadata, whatever the order of keys.
+
+    Documents with equal hashes need not be written again.
+    """
     canonical = json.dumps(
         [document.text, document.metadata], sort_keys=True, separators=(",", ":"), ensure_ascii=True
     )
@@ -53,14 +55,14 @@ def content_sha256(document: Document) -> str:
 
 
 def payload_bytes(payload: Mapping[str, object]) -> int:
-    """Size of a payload as JSON."""
+    """Return the size of a payload as JSON."""
     return len(json.dumps(payload, ensure_ascii=False).encode())
 
 
 def split_requests(
     sizes_bytes: Sequence[int], *, points: int, size_bytes: int
 ) -> Iterator[list[int]]:
-    """Indices of documents in operations of at most ``points`` points and ``size_bytes``, in order.
+    """Yield indices of documents in operations of at most ``points`` points and ``size_bytes``, in order.
 
     A document larger than ``size_bytes`` gets an operation of its own.
     """
@@ -90,18 +92,18 @@ def check_vectors(vectors: NDArray[np.float32], dimension: int, where: str) -> N
     """Refuse vectors that can't be stored or searched with.
 
     Args:
-        vectors: Should be ``(N, D)``.
+        vectors: ``(N, D)`` if they are right.
         dimension: D of the collection.
         where: The collection, for the error.
 
     Raises:
-        InvalidDimensionError: Another shape.
+        InvalidDimensionError: They have another shape.
         InvalidInputError: A vector is zero or not finite.
     """
     if vectors.ndim != 2 or vectors.shape[1] != dimension:
         raise InvalidDimensionError(
             f"Vectors have shape {vectors.shape}, {where} takes (N, {dimension}).",
-            next_step=f"Embed with dimension {dimension}, or index anew.",
+            next_step=f"Embed with dimension {dimension}, or index again.",
         )
     fault = vector_fault(vectors.astype(np.float32), len(vectors), dimension, unit_norm=False)
     if fault is not None:
