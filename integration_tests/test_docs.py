@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(lusifer.__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+ENTRY_POINT_GROUPS = {"lusifer.commands", "lusifer.bundle_builders"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -103,6 +105,25 @@ def test_commands_and_options_that_the_pages_name_exist() -> None:
             section = reference.split(f"## {command}\n")[1].split("\n## ")[0]
             for option in re.findall(r"(?<=\s)--[a-z-]+", re.sub(r'"[^"]*"', "", rest)):
                 assert option in section, f"{page}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_names_of_the_code_exist(page: Path) -> None:
+    """Every dotted name between backticks, documented member and name that an example imports."""
+    if page.name == "CHANGELOG.md":
+        pytest.skip("it also has the names of the past")
+    text = page.read_text(encoding="utf-8")
+    packages = r"lusifer(?:_training|_evaluation|_export)?"
+    names = set(re.findall(rf"`({packages}(?:\.\w+)+)", text))
+    names |= set(re.findall(rf"^::: ({packages}(?:\.\w+)*)", text, re.MULTILINE))
+    for source, members in re.findall(
+        rf"^::: ({packages}[\w.]*)\n\s+options:\n\s+members: \[([^\]]+)\]", text, re.MULTILINE
+    ):
+        names |= {f"{source}.{name.strip()}" for name in members.split(",")}
+    for source, imported in re.findall(rf"from ({packages}[\w.]*) import ([\w, ]+)", text):
+        names |= {f"{source}.{name.strip()}" for name in imported.split(",")}
+    for name in sorted(names - ENTRY_POINT_GROUPS):
+        pkgutil.resolve_name(name)
 
 
 def test_the_first_examples_run(tmp_path: Path) -> None:
