@@ -12,7 +12,14 @@ import pytest
 from integration_tests.qdrant_server import InferenceGate
 from integration_tests.weaviate.support import make_metadata
 from integration_tests.weaviate_server import RunningWeaviate
-from plugin.tests.weaviate_texts import COLLECTION, OBJECTS, SENT, SETTINGS, data_types, schema
+from plugin.tests.weaviate.recorded_texts import (
+    COLLECTION,
+    OBJECTS,
+    SENT,
+    SETTINGS,
+    data_types,
+    schema,
+)
 
 from lusifer.weaviate.metadata import rules_of
 from lusifer.weaviate.schema import create_collection

@@ -135,3 +135,53 @@ def test_a_server_that_stays_away_is_given_up_in_the_end() -> None:
             [Document("a", "b")], np.eye(16, dtype=np.float32)[:1]
         )
     assert flaky.calls == 1
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_the_time_for_retries_starts_again_when_an_object_more_is_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    flaky = FlakyCollection()
+    flaky.script = [(1, "shutting down"), (1, None), (1, "timeout")]
+    documents = [Document(f"d{n}", "text") for n in range(4)]
+    flaky_store(flaky, retry_for_s=0).upsert(documents, np.eye(16, dtype=np.float32)[:4])
+    assert (flaky.calls, len(flaky.objects)) == (4, 4)
+    assert "2 of 3 objects are not there after they were written." in caplog.text
+    assert "Writing the other 2 objects again." in caplog.text
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_server_that_never_indexes_is_given_up() -> None:
+    class Unindexing(FlakyCollection):
+        """A server of which no filter ever finds an object."""
+
+        def fetch_objects_by_ids(self, keys: list[str], **_: Any) -> Any:
+            return SimpleNamespace(objects=[])
+
+    never = Unindexing()
+    with pytest.raises(StoreUnavailableError, match="1 of 1 objects are not there"):
+        flaky_store(never, retry_for_s=0).upsert(
+            [Document("a", "b")], np.eye(16, dtype=np.float32)[:1]
+        )
+    assert never.calls == 1
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_requests_hold_200_objects_at_most() -> None:
+    sizes: list[int] = []
+
+    class Counting(FlakyCollection):
+        """A collection that records how many objects a request has."""
+
+        def insert_many(self, batch: list[Any]) -> Any:
+            sizes.append(len(batch))
+            return super().insert_many(batch)
+
+    documents = [Document(f"d{n}", "text") for n in range(450)]
+    rows = np.ones((450, 16), dtype=np.float32)
+    flaky_store(Counting()).upsert(documents, rows)
+    assert sizes == [200, 200, 50]
+    sizes.clear()
+    large = [Document(f"d{n}", "a" * 6 * 1024**2) for n in range(3)]
+    flaky_store(Counting()).upsert(large, rows[:3])
+    assert sizes == [2, 1]

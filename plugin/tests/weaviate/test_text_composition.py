@@ -8,7 +8,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plugin.tests.weaviate_texts import COLLECTION, OBJECTS, SENT, SETTINGS, data_types
+from plugin.tests.weaviate.recorded_texts import COLLECTION, OBJECTS, SENT, SETTINGS, data_types
 
 from lusifer.weaviate.text_composition import (
     TextRules,
