@@ -1,4 +1,4 @@
-"""The ``lusifer`` command.
+"""The ``lusifer`` command: registers all commands.
 
 Commands import what they need when they run, so that ``lusifer --help`` answers at once and needs
 no extra.
@@ -14,27 +14,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lusifer.cli import (
+    demo,
+    doctor_qdrant,
+    doctor_weaviate,
+    embed,
+    index,
+    info,
+    keys_add,
+    keys_list,
+    keys_revoke,
+    qdrant_alias,
+    qdrant_setup,
+    search,
+    serve,
+    weaviate_setup,
+)
 from lusifer.cli.common import epilog_of, guarded, start_logging
-from lusifer.cli.demo import EXAMPLES as DEMO_EXAMPLES
-from lusifer.cli.demo import demo
-from lusifer.cli.doctor import doctor_app
-from lusifer.cli.embed import EXAMPLES as EMBED_EXAMPLES
-from lusifer.cli.embed import embed
-from lusifer.cli.index import EXAMPLES as INDEX_EXAMPLES
-from lusifer.cli.index import index
-from lusifer.cli.info import EXAMPLES as INFO_EXAMPLES
-from lusifer.cli.info import info
-from lusifer.cli.qdrant import qdrant_app
 from lusifer.cli.reindex import reindex_app
-from lusifer.cli.search import EXAMPLES as SEARCH_EXAMPLES
-from lusifer.cli.search import search
-from lusifer.cli.serve import EXAMPLES as SERVE_EXAMPLES
-from lusifer.cli.serve import ServeCommand, keys_app, serve
-from lusifer.cli.weaviate import weaviate_app
 from lusifer.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from lusifer.cli.common import Command
 
 __all__ = ["app", "main"]
 
@@ -48,38 +51,64 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_COMMANDS = {
+    "embed": embed.COMMAND,
+    "index": index.COMMAND,
+    "search": search.COMMAND,
+    "serve": serve.COMMAND,
+    "info": info.COMMAND,
+    "demo": demo.COMMAND,
+    "keys add": keys_add.COMMAND,
+    "keys list": keys_list.COMMAND,
+    "keys revoke": keys_revoke.COMMAND,
+    "qdrant setup": qdrant_setup.COMMAND,
+    "qdrant alias": qdrant_alias.COMMAND,
+    "weaviate setup": weaviate_setup.COMMAND,
+    "doctor qdrant": doctor_qdrant.COMMAND,
+    "doctor weaviate": doctor_weaviate.COMMAND,
+}
 
-def _flowing(docstring: str) -> str:
-    """Paragraphs without their line breaks, which the help would keep at our width, not at the terminal's."""
-    paragraphs = inspect.cleandoc(docstring).split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+_GROUPS = {
+    "keys": typer.Typer(help="Make, list and revoke API keys of the service."),
+    "qdrant": typer.Typer(help="Create collections on a Qdrant server or in a folder."),
+    "weaviate": typer.Typer(help="Create collections on a Weaviate server."),
+    "reindex": reindex_app,
+    "doctor": typer.Typer(help="Find out why a database does not embed or find."),
+}
+
+_COMPONENTS = {
+    "train": "Train a model (extra: train).",
+    "eval": "Measure a model across languages (extra: eval).",
+    "export": "Compile a model into a bundle (extra: export).",
+}
+"""Help of components before they are imported, so that ``lusifer --help`` needs no extra."""
 
 
-for command, examples in (
-    (embed, EMBED_EXAMPLES),
-    (index, INDEX_EXAMPLES),
-    (search, SEARCH_EXAMPLES),
-    (serve, SERVE_EXAMPLES),
-    (info, INFO_EXAMPLES),
-    (demo, DEMO_EXAMPLES),
-):
-    app.command(
-        cls=ServeCommand if command is serve else None,
-        help=_flowing(command.__doc__ or ""),
-        # Empty lines, because the help joins lines that follow each other.
-        epilog=epilog_of(*examples),
-        # The service's settings are flags, but loaded only when it runs.
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-        if command is serve
-        else None,
-    )(guarded(command))
+def _register(name: str, command: Command) -> None:
+    group, _, own_name = name.rpartition(" ")
+    (_GROUPS[group] if group else app).command(
+        own_name,
+        cls=command.kind,
+        help=command.run.__doc__,
+        epilog=epilog_of(*command.examples),
+        context_settings=dict(command.context_settings),
+    )(guarded(command.run))
 
 
-app.add_typer(keys_app, name="keys")
-app.add_typer(qdrant_app, name="qdrant")
-app.add_typer(weaviate_app, name="weaviate")
-app.add_typer(reindex_app, name="reindex")
-app.add_typer(doctor_app, name="doctor")
+def _flow(group: typer.Typer) -> None:
+    """Join the lines of each help paragraph: they would break at our width, not the terminal's."""
+    for command in group.registered_commands:
+        text = command.help or getattr(command.callback, "__doc__", None) or ""
+        paragraphs = inspect.cleandoc(text).split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+for _name, _command in _COMMANDS.items():
+    _register(_name, _command)
+for _name, _group in _GROUPS.items():
+    _flow(_group)
+    app.add_typer(_group, name=_name, no_args_is_help=True)
+_flow(app)
 
 
 @app.callback()
@@ -108,24 +137,16 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
-_SUMMARIES = {
-    "train": "Train a model (extra: train).",
-    "eval": "Measure a model across languages (extra: eval).",
-    "export": "Compile a model into a bundle (extra: export).",
-}
-"""Shown before a component is imported, so that ``lusifer --help`` needs no extra."""
-
-
 def _add_component(component: EntryPoint) -> None:
     """Register the command group of another component; it is imported only when it is called."""
     name = component.name
-    summary = _SUMMARIES.get(name, f"Commands of {component.module}.")
+    summary = _COMPONENTS.get(name, f"Commands of {component.module}.")
 
     def run(
         arguments: Annotated[list[str] | None, typer.Argument(metavar="COMMAND [ARGS]...")] = None,
     ) -> None:
         group = typer.main.get_command(_load(component))
-        # A group needs one of its commands; a single command may do without arguments.
+        # A group needs the name of a command; a single command can run without arguments.
         default = ["--help"] if hasattr(group, "commands") else []
         code = group.main(arguments or default, prog_name=f"lusifer {name}", standalone_mode=False)
         if isinstance(code, int) and code:
@@ -154,7 +175,7 @@ def _load(component: EntryPoint) -> typer.Typer:
 # In the order of a model's life: trained, measured, exported.
 for _component in sorted(
     entry_points(group="lusifer.commands"),
-    key=lambda each: [*_SUMMARIES, each.name].index(each.name),
+    key=lambda each: [*_COMPONENTS, each.name].index(each.name),
 ):
     _add_component(_component)
 
@@ -169,5 +190,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         command(list(arguments) if arguments is not None else None, prog_name="lusifer")
     except KeyboardInterrupt:
-        # Between two guarded pieces of code, for example while modules load.
+        # Ctrl-C between two guarded pieces of code, for example while modules load.
         raise SystemExit(130) from None

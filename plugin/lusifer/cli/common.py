@@ -1,4 +1,4 @@
-"""What every command shares: options, the way errors are told, and output for people and machines."""
+"""What every command shares: its declaration, its errors, its exit codes and its output."""
 
 from __future__ import annotations
 
@@ -8,78 +8,63 @@ import json
 import logging
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import typer
 
 from lusifer.errors import LusiferError
-from lusifer.types import LongTextPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rich.console import Console
-
-    from lusifer.bundle.format import Manifest
-    from lusifer.embedding.vectorizer import Vectorizer
+    from typer.core import TyperCommand
 
 __all__ = [
-    "DEFAULT_INDEX",
     "EXIT_ERROR",
     "EXIT_INTERRUPTED",
-    "BundleOption",
-    "DimensionOption",
-    "IndexOption",
-    "JsonOption",
-    "LongTextOption",
+    "Command",
     "console",
     "epilog_of",
     "guarded",
-    "load_vectorizer",
-    "read_manifest",
     "start_logging",
     "write_json",
 ]
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
-"""What shells report for a command that Ctrl-C ended: 128 + SIGINT."""
-
-DEFAULT_INDEX = Path("lusifer-index")
-
-BundleOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--bundle",
-        metavar="DIR",
-        help="Folder of the model's bundle; without it the default one, which is built once.",
-    ),
-]
-IndexOption = Annotated[Path, typer.Option("--index", metavar="DIR", help="Folder of the index.")]
-DimensionOption = Annotated[
-    int | None,
-    typer.Option("--dimension", min=1, help="Length of the vectors (default: the model's)."),
-]
-LongTextOption = Annotated[
-    LongTextPolicy, typer.Option("--long-text", help="What happens to a text over the token limit.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+"""Exit code that shells report for a command that Ctrl-C ended: 128 + SIGINT."""
 
 _Parameters = ParamSpec("_Parameters")
 _Answer = TypeVar("_Answer")
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command as its module declares it; its help is the function's docstring."""
+
+    run: Callable[..., object]
+    """Function whose parameters are the command's options and arguments."""
+    examples: tuple[str, ...]
+    """Command lines that the help ends with."""
+    kind: type[TyperCommand] | None = None
+    """Class of the command, if it is another than typer's."""
+    context_settings: Mapping[str, bool] = field(default_factory=dict)
+    """Settings of click for this command."""
+
+
 def epilog_of(*examples: str) -> str:
-    """What ``--help`` ends with."""
+    """Return the end of a command's help: its examples."""
+    # Empty lines, because the help joins lines that follow each other.
     return "\n\n".join(("Examples:", *examples))
 
 
 def guarded(command: Callable[_Parameters, _Answer]) -> Callable[_Parameters, _Answer]:
     """Turn expected errors of a command into two lines on standard error and an exit code.
 
-    With ``--json`` the error is one line of JSON on standard output instead. Anything else that is
-    raised is a fault of ours and keeps its traceback.
+    With ``--json`` the error is one line of JSON on standard output instead. Any other exception is
+    a bug and keeps its traceback.
     """
 
     @functools.wraps(command)
@@ -87,13 +72,13 @@ def guarded(command: Callable[_Parameters, _Answer]) -> Callable[_Parameters, _A
         as_json = bool(options.get("as_json"))
         try:
             answer = command(*arguments, **options)
-            # Here and not at exit, where Python could only mutter about it.
+            # Flush now: an error at exit could no longer be reported.
             sys.stdout.flush()
         except KeyboardInterrupt:
             sys.stderr.write("Interrupted.\n")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:
-            # The reader, such as head, has seen enough.
+            # The reader, such as head, has closed the pipe.
             _silence_stdout()
             raise typer.Exit(EXIT_ERROR) from None
         except OSError as error:
@@ -103,22 +88,22 @@ def guarded(command: Callable[_Parameters, _Answer]) -> Callable[_Parameters, _A
             ):
                 raise
             _silence_stdout()
-            tell_error(_output_error(error), as_json=False)
+            report_error(_output_error(error), as_json=False)
             raise typer.Exit(EXIT_ERROR) from None
         except Exception as error:
             # Training and export have error trees of their own, with the same two attributes.
             if not isinstance(getattr(error, "next_step", None), str):
                 raise
             logging.getLogger(__name__).debug("The error in full", exc_info=True)
-            tell_error(error, as_json=as_json)
+            report_error(error, as_json=as_json)
             raise typer.Exit(EXIT_ERROR) from None
         return answer
 
     return run
 
 
-def tell_error(error: Exception, *, as_json: bool) -> None:
-    """What went wrong and what to do next, for a person or a machine."""
+def report_error(error: Exception, *, as_json: bool) -> None:
+    """Write what went wrong and what to do next, for a person or a machine."""
     message = getattr(error, "message", None) or str(error)
     next_step = getattr(error, "next_step", "")
     if as_json:
@@ -131,8 +116,8 @@ def tell_error(error: Exception, *, as_json: bool) -> None:
         sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
-def write_json(value: Any) -> None:
-    """One line of JSON on standard output."""
+def write_json(value: object) -> None:
+    """Write one line of JSON to standard output."""
     # A lone surrogate, in an error about it, can't be written as UTF-8.
     line = (
         json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -143,44 +128,14 @@ def write_json(value: Any) -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console that draws only on a terminal and guesses no markup in texts of users."""
+    """Return a rich console that draws only on a terminal and reads no markup in users' texts."""
     from rich.console import Console
 
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
-def load_vectorizer(
-    bundle: Path | None,
-    *,
-    long_text: LongTextPolicy = "truncate",
-    dimension: int | None = None,
-    quiet: bool = False,
-) -> Vectorizer:
-    """Open the bundle, with a notice on a terminal: building the default one takes minutes."""
-    from lusifer.embedding.vectorizer import Vectorizer
-
-    notice = (
-        "Loading the model"
-        if bundle
-        else "Loading the default model (the first time builds it: minutes)"
-    )
-    terminal = console(stderr=True)
-    if quiet or not terminal.is_terminal:
-        return Vectorizer.load(bundle, long_text=long_text, dimension=dimension)
-    with terminal.status(notice):
-        return Vectorizer.load(bundle, long_text=long_text, dimension=dimension)
-
-
-def read_manifest(bundle: Path | None) -> Manifest:
-    """What a bundle, or the default one, says of itself; the model is not loaded."""
-    from lusifer.bundle.default import default_bundle
-    from lusifer.bundle.format import Bundle
-
-    return Bundle.open(default_bundle() if bundle is None else bundle, verify=False).manifest
-
-
 def start_logging(verbosity: int) -> None:
-    """Log to standard error: warnings and the progress of long work, more with ``-v`` and ``-vv``."""
+    """Log to standard error: warnings and the progress of long work, more with -v and -vv."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
     logging.basicConfig(
         level=logging.WARNING,
@@ -190,7 +145,7 @@ def start_logging(verbosity: int) -> None:
     )
     logging.getLogger("lusifer").setLevel(level)
     for name in ("lusifer_training", "lusifer_export"):
-        # What these two do takes minutes to hours; silence would look like a hang.
+        # Their work takes minutes to hours. Without progress it would look like a hang.
         logging.getLogger(name).setLevel(min(level, logging.INFO))
 
 
@@ -202,7 +157,7 @@ def _output_error(error: OSError) -> LusiferError:
 
 
 def _silence_stdout() -> None:
-    """Point standard output at nothing, so that Python's flush at exit does not fail once more."""
+    """Point standard output at nothing, so that Python's flush at exit does not fail again."""
     try:
         descriptor = sys.stdout.fileno()
         nothing = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""``lusifer demo``: cross-language search on real text, from nothing."""
+"""``lusifer demo``: shows cross-language search on real text, without any preparation."""
 
 from __future__ import annotations
 
@@ -8,48 +8,40 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.cli.common import (
-    EXIT_INTERRUPTED,
-    BundleOption,
-    JsonOption,
-    load_vectorizer,
-    write_json,
-)
-from lusifer.cli.index import progress_bar
+from lusifer.cli import options
+from lusifer.cli.common import EXIT_INTERRUPTED, Command, write_json
+from lusifer.cli.embedders import load_vectorizer
+from lusifer.cli.index_progress import index_progress
 
 if TYPE_CHECKING:
     from lusifer.demo.corpus import Corpus
     from lusifer.demo.run import Answer, DemoReport
 
-__all__ = ["EXAMPLES", "demo"]
-
-EXAMPLES = ("lusifer demo", "lusifer demo --json", "lusifer demo --fresh")
+__all__ = ["COMMAND", "demo"]
 
 _HITS_SHOWN = 3
 _CHARACTERS_SHOWN = 76
 _STAGES = {
     "corpus": "Choosing documents",
-    "model": "Loading the model; the first time it is built, which takes minutes",
+    "model": "Loading the model (the first time builds it: minutes)",
     "index": "Indexing",
-    "questions": "Asking",
+    "questions": "Asking the questions",
 }
 
 
 def demo(
     fresh: Annotated[
         bool,
-        typer.Option(
-            "--fresh", help="Forget what earlier runs kept: choose documents and index anew."
-        ),
+        typer.Option("--fresh", help="Delete what earlier runs kept, and start again."),
     ] = False,
-    bundle: BundleOption = None,
-    as_json: JsonOption = False,
+    bundle: options.Bundle = None,
+    as_json: options.Json = False,
 ) -> None:
     """Index English documents and ask questions in other languages.
 
-    The documents are Debian's descriptions of programs, where the machine has apt and a network,
-    and else a small corpus that ships with LUSIFER. What a run builds is kept, so that the next one
-    takes seconds; an interrupted run goes on where it stopped.
+    The documents are Debian's descriptions of programs. On a machine without apt or a network, they
+    are a small corpus that ships with LUSIFER. A run keeps what it builds, so that the next one
+    takes seconds. An interrupted run continues where it stopped.
     """
     from lusifer.common.paths import cache_directory
     from lusifer.demo.corpus import DOCUMENTS
@@ -60,12 +52,12 @@ def demo(
         shutil.rmtree(folder)
 
     def on_stage(stage: str, corpus: Corpus | None) -> None:
-        of = f" {len(corpus.documents):,} documents" if corpus and stage == "index" else ""
-        sys.stderr.write(f"{_STAGES[stage]}{of} …\n")
+        count = f" {len(corpus.documents):,} documents" if corpus and stage == "index" else ""
+        sys.stderr.write(f"{_STAGES[stage]}{count} …\n")
         sys.stderr.flush()
 
     try:
-        with progress_bar(None, total=DOCUMENTS) as on_progress:
+        with index_progress(lambda report: report.read / DOCUMENTS) as on_progress:
             report = run_demo(
                 folder,
                 lambda: load_vectorizer(bundle, quiet=True),
@@ -74,13 +66,16 @@ def demo(
             )
     except Interrupted:
         sys.stderr.write(
-            "Interrupted. What was indexed is kept; the same command goes on from here.\n"
+            "Interrupted. Indexed documents are kept; the same command continues from here.\n"
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         write_json(report.as_dict())
     else:
         _show(report)
+
+
+COMMAND = Command(demo, ("lusifer demo", "lusifer demo --json", "lusifer demo --fresh"))
 
 
 def _show(report: DemoReport) -> None:
@@ -93,12 +88,14 @@ def _show(report: DemoReport) -> None:
         _show_answer(answer, texts)
     _write("\nQuestions with an expected document (*) among the first 3 and the first 10 hits")
     rows = report.by_language()
-    for name, count, top_3, top_10 in rows:
-        _write(f"  {name:<11} {top_3}/{count}  {top_10}/{count}")
-    total = sum(row[1] for row in rows)
-    _write(
-        f"  {'all':<11} {sum(row[2] for row in rows)}/{total}  {sum(row[3] for row in rows)}/{total}"
+    everything = (
+        "all",
+        sum(row[1] for row in rows),
+        sum(row[2] for row in rows),
+        sum(row[3] for row in rows),
     )
+    for name, count, top_3, top_10 in (*rows, everything):
+        _write(f"  {name:<11} {top_3}/{count}  {top_10}/{count}")
     _show_times(report)
 
 
@@ -120,7 +117,7 @@ def _show_times(report: DemoReport) -> None:
     kept = ", kept by an earlier run" if corpus.reused else ""
     _write(f"\nDocuments  {stages['corpus']:6.1f} s  {len(corpus.documents):,} of {kind}{kept}")
     if corpus.note:
-        _write(f"                     because: {corpus.note} Try again with: lusifer demo --fresh")
+        _write(f"                     because: {corpus.note} To try again: lusifer demo --fresh")
     _write(f"Model      {stages['model']:6.1f} s")
     rate = (
         f", {index.added / index.seconds:.0f} documents/s, {index.tokens:,} tokens"
@@ -128,7 +125,8 @@ def _show_times(report: DemoReport) -> None:
         else ""
     )
     _write(
-        f"Index      {stages['index']:6.1f} s  {index.added:,} added, {index.unchanged:,} kept{rate}"
+        f"Index      {stages['index']:6.1f} s  {index.added:,} added, {index.unchanged:,} kept"
+        f"{rate}"
     )
     _write(f"Questions  {stages['questions']:6.1f} s  {len(report.answers)} questions")
 

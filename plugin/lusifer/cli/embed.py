@@ -1,55 +1,37 @@
-"""``lusifer embed``: texts in, vectors out."""
+"""``lusifer embed``: reads texts and prints their vectors."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.cli.common import EXIT_ERROR, BundleOption, JsonOption, load_vectorizer, write_json
+from lusifer.cli import options
+from lusifer.cli.common import EXIT_ERROR, Command, write_json
+from lusifer.cli.embedders import load_vectorizer
 from lusifer.errors import InvalidInputError, InvalidTextError, LusiferError
 from lusifer.ingest.line_reader import decode_utf8, read_lines
+from lusifer.types import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from lusifer.types import Embedding
 
-__all__ = ["EXAMPLES", "LongText", "Role", "embed"]
-
-EXAMPLES = (
-    'lusifer embed --role query "Wie spät ist es?"',
-    "lusifer embed --role document --input texts.txt --json > vectors.jsonl",
-)
+__all__ = ["COMMAND", "embed"]
 
 WINDOW = 512
-"""Texts embedded together, then written."""
+"""Texts that are embedded together before they are written."""
 
 _NUMBERS_SHOWN = 8
 
 
-class Role(StrEnum):
-    """What a text is for; the model reads the two differently."""
-
-    query = "query"
-    document = "document"
-
-
-class LongText(StrEnum):
-    """What happens to a text over the token limit."""
-
-    truncate = "truncate"
-    mean_of_windows = "mean_of_windows"
-    error = "error"
-
-
 def embed(
     role: Annotated[
-        Role, typer.Option("--role", help="Whether the texts are questions or documents.")
+        Role, typer.Option("--role", help="Whether the texts are queries or documents.")
     ],
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="TEXT", help="Texts to embed.")
@@ -60,29 +42,29 @@ def embed(
             "--input", metavar="FILE", help="Read one text a line, UTF-8; - is standard input."
         ),
     ] = None,
-    as_json: JsonOption = False,
-    bundle: BundleOption = None,
+    as_json: options.Json = False,
+    bundle: options.Bundle = None,
     dimension: Annotated[
         int | None,
-        typer.Option("--dimension", help="Shorter vectors, if the model has them."),
+        typer.Option(
+            "--dimension", metavar="N", help="Length of the vectors, if the model offers it."
+        ),
     ] = None,
-    long_text: Annotated[
-        LongText, typer.Option("--long-text", help="What happens to a text over the token limit.")
-    ] = LongText.truncate,
+    long_text: options.LongText = "truncate",
 ) -> None:
     """Embed texts as unit vectors.
 
-    With --json every text gives one line in the order given; a text that can't be embedded gives a
-    line with its error in its place, and the exit code is 1.
+    With --json every text gives one line, in the order given. A text that can't be embedded gives a
+    line with its error instead, and the exit code is 1.
     """
     if bool(texts) == (source is not None):
-        raise typer.BadParameter("Give texts or --input, one of the two.")
+        raise typer.BadParameter("Give either texts or --input.")
     failed = 0
     with (
         _lines(texts or [], source) as (lines, bad),
-        load_vectorizer(bundle, long_text=long_text.value, dimension=dimension) as vectorizer,
+        load_vectorizer(bundle, long_text=long_text, dimension=dimension) as vectorizer,
     ):
-        results = vectorizer.stream(lines, role.value, window=WINDOW)
+        results = vectorizer.stream(lines, role, window=WINDOW)
         for number, result in enumerate(results, start=1):
             result = bad.pop(number, result)
             failed += isinstance(result, LusiferError)
@@ -93,13 +75,22 @@ def embed(
         raise typer.Exit(EXIT_ERROR)
 
 
+COMMAND = Command(
+    embed,
+    (
+        'lusifer embed --role query "Wie spät ist es?"',
+        "lusifer embed --role document --input texts.txt --json > vectors.jsonl",
+    ),
+)
+
+
 @contextmanager
 def _lines(
     texts: list[str], source: str | None
 ) -> Iterator[tuple[Iterable[str], dict[int, InvalidTextError]]]:
-    """Texts one by one, and errors of lines that are no text, by line number.
+    """Yield the texts, and the errors of lines that are no text by line number.
 
-    Such a line still passes the vectorizer, as an empty text, so that answers keep their places.
+    Such a line passes the vectorizer as an empty text, so that the results keep their order.
     """
     bad: dict[int, InvalidTextError] = {}
     if source is None:
@@ -140,7 +131,7 @@ def _show(number: int, result: Embedding | LusiferError, *, as_json: bool) -> No
             sys.stderr.write(f"Text {number}: {result.message}\n{result.next_step}\n")
         return
     if as_json:
-        # Seven digits are what a float32 holds for sure, and half the bytes of repr.
+        # A float32 holds seven digits reliably. They take half the bytes of repr.
         vector = ", ".join([f"{value:.7g}" for value in result.vector.tolist()])
         truncated = "true" if result.truncated else "false"
         sys.stdout.write(

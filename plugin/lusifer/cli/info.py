@@ -1,20 +1,19 @@
-"""``lusifer info``: which model this is, and with which versions it runs."""
+"""``lusifer info``: shows the model and the versions it runs with."""
 
 from __future__ import annotations
 
 import platform
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING
 
-from lusifer.cli.common import BundleOption, JsonOption, console, write_json
+from lusifer.cli import options
+from lusifer.cli.common import Command, console, write_json
 
-__all__ = ["EXAMPLES", "info"]
+if TYPE_CHECKING:
+    from lusifer.engines.selection import Choice, Trial
 
-EXAMPLES = (
-    "lusifer info",
-    "lusifer info --json --bundle ./my-bundle",
-)
+__all__ = ["COMMAND", "info"]
 
 _PACKAGES = (
     "numpy",
@@ -31,10 +30,10 @@ _PACKAGES = (
 )
 
 
-def info(bundle: BundleOption = None, as_json: JsonOption = False) -> None:
+def info(bundle: options.Bundle = None, as_json: options.Json = False) -> None:
     """Show the model: dimensions, fingerprint, bundle, engine, versions.
 
-    LUSIFER_ENGINE=auto lusifer info measures the engines, if that was not done yet on this machine.
+    To measure the engines on this machine for the first time, run: LUSIFER_ENGINE=auto lusifer info
     """
     from lusifer.bundle.default import default_bundle
     from lusifer.bundle.format import Bundle
@@ -44,7 +43,7 @@ def info(bundle: BundleOption = None, as_json: JsonOption = False) -> None:
     manifest = opened.manifest
     engine = default_engine()
     choice = choose_engine(opened) if engine == "auto" else kept_choice(opened)
-    fields: dict[str, Any] = {
+    fields: dict[str, object] = {
         "model": manifest.name,
         "dimension": manifest.dimension,
         "matryoshka_dimensions": list(manifest.matryoshka_dimensions),
@@ -63,7 +62,16 @@ def info(bundle: BundleOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         write_json(fields)
     else:
-        _show(fields)
+        _show({**fields, "fastest_engine": _fastest(choice)})
+
+
+COMMAND = Command(
+    info,
+    (
+        "lusifer info",
+        "lusifer info --json --bundle ./my-bundle",
+    ),
+)
 
 
 def _versions() -> dict[str, str]:
@@ -78,35 +86,31 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _show(fields: dict[str, Any]) -> None:
+def _show(fields: dict[str, object]) -> None:
     from rich.table import Table
-
-    fields = {**fields, "fastest_engine": _fastest(fields["fastest_engine"])}
 
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column()
-    # A fingerprint cut short is of no use.
+    # Fold, because a fingerprint that is cut short is useless.
     table.add_column(overflow="fold")
     for name, value in fields.items():
         table.add_row(name.replace("_", " "), _readable(value))
     console().print(table)
 
 
-def _fastest(choice: dict[str, Any] | None) -> str:
+def _fastest(choice: Choice | None) -> str:
     if choice is None:
-        return "not measured; LUSIFER_ENGINE=auto lusifer info does"
-    trials = "; ".join(map(_trial, choice["trials"]))
-    return f"{choice['engine']} ({trials}; {choice['threads']} threads, {choice['cpu']})"
+        return "not measured; run LUSIFER_ENGINE=auto lusifer info"
+    trials = "; ".join(map(_trial, choice.trials))
+    return f"{choice.engine} ({trials}; {choice.threads} threads, {choice.cpu})"
 
 
-def _trial(trial: dict[str, Any]) -> str:
-    if trial["problem"]:
-        return f"{trial['engine']} can't be used: {trial['problem']}"
-    if trial["query_ms"] is None:
-        return f"{trial['engine']} not measured"
-    return (
-        f"{trial['engine']} {trial['query_ms']} ms a question, {trial['tokens_per_s']:,} tokens/s"
-    )
+def _trial(trial: Trial) -> str:
+    if trial.problem:
+        return f"{trial.engine} can't be used: {trial.problem}"
+    if trial.query_ms is None:
+        return f"{trial.engine} not measured"
+    return f"{trial.engine} {trial.query_ms} ms a query, {trial.tokens_per_s:,} tokens/s"
 
 
 def _readable(value: object) -> str:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lusifer.cli import options
 from lusifer.cli.common import (
     EXIT_ERROR,
     EXIT_INTERRUPTED,
-    JsonOption,
     epilog_of,
     guarded,
     write_json,
 )
+from lusifer.cli.embedders import open_embedder
 from lusifer.cli.reindex_output import progress, show_checks, show_state
 from lusifer.cli.reindex_plan import DEFAULT_JOB, PLAN_EXAMPLES, plan
-from lusifer.cli.store_options import open_embedder
 
 if TYPE_CHECKING:
     from lusifer.embedding.base import Embedder
@@ -102,7 +102,7 @@ def run(
     gpus: Annotated[
         float, typer.Option("--gpus", min=0, help="GPUs for each of these models.")
     ] = 0,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Embed what is missing or stale, pass after pass, until a pass finds nothing.
 
@@ -145,7 +145,7 @@ def run(
 
 @reindex_app.command("status", epilog=epilog_of("lusifer reindex status lusifer-reindex --json"))
 @guarded
-def status(job_path: JobArgument = DEFAULT_JOB, as_json: JsonOption = False) -> None:
+def status(job_path: JobArgument = DEFAULT_JOB, as_json: options.Json = False) -> None:
     """Tell how far a job is; may be asked while it runs."""
     from lusifer.reindex.job import Job
     from lusifer.reindex.runner import report_of
@@ -173,7 +173,7 @@ def verify(
     old_service: OldServiceOption = None,
     samples: SamplesOption = 200,
     per_language: PerLanguageOption = 25,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Count both sides, embed a sample again, and search both: would the switch be allowed?"""
     from lusifer.reindex.cutover import check
@@ -229,7 +229,7 @@ def switch(
     old_service: OldServiceOption = None,
     samples: SamplesOption = 200,
     per_language: PerLanguageOption = 25,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Let applications see the new vectors, at one stroke, if the checks allow it.
 
@@ -273,7 +273,7 @@ def switch(
 
 @reindex_app.command("rollback", epilog=epilog_of("lusifer reindex rollback lusifer-reindex"))
 @guarded
-def rollback(job_path: JobArgument = DEFAULT_JOB, as_json: JsonOption = False) -> None:
+def rollback(job_path: JobArgument = DEFAULT_JOB, as_json: options.Json = False) -> None:
     """Let applications see the old vectors again, exactly as they were."""
     from lusifer.reindex.cutover import rollback as roll_back
     from lusifer.reindex.job import Job
@@ -297,7 +297,7 @@ def rollback(job_path: JobArgument = DEFAULT_JOB, as_json: JsonOption = False) -
 def clean(
     job_path: JobArgument = DEFAULT_JOB,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Delete the side that applications do not see: the old one after a switch, else the new one."""
     from lusifer.reindex.cutover import clean as clean_job

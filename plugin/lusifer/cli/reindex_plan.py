@@ -7,25 +7,11 @@ from typing import Annotated
 
 import typer
 
-from lusifer.cli.common import (
-    DEFAULT_INDEX,
-    BundleOption,
-    DimensionOption,
-    IndexOption,
-    JsonOption,
-    LongTextOption,
-    write_json,
-)
+from lusifer.cli import options
+from lusifer.cli.common import write_json
+from lusifer.cli.embedders import open_embedder
 from lusifer.cli.reindex_output import show_plan
-from lusifer.cli.store_options import (
-    CollectionOption,
-    GrpcOption,
-    QdrantOption,
-    ServiceOption,
-    StoreOptions,
-    WeaviateOption,
-    open_embedder,
-)
+from lusifer.cli.store_options import StoreOptions
 from lusifer.errors import InvalidInputError
 
 __all__ = ["DEFAULT_JOB", "PLAN_EXAMPLES", "plan"]
@@ -44,11 +30,11 @@ PLAN_EXAMPLES = (
 
 
 def plan(
-    index_path: IndexOption = DEFAULT_INDEX,
-    qdrant: QdrantOption = None,
-    weaviate: WeaviateOption = None,
-    collection: CollectionOption = None,
-    grpc: GrpcOption = False,
+    index_path: options.Index = options.DEFAULT_INDEX,
+    qdrant: options.Qdrant = None,
+    weaviate: options.Weaviate = None,
+    collection: options.Collection = None,
+    grpc: options.Grpc = False,
     source: Annotated[
         str | None,
         typer.Option(
@@ -132,11 +118,11 @@ def plan(
     minimum_overlap: Annotated[
         float, typer.Option("--minimum-overlap", min=0, max=1, help="Of neighbours, old and new.")
     ] = 0.1,
-    dimension: DimensionOption = None,
-    long_text: LongTextOption = "truncate",
-    bundle: BundleOption = None,
-    service: ServiceOption = None,
-    as_json: JsonOption = False,
+    dimension: options.Dimension = None,
+    long_text: options.LongText = "truncate",
+    bundle: options.Bundle = None,
+    service: options.Service = None,
+    as_json: options.Json = False,
 ) -> None:
     """Look at a collection, embed a sample, and write a plan; nothing is changed.
 

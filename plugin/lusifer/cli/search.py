@@ -1,4 +1,4 @@
-"""``lusifer search``: ask an index a question in any language."""
+"""``lusifer search``: searches an index with a query in any language."""
 
 from __future__ import annotations
 
@@ -8,96 +8,96 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.cli.common import (
-    DEFAULT_INDEX,
-    BundleOption,
-    IndexOption,
-    JsonOption,
-    write_json,
-)
-from lusifer.cli.store_options import (
-    CollectionOption,
-    GrpcOption,
-    QdrantOption,
-    ServiceOption,
-    StoreOptions,
-    TenantOption,
-    WeaviateOption,
-    open_embedder,
-)
+from lusifer.cli import options
+from lusifer.cli.common import Command, write_json
+from lusifer.cli.embedders import open_embedder
+from lusifer.cli.store_options import StoreOptions
 from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from lusifer.types import JSON, Hit, SearchOptions
 
-__all__ = ["EXAMPLES", "search"]
-
-EXAMPLES = (
-    'lusifer search "Wo kann ich Fotos bearbeiten?" --index ./articles',
-    'lusifer search --json --limit 3 "写真を編集する"',
-    'lusifer search "Bildbearbeitung" --qdrant http://localhost:6333 --collection articles --where lang=en',
-    'lusifer search "Bildbearbeitung" --weaviate http://localhost:8080 --collection Articles --by-server',
-)
+__all__ = ["COMMAND", "search"]
 
 _CHARACTERS_SHOWN = 160
 
 
 def search(
     question: Annotated[
-        str, typer.Argument(metavar="QUESTION", help="What to look for, in any language.")
+        str, typer.Argument(metavar="QUESTION", help="Text to search for, in any language.")
     ],
-    index_path: IndexOption = DEFAULT_INDEX,
-    qdrant: QdrantOption = None,
-    weaviate: WeaviateOption = None,
-    collection: CollectionOption = None,
-    tenant: TenantOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Number of hits.")] = 10,
+    index_path: options.Index = options.DEFAULT_INDEX,
+    qdrant: options.Qdrant = None,
+    weaviate: options.Weaviate = None,
+    collection: options.Collection = None,
+    tenant: options.Tenant = None,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="Number of hits.")
+    ] = 10,
     where: Annotated[
         list[str] | None,
         typer.Option(
             "--where",
             metavar="FIELD=VALUE",
-            help="Only documents whose metadata field has this value; FIELD:=JSON compares with a number, "
-            "true or a list. May be given several times.",
+            help="Only documents whose metadata field has this value. FIELD:=JSON compares with a "
+            "number, true or a list. May be given several times.",
         ),
     ] = None,
     hybrid: Annotated[
         bool,
-        typer.Option("--hybrid", help="Search the question's words too, and fuse both rankings."),
+        typer.Option(
+            "--hybrid", help="Search for the question's words too, and fuse both rankings."
+        ),
     ] = False,
     language: Annotated[
         list[str] | None,
         typer.Option(
-            "--language", metavar="CODE", help="Only documents in this language, or see --boost."
+            "--language",
+            metavar="CODE",
+            help="Only documents in this language; with --boost, prefer them. May be given several "
+            "times.",
         ),
     ] = None,
     boost: Annotated[
         float,
         typer.Option(
-            "--boost", min=0, max=1, help="Prefer the languages by this much, don't demand them."
+            "--boost",
+            metavar="X",
+            min=0,
+            max=1,
+            help="Number added to the scores of documents in --language, instead of leaving out "
+            "all others.",
         ),
     ] = 0.0,
     language_field: Annotated[
-        str, typer.Option("--language-field", help="Metadata field with the document's language.")
+        str,
+        typer.Option(
+            "--language-field", metavar="FIELD", help="Metadata field with the document's language."
+        ),
     ] = "lang",
     group_by: Annotated[
         str | None,
         typer.Option(
-            "--group-by", metavar="FIELD", help="At most --group-size hits for each value."
+            "--group-by",
+            metavar="FIELD",
+            help="Metadata field; at most --group-size hits share a value of it.",
         ),
     ] = None,
-    group_size: Annotated[int, typer.Option("--group-size", min=1, help="Hits of a group.")] = 1,
+    group_size: Annotated[
+        int,
+        typer.Option("--group-size", metavar="N", min=1, help="Hits for each value of --group-by."),
+    ] = 1,
     by_server: Annotated[
         bool,
         typer.Option(
             "--by-server",
-            help="Have Weaviate embed the question by its module; no model is loaded here.",
+            help="Let Weaviate's module embed the question; no model is loaded here.",
         ),
     ] = False,
-    grpc: GrpcOption = False,
-    bundle: BundleOption = None,
-    service: ServiceOption = None,
-    as_json: JsonOption = False,
+    grpc: options.Grpc = False,
+    bundle: options.Bundle = None,
+    service: options.Service = None,
+    as_json: options.Json = False,
 ) -> None:
     """Find the documents that answer a question, best first.
 
@@ -113,7 +113,7 @@ def search(
         tenant=tenant,
         grpc=grpc,
     )
-    options = SearchOptions(
+    search_options = SearchOptions(
         where=dict(map(_parse_where, where or [])),
         keywords=question if hybrid else None,
         languages=tuple(language or ()),
@@ -123,25 +123,38 @@ def search(
         group_size=group_size,
     )
     if by_server:
-        hits = _ask_server(target, question, limit, options)
+        hits = _ask_server(target, question, limit, search_options)
     else:
         with (
             open_embedder(bundle, service, stored=target.stored()) as embedder,
             target.open(embedder) as store,
         ):
-            hits = store.search(embedder.embed_query(question).vector, limit, options)
+            hits = store.search(embedder.embed_query(question).vector, limit, search_options)
     for rank, hit in enumerate(hits, start=1):
         _show(rank, hit, as_json=as_json)
     if not hits and not as_json:
         sys.stderr.write(f"Nothing found in {target.name}.\n")
 
 
+COMMAND = Command(
+    search,
+    (
+        'lusifer search "Wo kann ich Fotos bearbeiten?" --index ./articles',
+        'lusifer search --json --limit 3 "写真を編集する"',
+        'lusifer search "Bildbearbeitung" --qdrant http://localhost:6333 --collection articles '
+        "--where lang=en",
+        'lusifer search "Bildbearbeitung" --weaviate http://localhost:8080 --collection Articles '
+        "--by-server",
+    ),
+)
+
+
 def _ask_server(
-    target: StoreOptions, question: str, limit: int, options: SearchOptions
+    target: StoreOptions, question: str, limit: int, search_options: SearchOptions
 ) -> list[Hit]:
     if target.weaviate is None:
         raise InvalidInputError(
-            "--by-server is for Weaviate.",
+            "--by-server is given without --weaviate.",
             next_step="Add --weaviate URL, or leave out --by-server.",
         )
     from lusifer.weaviate.connection import connect_by_environment
@@ -153,7 +166,7 @@ def _ask_server(
             target.collection or "",
             question,
             limit=limit,
-            options=options,
+            options=search_options,
             tenant=target.tenant,
         )
 

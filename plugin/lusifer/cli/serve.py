@@ -1,4 +1,4 @@
-"""``lusifer serve`` and ``lusifer keys``: the vectorizer service and its API keys."""
+"""``lusifer serve``: runs the vectorizer service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from lusifer.cli.common import JsonOption, guarded, write_json
+from lusifer.cli.common import Command
 from lusifer.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -20,17 +20,7 @@ if TYPE_CHECKING:
 
     from lusifer.service.settings import Settings
 
-__all__ = ["EXAMPLES", "ServeCommand", "keys_app", "serve"]
-
-EXAMPLES = (
-    "lusifer serve",
-    "lusifer serve --engine auto",
-    "lusifer serve --host 0.0.0.0 --port 8000 --api-keys-file keys.toml",
-    "TRANSFORMERS_INFERENCE_API=http://localhost:8000 weaviate ...",
-    "QDRANT__INFERENCE__ADDRESS=http://localhost:8000/qdrant qdrant",
-)
-
-_DEFAULT_KEYS = Path("lusifer-keys.toml")
+__all__ = ["COMMAND", "serve"]
 
 
 class ServeCommand(TyperCommand):
@@ -115,8 +105,23 @@ def serve(
     run(settings)
 
 
+COMMAND = Command(
+    serve,
+    (
+        "lusifer serve",
+        "lusifer serve --engine auto",
+        "lusifer serve --host 0.0.0.0 --port 8000 --api-keys-file keys.toml",
+        "TRANSFORMERS_INFERENCE_API=http://localhost:8000 weaviate ...",
+        "QDRANT__INFERENCE__ADDRESS=http://localhost:8000/qdrant qdrant",
+    ),
+    kind=ServeCommand,
+    # Settings without an option of their own are flags too.
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+
+
 def _other_settings(arguments: Sequence[str]) -> dict[str, str]:
-    """Settings by name out of ``--deadline-s 60`` and ``--deadline-s=60``; unknown ones are seen later."""
+    """Parse ``--deadline-s 60`` and ``--deadline-s=60``; the settings are checked later."""
     settings: dict[str, str] = {}
     rest = iter(arguments)
     for argument in rest:
@@ -128,60 +133,3 @@ def _other_settings(arguments: Sequence[str]) -> dict[str, str]:
             raise typer.BadParameter(f"{flag} needs a value.")
         settings[flag.removeprefix("--").replace("-", "_")] = given
     return settings
-
-
-keys_app = typer.Typer(
-    help="Make, list and revoke API keys of the service.",
-    no_args_is_help=True,
-    add_completion=False,
-)
-FileOption = Annotated[Path, typer.Option("--file", metavar="FILE", help="The keys file.")]
-
-
-@keys_app.command("add", epilog="Example: lusifer keys add indexer --tokens-per-minute 60000")
-@guarded
-def add(
-    name: Annotated[str, typer.Argument(help="Whose key it is; seen in logs and errors.")],
-    file: FileOption = _DEFAULT_KEYS,
-    tokens_per_minute: Annotated[
-        int | None, typer.Option(help="Tokens the key may embed a minute.")
-    ] = None,
-    maximum_texts: Annotated[
-        int | None, typer.Option(help="Texts in one request with this key.")
-    ] = None,
-) -> None:
-    """Draw a key, print it once, and store its salted hash."""
-    from lusifer.service.auth import add_key
-
-    typer.echo(
-        add_key(file, name, tokens_per_minute=tokens_per_minute, maximum_texts=maximum_texts)
-    )
-
-
-@keys_app.command("list", epilog="Example: lusifer keys list --json")
-@guarded
-def list_keys(file: FileOption = _DEFAULT_KEYS, as_json: JsonOption = False) -> None:
-    """Show the names and limits of all keys."""
-    from lusifer.service.auth import read_keys
-
-    keys = [key.model_dump(exclude={"salt", "sha256"}) for key in read_keys(file)]
-    if as_json:
-        write_json(keys)
-        return
-    for key in keys:
-        limits = ", ".join(
-            f"{field} {value}" for field, value in key.items() if value and field != "name"
-        )
-        typer.echo(f"{key['name']}  {limits}".rstrip())
-
-
-@keys_app.command("revoke", epilog="Example: lusifer keys revoke indexer")
-@guarded
-def revoke(
-    name: Annotated[str, typer.Argument(help="Whose key.")], file: FileOption = _DEFAULT_KEYS
-) -> None:
-    """Remove a key; a running service stops taking it within a second."""
-    from lusifer.service.auth import revoke_key
-
-    revoke_key(file, name)
-    typer.echo(f"{name} is revoked.")

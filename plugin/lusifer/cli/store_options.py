@@ -1,120 +1,87 @@
-"""Where documents lie and what embeds, for the commands that index and search."""
+"""The store that a command's options name: an index folder, or a collection on a server."""
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import typer
-
-from lusifer.cli.common import load_vectorizer, read_manifest
 from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from qdrant_client import QdrantClient
+    from weaviate import WeaviateClient
+
     from lusifer.embedding.base import Embedder
     from lusifer.qdrant.keywords import KeywordOptions
     from lusifer.stores.base import Store
-    from lusifer.types import LongTextPolicy, Ordering
+    from lusifer.types import Ordering
 
-__all__ = [
-    "CollectionOption",
-    "GrpcOption",
-    "QdrantOption",
-    "ServiceOption",
-    "StoreOptions",
-    "TenantOption",
-    "WeaviateOption",
-    "connected",
-    "open_embedder",
-]
-
-QdrantOption = Annotated[
-    str | None,
-    typer.Option(
-        "--qdrant",
-        metavar="URL",
-        help="A Qdrant server, such as http://localhost:6333 (key: QDRANT_API_KEY).",
-    ),
-]
-WeaviateOption = Annotated[
-    str | None,
-    typer.Option(
-        "--weaviate",
-        metavar="URL",
-        help="A Weaviate server, such as http://localhost:8080 (key: WEAVIATE_API_KEY).",
-    ),
-]
-CollectionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--collection", metavar="NAME", help="Collection or alias, of a server or within --index."
-    ),
-]
-TenantOption = Annotated[
-    str | None, typer.Option("--tenant", help="Tenant of a Weaviate collection.")
-]
-GrpcOption = Annotated[bool, typer.Option("--grpc", help="Talk gRPC to Qdrant (port 6334).")]
-ServiceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--service",
-        metavar="URL",
-        help="A running lusifer serve that embeds instead of this process (key: LUSIFER_API_KEY).",
-    ),
-]
+__all__ = ["StoreOptions", "check_one_place", "connected"]
 
 
 @dataclass(frozen=True)
 class StoreOptions:
-    """A collection on a server, or an index folder of our own."""
+    """An index folder, or a collection on a server, as the command's options name it.
+
+    Raises:
+        InvalidInputError: The options contradict each other, or a server has no collection.
+    """
 
     index_path: Path
+    """Folder of the index, used if no server is named."""
     qdrant: str | None = None
+    """URL of a Qdrant server."""
     weaviate: str | None = None
+    """URL of a Weaviate server."""
     collection: str | None = None
+    """Collection or alias, on the server or in the folder."""
     tenant: str | None = None
+    """Tenant of the Weaviate collection."""
     grpc: bool = False
+    """Whether to use gRPC to talk to Qdrant."""
     wait: bool = True
+    """Whether Qdrant applies each write before the next."""
     ordering: Ordering = "weak"
+    """Write ordering of a replicated Qdrant collection."""
 
     def __post_init__(self) -> None:
         if self.qdrant and self.weaviate:
             raise InvalidInputError(
-                "Both --qdrant and --weaviate are given.", next_step="Name one of them."
+                "Both --qdrant and --weaviate are given.", next_step="Give only one of them."
             )
         if (self.qdrant or self.weaviate) and not self.collection:
             raise InvalidInputError(
-                "A server is named, and no collection of it.", next_step="Add --collection NAME."
+                "A server is named, but no collection on it.", next_step="Add --collection NAME."
             )
         if self.tenant and not self.weaviate:
-            raise InvalidInputError("A tenant without Weaviate.", next_step="Leave out --tenant.")
+            raise InvalidInputError(
+                "--tenant is given without --weaviate.", next_step="Leave out --tenant."
+            )
 
     @property
     def kind(self) -> Literal["embedded", "qdrant", "weaviate"]:
-        """Which database."""
+        """Kind of the store."""
         return "qdrant" if self.qdrant else "weaviate" if self.weaviate else "embedded"
 
     @property
     def address(self) -> str:
-        """Of the server, or the folder's full path."""
+        """URL of the server, or full path of the folder."""
         return self.qdrant or self.weaviate or str(self.index_path.resolve())
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name of the store in messages."""
         if server := self.qdrant or self.weaviate:
             return f"{self.collection} on {server}"
         return str(self.index_path / self.collection) if self.collection else str(self.index_path)
 
     @property
     def folder(self) -> Path | None:
-        """The index folder, or None where the documents lie on a server."""
+        """Folder of the index, or None if the documents are on a server."""
         if self.qdrant or self.weaviate:
             return None
         if self.collection is None:
@@ -124,14 +91,15 @@ class StoreOptions:
         return EmbeddedCollections(self.index_path).path(self.collection)
 
     def stored(self) -> tuple[str, int]:
-        """Fingerprint and dimension D of the vectors that lie there.
+        """Return fingerprint and dimension D of the stored vectors.
 
-        Cheap: neither the model nor the index is loaded, so that a wrong name is told at once.
+        This is cheap: neither the model nor the index is loaded, so that a wrong name is reported
+        at once.
 
         Raises:
             IndexNotFoundError: There is no such index or collection.
             CollectionMismatchError: The collection was not made for LUSIFER.
-            StoreError: It can't be read.
+            StoreError: The index or collection can't be read.
         """
         if folder := self.folder:
             from lusifer.embedded.layout import read_index
@@ -152,12 +120,12 @@ class StoreOptions:
         return metadata.fingerprint, metadata.dimension
 
     def open(self, embedder: Embedder) -> Store:
-        """The store, which must be there and of this model.
+        """Open the store, which must exist and hold vectors of this model.
 
         Raises:
-            IndexNotFoundError: There is none.
-            FingerprintMismatchError: It holds vectors of another model.
-            StoreError: It can't be opened.
+            IndexNotFoundError: There is no such index or collection.
+            FingerprintMismatchError: The store holds vectors of another model.
+            StoreError: The store can't be opened.
         """
         if folder := self.folder:
             from lusifer.embedded.store import EmbeddedStore
@@ -166,7 +134,12 @@ class StoreOptions:
         return self._open_remote(embedder)
 
     def open_or_create(self, embedder: Embedder, keywords: KeywordOptions | None) -> Store:
-        """As :meth:`open`, but a folder that holds no index yet becomes one."""
+        """Open the store, or create an index in a folder that holds none.
+
+        Raises:
+            InvalidInputError: ``keywords`` is given for a collection on a server.
+            StoreError: As :meth:`open`.
+        """
         if folder := self.folder:
             from lusifer.embedded.store import EmbeddedStore
 
@@ -179,41 +152,72 @@ class StoreOptions:
             )
         if keywords is not None:
             raise InvalidInputError(
-                "Whether a collection on a server has keywords is decided when it is made.",
+                "A collection on a server gets its keywords when it is created.",
                 next_step="Leave out --keywords here and give it to: lusifer qdrant setup",
             )
         return self._open_remote(embedder)
 
     def _open_remote(self, embedder: Embedder) -> Store:
-        model = {
-            "fingerprint": embedder.fingerprint,
-            "model": embedder.model_name,
-            "dimension": embedder.dimension,
-        }
-        client: Any
+        name = self.collection or ""
         if self.weaviate:
             from lusifer.weaviate.connection import connect_by_environment as connect_to_weaviate
             from lusifer.weaviate.store import WeaviateStore
 
-            client = connect_to_weaviate(self.weaviate)
-            open_store: Any = partial(WeaviateStore.open, tenant=self.tenant)
-        else:
-            from lusifer.qdrant.connection import connect_by_environment
-            from lusifer.qdrant.store import QdrantStore
+            weaviate = connect_to_weaviate(self.weaviate)
+            with _closed_on_error(weaviate):
+                return WeaviateStore.open(
+                    weaviate,
+                    name,
+                    fingerprint=embedder.fingerprint,
+                    model=embedder.model_name,
+                    dimension=embedder.dimension,
+                    tenant=self.tenant,
+                )
+        from lusifer.qdrant.connection import connect_by_environment
+        from lusifer.qdrant.store import QdrantStore
 
-            client = connect_by_environment(self.qdrant or "", grpc=self.grpc)
-            open_store = partial(QdrantStore.open, wait=self.wait, ordering=self.ordering)
-        try:
-            store: Store = open_store(client, self.collection or "", **model)
-        except BaseException:
-            client.close()
-            raise
-        return store
+        qdrant = connect_by_environment(self.qdrant or "", grpc=self.grpc)
+        with _closed_on_error(qdrant):
+            return QdrantStore.open(
+                qdrant,
+                name,
+                fingerprint=embedder.fingerprint,
+                model=embedder.model_name,
+                dimension=embedder.dimension,
+                wait=self.wait,
+                ordering=self.ordering,
+            )
 
 
 @contextmanager
-def connected(url: str, *, grpc: bool = False, timeout_s: int | None = None) -> Iterator[Any]:
-    """A client of a Qdrant server, with the key that the environment holds; closed afterwards."""
+def _closed_on_error(client: QdrantClient | WeaviateClient) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        client.close()
+        raise
+
+
+def check_one_place(url: str | None, index_path: Path | None) -> None:
+    """Refuse a command that names no place of its collection, or two.
+
+    Raises:
+        InvalidInputError: Neither or both of a server and a folder are named.
+    """
+    if (url is None) == (index_path is None):
+        raise InvalidInputError(
+            "Neither a server nor a folder is named."
+            if url is None
+            else "Both a server and a folder are named.",
+            next_step="Name a server by its URL, or a folder with --index.",
+        )
+
+
+@contextmanager
+def connected(
+    url: str, *, grpc: bool = False, timeout_s: int | None = None
+) -> Iterator[QdrantClient]:
+    """Connect to a Qdrant server with the environment's API key; close the client afterwards."""
     from lusifer.qdrant.connection import TIMEOUT_S, connect_by_environment
 
     client = connect_by_environment(url, grpc=grpc, timeout_s=timeout_s or TIMEOUT_S)
@@ -221,50 +225,3 @@ def connected(url: str, *, grpc: bool = False, timeout_s: int | None = None) -> 
         yield client
     finally:
         client.close()
-
-
-@contextmanager
-def open_embedder(
-    bundle: Path | None,
-    service: str | None,
-    *,
-    dimension: int | None = None,
-    stored: tuple[str, int] | None = None,
-    long_text: LongTextPolicy = "truncate",
-) -> Iterator[Embedder]:
-    """A bundle in this process, or a running service.
-
-    Args:
-        bundle: Its folder; by default the default one.
-        service: URL of the service that embeds instead.
-        dimension: Length of the vectors.
-        stored: Of :meth:`StoreOptions.stored`. Where no dimension is given, vectors get the length
-            of those that the same model has made before; of another model nothing is taken over, so
-            that opening the store can refuse it.
-        long_text: What happens to a text over the token limit.
-
-    Raises:
-        InvalidInputError: Both are named.
-        LusiferError: It can't be used.
-    """
-    if service is None:
-        if (
-            dimension is None
-            and stored is not None
-            and stored[0] == read_manifest(bundle).fingerprint
-        ):
-            dimension = stored[1]
-        with load_vectorizer(bundle, dimension=dimension, long_text=long_text) as vectorizer:
-            yield vectorizer
-        return
-    if bundle is not None:
-        raise InvalidInputError(
-            "Both --bundle and --service are given.", next_step="Name one of them."
-        )
-    from lusifer.embedding.remote import RemoteVectorizer
-
-    key = os.environ.get("LUSIFER_API_KEY")
-    with RemoteVectorizer(service, api_key=key, dimension=dimension) as remote:
-        if dimension is None and stored is not None and stored[0] == remote.fingerprint:
-            remote.use_dimension(stored[1])
-        yield remote

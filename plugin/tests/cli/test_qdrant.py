@@ -98,7 +98,10 @@ def test_a_service_embeds_in_the_length_that_lies_there(
 def test_a_server_or_a_folder(command: str, tmp_path: Path) -> None:
     options = ("--collection", "v1", "--alias", "live")
     code, (error,) = run("qdrant", command, *options)
-    assert (code, "Where is the collection?" in error["error"]["message"]) == (1, True)
+    assert (code, "Neither a server nor a folder is named." in error["error"]["message"]) == (
+        1,
+        True,
+    )
     code, (error,) = run("qdrant", command, "http://127.0.0.1:9", "--index", tmp_path, *options)
     assert (code, "Both a server and a folder" in error["error"]["message"]) == (1, True)
 
@@ -109,7 +112,7 @@ def test_for_people(database: Database) -> None:
         app, [*arguments, "--bundle", str(database.bundle)], catch_exceptions=False
     )
     assert (
-        "Made the collection v1 for lusifer-tiny-test: vector 'lusifer' of 16 numbers"
+        "Created the collection v1 for lusifer-tiny-test: vector 'lusifer' of dimension 16"
         in result.stdout
     )
     assert f"lusifer index FILE --index {database.folder} --collection v1" in result.stdout

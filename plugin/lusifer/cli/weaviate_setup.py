@@ -1,73 +1,57 @@
-"""``lusifer weaviate``: collections that embed with LUSIFER."""
+"""``lusifer weaviate setup``: creates a collection that a Weaviate server embeds with LUSIFER."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.cli.common import (
-    BundleOption,
-    DimensionOption,
-    JsonOption,
-    epilog_of,
-    guarded,
-    write_json,
-)
-from lusifer.cli.store_options import ServiceOption
+from lusifer.cli import options
+from lusifer.cli.common import Command, write_json
+from lusifer.cli.embedders import open_embedder
 from lusifer.errors import InvalidInputError
 from lusifer.types import Route, WeaviateQuantizer, WeaviateTokenization
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from weaviate.classes.config import Property
 
-__all__ = ["weaviate_app"]
-
-weaviate_app = typer.Typer(help="Collections of a Weaviate server.", no_args_is_help=True)
-
-_EXAMPLES = (
-    "lusifer weaviate setup http://localhost:8080 --collection Articles --service-address "
-    "http://localhost:8000",
-    "lusifer weaviate setup http://localhost:8080 --collection Articles --text-property body --property "
-    "title "
-    "--property year:int --source title --source body",
-)
+__all__ = ["COMMAND", "setup"]
 
 
-@weaviate_app.callback()
-def _group() -> None:
-    """Collections of a Weaviate server."""
-
-
-@weaviate_app.command("setup", epilog=epilog_of(*_EXAMPLES))
-@guarded
 def setup(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The server (key: WEAVIATE_API_KEY).")],
-    collection: Annotated[
-        str, typer.Option("--collection", metavar="NAME", help="Collection to make.")
-    ],
+    url: options.WeaviateUrl,
+    collection: options.NewCollection,
     service_address: Annotated[
         str,
         typer.Option(
-            "--service-address", metavar="URL", help="Where Weaviate reaches lusifer serve."
+            "--service-address",
+            metavar="URL",
+            help="Address at which Weaviate reaches lusifer serve.",
         ),
-    ] = "http://localhost:8000",
+    ] = options.DEFAULT_SERVICE,
     route: Annotated[
         Route,
         typer.Option(
-            "--route", help="Module: transformers needs no key, cohere sends 96 texts a request."
+            "--route",
+            metavar="MODULE",
+            help="Weaviate's module: transformers needs no key, cohere sends 96 texts a request.",
         ),
     ] = "transformers",
     text_property: Annotated[
-        str, typer.Option("--text-property", help="Where lusifer index puts a document's text.")
+        str,
+        typer.Option(
+            "--text-property",
+            metavar="NAME",
+            help="Property to which lusifer index writes a document's text.",
+        ),
     ] = "text",
     properties: Annotated[
         list[str] | None,
         typer.Option(
             "--property",
             metavar="NAME[:TYPE]",
-            help="Another property (text, int, number, bool, date).",
+            help="Another property (text, int, number, bool, date). May be given several times.",
         ),
     ] = None,
     sources: Annotated[
@@ -75,50 +59,53 @@ def setup(
         typer.Option(
             "--source",
             metavar="NAME",
-            help="Property to embed; by default the text property alone.",
+            help="Property to embed (default: only the text property). May be given several times.",
         ),
     ] = None,
     filter_fields: Annotated[
         list[str] | None,
         typer.Option(
-            "--filter-field", metavar="NAME", help="Text property compared whole (default: lang)."
+            "--filter-field",
+            metavar="NAME",
+            help="Text property that filters compare as a whole (default: lang). May be given "
+            "several times.",
         ),
     ] = None,
     tokenization: Annotated[
         WeaviateTokenization,
         typer.Option(
             "--tokenization",
-            help="How texts are cut for hybrid search: word where spaces part them; gse for Chinese, "
-            "kagome_ja, kagome_kr (the server needs ENABLE_TOKENIZER_GSE=true and so on); trigram for Thai "
-            "and for mixtures.",
+            metavar="NAME",
+            help="How texts are split for hybrid search: word for languages with spaces; gse for "
+            "Chinese, kagome_ja, kagome_kr (the server needs ENABLE_TOKENIZER_GSE=true and so on); "
+            "trigram for Thai and for mixtures.",
         ),
     ] = "word",
     quantizer: Annotated[
-        WeaviateQuantizer, typer.Option("--quantizer", help="How vectors are kept in memory.")
+        WeaviateQuantizer,
+        typer.Option(
+            "--quantizer",
+            metavar="METHOD",
+            help="Compression of the vectors in memory: none, rq, sq, bq or pq.",
+        ),
     ] = "none",
     lower_case: Annotated[
         bool,
         typer.Option("--lower-case", help="The server runs with LOWERCASE_VECTORIZATION_INPUT."),
     ] = False,
     tenants: Annotated[
-        bool, typer.Option("--tenants", help="Keep each tenant's objects apart.")
+        bool, typer.Option("--tenants", help="Store the objects of each tenant separately.")
     ] = False,
-    alias: Annotated[
-        str | None,
-        typer.Option(
-            "--alias", help="Name that applications use; it can be switched to a later collection."
-        ),
-    ] = None,
-    dimension: DimensionOption = None,
-    bundle: BundleOption = None,
-    service: ServiceOption = None,
-    as_json: JsonOption = False,
+    alias: options.Alias = None,
+    dimension: options.Dimension = None,
+    bundle: options.Bundle = None,
+    service: options.Service = None,
+    as_json: options.Json = False,
 ) -> None:
-    """Make a collection whose documents and questions Weaviate has embedded by lusifer serve.
+    """Create a collection whose documents and queries Weaviate embeds with lusifer serve.
 
-    Then print the lines that the server needs in its environment.
+    The output then shows the settings that the server needs in its environment.
     """
-    from lusifer.cli.store_options import open_embedder
     from lusifer.weaviate.connection import client_errors, connect_by_environment
     from lusifer.weaviate.metadata import metadata_for
     from lusifer.weaviate.schema import create_collection, version_warnings
@@ -145,15 +132,11 @@ def setup(
             dimensions=dimension,
             alias=alias,
         )
-    environment = {
-        "ENABLE_MODULES": f"text2vec-{route}",
-        **(
-            {"TRANSFORMERS_INFERENCE_API": service_address.rstrip("/")}
-            if route == "transformers"
-            else {}
-        ),
-        **({"COHERE_APIKEY": "any, or a key of lusifer keys add"} if route == "cohere" else {}),
-    }
+    environment = {"ENABLE_MODULES": f"text2vec-{route}"}
+    if route == "transformers":
+        environment["TRANSFORMERS_INFERENCE_API"] = service_address.rstrip("/")
+    else:
+        environment["COHERE_APIKEY"] = "any, or a key of lusifer keys add"
     if as_json:
         write_json(
             {
@@ -166,18 +149,29 @@ def setup(
         )
         return
     write = sys.stdout.write
-    write(f"Made the collection {collection} for {metadata.model}; it embeds")
+    write(f"Created the collection {collection} for {metadata.model}. It embeds")
     write(f" {', '.join(sources or [text_property])}.\n")
     for each in warnings:
         write(f"WARNING  {each}\n")
     write("\nThe server needs these lines in its environment:\n\n")
     for name, value in environment.items():
         write(f"  {name}={value}\n")
-    write("\nFastest ingest, with vectors made here:\n\n")
+    write("\nFor the fastest ingest, with vectors made by this machine:\n\n")
     write(f"  lusifer index FILE --weaviate {url} --collection {collection}\n")
 
 
-def _property(given: str) -> Any:
+COMMAND = Command(
+    setup,
+    (
+        "lusifer weaviate setup http://localhost:8080 --collection Articles "
+        "--service-address http://localhost:8000",
+        "lusifer weaviate setup http://localhost:8080 --collection Articles --text-property body "
+        "--property title --property year:int --source title --source body",
+    ),
+)
+
+
+def _property(given: str) -> Property:
     from lusifer.weaviate.connection import import_client
 
     import_client()
@@ -185,7 +179,7 @@ def _property(given: str) -> Any:
 
     name, _, kind = given.partition(":")
     value = {"bool": "boolean"}.get(kind, kind or "text")
-    types: Sequence[Any] = [each for each in DataType if each.value == value]
+    types = [each for each in DataType if each.value == value]
     if not types or not name:
         raise InvalidInputError(
             f"--property {given!r} is no property.",
