@@ -29,8 +29,8 @@ from lusifer.embedded.collections import EmbeddedCollections
 from lusifer.engines.fake import FakeEngine
 from lusifer.reindex.endpoints.factory import open_migration
 from lusifer.reindex.job import Job, State
-from lusifer.reindex.plan import Estimate, Model, Place, Plan
-from lusifer.reindex.runner import report_of, run
+from lusifer.reindex.plan import Estimate, Location, Model, Plan
+from lusifer.reindex.runner import PassOptions, report_of, run
 from lusifer.types import Document, Embedding, Embeddings
 
 DIMENSION, WINDOW = 384, 256
@@ -106,7 +106,7 @@ def resident_mib() -> float:
 
 def plan_for(folder: Path, count: int, old: FakeModel, new: FakeModel) -> Plan:
     """Return the plan that ``lusifer reindex plan`` would write."""
-    place = Place(kind="embedded", address=str(folder), collection="old")
+    place = Location(kind="embedded", address=str(folder), collection="old")
     estimate = Estimate(
         documents=count, sampled=0, languages={}, tokens=0, tokens_per_s=0, seconds=0, index_bytes=0
     )
@@ -140,9 +140,8 @@ def measure(count: int, sample: int) -> dict[str, Any]:
         migration = open_migration(job.plan, exclusive=True)
         started_s = time.perf_counter()
         with job.locked():
-            state: State = run(
-                job, migration, new, on_progress=lambda state: memory.append(resident_mib())
-            )
+            options = PassOptions(on_progress=lambda state: memory.append(resident_mib()))
+            state: State = run(job, migration, new, options)
         took_s = time.perf_counter() - started_s
         migration.close()
         report = report_of(job, state)

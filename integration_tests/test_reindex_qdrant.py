@@ -16,7 +16,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from integration_tests.qdrant_server import QdrantUnderTest, qdrant_under_test  # noqa: F401
 from numpy.typing import NDArray
 from plugin.tests.conftest import make_bundle
-from plugin.tests.reindex_world import NEW, OLD, Machine, make_plan, switch_while, written_again
+from plugin.tests.reindex.support import NEW, OLD, make_plan
+from plugin.tests.reindex_world import Machine, cut_over_while, written_again
 from qdrant_client import QdrantClient, models
 from typer.testing import CliRunner
 
@@ -32,9 +33,12 @@ from lusifer.qdrant.schema import create_collection
 from lusifer.qdrant.search import points, search
 from lusifer.reindex.cutover import clean
 from lusifer.reindex.endpoints.base import Migration
-from lusifer.reindex.endpoints.qdrant.alias import QdrantAlias
-from lusifer.reindex.endpoints.qdrant.collection import QdrantSide
-from lusifer.reindex.endpoints.qdrant.named_vector import QdrantInPlaceSide, QdrantVector
+from lusifer.reindex.endpoints.qdrant.alias import QdrantAliasCutover
+from lusifer.reindex.endpoints.qdrant.collection import QdrantEndpoint
+from lusifer.reindex.endpoints.qdrant.named_vector import (
+    QdrantNamedVectorCutover,
+    QdrantNamedVectorTarget,
+)
 from lusifer.reindex.job import Job
 from lusifer.reindex.runner import run
 from lusifer.stores.payloads import document_uuid
@@ -45,7 +49,7 @@ class AliasWorld:
     """Two collections and an alias."""
 
     in_place = False
-    fenced = False
+    freezes_writes = False
 
     def __init__(self, client: QdrantClient) -> None:
         self.client = client
@@ -59,12 +63,12 @@ class AliasWorld:
 
     def migration(self) -> Migration:
         old, new = (
-            QdrantSide(self.client, each.collection, each.vector_name)
+            QdrantEndpoint(self.client, each.collection, each.vector_name)
             for each in (self.old, self.new)
         )
-        switch = QdrantAlias(
-            self.client, alias=self.alias, old=self.old.collection, card=self.new,
-            like=self.old.collection, old_vector="lusifer",
+        switch = QdrantAliasCutover(
+            self.client, alias=self.alias, source=self.old.collection, target=self.new.collection,
+            metadata=self.new, template=self.old.collection, replaced_vector="lusifer",
         )  # fmt: skip
         return Migration(old, new, switch)
 
@@ -83,15 +87,15 @@ class AliasWorld:
         return _documents(self.client, self.alias, "lusifer")
 
     def close(self) -> None:
-        for card in (self.old, self.new):
-            self.client.delete_collection(card.collection)
+        for each in (self.old, self.new):
+            self.client.delete_collection(each.collection)
 
 
 class VectorWorld:
     """One collection, two vectors."""
 
     in_place = True
-    fenced = False
+    freezes_writes = False
 
     def __init__(self, client: QdrantClient) -> None:
         self.client = client
@@ -103,14 +107,17 @@ class VectorWorld:
 
     def migration(self) -> Migration:
         name = self.old.collection
-        old = QdrantSide(self.client, name, "lusifer", lacking="lusifer2")
-        new = QdrantInPlaceSide(self.client, name, "lusifer2")
+        old = QdrantEndpoint(self.client, name, "lusifer", only_lacking="lusifer2")
+        new = QdrantNamedVectorTarget(self.client, name, "lusifer2")
         return Migration(
-            old, new, QdrantVector(self.client, old=self.old, new=self.new), in_place=True
+            old,
+            new,
+            QdrantNamedVectorCutover(self.client, name, source=self.old, target=self.new),
+            in_place=True,
         )
 
     def write(self, document: Document, vector: NDArray[np.float32]) -> None:
-        shown = self.migration().switch.shows_new()
+        shown = self.migration().cutover.is_live()
         point = models.PointStruct(
             id=document_uuid(document.id),
             vector={"lusifer2" if shown else "lusifer": vector.tolist()},
@@ -198,7 +205,7 @@ def test_an_edit_of_a_part_after_the_switch_stays(client: QdrantClient, tmp_path
                 world.alias, {"metadata": {"edit": 2}}, [document_uuid("doc/0")], wait=True
             )
 
-        switch_while(job, migration, before=before, at_the_switch=lambda: None, after=after)
+        cut_over_while(job, migration, before=before, at_the_switch=lambda: None, after=after)
         clean(job, migration)
         found = world.everything("new")
         assert found["doc/0"][0] == Document("doc/0", "text 0", {"edit": 2})

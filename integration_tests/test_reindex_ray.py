@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from integration_tests.qdrant_server import QdrantUnderTest, qdrant_under_test  # noqa: F401
 from plugin.tests.conftest import make_bundle
-from plugin.tests.reindex_world import fast_folder
+from plugin.tests.reindex.support import fast_folder
 from typer.testing import CliRunner
 
 import lusifer

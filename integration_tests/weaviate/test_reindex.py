@@ -17,15 +17,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from integration_tests.weaviate_server import RunningWeaviate
 from numpy.typing import NDArray
 from plugin.tests.conftest import make_bundle
-from plugin.tests.reindex_world import (
-    NEW,
-    OLD,
-    Killed,
-    Machine,
-    make_plan,
-    switch_while,
-    written_again,
-)
+from plugin.tests.reindex.support import NEW, OLD, make_plan
+from plugin.tests.reindex_world import Killed, Machine, cut_over_while, written_again
 from typer.testing import CliRunner
 from weaviate.classes.query import QueryReference
 from weaviate.exceptions import UnexpectedStatusCodeError
@@ -33,11 +26,11 @@ from weaviate.exceptions import UnexpectedStatusCodeError
 from lusifer.bundle.format import Bundle
 from lusifer.cli.app import app
 from lusifer.errors import StoreBusyError
-from lusifer.reindex.cutover import rollback, switch
+from lusifer.reindex.cutover import cut_over, rollback
 from lusifer.reindex.endpoints.base import Migration
 from lusifer.reindex.endpoints.factory import open_migration
 from lusifer.reindex.job import Job
-from lusifer.reindex.plan import Place, Plan
+from lusifer.reindex.plan import Location, Plan
 from lusifer.reindex.runner import run
 from lusifer.types import Document
 from lusifer.weaviate.metadata import metadata_for, parse_metadata
@@ -58,22 +51,24 @@ class WeaviateWorld:
 
     in_place = False
 
-    def __init__(self, server: RunningWeaviate, client: Any, *, fenced: bool = False) -> None:
+    def __init__(
+        self, server: RunningWeaviate, client: Any, *, freezes_writes: bool = False
+    ) -> None:
         self.client = client
-        self.fenced = fenced
+        self.freezes_writes = freezes_writes
         base = f"Test{uuid.uuid4().hex[:12]}"
         self.alias, self.old, self.new = base, f"{base}_v1", f"{base}_v2"
         create_collection(
             client, metadata_for(self.old, OLD), service_url=NOWHERE, alias=self.alias
         )
-        source = Place(kind="weaviate", address=server.url, collection=self.old)
+        source = Location(kind="weaviate", address=server.url, collection=self.old)
         target = source.model_copy(update={"collection": self.new})
         self.plan: Plan = make_plan(
             source=source, target=target, alias=self.alias, shown_before=self.old
         )
 
     def migration(self) -> Migration:
-        return open_migration(self.plan, hold_writes=self.fenced)
+        return open_migration(self.plan, hold_writes=self.freezes_writes)
 
     def write(self, document: Document, vector: NDArray[np.float32]) -> None:
         properties = {"text": document.text, ID_PROPERTY: document.id, **document.metadata}
@@ -104,7 +99,7 @@ class VectorWorld:
     """One collection, two vectors."""
 
     in_place = True
-    fenced = False
+    freezes_writes = False
 
     def __init__(self, server: RunningWeaviate, client: Any) -> None:
         from weaviate.classes.config import Configure, DataType, Property
@@ -119,7 +114,7 @@ class VectorWorld:
             ],
             vector_config=[Configure.Vectors.self_provided(name="lusifer")],
         )
-        source = Place(kind="weaviate", address=server.url, collection=self.name)
+        source = Location(kind="weaviate", address=server.url, collection=self.name)
         target = source.model_copy(update={"vector_name": "second"})
         self.plan: Plan = make_plan(source=source, target=target, alias=None, in_place=True)
 
@@ -170,7 +165,7 @@ def test_applications_write_all_the_while(
         def make_world(folder: Path) -> Any:
             if way == "in place":
                 return VectorWorld(weaviate_server, client)
-            return WeaviateWorld(weaviate_server, client, fenced=held)
+            return WeaviateWorld(weaviate_server, client, freezes_writes=held)
 
     run_state_machine_as_test(
         WeaviateMachine,
@@ -267,7 +262,7 @@ def test_in_place_a_vector_that_came_along_from_an_older_text_is_made_anew(
             np.testing.assert_allclose(found[document.id][1], NEW.vector(document.text), atol=1e-5)
         with closing(world.migration()) as migration, job.locked():
             assert run(job, migration, NEW).phase == "settled"
-            switch(job, migration, NEW, force=True)
+            cut_over(job, migration, NEW, force=True)
         found = world.everything("new")
         for document, text in ((first, "other"), (second, "a part")):
             np.testing.assert_allclose(found[document.id][1], NEW.vector(text), atol=1e-5)
@@ -334,7 +329,7 @@ def test_in_place_through_the_command_and_back(
 def test_with_writes_held_nothing_is_written_between_the_last_pass_and_the_switch(
     weaviate_server: RunningWeaviate, client: Any, tmp_path: Path
 ) -> None:
-    world = WeaviateWorld(weaviate_server, client, fenced=True)
+    world = WeaviateWorld(weaviate_server, client, freezes_writes=True)
     first, late = (Document(f"doc/{n}", f"text {n}", {"edit": 0, "lang": "en"}) for n in range(2))
     tries: list[str] = []
 
@@ -368,12 +363,12 @@ def test_with_writes_held_nothing_is_written_between_the_last_pass_and_the_switc
         with closing(world.migration()) as migration, job.locked():
             run(job, migration, NEW)
         with closing(world.migration()) as migration, pytest.raises(Killed):
-            switch_while(job, migration, before=refused, at_the_switch=killed, after=killed)
+            cut_over_while(job, migration, before=refused, at_the_switch=killed, after=killed)
         assert tries == ["refused"]
         # What a process leaves behind that is killed outright.
         shards.update_shards("READONLY")
         with closing(world.migration()) as migration, job.locked():
-            switch(job, migration, NEW)
+            cut_over(job, migration, NEW)
         # Stragglers may write to the old side again, and applications to the new one.
         straggler = {"text": "late", ID_PROPERTY: "late", "edit": 0, "lang": "en"}
         vector = {"lusifer": OLD.vector("late").tolist()}
@@ -382,7 +377,7 @@ def test_with_writes_held_nothing_is_written_between_the_last_pass_and_the_switc
         )
         world.write(late, NEW.vector(late.text))
         with closing(world.migration()) as migration, job.locked():
-            assert switch(job, migration, NEW).brought_over == 1
+            assert cut_over(job, migration, NEW).reconciled == 1
             assert set(world.everything("new")) == {first.id, late.id, "late"}
             shards.update_shards("READONLY")
             rollback(job, migration)

@@ -31,7 +31,7 @@ from lusifer.cli import (
     weaviate_setup,
 )
 from lusifer.cli.common import epilog_of, guarded, start_logging
-from lusifer.cli.reindex import reindex_app
+from lusifer.cli.reindex import clean, plan, rollback, run, status, switch, verify
 from lusifer.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -64,6 +64,13 @@ _COMMANDS = {
     "qdrant setup": qdrant_setup.COMMAND,
     "qdrant alias": qdrant_alias.COMMAND,
     "weaviate setup": weaviate_setup.COMMAND,
+    "reindex plan": plan.COMMAND,
+    "reindex run": run.COMMAND,
+    "reindex status": status.COMMAND,
+    "reindex verify": verify.COMMAND,
+    "reindex switch": switch.COMMAND,
+    "reindex rollback": rollback.COMMAND,
+    "reindex clean": clean.COMMAND,
     "doctor qdrant": doctor_qdrant.COMMAND,
     "doctor weaviate": doctor_weaviate.COMMAND,
 }
@@ -72,7 +79,9 @@ _GROUPS = {
     "keys": typer.Typer(help="Make, list and revoke API keys of the service."),
     "qdrant": typer.Typer(help="Create collections on a Qdrant server or in a folder."),
     "weaviate": typer.Typer(help="Create collections on a Weaviate server."),
-    "reindex": reindex_app,
+    "reindex": typer.Typer(
+        help="Move a live collection to another model: nothing lost, nothing stale, reversible."
+    ),
     "doctor": typer.Typer(help="Find out why a database does not embed or find."),
 }
 

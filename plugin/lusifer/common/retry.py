@@ -38,6 +38,7 @@ def call_with_retry(
     first_delay_s: float = FIRST_DELAY_S,
     longest_delay_s: float = LONGEST_DELAY_S,
     should_retry: Callable[[LusiferError], bool] = lambda error: error.retryable,
+    log_level: int = logging.WARNING,
 ) -> _Answer:
     """Call, and call again while the error says that a retry can help.
 
@@ -52,6 +53,7 @@ def call_with_retry(
         first_delay_s: Length of the first doubling pause.
         longest_delay_s: Length at which the pauses stop to double.
         should_retry: Decides whether an error is retried; by default its ``retryable`` does.
+        log_level: Level at which each retry is logged.
 
     Raises:
         LusiferError: The error of the last call.
@@ -71,7 +73,7 @@ def call_with_retry(
             late = time.monotonic() + pause_s > end_s
             if attempt == attempts or late or not should_retry(error):
                 raise
-            logger.warning("%s Trying again in %.1f s.", error.message, pause_s)
+            logger.log(log_level, "%s Trying again in %.1f s.", error.message, pause_s)
             time.sleep(pause_s)
     raise AssertionError("unreachable")
 

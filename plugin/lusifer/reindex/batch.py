@@ -1,68 +1,82 @@
-"""One window in three steps, the same for the local runner and for workers on other machines.
+"""One batch in three steps, the same for the local runner and for workers on other machines.
 
-``find`` reads, ``embed`` computes, ``put`` writes under a guard. Each may be repeated at any time:
-what is written already is found to be so, and what changed meanwhile is not overwritten.
+``read_stale`` reads, ``embed`` computes, and ``write`` writes under a guard. Each may be repeated
+at any time: what is written already is recognised, and what changed meanwhile is not overwritten.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lusifer.errors import InvalidInputError, LusiferError
 from lusifer.reindex.endpoints.base import content_of
 from lusifer.reindex.job import REFUSED_KEPT, LanguageTally, PassTally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Mapping, Sequence
 
     from lusifer.common.rate_limit import RateLimit
     from lusifer.embedding.base import Embedder
-    from lusifer.reindex.endpoints.base import Migration, Record, Span
+    from lusifer.reindex.endpoints.base import AnyMigration, KeyRange, Migration, Record, Vector
     from lusifer.reindex.job import State
 
-__all__ = ["Found", "Outcome", "Prepared", "embed", "find", "put", "sweep"]
+__all__ = [
+    "ORPHAN_KEYS",
+    "EmbeddedBatch",
+    "Outcome",
+    "StaleBatch",
+    "delete_orphans",
+    "embed",
+    "read_stale",
+    "write",
+]
 
-SWEEP_KEYS = 4096
+ORPHAN_KEYS = 4096
+"""Keys of the target that are compared with the source at a time."""
+
+_Content = TypeVar("_Content")
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a reading gave."""
+class StaleBatch(Generic[_Content]):
+    """Records of one read that lack a current new vector."""
 
     read: int
-    stale: list[Record]
-    seen: dict[str, str]
-    """Versions that the new side had of the stale ones."""
+    """Records that were read, stale or not."""
+    records: list[Record[_Content]]
+    versions: dict[str, str]
+    """Versions of the stale records in the target, where they are there."""
     cursor: str | None
+    """Where the next batch begins; None at the end of the key range."""
 
 
 @dataclass(frozen=True)
-class Prepared:
+class EmbeddedBatch(Generic[_Content]):
     """Stale records with their new vectors."""
 
-    records: list[Record]
-    vectors: list[NDArray[np.float32] | None]
+    records: list[Record[_Content]]
+    vectors: list[Vector | None]
+    """A vector for each record; None for a text that can't be embedded."""
     tokens: list[int]
     truncated: int
+    """Number of texts that were cut."""
     refused: list[dict[str, str]]
+    """Key and reason of each text that can't be embedded."""
     engine_seconds: float
 
 
 @dataclass
 class Outcome:
-    """What a window did, to be added to the state."""
+    """What a batch did, to be added to the state."""
 
     tally: PassTally = field(default_factory=PassTally)
     languages: dict[str, LanguageTally] = field(default_factory=dict)
     refused: list[dict[str, str]] = field(default_factory=list)
 
     def add_to(self, state: State) -> None:
-        """Count it."""
+        """Add the counts to a state."""
         for name in PassTally.model_fields:
             setattr(state.current, name, getattr(state.current, name) + getattr(self.tally, name))
         for language, tally in self.languages.items():
@@ -74,95 +88,117 @@ class Outcome:
         state.refused += fresh[: REFUSED_KEPT - len(state.refused)]
 
 
-def find(migration: Migration, span: Span, cursor: str | None, limit: int) -> Found:
-    """Read a window and tell which of its records lack a right new vector.
+def read_stale(
+    migration: Migration[_Content], key_range: KeyRange, cursor: str | None, limit: int
+) -> StaleBatch[_Content]:
+    """Read a batch and keep the records that lack a current new vector.
 
     Raises:
-        StoreError: A side can't be read.
+        StoreError: Source or target can't be read.
     """
-    page = migration.old.read(span, cursor, limit)
-    have = migration.new.versions([record.key for record in page.records]) if page.records else {}
+    page = migration.source.read(key_range, cursor, limit)
+    keys = [record.key for record in page.records]
+    stored = migration.target.versions(keys) if keys else {}
     stale = [
-        record for record in page.records if content_of(have.get(record.key, "")) != record.sha256
+        record for record in page.records if content_of(stored.get(record.key, "")) != record.sha256
     ]
-    seen = {record.key: have[record.key] for record in stale if record.key in have}
-    return Found(len(page.records), stale, seen, page.cursor)
+    versions = {record.key: stored[record.key] for record in stale if record.key in stored}
+    return StaleBatch(len(page.records), stale, versions, page.cursor)
 
 
-def embed(embedder: Embedder, records: Sequence[Record], pace: RateLimit | None = None) -> Prepared:
+def embed(
+    embedder: Embedder, records: Sequence[Record[_Content]], limit: RateLimit | None = None
+) -> EmbeddedBatch[_Content]:
     """Embed the texts of records; a text that can't be embedded gets None and is listed.
+
+    Args:
+        embedder: The new model.
+        records: Records to embed.
+        limit: Tokens per second; None is no limit.
 
     Raises:
         EngineError: The engine can't run.
         ServiceError: The service can't.
     """
     started_s = time.monotonic()
-    prepared = Prepared(list(records), [], [], 0, [], 0.0)
+    vectors: list[Vector | None] = []
+    tokens: list[int] = []
+    refused: list[dict[str, str]] = []
     truncated = 0
     texts = [record.text for record in records]
-    for record, result in zip(
-        records, embedder.stream(texts, "document", window=max(1, len(texts))), strict=True
-    ):
+    results = embedder.stream(texts, "document", window=max(1, len(texts)))
+    for record, result in zip(records, results, strict=True):
         if isinstance(result, InvalidInputError):
-            prepared.vectors.append(None)
-            prepared.tokens.append(0)
-            prepared.refused.append({"key": record.key, "reason": result.message})
+            vectors.append(None)
+            tokens.append(0)
+            refused.append({"key": record.key, "reason": result.message})
         elif isinstance(result, LusiferError):
             raise result
         else:
-            prepared.vectors.append(result.vector)
-            prepared.tokens.append(result.tokens)
+            vectors.append(result.vector)
+            tokens.append(result.tokens)
             truncated += result.truncated
     engine_seconds = time.monotonic() - started_s
-    if pace is not None:
-        pace.spend(sum(prepared.tokens))
-    return Prepared(
-        prepared.records,
-        prepared.vectors,
-        prepared.tokens,
-        truncated,
-        prepared.refused,
-        engine_seconds,
-    )
+    if limit is not None:
+        limit.spend(sum(tokens))
+    return EmbeddedBatch(list(records), vectors, tokens, truncated, refused, engine_seconds)
 
 
-def put(migration: Migration, prepared: Prepared, seen: dict[str, str], *, read: int) -> Outcome:
-    """Write what was prepared, guarded, and count it.
+def write(
+    migration: Migration[_Content],
+    embedded: EmbeddedBatch[_Content],
+    versions: Mapping[str, str],
+    *,
+    read: int,
+) -> Outcome:
+    """Write an embedded batch under a guard, and count it.
+
+    Args:
+        migration: Source and target.
+        embedded: Records with their new vectors.
+        versions: Versions that the target is expected to have still.
+        read: Records that were read for this batch.
 
     Raises:
-        StoreError: The new side can't be written.
+        StoreError: The target can't be written.
     """
-    records, vectors = prepared.records, prepared.vectors
-    written = migration.new.write(records, vectors, seen) if records else 0
-    # In place there is nothing to write for a text that can't be embedded: it comes back in every
-    # pass, is told, and must not keep the passes from ending.
-    hopeless = len(prepared.refused) if migration.in_place else 0
-    outcome = Outcome(refused=prepared.refused)
+    records = embedded.records
+    rows = list(zip(records, embedded.vectors, strict=True))
+    written = migration.target.write(rows, versions) if rows else 0
+    # In place there is nothing to write for a text that can't be embedded. It comes back in every
+    # pass and is reported, but must not keep the passes from ending.
+    never_written = len(embedded.refused) if migration.in_place else 0
+    outcome = Outcome(refused=embedded.refused)
     outcome.tally = PassTally(
         read=read,
-        stale=len(records) - hopeless,
+        stale=len(records) - never_written,
         written=written,
-        refused=len(prepared.refused),
-        tokens=sum(prepared.tokens),
-        truncated=prepared.truncated,
-        engine_seconds=prepared.engine_seconds,
+        refused=len(embedded.refused),
+        tokens=sum(embedded.tokens),
+        truncated=embedded.truncated,
+        engine_seconds=embedded.engine_seconds,
     )
-    for record, tokens in zip(records, prepared.tokens, strict=True):
+    for record, tokens in zip(records, embedded.tokens, strict=True):
         tally = outcome.languages.setdefault(record.language, LanguageTally())
         tally.documents += 1
         tally.tokens += tokens
     return outcome
 
 
-def sweep(migration: Migration, span: Span, cursor: str | None) -> tuple[Outcome, str | None]:
-    """Delete from the new side what is no longer on the old one, one page of keys.
+def delete_orphans(
+    migration: AnyMigration, key_range: KeyRange, cursor: str | None
+) -> tuple[Outcome, str | None]:
+    """Delete documents from the target that the source has lost, one page of keys.
+
+    Returns:
+        What was deleted, and the cursor of the next page.
 
     Raises:
-        StoreError: A side can't be read or written.
+        StoreError: Source or target can't be read or written.
     """
-    have, following = migration.new.keys(span, cursor, SWEEP_KEYS)
-    alive = migration.old.present(list(have)) if have else set()
-    gone = {key: version for key, version in have.items() if key not in alive}
-    if gone:
-        migration.new.delete(gone)
-    return Outcome(PassTally(gone=len(gone))), following
+    stored, following = migration.target.keys(key_range, cursor, ORPHAN_KEYS)
+    present = migration.source.present(list(stored)) if stored else set()
+    orphans = {key: version for key, version in stored.items() if key not in present}
+    if orphans:
+        migration.target.delete(orphans)
+    return Outcome(PassTally(gone=len(orphans))), following

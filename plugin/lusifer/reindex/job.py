@@ -4,10 +4,10 @@
 
     lusifer-reindex/
       plan.json      what is to be done; written once
-      state.json     how far it is; replaced whole after every window
-      report.json    the same for reading, with rates, at the end of a run
-      checks.json    what the last verification and gate found
-      ledger.sqlite  during a switch: what the new side held at that moment
+      state.json     progress; replaced whole after every batch
+      report.json    progress for people, with rates; written at the end of a run
+      checks.json    result of the last verification and quality gate
+      ledger.sqlite  during a cutover: snapshot of what the target held at that moment
       job.lock       held by the one process that works on it
 """
 
@@ -16,25 +16,27 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lusifer.common.files import acquire_lock, write_atomic
-from lusifer.errors import InvalidInputError, JobLockedError, JobNotFoundError, StoreError
+from lusifer.errors import JobLockedError, JobNotFoundError, PlanError, ReindexError
 from lusifer.reindex.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from lusifer.types import JSON
 
 __all__ = ["REFUSED_KEPT", "Job", "LanguageTally", "PassTally", "Phase", "State"]
 
 REFUSED_KEPT = 100
-"""Documents without a usable text that the state lists; the rest is counted."""
+"""Documents without a usable text that the state lists; further ones are only counted."""
 
 Phase = Literal["planned", "running", "settled", "switching", "switched", "rolled-back", "cleaned"]
-"""Settled: a whole pass found nothing to do. Switching: applications see the new side, and what
-they wrote to the old one in the last moment is being brought over."""
+"""Settled: a whole pass found nothing to do. Switching: applications see the target, and what they
+wrote to the source in the last moment is being reconciled."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -55,11 +57,10 @@ class PassTally(_Mutable):
 
     read: int = 0
     stale: int = 0
-    """Documents whose new vector was missing or of other content: what a pass must not find in the
-    end."""
+    """Documents whose new vector was missing or made from other content. The last pass finds 0."""
     written: int = 0
     gone: int = 0
-    """Documents of the new side that were deleted on the old one."""
+    """Documents that were deleted from the target because the source has lost them."""
     refused: int = 0
     """Documents without a text that can be embedded."""
     tokens: int = 0
@@ -69,7 +70,7 @@ class PassTally(_Mutable):
 
     @property
     def found(self) -> int:
-        """What the pass had to do."""
+        """Number of documents that the pass had to write or delete."""
         return self.stale + self.gone
 
 
@@ -80,48 +81,49 @@ class State(_Mutable):
     plan_id: str
     phase: Phase = "planned"
     step: Literal["copy", "sweep"] = "copy"
+    """Copy: embed and write. Sweep: delete orphans."""
     spans: int = 0
-    """Into how many parts this pass cut the collection; 0 before its first window."""
+    """Number of key ranges of this step; 0 before its first batch."""
     finished: list[tuple[int, int]] = []
-    """Parts that are done, as ranges from, up to and not including."""
+    """Key ranges that are done, as runs of their numbers: from, up to and not including."""
     cursors: dict[int, str] = {}
-    """Where the parts that were begun go on."""
+    """Cursors of key ranges that were begun."""
     current: PassTally = PassTally()
     passes: list[PassTally] = []
-    """Those that are complete."""
+    """Passes that are complete."""
     languages: dict[str, LanguageTally] = {}
     refused: list[dict[str, str]] = []
-    """The first ones, at most ``REFUSED_KEPT``."""
+    """First documents without a usable text, at most ``REFUSED_KEPT``."""
 
-    def finish(self, part: int) -> None:
-        """Note a part as done."""
-        self.cursors.pop(part, None)
+    def finish(self, number: int) -> None:
+        """Mark a key range as done."""
+        self.cursors.pop(number, None)
         merged: list[tuple[int, int]] = []
-        for first, end in sorted([*self.finished, (part, part + 1)]):
+        for first, end in sorted([*self.finished, (number, number + 1)]):
             if merged and first <= merged[-1][1]:
                 merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
             else:
                 merged.append((first, end))
         self.finished = merged
 
-    def open_parts(self) -> list[int]:
-        """Parts that are not done, in order."""
-        done = {part for first, end in self.finished for part in range(first, end)}
-        return [part for part in range(self.spans) if part not in done]
+    def open_ranges(self) -> list[int]:
+        """Return the numbers of key ranges that are not done, in order."""
+        done = {number for first, end in self.finished for number in range(first, end)}
+        return [number for number in range(self.spans) if number not in done]
 
-    def start_step(self, step: Literal["copy", "sweep"], parts: int) -> None:
-        """Begin a walk over all parts."""
-        self.step, self.spans, self.finished, self.cursors = step, parts, [], {}
+    def start_step(self, step: Literal["copy", "sweep"], ranges: int) -> None:
+        """Begin a walk over all key ranges."""
+        self.step, self.spans, self.finished, self.cursors = step, ranges, [], {}
 
     def end_pass(self) -> None:
-        """Put the current pass to those that are complete."""
+        """Move the current pass to those that are complete."""
         self.passes.append(self.current)
         self.current = PassTally()
         self.start_step("copy", 0)
 
     @property
     def totals(self) -> PassTally:
-        """Over all passes, the current one too."""
+        """Sums over all passes, including the current one."""
         every = [*self.passes, self.current]
         return PassTally(
             **{name: sum(getattr(each, name) for each in every) for name in PassTally.model_fields}
@@ -136,28 +138,33 @@ class Job:
 
     Raises:
         JobNotFoundError: There is no plan.
-        InvalidInputError: The plan can't be read.
+        PlanError: The plan can't be read.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        plan_file = self.path / "plan.json"
         try:
-            raw = (self.path / "plan.json").read_bytes()
+            raw = plan_file.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise JobNotFoundError(
                 f"No plan in {self.path}.",
                 next_step=f"Make one with: lusifer reindex plan --job {self.path}",
             ) from error
-        self.plan = _parsed(
-            Plan, raw, self.path / "plan.json", "Make a new plan in another folder."
-        )
+        try:
+            self.plan = _parse(Plan, raw)
+        except ValueError as error:
+            raise PlanError(
+                f"{plan_file} can't be read: {error}.",
+                next_step="Make a new plan in another folder.",
+            ) from error
 
     @classmethod
     def create(cls, path: Path | str, plan: Plan) -> Job:
         """Write a plan into a new or empty folder.
 
         Raises:
-            StoreError: There is a plan already, or the folder can't be written.
+            PlanError: There is a plan already, or the folder can't be written.
         """
         path = Path(path)
         cls.refuse_existing(path)
@@ -165,7 +172,7 @@ class Job:
             path.mkdir(parents=True, exist_ok=True)
             write_atomic(path / "plan.json", plan.model_dump_json(indent=2) + "\n")
         except OSError as error:
-            raise StoreError(
+            raise PlanError(
                 f"{path} can't be written: {error}.", next_step="Name another folder with --job."
             ) from error
         return cls(path)
@@ -175,19 +182,21 @@ class Job:
         """Refuse a folder that holds a plan, before anything is computed for it.
 
         Raises:
-            StoreError: It does.
+            PlanError: It does.
         """
         if (path / "plan.json").exists():
-            raise StoreError(
+            raise PlanError(
                 f"{path} holds a plan already.",
-                next_step=f"Go on with it: lusifer reindex run {path}; or name another folder with --job.",
+                next_step=f"Continue it with: lusifer reindex run {path}; or name another folder "
+                "with --job.",
             )
 
     def state(self) -> State:
-        """How far it is.
+        """Return the progress.
 
         Raises:
-            InvalidInputError: The file can't be read, or belongs to another plan.
+            ReindexError: The file can't be read.
+            PlanError: The file belongs to another plan.
         """
         path = self.path / "state.json"
         try:
@@ -195,23 +204,26 @@ class Job:
         except FileNotFoundError:
             return State(plan_id=self.plan.id)
         advice = "Remove it: the next run begins a new pass and embeds nothing twice."
-        state = _parsed(State, raw, path, advice)
+        try:
+            state = _parse(State, raw)
+        except ValueError as error:
+            raise ReindexError(f"{path} can't be read: {error}.", next_step=advice) from error
         if state.plan_id != self.plan.id:
-            raise InvalidInputError(f"{path} belongs to another plan.", next_step=advice)
+            raise PlanError(f"{path} belongs to another plan.", next_step=advice)
         return state
 
     def save(self, state: State) -> None:
         """Write the state whole or not at all."""
         write_atomic(self.path / "state.json", state.model_dump_json() + "\n")
 
-    def write(self, name: str, content: dict[str, Any]) -> None:
+    def write(self, name: str, content: Mapping[str, JSON]) -> None:
         """Write a JSON file of results."""
         write_atomic(self.path / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
-    def read(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of results, or None."""
+    def read(self, name: str) -> dict[str, JSON] | None:
+        """Return a JSON file of results, or None."""
         try:
-            found: dict[str, Any] = json.loads((self.path / name).read_bytes())
+            found: dict[str, JSON] = json.loads((self.path / name).read_bytes())
         except FileNotFoundError:
             return None
         return found
@@ -236,10 +248,9 @@ class Job:
             lock.release()
 
 
-def _parsed(kind: type[_Model], raw: bytes, path: Path, advice: str) -> _Model:
+def _parse(kind: type[_Model], raw: bytes) -> _Model:
+    """Parse JSON; raise ValueError with the reason on one line."""
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
-        raise InvalidInputError(
-            f"{path} can't be read: {' '.join(str(error).split())[:300]}.", next_step=advice
-        ) from error
+        raise ValueError(" ".join(str(error).split())[:300]) from error

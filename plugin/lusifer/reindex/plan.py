@@ -1,4 +1,4 @@
-"""The plan of a re-embedding: what ``lusifer reindex plan`` writes and every later command reads."""
+"""The plan of a re-embedding: ``lusifer reindex plan`` writes it, later commands read it."""
 
 from __future__ import annotations
 
@@ -8,39 +8,40 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lusifer.types import LongTextPolicy  # noqa: TC001  (pydantic needs it at run time)
 
-__all__ = ["Estimate", "GateLimits", "LanguageEstimate", "Model", "Place", "Plan", "RateLimits"]
+__all__ = ["Estimate", "GateLimits", "LanguageEstimate", "Location", "Model", "Plan", "RateLimits"]
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Place(_Frozen):
-    """Where documents lie. Keys of servers are never written down: they come from the environment."""
+class Location(_Frozen):
+    """Where documents are. Keys of servers are never stored: they come from the environment."""
 
     kind: Literal["embedded", "qdrant", "weaviate", "file"]
     address: str
-    """A folder, a server's URL, or a file."""
+    """Folder, URL of a server, or file."""
     collection: str = ""
     """The collection's own name, not an alias; empty for a file."""
     vector_name: str = "lusifer"
+    """Name of the vector; empty for an unnamed one."""
     grpc: bool = False
-    """Talk gRPC to Qdrant."""
+    """Whether to use Qdrant's gRPC API."""
     text_field: str = "text"
-    """Of a file."""
+    """Field with the text, of a file or of a collection that LUSIFER did not create."""
     id_field: str = "id"
-    """Of a file."""
+    """Field of a file with the id."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for people."""
         if self.kind == "file":
             return self.address
         return f"{self.collection} ({self.vector_name}) in {self.address}"
 
 
 class Model(_Frozen):
-    """A model and where it runs; exactly one of ``bundle`` and ``service`` is set for one that embeds."""
+    """A model and where it runs; exactly one of ``bundle`` and ``service`` is set if it embeds."""
 
     name: str
     fingerprint: Annotated[str, Field(min_length=1)]
@@ -52,37 +53,38 @@ class Model(_Frozen):
 
 
 class RateLimits(_Frozen):
-    """At most so much in a second, over all workers; 0 is no limit."""
+    """Limits for one second, over all workers; 0 is no limit."""
 
     source_per_s: Annotated[float, Field(ge=0)] = 0
-    """Documents read from the old side."""
+    """Documents read from the source."""
     tokens_per_s: Annotated[float, Field(ge=0)] = 0
     """Tokens embedded."""
     target_per_s: Annotated[float, Field(ge=0)] = 0
-    """Documents written to the new side."""
+    """Documents written to the target."""
 
     def share(self, workers: int) -> RateLimits:
-        """What each of ``workers`` may do."""
+        """Return the limits of each of ``workers``."""
         return RateLimits(**{name: value / workers for name, value in self})
 
 
 class GateLimits(_Frozen):
-    """What the new index must keep, in every language with enough questions, before applications see it."""
+    """What the new vectors must reach before the cutover, in every language with enough queries."""
 
     maximum_recall_loss: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Known-item recall@10 may fall by this much; measured only where the old model is at hand."""
+    """Largest fall of known-item recall@10; measured only if the old model is available."""
     minimum_recall: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Known-item recall@10 in the new index."""
+    """Smallest known-item recall@10 of the new vectors."""
     minimum_overlap: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Mean share of the 10 nearest neighbours of a document that both indexes name."""
+    """Smallest mean share of a document's 10 nearest neighbours that old and new vectors have in
+    common."""
     maximum_bias_gain: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """The share of neighbours in the document's own language may rise by this much."""
+    """Largest rise of the share of neighbours in the document's own language."""
     minimum_questions: Annotated[int, Field(ge=1)] = 10
-    """A language with fewer is shown and does not decide."""
+    """Queries of a language below which it is reported and does not decide."""
 
 
 class LanguageEstimate(_Frozen):
-    """One language of the sample, brought up to the whole collection."""
+    """One language of the sample, scaled to the whole collection."""
 
     documents: int
     tokens: int
@@ -90,17 +92,17 @@ class LanguageEstimate(_Frozen):
 
 
 class Estimate(_Frozen):
-    """What the re-embedding is going to take, from a sample that was embedded."""
+    """What the re-embedding is expected to take, from a sample that was embedded."""
 
     documents: int
     sampled: int
     languages: dict[str, LanguageEstimate]
     tokens: int
     tokens_per_s: float
-    """Measured on the sample."""
+    """Rate measured on the sample."""
     seconds: float
     cost: float | None = None
-    """Where a price per hour was given, in its currency."""
+    """Cost in the currency of the price per hour; None without a price."""
     index_bytes: int
     """Vectors in float32 and the graph over them; less where the database quantizes."""
 
@@ -111,23 +113,22 @@ class Plan(_Frozen):
     schema_version: Literal[1] = 1
     id: str
     created: str
-    """ISO 8601, UTC."""
+    """Time in UTC, ISO 8601."""
     lusifer: str
-    """Version that wrote it."""
-    source: Place
-    target: Place
+    """Version of LUSIFER that wrote it."""
+    source: Location
+    target: Location
     in_place: bool
     """One collection with a vector for each model, instead of two collections and an alias."""
     alias: str | None
-    """What applications name; None in place."""
+    """Alias that applications ask; None in place."""
     shown_before: str | None = None
-    """Collection that the alias meant before, for the way back; None where there was none."""
+    """Collection that the alias meant before, for a rollback; None where it meant nothing."""
     language_field: str = "lang"
     service_address: str | None = None
-    """Where Weaviate reaches the service of the new model; None keeps what the old collection says.
-    """
+    """Address at which Weaviate reaches the service of the new model; None keeps the source's."""
     service_dimension: int | None = None
-    """Length of vectors that Weaviate asks the service for; None is the model's own."""
+    """Length of vectors that Weaviate requests from the service; None is the model's own."""
     model: Model
     old_model: Model | None
     window: Annotated[int, Field(ge=1)] = 256

@@ -1,48 +1,67 @@
-"""Makes a plan: looks at both sides, embeds a sample, changes nothing."""
+"""Makes a plan: inspects source and target, embeds a sample, changes nothing."""
 
 from __future__ import annotations
 
 import shutil
 import uuid
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lusifer.errors import CollectionMismatchError, InvalidInputError, StoreError
+from lusifer._version import __version__
+from lusifer.errors import PlanError
 from lusifer.reindex.batch import embed
-from lusifer.reindex.endpoints.factory import open_migration
-from lusifer.reindex.endpoints.file import FileSide
-from lusifer.reindex.inspection import Found, PlanRequest, look
-from lusifer.reindex.plan import Estimate, LanguageEstimate, Model, Place, Plan
+from lusifer.reindex.endpoints.factory import inspect_collection, open_migration
+from lusifer.reindex.endpoints.file import FileSource
+from lusifer.reindex.plan import Estimate, LanguageEstimate, Location, Model, Plan
 from lusifer.stores import diagnostics
 
 if TYPE_CHECKING:
     from lusifer.embedding.base import Embedder
-    from lusifer.reindex.endpoints.base import Migration
+    from lusifer.reindex.endpoints.base import AnyMigration
+    from lusifer.reindex.inspection import Inspection, PlanRequest
     from lusifer.stores.diagnostics import Diagnostic
 
-__all__ = ["make_plan"]
+__all__ = ["Route", "choose_route", "estimate", "make_plan"]
 
 _GRAPH_BYTES = 160
-"""Of a document in an HNSW graph of 16 links: twice as many on the lowest level, 4 bytes each, and
+"""A document in an HNSW graph of 16 links: twice as many on the lowest level, 4 bytes each, and
 some."""
+_COPY_FACTOR = 4
+"""The embedded store copies documents too, and its log takes 13 bytes for each number."""
+_NO_ESTIMATE = Estimate(
+    documents=0, sampled=0, languages={}, tokens=0, tokens_per_s=0, seconds=0, index_bytes=0
+)
+
+
+@dataclass(frozen=True)
+class Route:
+    """From where to where, and what applications ask."""
+
+    source: Location
+    target: Location
+    in_place: bool
+    alias: str | None
+    shown_before: str | None
+    """Collection that the alias means now."""
 
 
 def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
-    """Look, count, embed a sample, and write down what is to be done.
+    """Inspect, count, embed a sample, and describe what is to be done.
 
     Args:
         request: What was asked for.
-        embedder: Of the new model.
+        embedder: The new model.
 
     Raises:
-        InvalidInputError: The request contradicts itself or what is there.
-        CollectionMismatchError: The collection can't be re-embedded this way.
-        StoreError: A side can't be read.
+        PlanError: The request contradicts itself or what is there.
+        CollectionMismatchError: The collection's metadata or schema does not fit.
+        StoreError: Source or target can't be read.
         EngineError: The model can't run.
     """
-    found = look(request)
+    found = inspect_collection(request)
     model = Model(
         name=embedder.model_name,
         fingerprint=embedder.fingerprint,
@@ -52,135 +71,159 @@ def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
         service=request.service,
         long_text=request.long_text,
     )
-    if found is not None and found.old_model is not None and not request.file:
-        old = found.old_model
-        if (old.fingerprint, old.dimension) == (model.fingerprint, model.dimension):
-            raise CollectionMismatchError(
-                f"{request.name} holds vectors of {model.name} already.",
-                next_step="Name another model with --bundle or --service.",
-            )
+    old_model = None if found is None or request.file else found.old_model
+    if old_model is not None and (old_model.fingerprint, old_model.dimension) == (
+        model.fingerprint,
+        model.dimension,
+    ):
+        raise PlanError(
+            f"{request.name} holds vectors of {model.name} already.",
+            next_step="Name another model with --bundle or --service.",
+        )
+    route = choose_route(request, found, model)
     plan = Plan(
         id=uuid.uuid4().hex,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        lusifer=_version(),
+        lusifer=__version__,
         model=model,
-        old_model=None if found is None or request.file else found.old_model,
+        old_model=old_model,
         language_field=request.language_field,
         service_address=request.service_address,
         service_dimension=request.dimension,
         window=request.window,
         limits=request.limits,
         gate=request.gate,
-        estimate=_nothing(),
-        **_places(request, found, model),
+        estimate=_NO_ESTIMATE,
+        source=route.source,
+        target=route.target,
+        in_place=route.in_place,
+        alias=route.alias,
+        shown_before=route.shown_before,
     )
     migration = open_migration(plan)
     try:
-        estimate = _estimate(migration, embedder, request)
-        notes = [*(found.notes if found else ()), *_file_notes(migration), *_room(plan, estimate)]
+        estimated = estimate(migration, embedder, request)
+        notes = [
+            *(found.diagnostics if found else ()),
+            *_file_notes(migration),
+            _space_note(plan, estimated),
+        ]
     finally:
         migration.close()
     return plan.model_copy(
-        update={"estimate": estimate, "findings": tuple(each.as_dict() for each in notes)}
+        update={"estimate": estimated, "findings": tuple(each.as_dict() for each in notes)}
     )
 
 
-def _places(request: PlanRequest, found: Found | None, model: Model) -> dict[str, Any]:
-    here: dict[str, Any] = {"kind": request.kind, "address": request.address}
-    here |= {"grpc": request.grpc, "text_field": request.text_field}
-    vector_name = request.vector_name or "lusifer"
+def choose_route(request: PlanRequest, found: Inspection | None, model: Model) -> Route:
+    """Choose source, target and alias.
+
+    Args:
+        request: What was asked for.
+        found: What is there now.
+        model: The new model.
+
+    Raises:
+        PlanError: The request contradicts itself or what is there.
+    """
     if request.in_place:
-        if request.file or request.kind == "embedded":
-            raise InvalidInputError(
-                "In place needs a collection of Qdrant or Weaviate.",
-                next_step="Leave out --in-place, and name an alias.",
-            )
-        if found is None:
-            raise _absent(request)
-        name = request.vector_name or f"lusifer_{_short(model)}"
-        if name in found.vectors and name == found.vector_name:
-            raise InvalidInputError(
-                f"{found.collection} uses the vector {name!r} now.",
-                next_step="Name another with --vector-name.",
-            )
-        source = Place(**here, collection=found.collection, vector_name=found.vector_name)
-        target = source.model_copy(update={"vector_name": name})
-        return {
-            "source": source,
-            "target": target,
-            "in_place": True,
-            "alias": None,
-            "shown_before": None,
-        }
-    alias = (
-        request.name if request.file or (found is not None and found.is_alias) else request.alias
-    )
+        return _route_in_place(request, found, model)
+    has_alias = request.file or (found is not None and found.is_alias)
+    alias = request.name if has_alias else request.alias
     if alias is None:
-        raise InvalidInputError(
-            f"{request.name} is a collection, and applications ask for it by this name: nothing could be "
-            "switched under them.",
-            next_step="Name the alias that they are going to ask with --alias NAME"
-            + (
-                "."
-                if request.kind == "embedded"
-                else ", or fill a second vector of the same documents: --in-place."
-            ),
+        in_place = "."
+        if request.kind != "embedded":
+            in_place = ", or fill a second vector of the same documents: --in-place."
+        raise PlanError(
+            f"{request.name} is a collection, and applications ask for it by this name: nothing "
+            "could be switched under them.",
+            next_step=f"Name the alias that they are going to ask with --alias NAME{in_place}",
         )
     if request.file and found is not None and not found.is_alias:
-        raise StoreError(
+        raise PlanError(
             f"{request.name} is a collection already.",
             next_step="Choose another name for the alias.",
         )
     joint = "_" if request.kind == "weaviate" else "-"
     new = request.new_collection or f"{alias}{joint}{_short(model)}"
-    if new in {alias, found.collection if found else None}:
-        raise InvalidInputError(
-            f"{new!r} is in use.", next_step="Name another with --new-collection."
-        )
-    if request.file:
-        source = Place(
-            kind="file",
-            address=str(Path(request.file).resolve()),
-            text_field=request.text_field,
-            id_field=request.id_field,
-        )
-    else:
-        if found is None:
-            raise _absent(request)
-        source = Place(**here, collection=found.collection, vector_name=found.vector_name)
-    target = Place(**here, collection=new, vector_name=vector_name)
-    before = found.collection if found else None
-    return {
-        "source": source,
-        "target": target,
-        "in_place": False,
-        "alias": alias,
-        "shown_before": before,
-    }
+    shown_before = found.collection if found else None
+    if new in {alias, shown_before}:
+        raise PlanError(f"{new!r} is in use.", next_step="Name another with --new-collection.")
+    return Route(
+        source=_file(request, request.file) if request.file else _existing(request, found),
+        target=_location(request, new, request.vector_name or "lusifer"),
+        in_place=False,
+        alias=alias,
+        shown_before=shown_before,
+    )
 
 
-def _estimate(migration: Migration, embedder: Embedder, request: PlanRequest) -> Estimate:
-    documents = migration.old.count()
-    # In place and not begun yet, the old side lacks every new vector, so it can be read as it is.
-    records = migration.old.sample(request.samples, 0)
-    prepared = embed(embedder, records)
+def _route_in_place(request: PlanRequest, found: Inspection | None, model: Model) -> Route:
+    if request.file or request.kind == "embedded":
+        raise PlanError(
+            "In place needs a collection of Qdrant or Weaviate.",
+            next_step="Leave out --in-place, and name an alias.",
+        )
+    source = _existing(request, found)
+    name = request.vector_name or f"lusifer_{_short(model)}"
+    if name == source.vector_name:
+        raise PlanError(
+            f"{source.collection} uses the vector {name!r} now.",
+            next_step="Name another with --vector-name.",
+        )
+    target = source.model_copy(update={"vector_name": name})
+    return Route(source, target, in_place=True, alias=None, shown_before=None)
+
+
+def _existing(request: PlanRequest, found: Inspection | None) -> Location:
+    if found is None:
+        raise PlanError(f"There is no collection {request.name!r}.", next_step="Check the name.")
+    return _location(request, found.collection, found.vector_name)
+
+
+def _location(request: PlanRequest, collection: str, vector_name: str) -> Location:
+    return Location(
+        kind=request.kind,
+        address=request.address,
+        collection=collection,
+        vector_name=vector_name,
+        grpc=request.grpc,
+        text_field=request.text_field,
+    )
+
+
+def _file(request: PlanRequest, path: str) -> Location:
+    return Location(
+        kind="file",
+        address=str(Path(path).resolve()),
+        text_field=request.text_field,
+        id_field=request.id_field,
+    )
+
+
+def estimate(migration: AnyMigration, embedder: Embedder, request: PlanRequest) -> Estimate:
+    """Embed a sample and scale its tokens and seconds to the whole source."""
+    documents = migration.source.count()
+    # In place and not begun yet, every document lacks the new vector, so the source is complete.
+    records = migration.source.sample(request.samples, 0)
+    embedded = embed(embedder, records)
     tokens: dict[str, list[int]] = defaultdict(list)
-    for record, count in zip(prepared.records, prepared.tokens, strict=True):
+    for record, count in zip(embedded.records, embedded.tokens, strict=True):
         tokens[record.language].append(count)
-    total = sum(prepared.tokens)
-    rate = total / max(prepared.engine_seconds, 1e-9) if total else 0.0
+    total = sum(embedded.tokens)
+    rate = total / max(embedded.engine_seconds, 1e-9) if total else 0.0
     limit = request.limits.tokens_per_s
-    used = min(rate, limit) if limit and rate else rate
+    expected_rate = min(rate, limit) if limit and rate else rate
     scale = documents / max(1, len(records))
     languages = {
         language: LanguageEstimate(
             documents=round(len(counts) * scale),
             tokens=round(sum(counts) * scale),
-            seconds=round(sum(counts) * scale / used, 3) if used else 0.0,
+            seconds=round(sum(counts) * scale / expected_rate, 3) if expected_rate else 0.0,
         )
         for language, counts in sorted(tokens.items())
     }
-    seconds = total * scale / used if used else 0.0
+    seconds = total * scale / expected_rate if expected_rate else 0.0
     price = request.price_per_hour
     return Estimate(
         documents=documents,
@@ -194,72 +237,39 @@ def _estimate(migration: Migration, embedder: Embedder, request: PlanRequest) ->
     )
 
 
-def _file_notes(migration: Migration) -> list[Diagnostic]:
-    if not isinstance(migration.old, FileSide) or not migration.old.rejected_count:
+def _file_notes(migration: AnyMigration) -> list[Diagnostic]:
+    source = migration.source
+    if not isinstance(source, FileSource) or not source.rejected_count:
         return []
-    first = migration.old.rejected[0]
+    first = source.rejected[0]
     return [
         diagnostics.warning(
             "file",
-            f"{migration.old.rejected_count:,} records are no documents; the first is {first.where}: "
+            f"{source.rejected_count:,} records are no documents; the first is {first.where}: "
             f"{first.reason}",
             first.next_step,
         )
     ]
 
 
-def _room(plan: Plan, estimate: Estimate) -> list[Diagnostic]:
+def _space_note(plan: Plan, estimated: Estimate) -> Diagnostic:
     if plan.target.kind != "embedded":
-        return [
-            diagnostics.note(
-                "room",
-                f"The new vectors take about {estimate.index_bytes / 1e9:.2f} GB on the server"
-                + (
-                    "."
-                    if plan.in_place
-                    else ", and the documents are there twice until the cleaning."
-                ),
-            )
-        ]
-    folder = next(
-        each
-        for each in (Path(plan.target.address), *Path(plan.target.address).parents)
-        if each.exists()
-    )
+        copies = "." if plan.in_place else ", and the documents are stored twice until clean."
+        size = f"about {estimated.index_bytes / 1e9:.2f} GB on the server"
+        return diagnostics.note("room", f"The new vectors take {size}{copies}")
+    path = Path(plan.target.address)
+    folder = next(each for each in (path, *path.parents) if each.exists())
     free_bytes = shutil.disk_usage(folder).free
-    # Documents are copied too; 13 bytes a number in the engine's log.
-    needed_bytes = 4 * estimate.index_bytes
+    needed_bytes = _COPY_FACTOR * estimated.index_bytes
+    message = f"{free_bytes / 1e9:.2f} GB are free, {needed_bytes / 1e9:.2f} GB may be needed."
     if free_bytes < needed_bytes:
-        return [
-            diagnostics.error(
-                "room",
-                f"{free_bytes / 1e9:.2f} GB are free, {needed_bytes / 1e9:.2f} GB may be needed.",
-                "Free space first: a run stops before it is full, and goes on where it stopped.",
-            )
-        ]
-    return [
-        diagnostics.ok(
+        return diagnostics.error(
             "room",
-            f"{free_bytes / 1e9:.2f} GB are free, {needed_bytes / 1e9:.2f} GB may be needed.",
+            message,
+            "Free space first: a run stops before the disk is full, and continues there.",
         )
-    ]
+    return diagnostics.ok("room", message)
 
 
 def _short(model: Model) -> str:
     return model.fingerprint.removeprefix("sha256:")[:8]
-
-
-def _absent(request: PlanRequest) -> StoreError:
-    return StoreError(f"There is no collection {request.name!r}.", next_step="Check the name.")
-
-
-def _version() -> str:
-    from lusifer._version import __version__
-
-    return __version__
-
-
-def _nothing() -> Estimate:
-    return Estimate(
-        documents=0, sampled=0, languages={}, tokens=0, tokens_per_s=0, seconds=0, index_bytes=0
-    )

@@ -1,220 +1,215 @@
-"""What the new index must show before applications see it, language by language.
+"""What the new vectors must reach before applications see them, language by language.
 
 ::
 
-    known item   a question made from a document's title (or its first words) finds the document among ten
-    overlap      the ten nearest neighbours of a document, by its stored vectors, in the old index and the new
-    bias         the share of these neighbours in the document's own language: the language gap, if it grows
+    known item   a query made from a document's title, or its first words, finds it among ten
+    overlap      share of a document's ten nearest that old and new vectors have in common
+    bias         share of these neighbours in the document's own language: the language gap
 
-The first needs the new model, and the old one to compare with. The other two need none, because
-they use the vectors that are stored.
+Known items need the new model, and the old one for comparison. Overlap and bias need no model: they
+use stored vectors.
 """
 
 from __future__ import annotations
 
-import json
 import random
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from lusifer.errors import InvalidInputError
+from lusifer.reindex.gate_queries import GateQuery, query_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from lusifer.embedding.base import Embedder
-    from lusifer.reindex.endpoints.base import Migration, Record, Source
+    from lusifer.reindex.endpoints.base import AnyMigration, Record, Source
     from lusifer.reindex.plan import GateLimits
 
-__all__ = ["Gate", "LanguageGate", "Question", "measure", "read_questions"]
+__all__ = ["GateOptions", "GateResult", "LanguageResult", "failures", "measure"]
 
 _NEIGHBOURS = 10
-_WORDS = 12
-_CHARACTERS = 48
-"""Of a question made from a text of a script without spaces."""
+_SAMPLE_FACTOR = 40
+"""Documents that are sampled for each document of a language that is looked at."""
 
 
-@dataclass(frozen=True)
-class Question:
-    """A question, and the document that answers it where one is known."""
-
-    text: str
-    language: str
-    key: str | None
-    tenant: str = ""
-
-    @property
-    def beside(self) -> str:
-        """The key of the answer, or one that only names the tenant."""
-        return self.key or (f"{self.tenant}/" if self.tenant else "")
-
-
-class LanguageGate(BaseModel):
+class LanguageResult(BaseModel):
     """One language; None is what can't be measured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     questions: int
-    """With a known answer."""
+    """Queries with a known answer."""
     recall_old: float | None
+    """Known-item recall@10 of the old vectors."""
     recall_new: float | None
-    """Known-item recall@10."""
+    """Known-item recall@10 of the new vectors."""
     overlap: float | None
-    """Of the ten nearest, between the old index and the new."""
+    """Share of the ten nearest that old and new vectors have in common."""
     bias_old: float | None
+    """Share of a document's ten nearest in its own language, by old vectors."""
     bias_new: float | None
-    """Share of a document's ten nearest neighbours in its own language."""
+    """Share of a document's ten nearest in its own language, by new vectors."""
 
 
-class Gate(BaseModel):
-    """All languages, and what keeps the gate shut."""
+class GateResult(BaseModel):
+    """All languages, and what failed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    languages: dict[str, LanguageGate]
+    languages: dict[str, LanguageResult]
     failures: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether nothing keeps it shut."""
+        """Whether nothing failed."""
         return not self.failures
 
 
-def read_questions(path: Path, side: Source) -> list[Question]:
-    """Questions of a team's own, as JSON lines: ``text``, and where known ``lang``, and ``id`` of the answer.
+@dataclass(frozen=True)
+class GateOptions:
+    """What the quality gate uses."""
 
-    Where the collection has tenants, each names its ``tenant``.
+    old: Embedder | None = None
+    """Old model, where it is available."""
+    queries: Sequence[GateQuery] | None = None
+    """Queries of a team's own; by default they are made from documents."""
+    per_language: int = 25
+    """Documents of each language to look at, at most."""
+    seed: int = 0
+    """Seed of the choice of documents."""
 
-    Raises:
-        InvalidInputError: The file can't be read, or a line is no question.
-    """
-    questions = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(
-            f"The questions {path} can't be read: {error}.",
-            next_step="Name a file of JSON lines, in UTF-8.",
-        ) from error
-    for number, line in enumerate(filter(str.strip, lines), 1):
-        try:
-            fields = json.loads(line)
-            text = fields["text"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidInputError(
-                f"{path} line {number} is no question: {error}.",
-                next_step='Write lines such as {"text": "…", "lang": "de", "id": "…"}.',
-            ) from error
-        known = fields.get("id")
-        tenant = str(fields.get("tenant", ""))
-        key = None if known is None else side.key_of(str(known), tenant)
-        questions.append(Question(str(text), str(fields.get("lang", "")), key, tenant))
-    return questions
+
+class _Values:
+    """Values of one measure by language."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, language: str, value: float | None) -> None:
+        if value is not None:
+            self._values[language].append(value)
+
+    def count(self, language: str) -> int:
+        return len(self._values.get(language, ()))
+
+    def mean(self, language: str) -> float | None:
+        known = self._values.get(language)
+        return round(float(np.mean(known)), 4) if known else None
+
+    def languages(self) -> set[str]:
+        return set(self._values)
 
 
 def measure(
-    migration: Migration,
+    migration: AnyMigration,
     new: Embedder,
     limits: GateLimits,
-    *,
-    old: Embedder | None = None,
-    questions: Sequence[Question] | None = None,
-    per_language: int = 25,
-    seed: int = 0,
-) -> Gate:
-    """Search both sides and compare.
+    options: GateOptions | None = None,
+) -> GateResult:
+    """Search source and target and compare.
 
     Args:
-        migration: The two sides.
+        migration: Source and target.
         new: The new model.
-        limits: What is demanded.
-        old: The old model, where it is at hand.
-        questions: The team's own; by default they are made from titles.
-        per_language: Documents of each language to look at, at most.
-        seed: Of the choice.
+        limits: What is required.
+        options: What the gate uses.
 
     Raises:
-        StoreError: A side can't be searched.
+        StoreError: Source or target can't be searched.
         EngineError: A model can't run.
     """
-    documents = _balanced(migration.new.sample(40 * per_language, seed), per_language, seed)
-    asked = questions if questions is not None else [_question(each) for each in documents]
-    recall: dict[str, list[tuple[float | None, float]]] = defaultdict(list)
-    shared: dict[str, list[float]] = defaultdict(list)
-    bias: dict[str, list[tuple[float | None, float]]] = defaultdict(list)
-    old_answers = (
-        _answers(migration.old, old, asked) if old is not None and migration.searchable else None
-    )
-    for index, (question, found) in enumerate(
-        zip(asked, _answers(migration.new, new, asked), strict=True)
-    ):
-        before = old_answers[index] if old_answers is not None else None
-        if question.key is not None:
-            hit_before = None if before is None else float(question.key in before)
-            recall[question.language].append((hit_before, float(question.key in found)))
+    options = options or GateOptions()
+    sample = migration.target.sample(_SAMPLE_FACTOR * options.per_language, options.seed)
+    documents = _balanced(sample, options.per_language, options.seed)
+    queries = options.queries
+    if queries is None:
+        queries = [query_from(document) for document in documents]
+    recall_old, recall_new, overlap, bias_old, bias_new = (_Values() for _ in range(5))
+    for query, before, after in _answers(migration, new, options.old, queries):
+        if query.key is not None:
+            found_before = None if before is None else float(query.key in before)
+            recall_old.add(query.language, found_before)
+            recall_new.add(query.language, float(query.key in after))
         elif before is not None:
-            shared[question.language].append(_overlap(before, found))
-    for document, before_near, near in _neighbours(migration, documents):
-        if before_near is not None:
-            shared[document.language].append(
-                _overlap([each.key for each in before_near], [each.key for each in near])
-            )
-        share_before = None if before_near is None else _own_share(document, before_near)
-        bias[document.language].append((share_before, _own_share(document, near)))
+            overlap.add(query.language, _overlap(before, after))
+    for document, near_before, near_after in _neighbours(migration, documents):
+        language = document.language
+        bias_new.add(language, _own_share(document, near_after))
+        if near_before is not None:
+            keys = [[each.key for each in near] for near in (near_before, near_after)]
+            overlap.add(language, _overlap(*keys))
+            bias_old.add(language, _own_share(document, near_before))
+    measured = recall_new.languages() | overlap.languages() | bias_new.languages()
     languages = {
-        language: LanguageGate(
-            questions=len(recall[language]),
-            recall_old=_mean(before for before, _ in recall[language]),
-            recall_new=_mean(after for _, after in recall[language]),
-            overlap=_mean(shared[language]),
-            bias_old=_mean(before for before, _ in bias[language]),
-            bias_new=_mean(after for _, after in bias[language]),
+        language: LanguageResult(
+            questions=recall_new.count(language),
+            recall_old=recall_old.mean(language),
+            recall_new=recall_new.mean(language),
+            overlap=overlap.mean(language),
+            bias_old=bias_old.mean(language),
+            bias_new=bias_new.mean(language),
         )
-        for language in sorted({*recall, *shared, *bias})
+        for language in sorted(measured)
     }
-    return Gate(languages=languages, failures=tuple(_failures(languages, bias, shared, limits)))
+    counts = {each: (overlap.count(each), bias_new.count(each)) for each in languages}
+    return GateResult(languages=languages, failures=tuple(failures(languages, counts, limits)))
 
 
-def _failures(
-    languages: dict[str, LanguageGate],
-    bias: dict[str, Any],
-    shared: dict[str, Any],
+def failures(
+    languages: Mapping[str, LanguageResult],
+    counts: Mapping[str, tuple[int, int]],
     limits: GateLimits,
-) -> Iterable[str]:
+) -> Iterator[str]:
+    """Yield what is below the limits, as sentences.
+
+    Args:
+        languages: Results by language.
+        counts: How many overlaps and biases each language's means are made of.
+        limits: What is required.
+    """
     if not any(each.questions for each in languages.values()):
-        yield "No question with a known answer was asked: there is nothing to judge by."
+        yield "No query with a known answer was searched: there is nothing to judge by."
     for name, each in languages.items():
         label = name or "(no language)"
-        recall_old, recall_new = each.recall_old, each.recall_new
-        if each.questions >= limits.minimum_questions and recall_new is not None:
-            if recall_new < limits.minimum_recall:
-                yield f"{label}: recall@10 is {recall_new:.2f}, demanded is {limits.minimum_recall:.2f}."
-            if recall_old is not None and recall_old - recall_new > limits.maximum_recall_loss:
-                yield (
-                    f"{label}: recall@10 falls from {recall_old:.2f} to {recall_new:.2f}, by more than "
-                    f"{limits.maximum_recall_loss:.2f}."
-                )
-        enough = len(shared[name]) >= limits.minimum_questions
+        overlaps, biases = counts[name]
+        if each.questions >= limits.minimum_questions:
+            yield from _recall_failures(label, each, limits)
+        enough = overlaps >= limits.minimum_questions
         if enough and each.overlap is not None and each.overlap < limits.minimum_overlap:
             yield (
-                f"{label}: {each.overlap:.2f} of the nearest are the same, demanded is "
+                f"{label}: {each.overlap:.2f} of the nearest are the same, required is "
                 f"{limits.minimum_overlap:.2f}."
             )
-        if len(bias[name]) >= limits.minimum_questions and each.bias_old is not None:
+        if biases >= limits.minimum_questions and each.bias_old is not None:
             gain = (each.bias_new or 0.0) - each.bias_old
             if gain > limits.maximum_bias_gain:
                 yield (
-                    f"{label}: {each.bias_new:.2f} of the neighbours are in the same language, before "
-                    f"{each.bias_old:.2f}; allowed are {limits.maximum_bias_gain:.2f} more."
+                    f"{label}: {each.bias_new:.2f} of the neighbours are in the same language, "
+                    f"before {each.bias_old:.2f}; allowed are {limits.maximum_bias_gain:.2f} more."
                 )
 
 
-def _balanced(records: Sequence[Record], per_language: int, seed: int) -> list[Record]:
+def _recall_failures(label: str, result: LanguageResult, limits: GateLimits) -> Iterator[str]:
+    old, new = result.recall_old, result.recall_new
+    if new is None:
+        return
+    if new < limits.minimum_recall:
+        yield f"{label}: recall@10 is {new:.2f}, required is {limits.minimum_recall:.2f}."
+    if old is not None and old - new > limits.maximum_recall_loss:
+        yield (
+            f"{label}: recall@10 falls from {old:.2f} to {new:.2f}, by more than "
+            f"{limits.maximum_recall_loss:.2f}."
+        )
+
+
+def _balanced(
+    records: Sequence[Record[object]], per_language: int, seed: int
+) -> list[Record[object]]:
+    """Choose records with a text at random, at most ``per_language`` of each language."""
     shuffled = list(records)
     random.Random(seed).shuffle(shuffled)  # noqa: S311
     taken: dict[str, int] = defaultdict(int)
@@ -226,39 +221,45 @@ def _balanced(records: Sequence[Record], per_language: int, seed: int) -> list[R
     return chosen
 
 
-def _question(record: Record) -> Question:
-    if record.title.strip():
-        return Question(record.title, record.language, record.key)
-    words = record.text.split()
-    text = " ".join(words[:_WORDS]) if len(words) > _WORDS // 2 else record.text[:_CHARACTERS]
-    return Question(text.strip(), record.language, record.key)
+def _answers(
+    migration: AnyMigration, new: Embedder, old: Embedder | None, queries: Sequence[GateQuery]
+) -> Iterator[tuple[GateQuery, list[str] | None, list[str]]]:
+    """Yield each query with the keys that it finds in the source, if searched, and the target."""
+    after = _search(migration.target, new, queries)
+    before: Sequence[list[str] | None] = [None] * len(queries)
+    if old is not None and migration.searchable:
+        before = _search(migration.source, old, queries)
+    yield from zip(queries, before, after, strict=True)
 
 
-def _answers(side: Source, embedder: Embedder, questions: Sequence[Question]) -> list[list[str]]:
-    if not questions:
+def _search(
+    endpoint: Source[object], embedder: Embedder, queries: Sequence[GateQuery]
+) -> list[list[str]]:
+    if not queries:
         return []
-    vectors = embedder.embed_queries([question.text for question in questions]).vectors
-    beside = [question.beside for question in questions]
-    return [
-        [each.key for each in near] for near in side.nearest(list(vectors), _NEIGHBOURS, beside)
-    ]
+    vectors = embedder.embed_queries([query.text for query in queries]).vectors
+    found = endpoint.nearest(list(vectors), _NEIGHBOURS, [query.tenant_key for query in queries])
+    return [[each.key for each in near] for near in found]
 
 
 def _neighbours(
-    migration: Migration, documents: Sequence[Record]
-) -> Iterable[tuple[Record, list[Record] | None, list[Record]]]:
+    migration: AnyMigration, documents: Sequence[Record[object]]
+) -> Iterator[tuple[Record[object], Sequence[Record[object]] | None, Sequence[Record[object]]]]:
+    """Yield each document with its neighbours in the source, if they can be known, and target."""
     keys = [document.key for document in documents]
-    after = _others(migration.new, keys)
-    before = _others(migration.old, keys) if migration.searchable else {}
+    after = _nearest_others(migration.target, keys)
+    before = _nearest_others(migration.source, keys) if migration.searchable else {}
     for document in documents:
         if document.key in after:
             yield document, before.get(document.key), after[document.key]
 
 
-def _others(side: Source, keys: Sequence[str]) -> dict[str, list[Record]]:
-    """The nearest documents to each of these, but for itself."""
-    vectors = side.vectors(keys)
-    found = side.nearest(list(vectors.values()), _NEIGHBOURS + 1, list(vectors))
+def _nearest_others(
+    endpoint: Source[object], keys: Sequence[str]
+) -> dict[str, list[Record[object]]]:
+    """Return the ten nearest documents to each document that has a vector, without itself."""
+    vectors = endpoint.vectors(keys)
+    found = endpoint.nearest(list(vectors.values()), _NEIGHBOURS + 1, list(vectors))
     return {
         key: [each for each in near if each.key != key][:_NEIGHBOURS]
         for key, near in zip(vectors, found, strict=True)
@@ -269,10 +270,6 @@ def _overlap(before: Sequence[str], after: Sequence[str]) -> float:
     return len(set(before) & set(after)) / max(1, len(before), len(after))
 
 
-def _own_share(document: Record, near: Sequence[Record]) -> float:
-    return sum(each.language == document.language for each in near) / max(1, len(near))
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(float(np.mean(known)), 4) if known else None
+def _own_share(document: Record[object], near: Iterable[Record[object]]) -> float:
+    own = [each.language == document.language for each in near]
+    return sum(own) / max(1, len(own))

@@ -1,14 +1,16 @@
-"""The copying of a pass on a Ray cluster, with Ray Data.
+"""Runs the copying of a pass on a Ray cluster, with Ray Data.
 
 ::
 
-    parts of the key space ─ read (CPU) ─▶ embed (actors with the model, CPU or GPU) ─▶ write (CPU) ─▶ driver
+    key ranges ─ read (CPU) ─▶ embed (actors with the model, CPU or GPU) ─▶ write (CPU) ─▶ driver
 
-A part holds about a batch of documents and goes through as one row, so that the batch, the guards
-and the checkpoints are those of the local runner. The driver alone keeps the state: a part is done
-once its row came back. A worker that is lost takes no more than the parts it had in hand; Ray gives
-them to others, and what was already written is found to be right. Keys of databases come from each
-worker's own environment.
+A key range holds about a batch of documents and passes through as one row. So batches, guards and
+checkpoints are those of the local runner. Only the driver keeps the state: a range is done once its
+row came back. A lost worker costs at most the ranges it was working on. Ray gives them to others,
+and what was already written is recognised. Keys of databases come from each worker's own
+environment.
+
+``Any`` stands for the ``ray`` module and for the rows of Ray Data, which have no types.
 """
 
 from __future__ import annotations
@@ -18,146 +20,149 @@ import pickle
 import sys
 import warnings
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lusifer.common.rate_limit import RateLimit
-from lusifer.errors import MissingExtraError, StoreError
-from lusifer.reindex.batch import Found, Outcome, embed, find, put
+from lusifer.errors import MissingExtraError, ReindexError
+from lusifer.reindex.batch import StaleBatch, embed, read_stale, write
+from lusifer.reindex.endpoints.base import KeyRange
 from lusifer.reindex.plan import Plan
-from lusifer.reindex.runner import check_model, run
+from lusifer.reindex.runner import PassOptions, check_model, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from lusifer.embedding.base import Embedder
-    from lusifer.reindex.endpoints.base import Migration
+    from lusifer.reindex.batch import EmbeddedBatch, Outcome
+    from lusifer.reindex.endpoints.base import AnyMigration
     from lusifer.reindex.job import Job, State
 
-__all__ = ["run_on_ray"]
+__all__ = ["Cluster", "plan_ranges", "run_on_ray"]
 
 _READERS = 2
 """Actors that read at a time, and as many that write: a model is slower than either."""
+_MOST_RANGES = 100_000
+"""Rows that Ray plans for at once. Above 100,000 batches a key range holds several, and a lost
+worker costs as many."""
 
-_MOST_PARTS = 100_000
-"""What Ray plans for at once; above 100,000 windows a part holds several, and a lost worker costs
-as many."""
+_Row: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster and what to use of it."""
+
+    address: str
+    """``auto``, ``ray://HOST:PORT``, or ``local`` for one on this machine."""
+    workers: int = 2
+    """Models in the cluster."""
+    gpus: float = 0
+    """GPUs for each model."""
 
 
 def run_on_ray(
     job: Job,
-    migration: Migration,
+    migration: AnyMigration,
     embedder: Embedder,
-    *,
-    address: str,
-    workers: int = 2,
-    gpus: float = 0,
-    maximum_passes: int = 5,
-    on_progress: Callable[[State], None] | None = None,
-    stopped: Callable[[], bool],
+    cluster: Cluster,
+    options: PassOptions | None = None,
 ) -> State:
-    """As :func:`lusifer.reindex.runner.run`, the copying on a cluster; sweeping stays here.
+    """Re-embed like :func:`lusifer.reindex.runner.run`, with the copying on a cluster.
+
+    Orphans are deleted by this process.
 
     Args:
-        job: As there.
-        migration: As there.
-        embedder: Of this process; the workers open the plan's model themselves.
-        address: Of the cluster: ``auto``, ``ray://HOST:PORT``, or ``local`` for one on this
-            machine.
-        workers: Models in the cluster.
-        gpus: GPUs for each of them.
-        maximum_passes: As there.
-        on_progress: Called after every part.
-        stopped: As there.
+        job: Its plan is followed and its state is updated. The caller holds its lock.
+        migration: Source and target.
+        embedder: The plan's model in this process; workers open their own.
+        cluster: Where to copy.
+        options: How passes are run; the cluster replaces their copy step.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        StoreError: The cluster can't be reached, or a worker failed for good.
+        ReindexError: The cluster can't be reached, or a worker failed for good.
+        StoreError: Source or target can't be read or written.
     """
     check_model(job.plan.model, embedder)
-    # No telemetry, which Ray has on by default.
+    # Ray's telemetry is on by default.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = _import_ray()
     started = not ray.is_initialized()
     if started:
         try:
             ray.init(
-                address=address,
+                address=cluster.address,
                 log_to_driver=False,
-                include_dashboard=False if address == "local" else None,
+                include_dashboard=False if cluster.address == "local" else None,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise StoreError(
-                f"The Ray cluster {address!r} can't be reached: {error}.",
+            raise ReindexError(
+                f"The Ray cluster {cluster.address!r} can't be reached: {error}.",
                 next_step="Start one with: ray start --head; then use --ray auto.",
             ) from error
 
-    def walk(job: Job, state: State, migration: Migration, _: Embedder) -> Iterator[None]:
-        return _copy_on_ray(ray, job, state, migration, workers=workers, gpus=gpus)
+    def copy_step(job: Job, state: State, migration: AnyMigration, _: Embedder) -> Iterator[None]:
+        return _copy_on_ray(ray, job, state, migration, cluster)
 
-    # Ray tells of lost workers on standard output, where only the answer of a command belongs.
+    # Ray reports lost workers on standard output, where only a command's result belongs.
     with redirect_stdout(sys.stderr):
         try:
             return run(
-                job,
-                migration,
-                embedder,
-                maximum_passes=maximum_passes,
-                on_progress=on_progress,
-                stopped=stopped,
-                walk=walk,
+                job, migration, embedder, replace(options or PassOptions(), copy_step=copy_step)
             )
         finally:
             if started:
                 ray.shutdown()
 
 
-def _copy_on_ray(
-    ray: Any, job: Job, state: State, migration: Migration, *, workers: int, gpus: float
-) -> Iterator[None]:
+def plan_ranges(state: State, migration: AnyMigration, batch_size: int) -> list[_Row]:
+    """Return a row for each key range that is not done; split the source at the first call.
+
+    Args:
+        state: Progress; a new pass gets its number of ranges.
+        migration: Source and target.
+        batch_size: Documents that a range should hold.
+    """
+    source = migration.source
     if not state.spans:
-        wanted = max(1, min(_MOST_PARTS, migration.old.count() // job.plan.window))
-        parts = migration.old.spans(wanted)
-        state.start_step("copy", len(parts))
-    spans = migration.old.spans(state.spans)
-    rows = [
+        wanted = max(1, min(_MOST_RANGES, source.count() // batch_size))
+        state.start_step("copy", len(source.key_ranges(wanted)))
+    key_ranges = source.key_ranges(state.spans)
+    return [
         {
-            "part": part,
-            "first": spans[part].first,
-            "end": spans[part].end,
-            "cursor": state.cursors.get(part, ""),
+            "part": number,
+            "first": key_ranges[number].first,
+            "end": key_ranges[number].end,
+            "cursor": state.cursors.get(number, ""),
         }
-        for part in state.open_parts()
+        for number in state.open_ranges()
     ]
+
+
+def _copy_on_ray(
+    ray: Any, job: Job, state: State, migration: AnyMigration, cluster: Cluster
+) -> Iterator[None]:
+    rows = plan_ranges(state, migration, job.plan.window)
     if not rows:
         return
-    # The new side of the embedded store belongs to one process at a time: now to the workers.
-    migration.close_sides()
+    # One process at a time can open a target of the embedded store: from here on, the workers.
+    migration.close_endpoints()
     plan = job.plan.model_dump_json()
     limits = job.plan.limits
+    shared, own = limits.share(_READERS), limits.share(cluster.workers)
+    light = {"batch_size": 1, "concurrency": _READERS, "num_cpus": 0.25}
+    heavy = {
+        "batch_size": 1,
+        "concurrency": cluster.workers,
+        "num_cpus": 1 if cluster.gpus else 0.5,
+        "num_gpus": cluster.gpus,
+    }
     dataset = (
         ray.data.from_items(rows, override_num_blocks=len(rows))
-        .map_batches(
-            _Reader,
-            fn_constructor_args=(plan, limits.share(_READERS).source_per_s),
-            batch_size=1,
-            concurrency=_READERS,
-            num_cpus=0.25,
-        )
-        .map_batches(
-            _Embedder,
-            fn_constructor_args=(plan, limits.share(workers).tokens_per_s),
-            batch_size=1,
-            concurrency=workers,
-            num_cpus=0.5 if not gpus else 1,
-            num_gpus=gpus,
-        )
-        .map_batches(
-            _Writer,
-            fn_constructor_args=(plan, limits.share(_READERS).target_per_s),
-            batch_size=1,
-            concurrency=_READERS,
-            num_cpus=0.25,
-        )
+        .map_batches(_Reader, fn_constructor_args=(plan, shared.source_per_s), **light)
+        .map_batches(_Embedder, fn_constructor_args=(plan, own.tokens_per_s), **heavy)
+        .map_batches(_Writer, fn_constructor_args=(plan, shared.target_per_s), **light)
     )
     try:
         for row in dataset.iter_rows():
@@ -166,46 +171,39 @@ def _copy_on_ray(
             state.finish(int(row["part"]))
             yield
     except ray.exceptions.RayError as error:
-        raise StoreError(
-            f"The cluster gave up: {str(error).strip().splitlines()[-1][:300]}",
-            next_step=f"Look into Ray's log, then go on: lusifer reindex run {job.path} --ray ADDRESS",
+        raise ReindexError(
+            f"The cluster failed: {str(error).strip().splitlines()[-1][:300]}",
+            next_step="Read Ray's log, then continue with: "
+            f"lusifer reindex run {job.path} --ray ADDRESS",
         ) from error
 
 
-class _Opened:
-    """Both sides, opened in a worker."""
+class _Worker:
+    """Source and target, opened in a worker."""
 
     def __init__(self, plan: str, per_s: float) -> None:
         from lusifer.reindex.endpoints.factory import open_migration
 
         self.plan = Plan.model_validate_json(plan)
         self.migration = open_migration(self.plan)
-        self.pace = RateLimit(per_s)
+        self.limit = RateLimit(per_s)
 
 
-class _Reader(_Opened):
-    """A part of the key space becomes the records in it that need a vector."""
+class _Reader(_Worker):
+    """Turns a key range into the records in it that need a vector."""
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        from lusifer.reindex.endpoints.base import Span
-
-        span = Span(str(batch["first"][0]), str(batch["end"][0]))
-        found: list[Found] = []
-        cursor = str(batch["cursor"][0]) or None
+    def __call__(self, row: _Row) -> _Row:
+        key_range = KeyRange(str(row["first"][0]), str(row["end"][0]))
+        batches: list[StaleBatch[object]] = []
+        cursor = str(row["cursor"][0]) or None
         while True:
-            # A part that grew is read in windows too, so that no reading is unbounded.
-            found.append(find(self.migration, span, cursor, self.plan.window))
-            self.pace.spend(found[-1].read)
-            cursor = found[-1].cursor
+            # A range that grew is read in batches too, so that no read is unbounded.
+            batches.append(read_stale(self.migration, key_range, cursor, self.plan.window))
+            self.limit.spend(batches[-1].read)
+            cursor = batches[-1].cursor
             if cursor is None:
                 break
-        whole = Found(
-            sum(each.read for each in found),
-            [record for each in found for record in each.stale],
-            {key: sha256 for each in found for key, sha256 in each.seen.items()},
-            None,
-        )
-        return {"part": batch["part"], "found": [pickle.dumps(whole)]}
+        return {"part": row["part"], "found": [pickle.dumps(_joined(batches))]}
 
 
 class _Embedder:
@@ -215,28 +213,39 @@ class _Embedder:
         from lusifer.reindex.endpoints.factory import open_model
 
         self.embedder = open_model(Plan.model_validate_json(plan).model)
-        self.pace = RateLimit(per_s)
+        self.limit = RateLimit(per_s)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        found: Found = pickle.loads(batch["found"][0])  # noqa: S301
-        prepared = embed(self.embedder, found.stale, self.pace)
-        return {"part": batch["part"], "found": [pickle.dumps((prepared, found.seen, found.read))]}
+    def __call__(self, row: _Row) -> _Row:
+        stale: StaleBatch[object] = pickle.loads(row["found"][0])  # noqa: S301
+        embedded = embed(self.embedder, stale.records, self.limit)
+        dumped = pickle.dumps((embedded, stale.versions, stale.read))
+        return {"part": row["part"], "found": [dumped]}
 
 
-class _Writer(_Opened):
-    """Writes under the guard and says what was done."""
+class _Writer(_Worker):
+    """Writes under the guard and reports what was done."""
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        prepared, seen, read = pickle.loads(batch["found"][0])  # noqa: S301
-        outcome = put(self.migration, prepared, seen, read=read)
-        self.pace.spend(outcome.tally.written)
-        return {"part": batch["part"], "outcome": [pickle.dumps(outcome)]}
+    def __call__(self, row: _Row) -> _Row:
+        embedded: EmbeddedBatch[object]
+        embedded, versions, read = pickle.loads(row["found"][0])  # noqa: S301
+        outcome = write(self.migration, embedded, versions, read=read)
+        self.limit.spend(outcome.tally.written)
+        return {"part": row["part"], "outcome": [pickle.dumps(outcome)]}
+
+
+def _joined(batches: list[StaleBatch[object]]) -> StaleBatch[object]:
+    return StaleBatch(
+        read=sum(each.read for each in batches),
+        records=[record for each in batches for record in each.records],
+        versions={key: version for each in batches for key, version in each.versions.items()},
+        cursor=None,
+    )
 
 
 def _import_ray() -> Any:
     try:
         with warnings.catch_warnings():
-            # What Ray and pandas say about each other's futures is nothing to act on here.
+            # Ray and pandas give deprecation warnings about each other.
             warnings.simplefilter("ignore")
             import ray
             import ray.data

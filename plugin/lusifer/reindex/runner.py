@@ -1,98 +1,141 @@
-"""Passes over a collection until one finds nothing to do, a checkpoint after every window.
+"""Runs passes over a collection until one finds nothing to do, with a checkpoint after every batch.
 
-A pass copies, then sweeps::
+A pass has two steps::
 
-    copy     read a window of the old side, embed what lacks a right new vector, write it under a guard
-    sweep    delete from the new side what is gone from the old one
+    copy    read a batch of the source, embed what lacks a current new vector, write it guarded
+    sweep   delete from the target what the source has lost
 
-Applications may write all the while: what they change behind the cursor, the next pass finds. A
-kill costs the window at hand; what it had written is found to be right when the window is read
-again.
+Applications may write meanwhile: what they change behind the cursor, the next pass finds. A kill
+costs the batch at hand. What it had written is recognised when the batch is read again.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from lusifer.common.rate_limit import RateLimit
-from lusifer.errors import FingerprintMismatchError, InvalidDimensionError, StoreError
+from lusifer.errors import FingerprintMismatchError, InvalidDimensionError, ReindexError
 from lusifer.reindex import batch
-from lusifer.reindex.endpoints.base import EVERYTHING
+from lusifer.reindex.endpoints.base import ALL_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lusifer.embedding.base import Embedder
-    from lusifer.reindex.endpoints.base import Migration
+    from lusifer.reindex.endpoints.base import AnyMigration
     from lusifer.reindex.job import Job, State
     from lusifer.reindex.plan import Model
+    from lusifer.types import JSON
 
-__all__ = ["MAXIMUM_PASSES", "check_model", "report_of", "run", "run_passes"]
+__all__ = [
+    "MAXIMUM_PASSES",
+    "CopyStep",
+    "PassOptions",
+    "check_model",
+    "copy_locally",
+    "report_of",
+    "run",
+    "run_passes",
+]
 
 logger = logging.getLogger(__name__)
 
 MAXIMUM_PASSES = 5
-"""Applications that write without end leave something to every pass; the switch brings it over."""
+"""Applications that never stop writing leave something to every pass; the cutover reconciles it."""
 
 
-def _never() -> bool:
-    return False
+class CopyStep(Protocol):
+    """Does the copying of one pass; yields when the state is to be checkpointed."""
+
+    def __call__(
+        self, job: Job, state: State, migration: AnyMigration, embedder: Embedder, /
+    ) -> Iterator[None]:
+        """Copy what the state does not mark as done."""
+        ...
+
+
+def copy_locally(
+    job: Job, state: State, migration: AnyMigration, embedder: Embedder
+) -> Iterator[None]:
+    """Copy batch after batch in this process."""
+    limits = job.plan.limits
+    source, tokens, target = map(
+        RateLimit, (limits.source_per_s, limits.tokens_per_s, limits.target_per_s)
+    )
+    if not state.spans:
+        state.start_step("copy", len(migration.source.key_ranges(1)))
+    key_ranges = migration.source.key_ranges(state.spans)
+    for number in state.open_ranges():
+        cursor = state.cursors.get(number)
+        while True:
+            stale = batch.read_stale(migration, key_ranges[number], cursor, job.plan.window)
+            source.spend(stale.read)
+            embedded = batch.embed(embedder, stale.records, tokens)
+            outcome = batch.write(migration, embedded, stale.versions, read=stale.read)
+            target.spend(outcome.tally.written)
+            outcome.add_to(state)
+            cursor = stale.cursor
+            if cursor is None:
+                state.finish(number)
+            else:
+                state.cursors[number] = cursor
+            yield
+            if cursor is None:
+                break
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """How passes are run."""
+
+    maximum_passes: int = MAXIMUM_PASSES
+    """Passes of this run, at most."""
+    on_progress: Callable[[State], None] | None = None
+    """Called after every batch."""
+    stopped: Callable[[], bool] = lambda: False
+    """Called after every batch; True pauses the run."""
+    copy_step: CopyStep = copy_locally
 
 
 def run(
-    job: Job,
-    migration: Migration,
-    embedder: Embedder,
-    *,
-    maximum_passes: int = MAXIMUM_PASSES,
-    on_progress: Callable[[State], None] | None = None,
-    stopped: Callable[[], bool] = _never,
-    walk: Callable[..., Iterator[None]] | None = None,
+    job: Job, migration: AnyMigration, embedder: Embedder, options: PassOptions | None = None
 ) -> State:
     """Re-embed until a pass finds nothing to do; what was done before is not done again.
 
     Args:
-        job: Its plan says how; its state is kept. The caller holds its lock.
-        migration: The two sides.
-        embedder: Of the plan's model.
-        maximum_passes: Passes of this run, at most.
-        on_progress: Called after every window.
-        stopped: Asked after every window; True pauses the run.
-        walk: Does the copying of one pass; by default here, window after window.
+        job: Its plan is followed and its state is updated. The caller holds its lock.
+        migration: Source and target.
+        embedder: The plan's model.
+        options: How passes are run.
 
     Returns:
-        The state: ``settled`` where a whole pass found nothing, else ``running``.
+        The state: ``settled`` if a whole pass found nothing, else ``running``.
 
     Raises:
-        StoreError: A side can't be read or written, or applications see the new side already.
-        FingerprintMismatchError: The embedder is of another model than the plan.
+        ReindexError: Applications see the target already, or the job was cleaned.
+        StoreError: Source or target can't be read or written.
+        FingerprintMismatchError: The embedder is not the plan's model.
         EngineError: The engine can't run.
     """
     check_model(job.plan.model, embedder)
     state = job.state()
     if state.phase in {"switching", "switched"} and not migration.in_place:
-        raise StoreError(
-            "Applications see the new side already; copying the old one over it would undo what they wrote.",
-            next_step=f"Complete or undo the switch: lusifer reindex switch {job.path}, or rollback.",
+        raise ReindexError(
+            "Applications see the new vectors already; copying the source again would undo what "
+            "they wrote.",
+            next_step=f"Complete or undo the cutover: lusifer reindex switch {job.path}, or "
+            "rollback.",
         )
     if state.phase == "cleaned":
-        raise StoreError("This job is over: it was cleaned.", next_step="Make a new plan.")
-    migration.switch.prepare()
+        raise ReindexError("This job was cleaned.", next_step="Make a new plan.")
+    migration.cutover.prepare()
     if state.phase not in {"switching", "switched"}:
         state.phase = "running"
     job.save(state)
-    clean = run_passes(
-        job,
-        state,
-        migration,
-        embedder,
-        maximum_passes=maximum_passes,
-        on_progress=on_progress,
-        stopped=stopped,
-        walk=walk,
-    )
+    clean = run_passes(job, state, migration, embedder, options or PassOptions())
     if clean and state.phase == "running":
         state.phase = "settled"
     job.save(state)
@@ -101,26 +144,16 @@ def run(
 
 
 def run_passes(
-    job: Job,
-    state: State,
-    migration: Migration,
-    embedder: Embedder,
-    *,
-    maximum_passes: int,
-    on_progress: Callable[[State], None] | None = None,
-    stopped: Callable[[], bool] = _never,
-    walk: Callable[..., Iterator[None]] | None = None,
+    job: Job, state: State, migration: AnyMigration, embedder: Embedder, options: PassOptions
 ) -> bool:
-    """Passes until one finds nothing; whether one did, from its first window to its last.
+    """Run passes until one finds nothing; return whether one did, from its first batch to its last.
 
-    The rest of an interrupted pass proves nothing about its beginning: that was read before the
+    The rest of an interrupted pass proves nothing about its beginning, which was read before the
     interruption.
     """
-    for _ in range(maximum_passes):
+    for _ in range(options.maximum_passes):
         whole = state.spans == 0
-        if not run_pass(
-            job, state, migration, embedder, on_progress=on_progress, stopped=stopped, walk=walk
-        ):
+        if not _run_pass(job, state, migration, embedder, options):
             return False
         last = state.passes[-1]
         logger.info(
@@ -135,77 +168,46 @@ def run_passes(
     return False
 
 
-def run_pass(
-    job: Job,
-    state: State,
-    migration: Migration,
-    embedder: Embedder,
-    *,
-    on_progress: Callable[[State], None] | None = None,
-    stopped: Callable[[], bool] = _never,
-    walk: Callable[..., Iterator[None]] | None = None,
+def _run_pass(
+    job: Job, state: State, migration: AnyMigration, embedder: Embedder, options: PassOptions
 ) -> bool:
-    """One pass, or the rest of one that was interrupted; False where it was stopped before its end."""
-
-    def all_of(steps: Iterator[None]) -> bool:
-        before_s = time.monotonic()
-        for _ in steps:
-            now_s = time.monotonic()
-            state.current.seconds += now_s - before_s
-            before_s = now_s
-            job.save(state)
-            if on_progress is not None:
-                on_progress(state)
-            if stopped():
-                return False
-        return True
-
+    """Run one pass, or the rest of one; return False if it was stopped before its end."""
     if state.step == "copy":
-        if not all_of((walk or copy_here)(job, state, migration, embedder)):
+        steps = options.copy_step(job, state, migration, embedder)
+        if not _checkpoint(job, state, steps, options):
             return False
-        if migration.sweeps:
+        if migration.has_orphans:
             state.start_step("sweep", 1)
-    if state.step == "sweep" and not all_of(_sweep_here(job, state, migration)):
-        return False
+    if state.step == "sweep":
+        steps = _delete_orphans(job, state, migration)
+        if not _checkpoint(job, state, steps, options):
+            return False
     state.end_pass()
     job.save(state)
     return True
 
 
-def copy_here(job: Job, state: State, migration: Migration, embedder: Embedder) -> Iterator[None]:
-    """Copy window after window in this process; yields when one is to be checkpointed."""
-    limits = job.plan.limits
-    source, engine, target = (
-        RateLimit(limits.source_per_s), RateLimit(limits.tokens_per_s), RateLimit(limits.target_per_s)
-    )  # fmt: skip
-    if not state.spans:
-        state.start_step("copy", len(migration.old.spans(1)))
-    parts = migration.old.spans(state.spans)
-    for part in state.open_parts():
-        cursor = state.cursors.get(part)
-        while True:
-            found = batch.find(migration, parts[part], cursor, job.plan.window)
-            source.spend(found.read)
-            prepared = batch.embed(embedder, found.stale, engine)
-            outcome = batch.put(migration, prepared, found.seen, read=found.read)
-            target.spend(outcome.tally.written)
-            outcome.add_to(state)
-            cursor = found.cursor
-            if cursor is None:
-                state.finish(part)
-            else:
-                state.cursors[part] = cursor
-            yield
-            if cursor is None:
-                break
+def _checkpoint(job: Job, state: State, steps: Iterator[None], options: PassOptions) -> bool:
+    """Save the state after every step; return False if the run was stopped."""
+    before_s = time.monotonic()
+    for _ in steps:
+        now_s = time.monotonic()
+        state.current.seconds += now_s - before_s
+        before_s = now_s
+        job.save(state)
+        if options.on_progress is not None:
+            options.on_progress(state)
+        if options.stopped():
+            return False
+    return True
 
 
-def _sweep_here(job: Job, state: State, migration: Migration) -> Iterator[None]:
-    pace = RateLimit(job.plan.limits.source_per_s)
+def _delete_orphans(job: Job, state: State, migration: AnyMigration) -> Iterator[None]:
+    limit = RateLimit(job.plan.limits.source_per_s)
     cursor = state.cursors.get(0)
-    while state.open_parts():
-        outcome, cursor = batch.sweep(migration, EVERYTHING, cursor)
-        pace.spend(batch.SWEEP_KEYS)
+    while state.open_ranges():
+        outcome, cursor = batch.delete_orphans(migration, ALL_KEYS, cursor)
+        limit.spend(batch.ORPHAN_KEYS)
         outcome.add_to(state)
         if cursor is None:
             state.finish(0)
@@ -219,7 +221,7 @@ def check_model(planned: Model, embedder: Embedder) -> None:
 
     Raises:
         FingerprintMismatchError: It is another one.
-        InvalidDimensionError: It makes vectors of another length.
+        InvalidDimensionError: Its vectors have another length.
     """
     if embedder.fingerprint != planned.fingerprint:
         raise FingerprintMismatchError(
@@ -229,13 +231,14 @@ def check_model(planned: Model, embedder: Embedder) -> None:
         )
     if embedder.dimension != planned.dimension:
         raise InvalidDimensionError(
-            f"The plan is for vectors of {planned.dimension} numbers, the model makes {embedder.dimension}.",
+            f"The plan is for vectors of {planned.dimension} numbers, the model makes "
+            f"{embedder.dimension}.",
             next_step="Use the planned dimension.",
         )
 
 
-def report_of(job: Job, state: State) -> dict[str, Any]:
-    """What was done so far, JSON-ready."""
+def report_of(job: Job, state: State) -> dict[str, JSON]:
+    """Return what was done so far, JSON-ready."""
     totals = state.totals
     other_s = totals.seconds - totals.engine_seconds
     return {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from plugin.tests.conftest import make_bundle
-from plugin.tests.reindex_world import fast_folder
+from plugin.tests.reindex.support import fast_folder
 from typer.testing import CliRunner
 
 import lusifer
@@ -140,7 +140,7 @@ def test_the_whole_way_and_back(
     assert (code, refused["error"]["type"]) == (1, "FingerprintMismatchError")
     code, refused = lusifer_("reindex", "run", job)
     assert code == 1
-    assert "see the new side" in refused["error"]["message"]
+    assert "see the new vectors" in refused["error"]["message"]
     assert lusifer_("reindex", "rollback", job) == (0, {"switched": False, "left_behind": 0})
     assert [search(database, tiny_bundle, question) for question in questions] == before
     code, _ = lusifer_("reindex", "rollback", job)
@@ -189,7 +189,7 @@ def test_what_can_not_be_planned(
     assert "No pass is complete" in refused("reindex", "switch", job)
 
 
-def test_the_gate_stays_shut_unless_forced(
+def test_a_failed_quality_gate_refuses_unless_forced(
     database: Path, new_bundle: Path, tmp_path: Path
 ) -> None:
     job = tmp_path / "job"
@@ -199,7 +199,7 @@ def test_the_gate_stays_shut_unless_forced(
     assert code == 1
     assert any("of the nearest are the same" in each for each in checks["problems"])
     code, refused = lusifer_("reindex", "switch", job)
-    assert (code, refused["error"]["type"]) == (1, "CollectionMismatchError")
+    assert (code, refused["error"]["type"]) == (1, "QualityGateError")
     assert EmbeddedCollections(database).aliases() == {"articles": "articles-v1"}
     assert lusifer_("reindex", "switch", job, "--force")[0] == 0
     assert EmbeddedCollections(database).aliases() != {"articles": "articles-v1"}
@@ -216,7 +216,7 @@ def test_questions_of_the_team(job: Path, tmp_path: Path) -> None:
     assert checks["gate"]["languages"]["en"]["questions"] == 0
     path.write_text("{}\n")
     code, refused = lusifer_("reindex", "verify", job, "--questions", path)
-    assert (code, "line 1 is no question" in refused["error"]["message"]) == (1, True)
+    assert (code, "line 1 is no query" in refused["error"]["message"]) == (1, True)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])

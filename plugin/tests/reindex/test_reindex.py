@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from plugin.tests.reindex_world import DIMENSION, NEW, OLD, Machine, World
+from plugin.tests.reindex.support import DIMENSION, OLD, make_plan
+from plugin.tests.reindex_world import Machine, World
 
 pytest.importorskip("qdrant_edge")
 from lusifer.embedded.collections import EmbeddedCollections
 from lusifer.reindex.endpoints.base import Migration
-from lusifer.reindex.endpoints.embedded import EmbeddedSide, EmbeddedSwitch
+from lusifer.reindex.endpoints.embedded.alias import EmbeddedAliasCutover
+from lusifer.reindex.endpoints.embedded.collection import EmbeddedEndpoint
 from lusifer.types import Document
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 class EmbeddedWorld:
     in_place = False
-    fenced = True
+    freezes_writes = True
 
     def __init__(self, folder: Path) -> None:
         self.collections = EmbeddedCollections(folder / "database")
@@ -31,12 +33,14 @@ class EmbeddedWorld:
         self.collections.set_alias("live", "v1")
 
     def migration(self) -> Migration:
-        switch = EmbeddedSwitch(
-            self.collections, alias="live", old="v1", new="v2", fingerprint=NEW.fingerprint,
-            model="new", dimension=DIMENSION, keywords=None,
+        switch = EmbeddedAliasCutover(
+            self.collections, alias="live", source="v1", target="v2", model=make_plan().model,
+            keywords=None,
         )  # fmt: skip
-        old = EmbeddedSide(self.collections, "v1")
-        return Migration(old, EmbeddedSide(self.collections, "v2"), switch, fence=old.held)
+        old = EmbeddedEndpoint(self.collections, "v1")
+        return Migration(
+            old, EmbeddedEndpoint(self.collections, "v2"), switch, write_freeze=old.frozen
+        )
 
     def write(self, document: Document, vector: NDArray[np.float32]) -> None:
         with self.collections.open("live") as store:

@@ -1,18 +1,18 @@
-"""What re-embedding asks of a database: two sides, the old vectors and the new ones.
+"""What re-embedding asks of a database: a source of documents and a target for their new vectors.
 
 ::
 
-    old side ── read ──▶ records whose new vector is missing or of other content ── embed ──▶ new side
-       ▲                                                                                        │
-       └───────────── present: still there? ◀── keys ───────────── sweep: delete what is gone ───┘
+    source ── read ──▶ records without a current new vector ── embed ──▶ write ──▶ target
+      ▲                                                                              │
+      └──── present: which are still there? ◀── keys ◀── delete orphans ─────────────┘
 
-Both sides are of one class for each database. They are two collections, with an alias that
-applications ask, or one collection with two named vectors ("in place").
+Source and target are two collections behind an alias that applications ask, or one collection with
+two named vectors ("in place"). Each database has one class for both.
 
-What the new side holds is known by *versions*: the hash of a document's content, and where the
-database can tell, after an ``@``, what sets this writing of it apart from another of the same
-content. With it a copy of ours is never taken for what an application wrote, be they equal to the
-letter.
+A *version* says what the target holds for a document. It is the hash of the content. Where the
+database allows it, an ``@`` follows, with something that sets this write apart from another write
+of the same content. So a document that an application wrote is never taken for our copy, even if
+the two are equal.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import hashlib
 import json
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from lusifer.common.language_detection import detect_language
 from lusifer.stores.payloads import content_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -36,114 +36,122 @@ if TYPE_CHECKING:
     from lusifer.types import Document
 
 __all__ = [
-    "EVERYTHING",
+    "ALL_KEYS",
+    "AnyMigration",
+    "Cutover",
+    "KeyRange",
     "Migration",
     "Page",
     "Record",
     "Source",
-    "Span",
     "Target",
+    "Vector",
     "canonical_sha256",
     "content_of",
     "document_record",
     "language_in",
-    "parts",
     "title_of",
 ]
 
-_Item = TypeVar("_Item")
+ContentT = TypeVar("ContentT")
+ContentT_co = TypeVar("ContentT_co", covariant=True)
+
+Vector: TypeAlias = "NDArray[np.float32]"
+"""One vector ``(D,)``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """A document as its database keeps it."""
+class Record(Generic[ContentT_co]):
+    """A document as its database stores it."""
 
     key: str
     """The database's own id."""
     sha256: str
-    """Of everything a reader of the document sees: equal hashes, nothing to do."""
+    """Hash of everything that a reader of the document sees. Equal hashes need no new vector."""
     text: str
-    """What is embedded; empty where there is nothing to embed."""
+    """Text to embed; empty where there is none."""
     language: str
-    title: str = ""
-    """A field of that name, for the questions of the gate."""
-    content: Any = field(compare=False, default=None)
-    """What the new side needs to write it: payload, other vectors, references."""
+    title: str
+    """Field ``title`` or ``name``, for the queries of the quality gate; empty without one."""
+    content: ContentT_co = field(compare=False)
+    """What the target needs to write the document: payload, other vectors, references."""
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A part of a collection: keys from ``first`` up to, not including, ``end``; empty means open."""
+class KeyRange:
+    """Keys from ``first`` up to, not including, ``end``; an empty end is open."""
 
     first: str = ""
     end: str = ""
 
-    def holds(self, key: str) -> bool:
-        """Whether a key lies in it."""
+    def __contains__(self, key: str) -> bool:
         return (not self.first or key >= self.first) and (not self.end or key < self.end)
 
 
-EVERYTHING = Span()
+ALL_KEYS = KeyRange()
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """What one reading gave."""
+class Page(Generic[ContentT_co]):
+    """Records that one call of :meth:`Source.read` returned."""
 
-    records: list[Record]
+    records: Sequence[Record[ContentT_co]]
     cursor: str | None
-    """Where the next reading begins; None at the end of the span."""
+    """Where the next page begins; None at the end of the key range."""
 
 
-@runtime_checkable
-class Source(Protocol):
-    """Where documents and their old vectors are; applications go on writing here."""
+class Source(Protocol[ContentT_co]):
+    """Documents and their old vectors; applications may write while they are read."""
 
     def count(self) -> int:
-        """Documents, exactly."""
+        """Count the documents, exactly."""
         ...
 
     def count_without_vector(self) -> int:
-        """Documents that no search finds, because they have no vector."""
+        """Count the documents that no search finds because they have no vector."""
         ...
 
-    def spans(self, count: int) -> list[Span]:
-        """The whole in ``count`` parts of about the same size."""
+    def key_ranges(self, count: int) -> list[KeyRange]:
+        """Split all keys into about ``count`` ranges of about the same size."""
         ...
 
-    def sample(self, count: int, seed: int) -> list[Record]:
-        """At most ``count`` records from random places, in the order of their keys."""
+    def sample(self, count: int, seed: int) -> Sequence[Record[ContentT_co]]:
+        """Return at most ``count`` records from random places, in the order of their keys."""
         ...
 
     def key_of(self, document_id: str, tenant: str = "") -> str:
-        """The key of a document that ``lusifer index`` wrote.
+        """Return the key of a document that ``lusifer index`` wrote.
 
         Raises:
-            InvalidInputError: The side has tenants and none is named.
+            InvalidInputError: The collection has tenants and none is named.
         """
         ...
 
-    def read(self, span: Span, cursor: str | None, limit: int) -> Page:
-        """At most ``limit`` records of a span in the order of their keys, from ``cursor`` on.
+    def read(self, key_range: KeyRange, cursor: str | None, limit: int) -> Page[ContentT_co]:
+        """Return at most ``limit`` records of a range from ``cursor`` on, in the order of keys.
 
-        Records that are inserted behind the cursor are left to the next pass.
+        Records that are inserted before the cursor are left to the next pass.
         """
         ...
 
     def present(self, keys: Sequence[str]) -> set[str]:
-        """Those that are there."""
+        """Return those of the keys that are there."""
         ...
 
-    def vectors(self, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Vectors ``(D,)`` of those that have one."""
+    def vectors(self, keys: Sequence[str]) -> dict[str, Vector]:
+        """Return the vectors ``(D,)`` of those documents that have one."""
         ...
 
     def nearest(
-        self, vectors: Sequence[NDArray[np.float32]], limit: int, beside: Sequence[str]
-    ) -> list[list[Record]]:
-        """For each vector ``(D,)`` the nearest documents, best first, without their content.
+        self, vectors: Sequence[Vector], limit: int, tenant_keys: Sequence[str]
+    ) -> Sequence[Sequence[Record[ContentT_co]]]:
+        """Return the nearest documents for each vector ``(D,)``, best first.
 
-        ``beside`` has a key for each: where there are tenants, that document's tenant is searched.
+        Args:
+            vectors: Query vectors.
+            limit: Documents for each vector, at most.
+            tenant_keys: A key for each vector. In a collection with tenants, the tenant of this key
+                is searched.
         """
         ...
 
@@ -152,149 +160,146 @@ class Source(Protocol):
         ...
 
 
-@runtime_checkable
-class Target(Source, Protocol):
-    """Where the new vectors go."""
+class Target(Source[ContentT], Protocol[ContentT]):
+    """The place that new vectors are written to."""
 
     def hashes(self, keys: Sequence[str]) -> dict[str, str]:
-        """Content hash of those that are there, computed from what is there."""
+        """Return content hashes of those documents that are there, computed from what is there."""
         ...
 
     def versions(self, keys: Sequence[str]) -> dict[str, str]:
-        """Version of those that are there, as they were marked when they were written."""
+        """Return versions of those documents that are there, as noted when they were written."""
         ...
 
     def write(
-        self,
-        records: Sequence[Record],
-        vectors: Sequence[NDArray[np.float32] | None],
-        seen: Mapping[str, str],
+        self, rows: Sequence[tuple[Record[ContentT], Vector | None]], expected: Mapping[str, str]
     ) -> int:
-        """Write each record with its vector, if the side still is as it was seen.
+        """Write each record with its vector, unless the document changed since it was read.
 
-        A record is skipped, and left to the next pass, where its content changed meanwhile: in
-        place, where its hash is no longer the record's; in another collection, where the version
-        there is no longer the one in ``seen`` (absent: where somebody else inserted it). None
-        stands for a text that can't be
-        embedded: the document is kept without a vector.
+        A changed document is skipped and left to the next pass. In place, it has changed if its
+        hash is no longer the record's. In another collection, it has changed if its version is no
+        longer the expected one.
+
+        Args:
+            rows: Records with their new vectors. None stands for a text that can't be embedded: the
+                document is kept without a vector.
+            expected: Versions by key. A document without one is expected to be absent.
 
         Returns:
-            How many were written.
+            Number of records that were written.
         """
         ...
 
-    def keys(self, span: Span, cursor: str | None, limit: int) -> tuple[dict[str, str], str | None]:
-        """Keys with their versions, and where the next reading begins."""
+    def keys(
+        self, key_range: KeyRange, cursor: str | None, limit: int
+    ) -> tuple[dict[str, str], str | None]:
+        """Return keys with their versions, and the cursor of the next page."""
         ...
 
-    def delete(self, seen: Mapping[str, str]) -> int:
-        """Delete documents whose version still is the one that was seen; returns how many."""
+    def delete(self, versions: Mapping[str, str]) -> int:
+        """Delete the documents that still have these versions; return how many were deleted."""
         ...
 
-    def unmark(self) -> None:
-        """Take off the documents what marks them as copies, once no switch needs it any more."""
+    def remove_copy_markers(self) -> None:
+        """Remove what marks documents as copies, once no cutover needs it any more."""
         ...
 
 
-@runtime_checkable
-class Switch(Protocol):
-    """Lets applications see one side or the other; each change is one atomic operation."""
+class Cutover(Protocol):
+    """Points applications at the source or at the target; each change is one atomic operation."""
 
     def prepare(self) -> None:
-        """Make the new side; doing it again changes nothing."""
+        """Create the target; a repeated call changes nothing."""
         ...
 
-    def shows_new(self) -> bool:
-        """Whether applications see the new side."""
+    def is_live(self) -> bool:
+        """Return whether applications see the target."""
         ...
 
-    def show_new(self) -> None:
-        """Let applications see the new side."""
+    def activate(self) -> None:
+        """Point applications at the target."""
         ...
 
-    def show_old(self) -> None:
-        """Let applications see what they saw before."""
+    def deactivate(self) -> None:
+        """Point applications at what they saw before."""
         ...
 
-    def remove_old(self) -> str:
-        """Delete the old side; returns what was deleted."""
+    def remove_source(self) -> str:
+        """Delete the source; return what was deleted, as text."""
         ...
 
-    def remove_new(self) -> str:
-        """Delete the new side; returns what was deleted."""
+    def remove_target(self) -> str:
+        """Delete the target; return what was deleted, as text."""
         ...
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     return
 
 
 @dataclass(frozen=True)
-class Migration:
-    """Two sides and the switch between them."""
+class Migration(Generic[ContentT]):
+    """A source, a target, and the cutover from one to the other."""
 
-    old: Source
-    new: Target
-    switch: Switch
+    source: Source[ContentT]
+    target: Target[ContentT]
+    cutover: Cutover
     in_place: bool = False
-    """One collection, two vectors: nothing needs to be swept or brought over after the switch."""
+    """One collection with two vectors: there are no orphans, and nothing to reconcile."""
     searchable: bool = True
-    """Whether the old side can be searched and asked for documents by key; a file can't."""
-
-    fence: Callable[[], AbstractContextManager[None]] = nullcontext
-    """Keeps applications from writing while it is held, where the database can."""
-
-    release: Callable[[], None] = _nothing
-    """Closes what both sides share."""
+    """Whether the source can be searched and asked for documents by key; a file can't."""
+    write_freeze: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Keeps applications from writing to the source, where the database can."""
+    release: Callable[[], None] = _do_nothing
+    """Closes what source and target share."""
 
     @property
-    def sweeps(self) -> bool:
-        """Whether documents can be left over on the new side."""
+    def has_orphans(self) -> bool:
+        """Whether the target can hold documents that the source has lost."""
         return self.searchable and not self.in_place
 
-    def close_sides(self) -> None:
-        """Let other processes at both sides; they open again when they are used."""
-        self.old.close()
-        self.new.close()
+    def close_endpoints(self) -> None:
+        """Let other processes use source and target; both open again at the next call."""
+        self.source.close()
+        self.target.close()
 
     def close(self) -> None:
-        """Release both sides and what they share."""
-        self.close_sides()
+        """Release source, target and what they share."""
+        self.close_endpoints()
         self.release()
 
 
+AnyMigration: TypeAlias = Migration[Any]
+"""A migration whose records are only passed on; which content they have depends on the database."""
+
+
 def content_of(version: str) -> str:
-    """The content hash in a version."""
+    """Return the content hash in a version."""
     return version.partition("@")[0]
 
 
-def canonical_sha256(value: Any) -> str:
-    """Hash of JSON, the order of keys aside."""
+def canonical_sha256(value: object) -> str:
+    """Return the hash of a JSON value, regardless of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def title_of(fields: Mapping[str, Any]) -> str:
-    """The title among a document's fields, or nothing."""
+def title_of(fields: Mapping[str, object]) -> str:
+    """Return a document's title, or an empty string."""
     named = fields.get("title") or fields.get("name")
     return named if isinstance(named, str) else ""
 
 
-def language_in(fields: Mapping[str, Any], name: str, text: str) -> str:
-    """The language that a document names in its field ``name``, or a guess from its text."""
+def language_in(fields: Mapping[str, object], name: str, text: str) -> str:
+    """Return the language in a document's field ``name``, or detect it from the text."""
     named = fields.get(name)
     return named if isinstance(named, str) else detect_language(text)
 
 
-def document_record(key: str, document: Document, language_field: str) -> Record:
-    """The record of a document that ``lusifer index`` wrote, or would write."""
+def document_record(key: str, document: Document, language_field: str) -> Record[Document]:
+    """Return the record of a document that ``lusifer index`` wrote, or would write."""
     fields = document.metadata
     language = language_in(fields, language_field, document.text)
     return Record(
         key, content_sha256(document), document.text, language, title_of(fields), document
     )
-
-
-def parts(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
-    """Runs of at most ``size`` items, in order."""
-    return (items[start : start + size] for start in range(0, len(items), size))

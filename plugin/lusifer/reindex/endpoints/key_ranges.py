@@ -1,4 +1,4 @@
-"""Where to read in a key space: its parts of about the same size, and random places for a sample.
+"""Splits a key space into ranges of about the same size, and draws random places for a sample.
 
 Keys are UUIDs, or numbers written so that they sort as Qdrant sorts them: before every UUID.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from lusifer.reindex.endpoints.base import EVERYTHING, Page, Record, Span
+from lusifer.reindex.endpoints.base import ALL_KEYS, KeyRange, Page, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,89 +17,96 @@ if TYPE_CHECKING:
 __all__ = [
     "LARGEST_NUMBER",
     "UUID_ZERO",
+    "cursor_count",
     "number_cursors",
     "number_key",
-    "number_spans",
-    "places",
-    "sampled",
+    "number_ranges",
+    "sample_records",
     "uuid_cursors",
-    "uuid_spans",
+    "uuid_ranges",
 ]
+
+_Content = TypeVar("_Content")
 
 LARGEST_NUMBER = 2**64 - 1
 UUID_ZERO = "00000000-0000-0000-0000-000000000000"
 
 _BITS = 128
-_SAMPLED_AT_ONCE = 32
+_RECORDS_PER_CURSOR = 32
 
 
-def sampled(
-    read: Callable[[Span, str | None, int], Page],
+def sample_records(
+    read: Callable[[KeyRange, str | None, int], Page[_Content]],
     cursors: Sequence[str],
     total: int,
     count: int,
     seed: int,
     *,
-    span: Span = EVERYTHING,
-) -> list[Record]:
-    """What :meth:`Source.sample` gives, for a side that can begin to read anywhere.
+    key_range: KeyRange = ALL_KEYS,
+) -> list[Record[_Content]]:
+    """Draw the records of :meth:`Source.sample` from an endpoint that can read from any key.
+
+    A range of at most ``2 * count`` documents is read whole.
 
     Args:
-        read: Of the side.
-        cursors: Random places, in order; about :func:`places` many.
-        total: Documents of the span.
+        read: :meth:`Source.read` of the endpoint.
+        cursors: Random keys, sorted; about :func:`cursor_count` of them.
+        total: Documents in the range.
         count: Records wanted.
-        seed: Of the choice among what was read.
-        span: What to choose from.
+        seed: Seed of the choice among the records that were read.
+        key_range: Range to choose from.
     """
-    found: dict[str, Record] = {}
+    found: dict[str, Record[_Content]] = {}
     if total <= 2 * count:
         cursor: str | None = None
         while True:
-            page = read(span, cursor, _SAMPLED_AT_ONCE * 8)
+            page = read(key_range, cursor, _RECORDS_PER_CURSOR * 8)
             found |= {record.key: record for record in page.records}
             cursor = page.cursor
             if cursor is None:
                 break
     else:
         for place in cursors:
-            found |= {record.key: record for record in read(span, place, _SAMPLED_AT_ONCE).records}
+            page = read(key_range, place, _RECORDS_PER_CURSOR)
+            found |= {record.key: record for record in page.records}
     chosen = random.Random(seed).sample(sorted(found), min(count, len(found)))  # noqa: S311
     return [found[key] for key in sorted(chosen)]
 
 
-def places(count: int) -> int:
-    """In how many places to read for a sample of ``count`` records."""
-    return 2 * count // _SAMPLED_AT_ONCE + 2
+def cursor_count(count: int) -> int:
+    """Return from how many random cursors to read for a sample of ``count`` records."""
+    return 2 * count // _RECORDS_PER_CURSOR + 2
 
 
 def uuid_cursors(count: int, seed: int) -> list[str]:
-    """Random UUIDs, sorted."""
+    """Draw random UUIDs, sorted."""
     chooser = random.Random(seed)  # noqa: S311
     return sorted(_uuid(chooser.getrandbits(_BITS)) for _ in range(count))
 
 
-def uuid_spans(count: int) -> list[Span]:
-    """All UUIDs in ``count`` parts."""
-    edges = ["", *(_uuid((index << _BITS) // count) for index in range(1, count)), ""]
-    return [Span(first, end) for first, end in pairwise(edges)]
+def uuid_ranges(count: int) -> list[KeyRange]:
+    """Split all UUIDs into ``count`` ranges."""
+    return _ranges([_uuid((index << _BITS) // count) for index in range(1, count)])
 
 
 def number_key(number: int) -> str:
-    """A number as a key."""
+    """Return a number as a key."""
     return f"#{number:020d}"
 
 
 def number_cursors(count: int, largest: int, seed: int) -> list[str]:
-    """Random numbers up to ``largest``, as keys, sorted."""
+    """Draw random numbers from 0 to ``largest`` as keys, sorted."""
     chooser = random.Random(seed)  # noqa: S311
     return sorted(number_key(chooser.randint(0, largest)) for _ in range(count))
 
 
-def number_spans(largest: int, count: int) -> list[Span]:
-    """All numbers up to ``largest``, and whatever comes after them, in ``count`` parts."""
-    edges = ["", *(number_key(index * (largest + 1) // count) for index in range(1, count)), ""]
-    return [Span(first, end) for first, end in pairwise(edges)]
+def number_ranges(largest: int, count: int) -> list[KeyRange]:
+    """Split the numbers from 0 to ``largest`` into ``count`` ranges; the last one is open."""
+    return _ranges([number_key(index * (largest + 1) // count) for index in range(1, count)])
+
+
+def _ranges(edges: Sequence[str]) -> list[KeyRange]:
+    return [KeyRange(first, end) for first, end in pairwise(["", *edges, ""])]
 
 
 def _uuid(number: int) -> str:

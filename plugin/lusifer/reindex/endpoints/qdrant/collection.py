@@ -1,83 +1,94 @@
-"""A collection on a Qdrant server as a side, whether ``lusifer index`` wrote it or not.
+"""A collection on a Qdrant server as a source or target, whether ``lusifer index`` wrote it or not.
 
-What guards a write lies in the payload; see :mod:`lusifer.reindex.endpoints.qdrant.points`.
+What guards a write is in the payload; see :mod:`lusifer.reindex.endpoints.qdrant.points`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from lusifer.common.iteration import chunked
 from lusifer.common.retry import RETRY_FOR_S, call_with_retry
-from lusifer.qdrant.connection import client_errors, import_client
+from lusifer.qdrant.connection import client_errors
 from lusifer.qdrant.keywords import BM25_MODEL
 from lusifer.qdrant.points import KEYWORD_VECTOR
-from lusifer.reindex.endpoints.base import Page, Record, Span, parts
+from lusifer.reindex.endpoints.base import KeyRange, Page
 from lusifer.reindex.endpoints.key_ranges import (
     LARGEST_NUMBER,
     UUID_ZERO,
+    cursor_count,
     number_cursors,
     number_key,
-    number_spans,
-    places,
-    sampled,
+    number_ranges,
+    sample_records,
     uuid_cursors,
-    uuid_spans,
+    uuid_ranges,
 )
 from lusifer.reindex.endpoints.qdrant.points import (
     COPY_HASH,
     HASHES,
+    PointContent,
     copied_payload,
-    holds,
+    has_version,
     id_of,
     key_of,
-    lacking,
+    lacks_vector,
     record_of,
     version_of,
 )
 from lusifer.stores.payloads import document_uuid, payload_bytes, split_requests
-from lusifer.types import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from qdrant_client import QdrantClient, models
 
     from lusifer.qdrant.keywords import KeywordOptions
+    from lusifer.reindex.endpoints.base import Record, Vector
+    from lusifer.reindex.endpoints.qdrant.points import Content
 
-__all__ = ["QdrantSide"]
+__all__ = ["QdrantEndpoint"]
 
+_Answer = TypeVar("_Answer")
+
+_KEYS_PER_REQUEST = 1024
+_CONTENTS_PER_REQUEST = 256
+_QUERIES_PER_REQUEST = 32
 _POINTS_PER_REQUEST = 128
 _BYTES_PER_REQUEST = 8 * 1024**2
 _BYTES_PER_NUMBER = 13
+"""A number of a vector as JSON."""
 
 
-class QdrantSide:
+class QdrantEndpoint:
     """One vector of a collection.
 
     Args:
-        client: A ``QdrantClient``; closed by the owner.
-        collection: Its own name.
-        vector_name: Of the dense vector that this side is about; empty for an unnamed one.
+        client: Client of the server; its owner closes it.
+        collection: The collection's own name.
+        vector_name: Name of the dense vector; empty for an unnamed one.
         text_field: Payload field with the text.
         language_field: Field of the metadata, or of the payload, with the language.
-        lacking: Read only points that lack this vector: the old side in place.
-        carried: Names of other vectors, which a copy takes along.
-        keywords: Of a collection with a BM25 vector, for documents that come from a file.
-        retry_for_s: How long a busy or absent server is waited for.
+        only_lacking: Read only points that lack this vector; for the source in place.
+        copied_vectors: Names of other vectors, which a copy takes along.
+        keywords: Keyword options of a collection with a BM25 vector, for documents that come from a
+            file.
+        retry_for_s: How long a busy or absent server is asked again.
     """
 
     def __init__(
         self,
-        client: Any,
+        client: QdrantClient,
         collection: str,
         vector_name: str,
         *,
         text_field: str = "text",
         language_field: str = "lang",
-        lacking: str | None = None,
-        carried: Sequence[str] = (),
+        only_lacking: str | None = None,
+        copied_vectors: Sequence[str] = (),
         keywords: KeywordOptions | None = None,
         retry_for_s: float = RETRY_FOR_S,
     ) -> None:
@@ -86,292 +97,309 @@ class QdrantSide:
         self.vector_name = vector_name
         self.text_field = text_field
         self.language_field = language_field
-        self.lacking = lacking
-        self.carried = list(carried)
+        self.only_lacking = only_lacking
+        self.copied_vectors = list(copied_vectors)
         self.keywords = keywords
         self.retry_for_s = retry_for_s
-        self._models = import_client().models
 
     def count(self) -> int:
-        """Points, exactly."""
-        return int(self._ask(lambda: self.client.count(self.collection, exact=True)).count)
+        """Count the points, exactly."""
+        return self._call(lambda: self.client.count(self.collection, exact=True)).count
 
     def count_without_vector(self) -> int:
-        """Points that lack the vector."""
-        without = lacking(self.vector_name)
-        return int(
-            self._ask(
-                lambda: self.client.count(self.collection, count_filter=without, exact=True)
-            ).count
-        )
+        """Count the points that lack the vector."""
+        without = lacks_vector(self.vector_name)
+        return self._call(
+            lambda: self.client.count(self.collection, count_filter=without, exact=True)
+        ).count
 
-    def spans(self, count: int) -> list[Span]:
-        """Ranges of ids: of numbers, which Qdrant sorts first, of UUIDs, or half and half."""
+    def key_ranges(self, count: int) -> list[KeyRange]:
+        """Split the ids: numbers, which Qdrant sorts first, UUIDs, or half of each."""
         largest = self._largest_number()
         if largest is None:
-            return uuid_spans(count)
-        if self._first(UUID_ZERO) is None:
-            return number_spans(largest, count)
-        numbers = number_spans(largest, max(1, count // 2))
-        uuids = uuid_spans(count - len(numbers)) if count > len(numbers) else []
+            return uuid_ranges(count)
+        if self._first_key(UUID_ZERO) is None:
+            return number_ranges(largest, count)
+        numbers = number_ranges(largest, max(1, count // 2))
+        uuids = uuid_ranges(count - len(numbers)) if count > len(numbers) else []
         if not uuids:
-            return [Span()]
+            return [KeyRange()]
         return [
             *numbers[:-1],
-            Span(numbers[-1].first, UUID_ZERO),
-            Span(UUID_ZERO, uuids[0].end),
+            KeyRange(numbers[-1].first, UUID_ZERO),
+            KeyRange(UUID_ZERO, uuids[0].end),
             *uuids[1:],
         ]
 
-    def sample(self, count: int, seed: int) -> list[Record]:
-        """Records from random places among numbers, UUIDs, or both."""
-        number = places(count)
-        cursors = uuid_cursors(number, seed)
+    def sample(self, count: int, seed: int) -> list[Record[Content]]:
+        """Return records from random places among numbers, UUIDs, or both."""
+        places = cursor_count(count)
+        cursors = uuid_cursors(places, seed)
         if (largest := self._largest_number()) is not None:
-            numbers = number_cursors(number, largest, seed)
-            cursors = numbers if self._first(UUID_ZERO) is None else [*numbers[::2], *cursors[::2]]
-        return sampled(self.read, cursors, self.count(), count, seed)
+            numbers = number_cursors(places, largest, seed)
+            only_numbers = self._first_key(UUID_ZERO) is None
+            cursors = numbers if only_numbers else [*numbers[::2], *cursors[::2]]
+        return sample_records(self.read, cursors, self.count(), count, seed)
 
     def key_of(self, document_id: str, tenant: str = "") -> str:
-        """The key of a document that ``lusifer index`` wrote; there are no tenants."""
+        """Return the key of a document that ``lusifer index`` wrote; there are no tenants."""
         return document_uuid(document_id)
 
-    def read(self, span: Span, cursor: str | None, limit: int) -> Page:
-        """See :class:`lusifer.reindex.endpoints.base.Source`."""
-        begin = cursor or span.first
-        wanted = lacking(self.lacking) if self.lacking else None
-        points, following = self._ask(
-            lambda: self.client.scroll(
-                self.collection,
-                scroll_filter=wanted,
-                limit=limit,
-                offset=id_of(begin) if begin else None,
-                with_payload=True,
-                with_vectors=self.carried or False,
-            )
+    def read(self, key_range: KeyRange, cursor: str | None, limit: int) -> Page[Content]:
+        """Return the next records of a range, with their payloads and other vectors."""
+        points, following = self._scroll(
+            cursor or key_range.first,
+            limit,
+            payload=True,
+            vectors=self.copied_vectors or False,
+            only=lacks_vector(self.only_lacking) if self.only_lacking else None,
         )
-        records = [record for record in map(self._record, points) if span.holds(record.key)]
-        after = None if following is None else key_of(following)
-        return Page(records, after if after is not None and span.holds(after) else None)
+        records = [self._record(point) for point in points]
+        return Page(
+            [record for record in records if record.key in key_range],
+            _cursor_in(key_range, following),
+        )
 
     def present(self, keys: Sequence[str]) -> set[str]:
-        """Points that are there."""
+        """Return those of the keys that are there."""
         found: set[str] = set()
-        for part in parts(keys, 1024):
-            found |= {key_of(point.id) for point in self._retrieve(part, payload=False)}
+        for chunk in chunked(keys, _KEYS_PER_REQUEST):
+            found |= {key_of(point.id) for point in self._retrieve(chunk, payload=False)}
         return found
 
     def hashes(self, keys: Sequence[str]) -> dict[str, str]:
-        """Content hash of the points that are there."""
+        """Return content hashes of the points that are there."""
         found: dict[str, str] = {}
-        for part in parts(keys, 256):
-            records = map(self._record, self._retrieve(part, payload=True))
+        for chunk in chunked(keys, _CONTENTS_PER_REQUEST):
+            records = map(self._record, self._retrieve(chunk, payload=True))
             found |= {record.key: record.sha256 for record in records}
         return found
 
     def versions(self, keys: Sequence[str]) -> dict[str, str]:
-        """Version of the points that are there."""
+        """Return versions of the points that are there."""
         found: dict[str, str] = {}
-        for part in parts(keys, 1024):
-            points = self._retrieve(part, payload=HASHES)
+        for chunk in chunked(keys, _KEYS_PER_REQUEST):
+            points = self._retrieve(chunk, payload=HASHES)
             found |= {key_of(point.id): version_of(point.payload) for point in points}
         return found
 
-    def vectors(self, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Vectors ``(D,)`` of those that have one."""
+    def vectors(self, keys: Sequence[str]) -> dict[str, Vector]:
+        """Return the vectors ``(D,)`` of those points that have one."""
         found = {}
-        for part in parts(keys, 256):
-            for point in self._retrieve(
-                part, payload=False, vectors=[self.vector_name] if self.vector_name else True
-            ):
-                vector = (
-                    point.vector.get(self.vector_name)
-                    if isinstance(point.vector, dict)
-                    else point.vector
-                )
+        wanted = [self.vector_name] if self.vector_name else True
+        for chunk in chunked(keys, _CONTENTS_PER_REQUEST):
+            for point in self._retrieve(chunk, payload=False, vectors=wanted):
+                stored = point.vector
+                vector = stored.get(self.vector_name) if isinstance(stored, dict) else stored
                 if vector:
                     found[key_of(point.id)] = np.asarray(vector, dtype=np.float32)
         return found
 
     def nearest(
-        self, vectors: Sequence[NDArray[np.float32]], limit: int, beside: Sequence[str]
-    ) -> list[list[Record]]:
-        """For each vector the nearest points, best first."""
-        answers: list[list[Record]] = []
-        for part in parts(vectors, 32):
+        self, vectors: Sequence[Vector], limit: int, tenant_keys: Sequence[str]
+    ) -> list[list[Record[Content]]]:
+        """Return the nearest points for each vector, best first."""
+        from qdrant_client import models
+
+        answers: list[list[Record[Content]]] = []
+        for chunk in chunked(vectors, _QUERIES_PER_REQUEST):
             requests = [
-                self._models.QueryRequest(
+                models.QueryRequest(
                     query=vector.tolist(),
                     using=self.vector_name or None,
                     limit=limit,
                     with_payload=True,
                 )
-                for vector in part
+                for vector in chunk
             ]
-            found = self._ask(
-                lambda requests=requests: self.client.query_batch_points(self.collection, requests)
-            )
+            found = self._call(partial(self.client.query_batch_points, self.collection, requests))
             answers += [[self._record(point) for point in each.points] for each in found]
         return answers
 
     def write(
-        self,
-        records: Sequence[Record],
-        vectors: Sequence[NDArray[np.float32] | None],
-        seen: Mapping[str, str],
+        self, rows: Sequence[tuple[Record[Content], Vector | None]], expected: Mapping[str, str]
     ) -> int:
-        """See :class:`lusifer.reindex.endpoints.base.Target`; Qdrant does not tell how many a guard kept back."""
-        pairs = list(zip(records, vectors, strict=True))
-        modes = self._models.UpdateMode
-        self._upsert([pair for pair in pairs if pair[0].key not in seen], modes.INSERT_ONLY, {})
-        self._upsert([pair for pair in pairs if pair[0].key in seen], modes.UPDATE_ONLY, seen)
-        return len(pairs)
+        """Insert absent points and update points of the expected version.
 
-    def keys(self, span: Span, cursor: str | None, limit: int) -> tuple[dict[str, str], str | None]:
-        """Keys with their versions, and where the next reading begins."""
-        begin = cursor or span.first
-        points, following = self._ask(
-            lambda: self.client.scroll(
-                self.collection,
-                limit=limit,
-                offset=id_of(begin) if begin else None,
-                with_payload=HASHES,
-                with_vectors=False,
-            )
-        )
+        Qdrant does not report how many points a guard skipped, so all of them count.
+        """
+        from qdrant_client.models import UpdateMode
+
+        absent = [row for row in rows if row[0].key not in expected]
+        present = [row for row in rows if row[0].key in expected]
+        self._upsert(absent, UpdateMode.INSERT_ONLY, {})
+        self._upsert(present, UpdateMode.UPDATE_ONLY, expected)
+        return len(rows)
+
+    def keys(
+        self, key_range: KeyRange, cursor: str | None, limit: int
+    ) -> tuple[dict[str, str], str | None]:
+        """Return keys with their versions, and the cursor of the next page."""
+        points, following = self._scroll(cursor or key_range.first, limit, payload=HASHES)
         found = {key_of(point.id): version_of(point.payload) for point in points}
-        after = None if following is None else key_of(following)
-        kept = {key: version for key, version in found.items() if span.holds(key)}
-        return kept, after if after is not None and span.holds(after) else None
+        kept = {key: version for key, version in found.items() if key in key_range}
+        return kept, _cursor_in(key_range, following)
 
-    def delete(self, seen: Mapping[str, str]) -> int:
-        """Delete points whose version still is the one that was seen."""
-        for part in parts(list(seen), _POINTS_PER_REQUEST):
-            guard = self._models.Filter(should=[holds(key, seen[key]) for key in part])
-            selector = self._models.FilterSelector(filter=guard)
-            self._ask(
-                lambda selector=selector: self.client.delete(self.collection, selector, wait=True)
-            )
-        return len(seen)
+    def delete(self, versions: Mapping[str, str]) -> int:
+        """Delete the points that still have these versions."""
+        from qdrant_client import models
 
-    def unmark(self) -> None:
-        """Take ``lusifer_sha256`` off the payloads."""
-        models = self._models
-        bare = models.IsEmptyCondition(is_empty=models.PayloadField(key=COPY_HASH))
-        marked = models.Filter(must_not=[bare])
-        offset: Any = None
-        while True:
-            points, offset = self._ask(
-                lambda offset=offset: self.client.scroll(
-                    self.collection,
-                    scroll_filter=marked,
-                    limit=1024,
-                    offset=offset,
-                    with_payload=False,
-                    with_vectors=False,
-                )
-            )
+        for chunk in chunked(versions, _POINTS_PER_REQUEST):
+            guard = models.Filter(should=[has_version(key, versions[key]) for key in chunk])
+            selector = models.FilterSelector(filter=guard)
+            self._call(partial(self.client.delete, self.collection, selector, wait=True))
+        return len(versions)
+
+    def remove_copy_markers(self) -> None:
+        """Delete ``lusifer_sha256`` from the payloads."""
+        from qdrant_client import models
+
+        unmarked = models.IsEmptyCondition(is_empty=models.PayloadField(key=COPY_HASH))
+        marked = models.Filter(must_not=[unmarked])
+        cursor: str | None = ""
+        while cursor is not None:
+            points, cursor = self._scroll(cursor, _KEYS_PER_REQUEST, payload=False, only=marked)
             if ids := [point.id for point in points]:
-                self._ask(
-                    lambda ids=ids: self.client.delete_payload(
-                        self.collection, keys=[COPY_HASH], points=ids, wait=True
+                self._call(
+                    partial(
+                        self.client.delete_payload,
+                        self.collection,
+                        keys=[COPY_HASH],
+                        points=ids,
+                        wait=True,
                     )
                 )
-            if offset is None:
-                return
 
     def close(self) -> None:
-        """Nothing of its own is held."""
+        """Do nothing: the client belongs to the migration."""
 
     def _upsert(
         self,
-        pairs: Sequence[tuple[Record, NDArray[np.float32] | None]],
-        mode: Any,
-        seen: Mapping[str, str],
+        rows: Sequence[tuple[Record[Content], Vector | None]],
+        mode: models.UpdateMode,
+        expected: Mapping[str, str],
     ) -> None:
-        models = self._models
-        payloads = [copied_payload(record) for record, _ in pairs]
+        from qdrant_client import models
+
+        payloads = [copied_payload(record) for record, _ in rows]
         sizes = [
             payload_bytes(payload) + _BYTES_PER_NUMBER * (0 if vector is None else len(vector))
-            for payload, (_, vector) in zip(payloads, pairs, strict=True)
+            for payload, (_, vector) in zip(payloads, rows, strict=True)
         ]
-        for part in split_requests(
+        for indices in split_requests(
             sizes, points=_POINTS_PER_REQUEST, size_bytes=_BYTES_PER_REQUEST
         ):
             points = [
                 models.PointStruct(
-                    id=id_of(pairs[i][0].key), vector=self._vectors(*pairs[i]), payload=payloads[i]
+                    id=id_of(rows[i][0].key),
+                    vector=self._vectors(*rows[i]),
+                    payload=dict(payloads[i]),
                 )
-                for i in part
+                for i in indices
             ]
-            keys = [pairs[i][0].key for i in part]
-            guard = models.Filter(should=[holds(key, seen[key]) for key in keys]) if seen else None
-            self._ask(
-                lambda points=points, guard=guard: self.client.upsert(
+            guards: list[models.Condition] = (
+                [has_version(key, expected[key]) for key in (rows[i][0].key for i in indices)]
+                if expected
+                else []
+            )
+            self._call(
+                partial(
+                    self.client.upsert,
                     self.collection,
                     points,
                     wait=True,
                     ordering=models.WriteOrdering.MEDIUM,
-                    update_filter=guard,
+                    update_filter=models.Filter(should=guards) if guards else None,
                     update_mode=mode,
                 )
             )
 
-    def _vectors(self, record: Record, vector: NDArray[np.float32] | None) -> dict[str, Any]:
-        vectors: dict[str, Any] = {}
-        if isinstance(record.content, Document):
-            if self.keywords is not None:
-                vectors[KEYWORD_VECTOR] = self._models.Document(
-                    text=record.text, model=BM25_MODEL, options=self.keywords.bm25()
-                )
-        else:
-            vectors.update(record.content[1])
+    def _vectors(
+        self, record: Record[Content], vector: Vector | None
+    ) -> dict[str, models.Vector | models.Document]:
+        from qdrant_client import models
+
+        vectors: dict[str, models.Vector | models.Document] = {}
+        if isinstance(record.content, PointContent):
+            vectors.update(record.content.vectors)
+        elif self.keywords is not None:
+            vectors[KEYWORD_VECTOR] = models.Document(
+                text=record.text, model=BM25_MODEL, options=self.keywords.bm25()
+            )
         if vector is not None:
             vectors[self.vector_name] = vector.tolist()
         return vectors
 
-    def _retrieve(self, keys: Sequence[str], *, payload: Any, vectors: Any = False) -> Any:
+    def _retrieve(
+        self,
+        keys: Sequence[str],
+        *,
+        payload: bool | list[str],
+        vectors: bool | list[str] = False,
+    ) -> list[models.Record]:
         ids = [id_of(key) for key in keys]
-        return self._ask(
+        return self._call(
             lambda: self.client.retrieve(
                 self.collection, ids, with_payload=payload, with_vectors=vectors
             )
         )
 
+    def _scroll(
+        self,
+        begin: str,
+        limit: int,
+        *,
+        payload: bool | list[str],
+        vectors: bool | list[str] = False,
+        only: models.Filter | None = None,
+    ) -> tuple[list[models.Record], str | None]:
+        """Return points from a key on, in the order of keys, and the key after them."""
+        points, following = self._call(
+            lambda: self.client.scroll(
+                self.collection,
+                scroll_filter=only,
+                limit=limit,
+                offset=id_of(begin) if begin else None,
+                with_payload=payload,
+                with_vectors=vectors,
+            )
+        )
+        return points, None if following is None else key_of(following)
+
     def _largest_number(self) -> int | None:
-        """The largest id that is a number; halving, because ids can only be asked for upwards."""
-        first = self._first(number_key(0))
+        """Find the largest id that is a number, by bisection: Qdrant lists ids only upwards."""
+        first = self._first_key(number_key(0))
         if first is None or not first.startswith("#"):
             return None
         low, high = int(first[1:]), LARGEST_NUMBER
         while low < high:
             middle = (low + high + 1) // 2
-            found = self._first(number_key(middle))
+            found = self._first_key(number_key(middle))
             if found is None or not found.startswith("#"):
                 high = middle - 1
             else:
                 low = int(found[1:])
         return low
 
-    def _first(self, key: str) -> str | None:
-        points, _ = self._ask(
-            lambda: self.client.scroll(
-                self.collection, limit=1, offset=id_of(key), with_payload=False, with_vectors=False
-            )
-        )
+    def _first_key(self, begin: str) -> str | None:
+        points, _ = self._scroll(begin, 1, payload=False)
         return key_of(points[0].id) if points else None
 
-    def _ask(self, call: Any) -> Any:
-        def attempt() -> Any:
+    def _call(self, call: Callable[[], _Answer]) -> _Answer:
+        def attempt() -> _Answer:
             with client_errors(self.collection):
                 return call()
 
         return call_with_retry(attempt, retry_for_s=self.retry_for_s)
 
-    def _record(self, point: Any) -> Record:
+    def _record(self, point: models.Record | models.ScoredPoint) -> Record[Content]:
         return record_of(
             point,
             text_field=self.text_field,
             language_field=self.language_field,
             vector_name=self.vector_name,
         )
+
+
+def _cursor_in(key_range: KeyRange, cursor: str | None) -> str | None:
+    return cursor if cursor is not None and cursor in key_range else None

@@ -1,64 +1,53 @@
 """Qdrant in place: a second named vector of the same points.
 
-``update_vectors`` with a missing point writes an unknown part of its points (Qdrant 1.19): so at
-most 32 points a request, which are one chunk of its, and what is left is sent again.
+``update_vectors`` with a missing point writes an unknown subset of its points (Qdrant 1.19). So a
+request has at most 32 points, which Qdrant applies as one chunk, and the rest is sent again.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
+from lusifer.common.iteration import chunked
 from lusifer.errors import InvalidInputError
-from lusifer.qdrant.connection import client_errors, import_client
-from lusifer.qdrant.metadata import METADATA_KEY, parse_metadata
-from lusifer.reindex.endpoints.base import parts
-from lusifer.reindex.endpoints.qdrant.collection import QdrantSide
-from lusifer.reindex.endpoints.qdrant.points import id_of, key_of, unchanged
+from lusifer.qdrant.connection import client_errors
+from lusifer.qdrant.metadata import METADATA_KEY, CollectionMetadata, parse_metadata
+from lusifer.reindex.endpoints.named_vector import NamedVectorCutover, NamedVectorTarget
+from lusifer.reindex.endpoints.qdrant.collection import QdrantEndpoint
+from lusifer.reindex.endpoints.qdrant.points import Content, content_unchanged, id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from qdrant_client import QdrantClient, models
 
-    from lusifer.qdrant.metadata import CollectionMetadata
-    from lusifer.reindex.endpoints.base import Record
+    from lusifer.reindex.endpoints.base import Record, Vector
 
-__all__ = ["QdrantInPlaceSide", "QdrantVector"]
+__all__ = ["QdrantNamedVectorCutover", "QdrantNamedVectorTarget"]
 
-_POINTS_PER_UPDATE = 32
+_CONTENTS_PER_REQUEST = 256
 
 
-class QdrantInPlaceSide(QdrantSide):
-    """The new vector of points that are there."""
+class QdrantNamedVectorTarget(NamedVectorTarget[Content], QdrantEndpoint):
+    """The new vector of points that are there already."""
 
     def hashes(self, keys: Sequence[str]) -> dict[str, str]:
-        """Content hash of the points that have the vector."""
+        """Return content hashes of the points that have the vector."""
         found: dict[str, str] = {}
-        for part in parts(keys, 256):
-            found |= {record.key: record.sha256 for record in self._with_vector(part)}
+        for chunk in chunked(keys, _CONTENTS_PER_REQUEST):
+            records = map(self._record, self._with_vector(chunk))
+            found |= {record.key: record.sha256 for record in records}
         return found
 
-    def versions(self, keys: Sequence[str]) -> dict[str, str]:
-        """The same: there are no copies to tell apart."""
-        return self.hashes(keys)
+    def _write_vectors(self, rows: Sequence[tuple[Record[Content], Vector]]) -> int:
+        """Write the vectors of unchanged points.
 
-    def write(
-        self,
-        records: Sequence[Record],
-        vectors: Sequence[NDArray[np.float32] | None],
-        seen: Mapping[str, str],
-    ) -> int:
-        """See :class:`lusifer.reindex.endpoints.base.Target`; Qdrant does not tell how many a guard kept back."""
-        pairs = zip(records, vectors, strict=True)
-        made = [(record, vector) for record, vector in pairs if vector is not None]
-        for part in parts(made, _POINTS_PER_UPDATE):
-            self._update_vectors(part)
-        return len(made)
+        Qdrant does not report how many points a guard skipped, so all of them count.
+        """
+        from qdrant_client import models
 
-    def _update_vectors(self, part: Sequence[tuple[Record, NDArray[np.float32]]]) -> None:
-        models = self._models
-        left = list(part)
+        left = list(rows)
         while left:
             points = [
                 models.PointVectors(
@@ -66,107 +55,96 @@ class QdrantInPlaceSide(QdrantSide):
                 )
                 for record, vector in left
             ]
-            guard = models.Filter(should=[unchanged(record, self.text_field) for record, _ in left])
+            guards = [content_unchanged(record, self.text_field) for record, _ in left]
             try:
-                self._ask(
-                    lambda points=points, guard=guard: self.client.update_vectors(
+                self._call(
+                    partial(
+                        self.client.update_vectors,
                         self.collection,
                         points,
                         wait=True,
                         ordering=models.WriteOrdering.MEDIUM,
-                        update_filter=guard,
+                        update_filter=models.Filter(should=list(guards)),
                     )
                 )
             except InvalidInputError as error:
                 if "no point with id" not in error.message.lower():
                     raise
-                alive = {
-                    key_of(point.id)
-                    for point in self._retrieve([r.key for r, _ in left], payload=False)
-                }
-                # Deleted meanwhile, every time by somebody else: it ends when there is nobody left.
-                left = [(record, vector) for record, vector in left if record.key in alive]
+                # An application deleted a point meanwhile. Each round has fewer points, so it ends.
+                present = self.present([record.key for record, _ in left])
+                left = [row for row in left if row[0].key in present]
             else:
-                return
+                break
+        return len(rows)
 
-    def _with_vector(self, keys: Sequence[str]) -> list[Record]:
-        models = self._models
+    def _with_vector(self, keys: Sequence[str]) -> list[models.Record]:
+        from qdrant_client import models
+
         complete = models.Filter(
             must=[
                 models.HasIdCondition(has_id=[id_of(key) for key in keys]),
                 models.HasVectorCondition(has_vector=self.vector_name),
             ]
         )
-        points, _ = self._ask(
-            lambda: self.client.scroll(
-                self.collection, scroll_filter=complete, limit=len(keys), with_payload=True
-            )
-        )
-        return [self._record(point) for point in points]
+        points, _ = self._scroll("", len(keys), payload=True, only=complete)
+        return points
 
 
-class QdrantVector:
-    """A second named vector of the same points; the card in the collection's metadata says which is in use.
+class QdrantNamedVectorCutover(NamedVectorCutover[CollectionMetadata]):
+    """The metadata of a collection, which names the vector in use.
 
     Args:
-        client: A ``QdrantClient``.
-        old: Card of the collection as it was planned.
-        new: The same with the new vector's name and model.
+        client: Client of the server; its owner closes it.
+        collection: Name of the collection.
+        source: Its metadata as it was planned.
+        target: The same metadata with the new vector's name and model.
     """
 
-    def __init__(self, client: Any, *, old: CollectionMetadata, new: CollectionMetadata) -> None:
+    def __init__(
+        self,
+        client: QdrantClient,
+        collection: str,
+        *,
+        source: CollectionMetadata,
+        target: CollectionMetadata,
+    ) -> None:
+        super().__init__(collection, source=source, target=target)
         self.client = client
-        self.old = old
-        self.new = new
 
     def prepare(self) -> None:
         """Add the named vector, which is empty at first (Qdrant 1.18)."""
-        models = import_client().models
-        with client_errors(self.new.collection):
-            vectors = self.client.get_collection(self.new.collection).config.params.vectors
-            if self.new.vector_name in vectors:
+        from qdrant_client import models
+
+        with client_errors(self.collection):
+            if self.target.vector_name in self._vector_names():
                 return
             dense = models.DenseVectorConfig(
-                size=self.new.dimension, distance=models.Distance.COSINE
+                size=self.target.dimension, distance=models.Distance.COSINE
             )
             self.client.create_vector_name(
-                self.new.collection,
-                self.new.vector_name,
+                self.collection,
+                self.target.vector_name,
                 models.DenseVectorNameConfig(dense=dense),
                 wait=True,
             )
 
-    def shows_new(self) -> bool:
-        """Whether the card names the new vector."""
-        with client_errors(self.new.collection):
-            info = self.client.get_collection(self.new.collection)
-        return parse_metadata(self.new.collection, info).vector_name == self.new.vector_name
+    def _read_metadata(self) -> CollectionMetadata:
+        with client_errors(self.collection):
+            info = self.client.get_collection(self.collection)
+        return parse_metadata(self.collection, info)
 
-    def show_new(self) -> None:
-        """Write the card of the new vector, whole, in one operation."""
-        self._write(self.new)
+    def _write_metadata(self, metadata: CollectionMetadata) -> None:
+        fields = metadata.model_dump(mode="json", exclude_none=True)
+        with client_errors(self.collection):
+            self.client.update_collection(self.collection, metadata={METADATA_KEY: fields})
 
-    def show_old(self) -> None:
-        """Write the card of the old vector."""
-        self._write(self.old)
-
-    def remove_old(self) -> str:
-        """Delete the old vector from all points."""
-        return self._remove(self.old.vector_name)
-
-    def remove_new(self) -> str:
-        """Delete the new vector from all points."""
-        return self._remove(self.new.vector_name)
-
-    def _write(self, card: CollectionMetadata) -> None:
-        fields = card.model_dump(mode="json", exclude_none=True)
-        with client_errors(card.collection):
-            self.client.update_collection(card.collection, metadata={METADATA_KEY: fields})
-
-    def _remove(self, vector_name: str) -> str:
-        with client_errors(self.new.collection):
-            vectors = self.client.get_collection(self.new.collection).config.params.vectors
-            if vector_name not in vectors:
+    def _delete_vector(self, vector_name: str) -> str:
+        with client_errors(self.collection):
+            if vector_name not in self._vector_names():
                 return "nothing"
-            self.client.delete_vector_name(self.new.collection, vector_name, wait=True)
-        return f"the vector {vector_name} of {self.new.collection}"
+            self.client.delete_vector_name(self.collection, vector_name, wait=True)
+        return f"the vector {vector_name} of {self.collection}"
+
+    def _vector_names(self) -> set[str]:
+        vectors = self.client.get_collection(self.collection).config.params.vectors
+        return set(vectors) if isinstance(vectors, dict) else set()

@@ -1,16 +1,16 @@
-"""A point of Qdrant's as a record and back: its key, its hash, and the mark of a copy.
+"""Converts a point of Qdrant to a record and back: its key, its hash, and the mark of a copy.
 
-* Every copy has its content's hash in the payload, as ``lusifer_sha256``. What an application
-  writes anew has not, so it is never taken for a copy of ours. What ``lusifer index`` wrote has
-  ``sha256`` too.
+* Every copy carries its content's hash in the payload, as ``lusifer_sha256``. A point that an
+  application rewrites does not, so it is never taken for our copy. A point that ``lusifer index``
+  wrote has ``sha256`` too.
 * A filter that is an OR of (id AND hash) guards each point of a request by itself.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-from lusifer.qdrant.connection import import_client
 from lusifer.qdrant.points import payload_of
 from lusifer.reindex.endpoints.base import Record, canonical_sha256, language_in, title_of
 from lusifer.reindex.endpoints.key_ranges import number_key
@@ -19,120 +19,156 @@ from lusifer.types import Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
+
+    from qdrant_client import models
 
 __all__ = [
     "COPY_HASH",
     "HASHES",
+    "Content",
+    "PointContent",
+    "content_unchanged",
     "copied_payload",
-    "holds",
+    "has_version",
     "id_of",
     "key_of",
-    "lacking",
+    "lacks_vector",
     "record_of",
-    "unchanged",
     "version_of",
 ]
 
 COPY_HASH = "lusifer_sha256"
-_OUR_HASH = "sha256"
-HASHES = [_OUR_HASH, COPY_HASH]
-"""All of a payload that a version is made of."""
+_INDEX_HASH = "sha256"
+HASHES = [_INDEX_HASH, COPY_HASH]
+"""Payload fields that a version is made of."""
 
 
-def key_of(point: int | str) -> str:
-    """A point's id as text that sorts as Qdrant does: numbers first."""
-    return number_key(point) if isinstance(point, int) else str(point)
+@dataclass(frozen=True, slots=True)
+class PointContent:
+    """What a copy of a point takes along."""
+
+    payload: Mapping[str, object]
+    vectors: Mapping[str, models.Vector]
+    """Vectors other than the one that is made anew."""
+
+
+Content: TypeAlias = Document | PointContent
+"""A document that comes from a file, or a point of another collection."""
+
+
+def key_of(point_id: int | str | UUID) -> str:
+    """Return a point's id as text that sorts as Qdrant does: numbers first."""
+    return number_key(point_id) if isinstance(point_id, int) else str(point_id)
 
 
 def id_of(key: str) -> int | str:
-    """The id back from :func:`key_of`."""
+    """Return the id that :func:`key_of` made a key of."""
     return int(key[1:]) if key.startswith("#") else key
 
 
-def record_of(point: Any, *, text_field: str, language_field: str, vector_name: str) -> Record:
-    """A point as a record; its content is the payload and the vectors other than ``vector_name``."""
+def record_of(
+    point: models.Record | models.ScoredPoint,
+    *,
+    text_field: str,
+    language_field: str,
+    vector_name: str,
+) -> Record[Content]:
+    """Return a point as a record; ``vector_name`` is not part of its content."""
     payload = point.payload or {}
     metadata = payload.get("metadata")
     fields = metadata if isinstance(metadata, dict) else payload
     found = payload.get(text_field)
     text = found if isinstance(found, str) else ""
     others = {}
-    if isinstance(getattr(point, "vector", None), dict):
+    if isinstance(point.vector, dict):
         others = {name: vector for name, vector in point.vector.items() if name != vector_name}
-    language = language_in(fields, language_field, text)
     return Record(
-        key_of(point.id),
-        _content_sha256(payload),
-        text,
-        language,
-        title_of(fields),
-        (payload, others),
+        key=key_of(point.id),
+        sha256=_content_sha256(payload),
+        text=text,
+        language=language_in(fields, language_field, text),
+        title=title_of(fields),
+        content=PointContent(payload, others),
     )
 
 
-def version_of(payload: Mapping[str, Any] | None) -> str:
-    """The version of a point, from its ``HASHES``."""
+def version_of(payload: Mapping[str, object] | None) -> str:
+    """Return the version of a point from its payload fields ``HASHES``."""
     payload = payload or {}
     if copied := payload.get(COPY_HASH):
         return f"{copied}@copy"
-    return str(payload.get(_OUR_HASH) or "")
+    return str(payload.get(_INDEX_HASH) or "")
 
 
-def copied_payload(record: Record) -> dict[str, Any]:
-    """The payload for the new side, marked as a copy with the hash of what it holds."""
+def copied_payload(record: Record[Content]) -> Mapping[str, object]:
+    """Return the payload for the target, marked as a copy with the hash of its content."""
     if isinstance(record.content, Document):
         return payload_of(record.content)
-    payload = dict(record.content[0])
-    ours = {_OUR_HASH: record.sha256} if _ours(payload) else {}
-    return {**payload, **ours, COPY_HASH: record.sha256}
+    payload = record.content.payload
+    indexed = {_INDEX_HASH: record.sha256} if _written_by_index(payload) else {}
+    return {**payload, **indexed, COPY_HASH: record.sha256}
 
 
-def lacking(vector_name: str) -> Any:
-    """The filter for points without this vector."""
-    models = import_client().models
+def lacks_vector(vector_name: str) -> models.Filter:
+    """Return the filter for points without a vector."""
+    from qdrant_client import models
+
     return models.Filter(must_not=[models.HasVectorCondition(has_vector=vector_name)])
 
 
-def holds(key: str, version: str) -> Any:
-    """The filter for the point with this key, if it is of this version."""
-    models = import_client().models
+def has_version(key: str, version: str) -> models.Filter:
+    """Return the filter for the point with a key, if it has this version."""
     sha256, _, copied = version.partition("@")
-    held = {COPY_HASH: sha256} if copied else {COPY_HASH: "", _OUR_HASH: sha256}
-    conditions: list[Any] = [models.HasIdCondition(has_id=[id_of(key)])]
-    for name, value in held.items():
-        if value:
-            condition: Any = models.FieldCondition(key=name, match=models.MatchValue(value=value))
-        else:
-            condition = models.IsEmptyCondition(is_empty=models.PayloadField(key=name))
-        conditions.append(condition)
-    return models.Filter(must=conditions)
+    if copied:
+        return _point_with(key, {COPY_HASH: sha256})
+    return _point_with(key, {COPY_HASH: "", _INDEX_HASH: sha256})
 
 
-def unchanged(record: Record, text_field: str) -> Any:
-    """The filter for a record's point, if its content still is the record's.
+def content_unchanged(record: Record[Content], text_field: str) -> models.Filter:
+    """Return the filter for a record's point, if its content still is the record's.
 
-    Without a stored hash, or with one that is not that of its content, the text alone decides.
+    Without a stored hash, or with one that does not match the content, only the text is compared.
     """
-    models = import_client().models
-    payload, _ = record.content
-    guarded = payload.get(_OUR_HASH) == record.sha256
-    field, value = (_OUR_HASH, record.sha256) if guarded else (text_field, record.text)
+    payload = {} if isinstance(record.content, Document) else record.content.payload
+    if payload.get(_INDEX_HASH) == record.sha256:
+        return _point_with(record.key, {_INDEX_HASH: record.sha256})
+    from qdrant_client import models
+
     return models.Filter(
         must=[
             models.HasIdCondition(has_id=[id_of(record.key)]),
-            models.FieldCondition(key=field, match=models.MatchValue(value=value)),
+            models.FieldCondition(key=text_field, match=models.MatchValue(value=record.text)),
         ]
     )
 
 
-def _content_sha256(payload: Mapping[str, Any]) -> str:
-    """Of everything but our own bookkeeping; of a document as ``lusifer index`` computes it."""
-    if _ours(payload):
-        return content_sha256(Document(str(payload["id"]), payload["text"], payload["metadata"]))
+def _point_with(key: str, fields: Mapping[str, str]) -> models.Filter:
+    """Return the filter for a point with these payload fields; empty values are absent fields."""
+    from qdrant_client import models
+
+    conditions: list[models.Condition] = [models.HasIdCondition(has_id=[id_of(key)])]
+    for name, value in fields.items():
+        if value:
+            matched = models.MatchValue(value=value)
+            conditions.append(models.FieldCondition(key=name, match=matched))
+        else:
+            absent = models.PayloadField(key=name)
+            conditions.append(models.IsEmptyCondition(is_empty=absent))
+    return models.Filter(must=conditions)
+
+
+def _content_sha256(payload: Mapping[str, object]) -> str:
+    """Return the hash of all fields but our own, or the hash that ``lusifer index`` computes."""
+    metadata = payload.get("metadata")
+    if _written_by_index(payload) and isinstance(metadata, dict):
+        return content_sha256(Document(str(payload["id"]), str(payload["text"]), metadata))
     return canonical_sha256({name: value for name, value in payload.items() if name != COPY_HASH})
 
 
-def _ours(payload: Mapping[str, Any]) -> bool:
-    """Whether ``lusifer index`` wrote it, and nobody added fields that its hash does not cover."""
+def _written_by_index(payload: Mapping[str, object]) -> bool:
+    """Return whether ``lusifer index`` wrote a payload, and its hash covers all of its fields."""
     fields = set(payload) - {COPY_HASH}
-    return fields == {"id", "text", "metadata", _OUR_HASH} and isinstance(payload["metadata"], dict)
+    return fields == {"id", "text", "metadata", _INDEX_HASH} and isinstance(
+        payload["metadata"], dict
+    )

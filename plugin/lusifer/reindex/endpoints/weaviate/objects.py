@@ -1,14 +1,15 @@
-"""An object of Weaviate's as a record and back: its key, its hash, and its version.
+"""Converts an object of Weaviate to a record and back: its key, its hash, and its version.
 
-Its key is its UUID, or ``tenant/UUID``. Weaviate notes when each object was written last, and every
-writing, even of the same content, has a later time (seen on 1.39): so its version is the hash with
-that time.
+Its key is its UUID, or ``tenant/UUID``. Weaviate notes when each object was written last. Every
+write, even of the same content, has a later time (observed on 1.39). So its version is the hash
+with that time.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 from lusifer.reindex.endpoints.base import Record, canonical_sha256, language_in, title_of
 from lusifer.stores.payloads import content_sha256
@@ -18,30 +19,70 @@ from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY
 from lusifer.weaviate.text_composition import compose_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from weaviate.classes.data import DataObject
+    from weaviate.classes.query import MetadataQuery, QueryNested
+    from weaviate.collections.classes.config import NestedProperty
+    from weaviate.collections.classes.grpc import _QueryReference
+    from weaviate.collections.classes.internal import ReferenceInputs
+    from weaviate.collections.classes.types import WeaviateField, WeaviateProperties
+    from weaviate.outputs.config import CollectionConfig, PropertyConfig
+    from weaviate.outputs.query import Object
 
     from lusifer.weaviate.text_composition import TextRules
 
+    StoredObject: TypeAlias = Object[Any, Any]
+    """An object with properties and references of any schema: the client's types name one each."""
+    NewObject: TypeAlias = DataObject[WeaviateProperties, ReferenceInputs | None]
+    StoredVector: TypeAlias = Sequence[float] | Sequence[Sequence[float]]
+
 __all__ = [
-    "by_tenant",
+    "Content",
+    "ObjectContent",
+    "WholeObject",
     "copied_content",
-    "everything_of",
+    "group_by_tenant",
     "hash_of",
-    "join",
+    "join_key",
     "mark_of",
     "record_of",
     "uuid_before",
     "version_of",
+    "whole_object",
 ]
 
 
-def join(tenant: str, key: str) -> str:
-    """The key of an object."""
+@dataclass(frozen=True, slots=True)
+class ObjectContent:
+    """What a copy of an object takes along."""
+
+    properties: Mapping[str, WeaviateField]
+    vectors: Mapping[str, StoredVector]
+    """Vectors other than the one that is made anew."""
+    references: Mapping[str, list[str]]
+    """UUIDs of the objects that each reference names."""
+
+
+Content: TypeAlias = Document | ObjectContent
+"""A document that comes from a file, or an object of another collection."""
+
+
+class WholeObject(TypedDict):
+    """Arguments of a query that returns objects whole."""
+
+    return_properties: list[str | QueryNested] | None
+    return_references: list[_QueryReference] | None
+    return_metadata: MetadataQuery
+
+
+def join_key(tenant: str, key: str) -> str:
+    """Return the key of an object: its UUID, after its tenant where there is one."""
     return f"{tenant}/{key}" if tenant else key
 
 
-def by_tenant(keys: Iterable[str]) -> dict[str, list[str]]:
-    """UUIDs by tenant; the empty tenant where there are none."""
+def group_by_tenant(keys: Iterable[str]) -> dict[str, list[str]]:
+    """Group UUIDs by tenant; the empty tenant stands for a collection without tenants."""
     found: dict[str, list[str]] = {}
     for each in keys:
         tenant, _, key = each.rpartition("/")
@@ -50,96 +91,104 @@ def by_tenant(keys: Iterable[str]) -> dict[str, list[str]]:
 
 
 def uuid_before(key: str) -> str | None:
-    """The UUID before this one: Weaviate reads after a UUID, not from it."""
+    """Return the UUID before this one: Weaviate reads after a UUID, not from it."""
     number = uuid.UUID(key).int
     return str(uuid.UUID(int=number - 1)) if number else None
 
 
 def mark_of(sha256: str) -> int:
-    """A content hash as a number that float64 holds exactly: 52 bits."""
+    """Return a content hash as a number that float64 stores exactly: 52 bits."""
     return int(sha256[:13], 16)
 
 
-def hash_of(each: Any) -> str:
-    """Of all properties but the mark, and references; null is what Weaviate calls absent."""
+def hash_of(stored: StoredObject) -> str:
+    """Return the hash of all properties but the mark, and of references.
+
+    Weaviate reports an absent property as null, so nulls are left out.
+    """
     properties = {
         name: value
-        for name, value in each.properties.items()
+        for name, value in stored.properties.items()
         if value is not None and name != MARK_PROPERTY
     }
-    return canonical_sha256([properties, _links(each)])
+    return canonical_sha256([properties, _references(stored)])
 
 
-def version_of(each: Any) -> str:
-    """The version of an object that was read with the time of its last writing."""
-    return f"{hash_of(each)}@{each.metadata.last_update_time.timestamp()}"
+def version_of(stored: StoredObject) -> str:
+    """Return the version of an object that was read with the time of its last write."""
+    written = stored.metadata.last_update_time
+    assert written is not None, "whole_object asks for it"  # noqa: S101
+    return f"{hash_of(stored)}@{written.timestamp()}"
 
 
 def record_of(
-    key: str, each: Any, *, rules: TextRules, language_field: str, vector_name: str
-) -> Record:
-    """An object as a record; its content is properties, vectors other than ``vector_name``, references."""
-    properties = dict(each.properties)
+    key: str, stored: StoredObject, *, rules: TextRules, language_field: str, vector_name: str
+) -> Record[Content]:
+    """Return an object as a record; ``vector_name`` is not part of its content."""
+    properties = dict(stored.properties)
     text = compose_text(properties, rules)
     others = {
         name: vector
-        for name, vector in (each.vector or {}).items()
+        for name, vector in (stored.vector or {}).items()
         if name != vector_name and vector
     }
-    language = language_in(properties, language_field, text)
-    content = (properties, others, _links(each) or None)
-    return Record(key, hash_of(each), text, language, title_of(properties), content)
+    return Record(
+        key=key,
+        sha256=hash_of(stored),
+        text=text,
+        language=language_in(properties, language_field, text),
+        title=title_of(properties),
+        content=ObjectContent(properties, others, _references(stored)),
+    )
 
 
-def copied_content(
-    record: Record, text_property: str
-) -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """Properties, other vectors and references of a copy; ``text_property`` is for documents of a file."""
-    if not isinstance(record.content, Document):
-        properties, others, references = record.content
-        return (
-            {name: each for name, each in properties.items() if each is not None},
-            others,
-            references,
-        )
-    document = record.content
-    properties = {name: each for name, each in document.metadata.items() if each is not None}
-    own = {
-        text_property: document.text,
-        ID_PROPERTY: document.id,
-        HASH_PROPERTY: content_sha256(document),
+def copied_content(record: Record[Content], text_property: str) -> ObjectContent:
+    """Return what to write for a record.
+
+    Args:
+        record: A document or an object.
+        text_property: Property for the text of a document that comes from a file.
+    """
+    content = record.content
+    if isinstance(content, ObjectContent):
+        present = {name: each for name, each in content.properties.items() if each is not None}
+        return ObjectContent(present, content.vectors, content.references)
+    properties = {name: each for name, each in content.metadata.items() if each is not None}
+    properties |= {
+        text_property: content.text,
+        ID_PROPERTY: content.id,
+        HASH_PROPERTY: content_sha256(content),
     }
-    return {**properties, **own}, {}, None
+    return ObjectContent(cast("WeaviateProperties", properties), {}, {})
 
 
-def everything_of(config: Any) -> dict[str, Any]:
-    """What to ask for to get objects whole: their properties, references, and the time of writing."""
+def whole_object(config: CollectionConfig) -> WholeObject:
+    """Return the arguments of a query for properties, references and the time of the last write."""
     from weaviate.classes.query import MetadataQuery, QueryReference
 
-    # None is all properties but blobs: where there are some, everything is named.
+    # None returns all properties but blobs: where there are some, every property is named.
     blobs = "blob" in data_types(config).values()
     names = [each.name for each in config.references]
     return {
-        "return_properties": [_named(each) for each in config.properties] if blobs else None,
+        "return_properties": [_property(each) for each in config.properties] if blobs else None,
         "return_references": [QueryReference(link_on=name, return_properties=[]) for name in names]
         or None,
         "return_metadata": MetadataQuery(last_update_time=True),
     }
 
 
-def _links(each: Any) -> dict[str, list[str]]:
+def _references(stored: StoredObject) -> dict[str, list[str]]:
     return {
         name: sorted(str(linked.uuid) for linked in reference.objects)
-        for name, reference in (each.references or {}).items()
+        for name, reference in (stored.references or {}).items()
         if reference.objects
     }
 
 
-def _named(each: Any) -> Any:
+def _property(config: PropertyConfig | NestedProperty) -> str | QueryNested:
     from weaviate.classes.query import QueryNested
 
-    if not each.nested_properties:
-        return each.name
-    return QueryNested(
-        name=each.name, properties=[_named(inner) for inner in each.nested_properties]
-    )
+    if not config.nested_properties:
+        return config.name
+    nested = [_property(each) for each in config.nested_properties]
+    return QueryNested(name=config.name, properties=nested)

@@ -1,29 +1,37 @@
-"""What ``lusifer reindex`` shows people: plan, progress, state and checks."""
+"""Shows people the plan, progress, state and checks of a re-embedding."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lusifer.cli.common import console
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from lusifer.reindex.cutover import Checks
     from lusifer.reindex.job import Job, State
-    from lusifer.reindex.plan import Plan
+    from lusifer.reindex.plan import LanguageEstimate, Plan
 
 __all__ = ["progress", "show_checks", "show_plan", "show_state"]
 
 _LANGUAGES_SHOWN = 8
+_NEXT_STEPS = {
+    "planned": "run",
+    "running": "run",
+    "settled": "verify, then switch",
+    "switching": "switch, which completes it",
+    "switched": "clean, or rollback",
+    "rolled-back": "run, or clean",
+}
 
 
 @contextmanager
 def progress(plan: Plan) -> Iterator[Callable[[State], None]]:
-    """Bars for the whole and for the largest languages; drawn only on a terminal."""
+    """Draw bars for the pass and for the largest languages; only on a terminal."""
     terminal = console(stderr=True)
     if not terminal.is_terminal:
         yield lambda state: None
@@ -39,7 +47,7 @@ def progress(plan: Plan) -> Iterator[Callable[[State], None]]:
         console=terminal,
     ) as progress:
         whole = progress.add_task("pass", total=max(1, plan.estimate.documents), counts="")
-        largest = sorted(plan.estimate.languages.items(), key=lambda each: -each[1].documents)
+        largest = _largest_first(plan.estimate.languages)
         bars = {
             name: progress.add_task(name or "?", total=max(1, each.documents), counts="")
             for name, each in largest[:_LANGUAGES_SHOWN]
@@ -55,17 +63,14 @@ def progress(plan: Plan) -> Iterator[Callable[[State], None]]:
             for name, bar in bars.items():
                 if name in state.languages:
                     tally = state.languages[name]
-                    progress.update(
-                        bar,
-                        completed=tally.documents,
-                        counts=f"{tally.documents:,} documents, {tally.tokens:,} tokens",
-                    )
+                    counts = f"{tally.documents:,} documents, {tally.tokens:,} tokens"
+                    progress.update(bar, completed=tally.documents, counts=counts)
 
         yield on_progress
 
 
 def show_plan(plan: Plan, job: Path) -> None:
-    """What is going to be done, what it takes, and what speaks against it."""
+    """Write what is going to be done, what it takes, and what speaks against it."""
     write = sys.stdout.write
     estimate = plan.estimate
     write(f"{plan.source.name} → {plan.target.name}\n")
@@ -75,20 +80,19 @@ def show_plan(plan: Plan, job: Path) -> None:
     write(f"Model: {old} → {plan.model.name}, {plan.model.dimension} numbers.\n\n")
     write(f"{estimate.documents:,} documents, about {estimate.tokens:,} tokens, ")
     write(f"{_duration(estimate.seconds)} at {estimate.tokens_per_s:,.0f} tokens/s")
-    write(f", {estimate.cost:,.2f} at the price given" if estimate.cost is not None else "")
+    write(f", {estimate.cost:,.2f} at the given price" if estimate.cost is not None else "")
     write(f".\nThe new index takes about {estimate.index_bytes / 1e6:,.1f} MB.\n\n")
-    for name, each in sorted(estimate.languages.items(), key=lambda item: -item[1].documents):
+    for name, each in _largest_first(estimate.languages):
         write(f"  {name or '?':<6} {each.documents:>12,} documents {each.tokens:>14,} tokens")
         write(f"  {_duration(each.seconds)}\n")
     for finding in plan.findings:
-        write(
-            f"\n{finding['severity']}: {finding['subject']}: {finding['message']} {finding['fix']}".rstrip()
-        )
+        line = "{severity}: {subject}: {message} {fix}".format(**finding)
+        write(f"\n{line}".rstrip())
     write(f"\n\nNothing was changed. Next: lusifer reindex run {job}\n")
 
 
 def show_state(job: Job, state: State) -> None:
-    """How far a job is, by language, and what comes next."""
+    """Write the progress of a job by language, and the next step."""
     from lusifer.reindex.runner import report_of
 
     write = sys.stdout.write
@@ -96,15 +100,12 @@ def show_state(job: Job, state: State) -> None:
     report = report_of(job, state)
     write(f"{state.phase}: {len(state.passes)} passes complete")
     if state.current.read:
-        write(f", {state.current.read:,} documents read in the one that is under way")
+        write(f", {state.current.read:,} documents read in the current one")
     write(f".\n{totals.written:,} written, {totals.gone:,} deleted, {totals.tokens:,} tokens, ")
-    write(
-        f"{totals.truncated:,} cut, {_duration(totals.seconds)} ({report['documents_per_s']} documents/s).\n"
-    )
-    rate = report["tokens_per_s"]
-    for name, estimate in sorted(
-        job.plan.estimate.languages.items(), key=lambda item: -item[1].documents
-    ):
+    write(f"{totals.truncated:,} cut, {_duration(totals.seconds)} ")
+    write(f"({report['documents_per_s']} documents/s).\n")
+    rate = totals.tokens / totals.engine_seconds if totals.engine_seconds else 0.0
+    for name, estimate in _largest_first(job.plan.estimate.languages):
         done = state.languages.get(name)
         left = max(0, estimate.tokens - (done.tokens if done else 0))
         eta = f"ETA {_duration(left / rate)}" if rate and state.phase == "running" else ""
@@ -114,39 +115,36 @@ def show_state(job: Job, state: State) -> None:
         write(f"{len(state.refused):,} documents have no text that can be embedded; the first:\n")
         for each in state.refused[:5]:
             write(f"  {each['key']}: {each['reason']}\n")
-    advice = {
-        "planned": "run",
-        "running": "run",
-        "settled": "verify, then switch",
-        "switching": "switch, which completes it",
-        "switched": "clean, or rollback",
-        "rolled-back": "run, or clean",
-    }.get(state.phase)
-    if advice:
-        write(f"Next: lusifer reindex {advice}\n")
+    if next_step := _NEXT_STEPS.get(state.phase):
+        write(f"Next: lusifer reindex {next_step}\n")
 
 
 def show_checks(checks: Checks) -> None:
-    """What was verified and measured, and whether the gate is open."""
+    """Write what was verified and measured, and whether the quality gate passed."""
     write = sys.stdout.write
     found = checks.verification
-    write(f"{found.old:,} documents on the old side, {found.new:,} on the new one; ")
-    write(
-        f"{found.sampled:,} sampled, worst cosine to a vector made now {found.worst_cosine:.6f}.\n\n"
-    )
-    write("  lang   questions  recall@10 old → new   overlap  same language old → new\n")
+    write(f"{found.old:,} documents in the source, {found.new:,} in the target; ")
+    write(f"{found.sampled:,} sampled, ")
+    write(f"worst cosine to a vector made now {found.worst_cosine:.6f}.\n\n")
+    write("  lang     queries  recall@10 old → new   overlap  same language old → new\n")
     for name, each in checks.gate.languages.items():
         write(
             f"  {name or '?':<6} {each.questions:>9}  {_number(each.recall_old):>13} → "
-            f"{_number(each.recall_new)}  {_number(each.overlap):>7}  {_number(each.bias_old):>17} → "
-            f"{_number(each.bias_new)}\n"
+            f"{_number(each.recall_new)}  {_number(each.overlap):>7}  "
+            f"{_number(each.bias_old):>17} → {_number(each.bias_new)}\n"
         )
     for problem in checks.problems:
         write(f"\n{problem}")
-    write("\nThe gate stays shut.\n" if checks.problems else "\nThe gate is open.\n")
+    write("\nThe checks failed.\n" if checks.problems else "\nThe checks passed.\n")
 
 
-def _number(value: Any) -> str:
+def _largest_first(
+    languages: Mapping[str, LanguageEstimate],
+) -> list[tuple[str, LanguageEstimate]]:
+    return sorted(languages.items(), key=lambda item: -item[1].documents)
+
+
+def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 

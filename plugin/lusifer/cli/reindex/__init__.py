@@ -1,0 +1,1 @@
+"""``lusifer reindex``: moves a live collection from one model to another."""

@@ -1,0 +1,41 @@
+"""``lusifer reindex clean``: deletes the vectors that applications do not see."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lusifer.cli import options
+from lusifer.cli.common import Command, write_json
+from lusifer.cli.reindex.job_options import DEFAULT_JOB, JobArgument, open_migration
+
+__all__ = ["COMMAND", "clean"]
+
+
+def clean(
+    job_path: JobArgument = DEFAULT_JOB,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Delete what applications do not see: the old vectors after a switch, else the new ones."""
+    from lusifer.reindex import cutover
+    from lusifer.reindex.job import Job
+
+    job = Job(job_path)
+    with job.locked(), open_migration(job.plan) as migration:
+        doomed = job.plan.source if migration.cutover.is_live() else job.plan.target
+        if not yes:
+            typer.confirm(f"Delete {doomed.name}? This can't be undone", abort=True)
+        removed = cutover.clean(job, migration)
+    if as_json:
+        write_json({"removed": removed})
+    else:
+        sys.stdout.write(f"Deleted {removed}.\n")
+
+
+COMMAND = Command(
+    clean,
+    ("lusifer reindex clean lusifer-reindex --yes",),
+)

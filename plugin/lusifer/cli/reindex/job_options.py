@@ -1,0 +1,141 @@
+"""Options and open resources that the commands of ``lusifer reindex`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lusifer.cli.embedders import open_embedder
+from lusifer.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from lusifer.embedding.base import Embedder
+    from lusifer.reindex.cutover import CheckOptions
+    from lusifer.reindex.endpoints.base import AnyMigration
+    from lusifer.reindex.plan import Model, Plan
+
+__all__ = [
+    "DEFAULT_JOB",
+    "JobArgument",
+    "OldBundleOption",
+    "OldServiceOption",
+    "PerLanguageOption",
+    "QuestionsOption",
+    "SamplesOption",
+    "check_options",
+    "open_migration",
+    "open_model",
+    "open_old_model",
+]
+
+DEFAULT_JOB = Path("lusifer-reindex")
+
+JobArgument = Annotated[
+    Path, typer.Argument(metavar="JOB", help="Folder of the job, from lusifer reindex plan.")
+]
+OldBundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--old-bundle", metavar="DIR", help="Bundle of the old model, to compare recall with."
+    ),
+]
+OldServiceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--old-service", metavar="URL", help="Running lusifer serve with the old model instead."
+    ),
+]
+QuestionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--questions",
+        metavar="FILE",
+        help='Queries of your own, JSON lines {"text", "lang", "id" of the answer, "tenant" if '
+        "any}; by default made from titles.",
+    ),
+]
+SamplesOption = Annotated[
+    int, typer.Option("--samples", min=1, help="Documents to embed again and compare.")
+]
+PerLanguageOption = Annotated[
+    int,
+    typer.Option(
+        "--per-language", min=1, help="Documents of each language that the gate looks at."
+    ),
+]
+
+
+@contextmanager
+def open_migration(
+    plan: Plan, *, exclusive: bool = False, hold_writes: bool = False
+) -> Iterator[AnyMigration]:
+    """Open source and target of a plan; close them afterwards."""
+    from lusifer.reindex.endpoints import factory
+
+    migration = factory.open_migration(plan, exclusive=exclusive, hold_writes=hold_writes)
+    try:
+        yield migration
+    finally:
+        migration.close()
+
+
+@contextmanager
+def open_model(model: Model) -> Iterator[Embedder]:
+    """Open the model of a plan; close it afterwards."""
+    from lusifer.reindex.endpoints import factory
+
+    embedder = factory.open_model(model)
+    try:
+        yield embedder
+    finally:
+        embedder.close()
+
+
+@contextmanager
+def open_old_model(
+    plan: Plan, bundle: Path | None, service: str | None
+) -> Iterator[Embedder | None]:
+    """Open the old model where it is named, and check that it made the old vectors.
+
+    Raises:
+        InvalidInputError: The plan does not record which model made the old vectors.
+        FingerprintMismatchError: Another model made them.
+    """
+    if bundle is None and service is None:
+        yield None
+        return
+    from lusifer.reindex.runner import check_model
+
+    if plan.old_model is None:
+        raise InvalidInputError(
+            "Nothing records which model made the old vectors.",
+            next_step="Leave out --old-bundle and --old-service.",
+        )
+    with open_embedder(bundle, service, dimension=plan.old_model.dimension) as embedder:
+        check_model(plan.old_model, embedder)
+        yield embedder
+
+
+def check_options(
+    migration: AnyMigration,
+    old: Embedder | None,
+    questions: Path | None,
+    samples: int,
+    per_language: int,
+) -> CheckOptions:
+    """Return how much is verified and measured; read the queries where a file is named.
+
+    Raises:
+        InvalidInputError: The queries can't be read.
+    """
+    from lusifer.reindex.cutover import CheckOptions
+    from lusifer.reindex.gate_queries import read_queries
+    from lusifer.reindex.quality_gate import GateOptions
+
+    queries = None if questions is None else read_queries(questions, migration.target)
+    gate = GateOptions(old=old, queries=queries, per_language=per_language)
+    return CheckOptions(samples=samples, gate=gate)

@@ -1,0 +1,86 @@
+"""``lusifer reindex switch``: points applications at the new vectors."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lusifer.cli import options
+from lusifer.cli.common import Command, write_json
+from lusifer.cli.reindex.job_options import (
+    DEFAULT_JOB,
+    JobArgument,
+    OldBundleOption,
+    OldServiceOption,
+    PerLanguageOption,
+    QuestionsOption,
+    SamplesOption,
+    check_options,
+    open_migration,
+    open_model,
+    open_old_model,
+)
+from lusifer.cli.reindex.output import progress, show_checks
+
+__all__ = ["COMMAND", "switch"]
+
+
+def switch(
+    job_path: JobArgument = DEFAULT_JOB,
+    force: Annotated[
+        bool, typer.Option("--force", help="Switch although the checks fail.")
+    ] = False,
+    hold_writes: Annotated[
+        bool,
+        typer.Option(
+            "--hold-writes",
+            help="Have Weaviate refuse writes to the old collection from the last pass to the "
+            "switch: nothing can be missed, and applications must try again.",
+        ),
+    ] = False,
+    questions: QuestionsOption = None,
+    old_bundle: OldBundleOption = None,
+    old_service: OldServiceOption = None,
+    samples: SamplesOption = 200,
+    per_language: PerLanguageOption = 25,
+    as_json: options.Json = False,
+) -> None:
+    """Point applications at the new vectors, atomically, if the checks pass.
+
+    Change the model for their queries at the same time: every search compares fingerprints and
+    refuses to mix two models. A second call copies what was still written to the old collection.
+    """
+    from lusifer.reindex.cutover import cut_over
+    from lusifer.reindex.job import Job
+
+    job = Job(job_path)
+    with (
+        job.locked(),
+        open_migration(job.plan, hold_writes=hold_writes) as migration,
+        open_model(job.plan.model) as embedder,
+        open_old_model(job.plan, old_bundle, old_service) as old,
+        progress(job.plan) as on_progress,
+    ):
+        chosen = check_options(migration, old, questions, samples, per_language)
+        done = cut_over(job, migration, embedder, chosen, force=force, on_progress=on_progress)
+    if as_json:
+        checks = None if done.checks is None else done.checks.as_dict()
+        write_json({"switched": True, "brought_over": done.reconciled, "checks": checks})
+        return
+    if done.checks is not None:
+        show_checks(done.checks)
+    sys.stdout.write(f"Applications see {job.plan.target.name} now.\n")
+    if done.reconciled:
+        sys.stdout.write(f"{done.reconciled:,} documents of the last moment were copied.\n")
+    sys.stdout.write(f"To go back: lusifer reindex rollback {job_path}\n")
+
+
+COMMAND = Command(
+    switch,
+    (
+        "lusifer reindex switch lusifer-reindex --old-bundle ./old-model",
+        "lusifer reindex switch lusifer-reindex --hold-writes",
+    ),
+)

@@ -1,0 +1,65 @@
+"""Cutover between two collections behind an alias that applications ask."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+__all__ = ["AliasCutover"]
+
+
+class AliasCutover(ABC):
+    """An alias that means the source collection or the target collection.
+
+    Args:
+        alias: Name that applications ask; None where the plan has none.
+        source: Collection that the alias meant before; None where it meant nothing.
+        target: Collection with the new vectors.
+    """
+
+    def __init__(self, *, alias: str | None, source: str | None, target: str) -> None:
+        self.alias = alias
+        self.source = source
+        self.target = target
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Create the target collection; a repeated call changes nothing."""
+
+    def is_live(self) -> bool:
+        """Return whether the alias means the target collection."""
+        return self._find_alias() == self.target
+
+    def activate(self) -> None:
+        """Point the alias at the target collection."""
+        self._set_alias(self.target)
+
+    def deactivate(self) -> None:
+        """Point the alias at the source collection, or delete it where it meant nothing before."""
+        if self.source is not None:
+            self._set_alias(self.source)
+        elif self.is_live():
+            self._delete_alias()
+
+    def remove_source(self) -> str:
+        """Delete the source collection, where there is one; return what was deleted."""
+        return "nothing" if self.source is None else self._delete_collection(self.source)
+
+    def remove_target(self) -> str:
+        """Delete the target collection; return what was deleted."""
+        return self._delete_collection(self.target)
+
+    @abstractmethod
+    def _find_alias(self) -> str | None:
+        """Return the collection that the alias means now; None without the alias."""
+
+    @abstractmethod
+    def _set_alias(self, collection: str) -> None:
+        """Point the alias at a collection, atomically."""
+
+    @abstractmethod
+    def _delete_alias(self) -> None:
+        """Delete the alias."""
+
+    @abstractmethod
+    def _delete_collection(self, collection: str) -> str:
+        """Delete a collection; return what was deleted, as text."""

@@ -1,0 +1,1 @@
+"""Re-embedding from and to collections of the embedded store."""

@@ -1,0 +1,93 @@
+"""Inspects a Qdrant server and a collection of it before it is re-embedded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lusifer.errors import CollectionMismatchError, PlanError
+from lusifer.qdrant.connection import client_errors, connect_by_environment
+from lusifer.qdrant.metadata import parse_metadata
+from lusifer.reindex.inspection import Inspection, unknown_model, version_numbers
+from lusifer.reindex.plan import Model
+from lusifer.stores import diagnostics
+
+if TYPE_CHECKING:
+    from qdrant_client import models
+
+    from lusifer.reindex.inspection import PlanRequest
+    from lusifer.stores.diagnostics import Diagnostic
+
+__all__ = ["check_version", "inspect_collection"]
+
+
+def inspect_collection(request: PlanRequest) -> Inspection | None:
+    """Read what a collection or alias holds; None without one, for a file's documents.
+
+    Raises:
+        PlanError: The server is too old.
+        CollectionMismatchError: The collection has no metadata of ours, and several vectors, or is
+            to be re-embedded in place.
+        StoreError: There is no such collection, or it can't be read.
+    """
+    client = connect_by_environment(request.address, grpc=request.grpc)
+    try:
+        with client_errors(request.name):
+            version = client.info().version
+            aliases = client.get_aliases().aliases
+            found = {each.alias_name: each.collection_name for each in aliases}
+            name = found.get(request.name, request.name)
+            if request.file and not client.collection_exists(name):
+                return None
+            info = client.get_collection(name)
+    finally:
+        client.close()
+    return _inspect(request, name, info, check_version(version, in_place=request.in_place))
+
+
+def check_version(version: str, *, in_place: bool) -> Diagnostic:
+    """Report what a version of Qdrant means for re-embedding.
+
+    Raises:
+        PlanError: It lacks an operation that is needed.
+    """
+    numbers = version_numbers(version)
+    if in_place and numbers < (1, 18):
+        raise PlanError(
+            f"Qdrant {version} can't add named vectors, which came with 1.18.",
+            next_step="Upgrade Qdrant first, or use --new-collection.",
+        )
+    if numbers < (1, 17):
+        raise PlanError(
+            f"Qdrant {version} lacks guarded inserts, which came with 1.17.",
+            next_step="Upgrade Qdrant first.",
+        )
+    if numbers < (1, 19):
+        return diagnostics.warning(
+            "Qdrant",
+            f"{version} decides guarded writes again when it replays its log after a crash "
+            "(fixed in 1.19).",
+            "Upgrade, or run verify after any crash of Qdrant.",
+        )
+    return diagnostics.ok("Qdrant", f"{version} has guarded writes.")
+
+
+def _inspect(
+    request: PlanRequest, name: str, info: models.CollectionInfo, version: Diagnostic
+) -> Inspection:
+    vectors = info.config.params.vectors
+    names = tuple(vectors) if isinstance(vectors, dict) else ("",)
+    is_alias = name != request.name
+    try:
+        metadata = parse_metadata(name, info)
+    except CollectionMismatchError as error:
+        if request.in_place or len(names) != 1:
+            raise
+        notes = (version, unknown_model(error))
+        return Inspection(name, is_alias, names[0], None, names, notes)
+    old_model = Model(
+        name=metadata.model,
+        fingerprint=metadata.fingerprint,
+        dimension=metadata.dimension,
+        role_prompts=metadata.role_prompts,
+    )
+    return Inspection(name, is_alias, metadata.vector_name, old_model, names, (version,))
