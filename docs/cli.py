@@ -1,4 +1,4 @@
-"""Writes the reference of commands and settings from the code, so that the pages can't say anything else.
+"""Writes the reference of commands and settings from the code, so that it is always current.
 
 ::
 
@@ -11,12 +11,15 @@ from __future__ import annotations
 import inspect
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    # typer 0.29 has its own copy of click, and exports none of these classes.
+    from typer._click import Command, Context, Parameter
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ROOT / "docs" / "reference" / "cli.md"
@@ -24,11 +27,17 @@ SETTINGS = ROOT / "docs" / "reference" / "settings.md"
 HEAD = """\
 # Command line
 
-<!-- Written by docs/cli.py from the commands' own help. Change the command, then run the script. -->
+<!-- Written by docs/cli.py from the help of the commands. Change a command, then run the script. -->
 
-Standard output holds what was asked for; progress and errors go to standard error. Exit codes: 0; 1 for
-an error (two lines say what happened and what to do; with `--json`, one line of JSON on standard output); 2
-for a wrong option; 130 after Ctrl-C.
+Results go to standard output, progress and errors to standard error. An error is two lines: what
+failed, and what to do next. With `--json` it is one line of JSON on standard output.
+
+| exit code | meaning |
+|---:|---|
+| 0 | success |
+| 1 | an error |
+| 2 | a wrong option or argument |
+| 130 | ended by Ctrl-C |
 """
 
 
@@ -37,9 +46,14 @@ SETTINGS_HEAD = """\
 
 <!-- Written by docs/cli.py from the class Settings. Change the class, then run the script. -->
 
-Each can be given as a flag (`lusifer serve --port 9000`), in the environment (`LUSIFER_SERVE_PORT=9000`) or
-in a TOML file (`port = 9000`, named by `--config` or `LUSIFER_SERVE_CONFIG`). A flag comes before the
-environment, the environment before the file. An unknown name is refused, with the nearest right one.
+A setting can be given in three places. A flag comes before the environment, the environment before
+the file. An unknown name is refused, and the message names the nearest right one.
+
+| place | example |
+|---|---|
+| flag | `lusifer serve --port 9000` |
+| environment | `LUSIFER_SERVE_PORT=9000` |
+| TOML file, named by `--config` or `LUSIFER_SERVE_CONFIG` | `port = 9000` |
 
 | setting | default | meaning |
 |---|---|---|
@@ -47,7 +61,7 @@ environment, the environment before the file. An unknown name is refused, with t
 
 
 def settings_page() -> str:
-    """The page of the service's settings."""
+    """Return the page of the service's settings."""
     from lusifer.service.settings import settings_help
 
     rows = [
@@ -59,14 +73,14 @@ def settings_page() -> str:
 
 
 def commands_page() -> str:
-    """The page of the commands."""
+    """Return the page of the commands."""
     from lusifer.cli.app import app
     from lusifer_evaluation.cli import eval_app
     from lusifer_export.cli import export_app
     from lusifer_training.cli import train_app
 
-    group = typer.main.get_command(app)
-    # These three are registered by name and loaded when they are called.
+    group = typer.main.get_group(app)
+    # These three are loaded only when they are called, so their options are read here.
     lazy = {"train": train_app, "eval": eval_app, "export": export_app}
     commands = {
         name: typer.main.get_command(lazy[name]) if name in lazy else command
@@ -78,13 +92,13 @@ def commands_page() -> str:
     return "\n".join([HEAD, *sections])
 
 
-def _sections(path: str, command: Any) -> Iterator[str]:
+def _sections(path: str, command: Command) -> Iterator[str]:
     yield _section(path, command)
     for name, child in getattr(command, "commands", {}).items():
         yield from _sections(f"{path} {name}", child)
 
 
-def _section(path: str, command: Any) -> str:
+def _section(path: str, command: Command) -> str:
     context = command.context_class(command, info_name=path)
     usage = " ".join([path, *command.collect_usage_pieces(context)])
     lines = [f"## {path}", "", "```", usage, "```", ""]
@@ -98,8 +112,8 @@ def _section(path: str, command: Any) -> str:
     return "\n".join(lines)
 
 
-def _text_and_examples(command: Any) -> tuple[list[str], list[str]]:
-    """Paragraphs of the help, and the examples that stand at its end or in the epilog."""
+def _text_and_examples(command: Command) -> tuple[list[str], list[str]]:
+    """Split the help and its epilog into paragraphs of text and examples."""
     paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
     epilog = inspect.cleandoc(command.epilog or "").split("\n\n")
     text, examples, among_examples = [], [], False
@@ -118,9 +132,9 @@ def _text_and_examples(command: Any) -> tuple[list[str], list[str]]:
     return text[:-1], examples
 
 
-def _row(parameter: Any, context: Any) -> str | None:
+def _row(parameter: Parameter, context: Context) -> str | None:
     record = parameter.get_help_record(context)
-    # Every command has help, and completion of the shell is typer's matter.
+    # Every command has --help, and the options for shell completion are typer's.
     if record is None or "--help" in record[0] or "completion" in record[0]:
         return None
     names, meaning = (" ".join(part.split()).replace("|", "\\|") for part in record)
@@ -128,7 +142,7 @@ def _row(parameter: Any, context: Any) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the pages, or compare them; the return value is the exit status."""
+    """Write the pages, or with ``--check`` compare them; return the exit status."""
     sys.path[:0] = [str(ROOT / folder) for folder in ("plugin", "training", "export")]
     status = 0
     for path, expected in ((COMMANDS, commands_page()), (SETTINGS, settings_page())):

@@ -157,7 +157,7 @@ def _output_error(error: OSError) -> LusiferError:
 
 
 def _silence_stdout() -> None:
-    """Point standard output at nothing, so that Python's flush at exit does not fail again."""
+    """Send further output to nothing, so that Python's flush at exit does not fail again."""
     try:
         descriptor = sys.stdout.fileno()
         nothing = os.open(os.devnull, os.O_WRONLY)

@@ -17,7 +17,7 @@ _TIMEOUT_S = 30
 
 def examine_qdrant(
     url: options.QdrantUrl,
-    collection: options.Collection = None,
+    collection: options.ServerCollection = None,
     service: options.Service = None,
     bundle: options.Bundle = None,
     grpc: options.Grpc = False,
@@ -39,8 +39,7 @@ def examine_qdrant(
 COMMAND = Command(
     examine_qdrant,
     (
-        "lusifer doctor qdrant http://localhost:6333",
-        "lusifer doctor qdrant http://localhost:6333 --collection articles "
-        "--service http://localhost:8000",
+        "lusifer doctor qdrant http://localhost:6333 --collection articles",
+        "lusifer doctor qdrant http://localhost:6333 --service http://localhost:8000",
     ),
 )

@@ -23,7 +23,7 @@ __all__ = ["COMMAND", "examine_weaviate"]
 
 def examine_weaviate(
     url: options.WeaviateUrl,
-    collection: options.Collection = None,
+    collection: options.ServerCollection = None,
     tenant: options.Tenant = None,
     service: options.Service = None,
     bundle: options.Bundle = None,

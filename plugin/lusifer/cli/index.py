@@ -66,7 +66,8 @@ def index(
         bool,
         typer.Option(
             "--wait/--no-wait",
-            help="Wait until Qdrant has applied each write, or only the last one of a window.",
+            help="Let Qdrant apply each write before the next; with --no-wait, only the last write "
+            "of a window.",
         ),
     ] = True,
     ordering: Annotated[
@@ -145,8 +146,8 @@ COMMAND = Command(
     (
         "lusifer index articles.jsonl --text-field body --index ./articles",
         "lusifer index ./notes --keywords",
-        "lusifer index articles.parquet --qdrant http://localhost:6333 --collection articles",
-        "lusifer index articles.jsonl --weaviate http://localhost:8080 --collection Articles",
+        "lusifer index news.parquet --qdrant http://localhost:6333 --collection news",
+        "lusifer index news.jsonl --weaviate http://localhost:8080 --collection News",
     ),
 )
 

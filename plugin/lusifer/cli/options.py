@@ -33,6 +33,8 @@ __all__ = [
     "OptionalQdrantUrl",
     "Qdrant",
     "QdrantUrl",
+    "ServerCollection",
+    "Service",
     "Service",
     "Tenant",
     "Weaviate",
@@ -48,8 +50,7 @@ Bundle = Annotated[
     typer.Option(
         "--bundle",
         metavar="DIR",
-        help="Folder of the model's bundle. Without it, the default bundle is used, and built "
-        "the first time.",
+        help="Folder of the model's bundle (default: the default model, built on first use).",
     ),
 ]
 Dimension = Annotated[
@@ -120,6 +121,10 @@ Collection = Annotated[
         metavar="NAME",
         help="Collection or alias, on a server or within --index.",
     ),
+]
+ServerCollection = Annotated[
+    str | None,
+    typer.Option("--collection", metavar="NAME", help="Collection or alias to check."),
 ]
 Tenant = Annotated[
     str | None, typer.Option("--tenant", metavar="NAME", help="Tenant of a Weaviate collection.")

@@ -33,7 +33,7 @@ def set_alias(
     grpc: options.Grpc = False,
     as_json: options.Json = False,
 ) -> None:
-    """Point an alias to a collection, atomically: a search sees the old one or the new one.
+    """Set the collection of an alias, atomically: a search sees the old one or the new one.
 
     A collection that is empty or has points without a vector is refused.
     """
@@ -62,8 +62,8 @@ def set_alias(
 COMMAND = Command(
     set_alias,
     (
-        "lusifer qdrant alias http://localhost:6333 --alias articles --collection articles-2",
-        "lusifer qdrant alias --index ./database --alias articles --collection articles-2",
+        "lusifer qdrant alias http://localhost:6333 --alias news --collection news-2",
+        "lusifer qdrant alias --index ./database --alias news --collection news-2",
     ),
 )
 

@@ -100,9 +100,9 @@ COMMAND = Command(
     setup,
     (
         "lusifer qdrant setup http://localhost:6333 --collection articles",
-        "lusifer qdrant setup http://localhost:6333 --collection articles --quantization turbo4 "
-        "--keywords",
-        "lusifer qdrant setup --index ./database --collection articles-1 --alias articles",
+        "lusifer qdrant setup http://localhost:6333 --collection articles --keywords",
+        "lusifer qdrant setup http://db:6333 --collection news --quantization turbo4",
+        "lusifer qdrant setup --index ./database --collection news-1 --alias news",
     ),
 )
 

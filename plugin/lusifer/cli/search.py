@@ -141,10 +141,9 @@ COMMAND = Command(
     (
         'lusifer search "Wo kann ich Fotos bearbeiten?" --index ./articles',
         'lusifer search --json --limit 3 "写真を編集する"',
-        'lusifer search "Bildbearbeitung" --qdrant http://localhost:6333 --collection articles '
-        "--where lang=en",
-        'lusifer search "Bildbearbeitung" --weaviate http://localhost:8080 --collection Articles '
-        "--by-server",
+        "lusifer search Bildbearbeitung --index ./articles --where lang=en --hybrid",
+        'lusifer search "Fotos" --qdrant http://localhost:6333 --collection articles',
+        'lusifer search "Fotos" --weaviate http://localhost:8080 --collection News',
     ),
 )
 

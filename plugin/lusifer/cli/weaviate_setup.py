@@ -35,7 +35,8 @@ def setup(
         typer.Option(
             "--route",
             metavar="MODULE",
-            help="Weaviate's module: transformers needs no key, cohere sends 96 texts a request.",
+            help="Weaviate's module: transformers (needs no key) or cohere (sends 96 texts a "
+            "request).",
         ),
     ] = "transformers",
     text_property: Annotated[
@@ -76,9 +77,10 @@ def setup(
         typer.Option(
             "--tokenization",
             metavar="NAME",
-            help="How texts are split for hybrid search: word for languages with spaces; gse for "
-            "Chinese, kagome_ja, kagome_kr (the server needs ENABLE_TOKENIZER_GSE=true and so on); "
-            "trigram for Thai and for mixtures.",
+            help="How hybrid search splits texts into words: word, whitespace, lowercase or field "
+            "for languages with spaces; gse or gse_ch for Chinese; kagome_ja; kagome_kr (for these "
+            "four the server needs ENABLE_TOKENIZER_GSE=true and so on); trigram for Thai and for "
+            "several languages.",
         ),
     ] = "word",
     quantizer: Annotated[
@@ -163,8 +165,7 @@ def setup(
 COMMAND = Command(
     setup,
     (
-        "lusifer weaviate setup http://localhost:8080 --collection Articles "
-        "--service-address http://localhost:8000",
+        "lusifer weaviate setup http://localhost:8080 --collection Articles",
         "lusifer weaviate setup http://localhost:8080 --collection Articles --text-property body "
         "--property title --property year:int --source title --source body",
     ),
