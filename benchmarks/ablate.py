@@ -30,15 +30,21 @@ from lusifer_evaluation.table import evaluate
 from lusifer_training.backbones.load import load_llm, load_llm_tokenizer, load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint, save_checkpoint, trained_parameters
 from lusifer_training.config import default_checkpoint
-from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
+from lusifer_training.data.batches import PairSampler
 from lusifer_training.data.monolingual import monolingual_file
 from lusifer_training.embedders import checkpoint_embedder, raw_encoder_embedder, raw_llm_embedder
-from lusifer_training.language_subspace import language_basis, language_means, load_monolingual
+from lusifer_training.language_subspace import (
+    ProjectedEmbedder,
+    language_basis,
+    language_means,
+    load_monolingual,
+)
 from lusifer_training.model.llm import Llm
 from lusifer_training.model.lusifer import Lusifer, build_model, with_lora
 from lusifer_training.model.pooling import mean_pool
-from lusifer_training.objectives.contrastive import FinetuneObjective
+from lusifer_training.objectives.finetune import FinetuneObjective
 from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe, load_recipe
+from lusifer_training.token_rows import run_rows, tokenize
 from lusifer_training.trainer.cost_estimate import forward_flops_per_token
 from lusifer_training.trainer.distributed import Distributed
 from lusifer_training.trainer.loop import TrainingLoop
@@ -49,7 +55,7 @@ from lusifer_training.trainer.pipeline import (
     standard_batches,
     train,
 )
-from lusifer_training.vector_cache import CachedEmbedder, ProjectedEmbedder
+from lusifer_training.vector_cache import CachedEmbedder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +63,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from lusifer_training.config import ModelConfig
-    from lusifer_training.embedders import EmbedFunction
+    from lusifer_training.embed_function import EmbedFunction
     from lusifer_training.model.connector import Connector
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
@@ -187,7 +193,7 @@ def finetuned(
 ) -> ModelT:
     """Return a model after a recipe's stage 2 alone; resume a run that was killed."""
     stage, sampler = recipe.finetune, PairSampler(recipe, data_folder)
-    objective = FinetuneObjective(model.train(), tokenizer, stage)
+    objective = FinetuneObjective(model.train(), tokenizer, stage, Distributed())
     parameters = trained_parameters(model)
     rates = {
         name: stage.learning_rate if "lora_" in name else stage.new_learning_rate
@@ -200,7 +206,7 @@ def finetuned(
         steps=stage.steps,
         identity=identity_of(recipe, *KEPT),
         recipe=recipe.loop,
-        engine=Distributed(),
+        distributed=Distributed(),
     )
 
     def losses_of(step: int) -> dict[str, torch.Tensor]:
@@ -249,12 +255,7 @@ class LlmAloneEmbedder:
     def __call__(self, texts: Sequence[str], role: str) -> np.ndarray:
         prompt = self.model.config.role_prompts[role]
         rows = tokenize(self.model.tokenizer, [prompt + text for text in texts], LLM_TOKENS)
-        groups = token_budget_batches([len(row) for row in rows], budget_tokens=4096)
-        parts = [
-            self.model(*pad([rows[at] for at in group], self.model.pad_token_id))
-            for group in groups
-        ]
-        return torch.cat(parts).numpy()[np.argsort([at for group in groups for at in group])]
+        return run_rows(self.model, rows, self.model.pad_token_id, budget_tokens=4096).numpy()
 
 
 def main() -> None:

@@ -31,13 +31,15 @@ from lusifer_evaluation.tasks import Size
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint
 from lusifer_training.config import default_checkpoint, read_config
-from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
-from lusifer_training.language_subspace import language_basis, language_means
+from lusifer_training.data.batches import PairSampler
+from lusifer_training.language_subspace import ProjectedEmbedder, language_basis, language_means
 from lusifer_training.model.pooling import mean_pool
-from lusifer_training.objectives.contrastive import contrastive_loss, similarity_distillation
+from lusifer_training.objectives.contrastive import contrastive_loss
+from lusifer_training.objectives.distillation import similarity_distillation
 from lusifer_training.recipe import load_recipe
+from lusifer_training.token_rows import run_rows, tokenize
 from lusifer_training.trainer.cost_estimate import forward_flops_per_token
-from lusifer_training.vector_cache import CachedEmbedder, ProjectedEmbedder
+from lusifer_training.vector_cache import CachedEmbedder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,13 +93,7 @@ class States:
     def __call__(self, texts: Sequence[str], role: str) -> np.ndarray:
         prompt = self.config.role_prompts[role]
         rows = tokenize(self.tokenizer, [prompt + text for text in texts], LONGEST_TOKENS)
-        groups = token_budget_batches([len(row) for row in rows], budget_tokens=4096)
-        parts = [
-            self._read(*pad([rows[at] for at in group], self.model.pad_token_id))
-            for group in groups
-        ]
-        order = np.argsort([at for group in groups for at in group])
-        return torch.cat(parts).numpy()[order]
+        return run_rows(self._read, rows, self.model.pad_token_id, budget_tokens=4096).numpy()
 
     def _read(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         model, llm = self.model, self.model.llm

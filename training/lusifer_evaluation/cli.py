@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from lusifer_training.embedders import EmbedFunction
+    from lusifer_training.embed_function import EmbedFunction
 
 eval_app = typer.Typer(no_args_is_help=True, help="Cross-lingual evaluation.", add_completion=False)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lusifer_evaluation.tasks import XquadSet
-    from lusifer_training.embedders import EmbedFunction
+    from lusifer_training.embed_function import EmbedFunction
 
     Fix = Callable[[str, np.ndarray, str], np.ndarray]
 

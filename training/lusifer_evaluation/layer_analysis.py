@@ -27,9 +27,9 @@ from sklearn.preprocessing import StandardScaler
 
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint
-from lusifer_training.data.batches import pad, tokenize
 from lusifer_training.language_subspace import project_out
 from lusifer_training.model.pooling import mean_pool
+from lusifer_training.token_rows import pad, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lusifer_evaluation.bootstrap import Measure, mean_measure, resampled_measure
+from lusifer_training.data.translations import bitext_hits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -189,9 +190,7 @@ def tatoeba(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Measure
     """
     values, weights, by_language = [], [], {}
     for language, (ours, english) in pairs.items():
-        scores = ours @ english.T
-        rows = np.arange(len(scores))
-        hits = ((scores.argmax(axis=1) == rows).astype(float) + (scores.argmax(axis=0) == rows)) / 2
+        hits = bitext_hits(ours, english)
         by_language[language] = float(100 * hits.mean())
         values.append(hits / len(hits))
         weights.append(np.full(len(hits), 1 / len(hits)))

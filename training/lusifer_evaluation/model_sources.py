@@ -17,7 +17,7 @@ from lusifer_training.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lusifer_training.embedders import EmbedFunction, Role
+    from lusifer_training.embed_function import EmbedFunction, Role
 
 __all__ = ["NAMED", "checkpoint_folder", "named_source", "open_source"]
 

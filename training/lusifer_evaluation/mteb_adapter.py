@@ -21,7 +21,7 @@ from lusifer_evaluation.model_sources import named_source, open_source
 if TYPE_CHECKING:
     import numpy as np
 
-    from lusifer_training.embedders import EmbedFunction, Role
+    from lusifer_training.embed_function import EmbedFunction, Role
 
 __all__ = ["PAPER_TASKS", "MtebEncoder", "available_paper_tasks", "paper_benchmark", "run_mteb"]
 

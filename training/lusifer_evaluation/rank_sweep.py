@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lusifer_evaluation.tasks import XquadSet
-    from lusifer_training.embedders import EmbedFunction
+    from lusifer_training.embed_function import EmbedFunction
     from lusifer_training.language_subspace import LanguageMeans
 
 __all__ = ["sweep"]

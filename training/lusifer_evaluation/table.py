@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lusifer_evaluation.tasks import TextSet
-    from lusifer_training.embedders import EmbedFunction, Role
+    from lusifer_training.embed_function import EmbedFunction, Role
 
 __all__ = ["Scores", "evaluate", "markdown_table", "named"]
 

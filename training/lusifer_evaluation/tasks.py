@@ -1,21 +1,32 @@
 """Evaluation sets: Tatoeba, XQuAD, multilingual STS-B, SIB-200 and tweet sentiment.
 
-Nothing here is ever trained on. A sample of a set is the first part of one fixed order, so that a
-larger one holds every smaller one and cached vectors serve both.
+Nothing here is ever trained on. A sample of a set is the first part of one fixed order. So a larger
+sample holds every smaller one, and cached vectors serve both.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lusifer_training.data.readers import read_json_lines
+from lusifer_training.data.readers import Record, read_json_lines
+from lusifer_training.data.translations import (
+    evaluation_files,
+    language_of,
+    load_translations,
+    sample,
+)
 from lusifer_training.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from lusifer_training.embed_function import Role
 
 __all__ = [
     "SIZES",
@@ -31,7 +42,6 @@ __all__ = [
     "load_xquad",
 ]
 
-Role = Literal["query", "document"]
 PARAGRAPHS_PER_ARTICLE = 5
 
 
@@ -51,64 +61,64 @@ class XquadSet:
     Attributes:
         questions: Q texts by language.
         paragraphs: P texts by language.
-        answers: The paragraph of each question ``(Q,)``.
-        articles: The article of each paragraph ``(P,)``: what is fitted is split by it.
-        answer_texts: The words of the paragraph that answer each question, Q by language.
+        answers: Index of the paragraph that answers each question ``(Q,)``.
+        articles: Number of the article of each paragraph ``(P,)``; fitted maps are split by it.
+        answer_texts: Words of the paragraph that answer each question, Q by language.
     """
 
     questions: dict[str, TextSet]
     paragraphs: dict[str, TextSet]
-    answers: np.ndarray
-    articles: np.ndarray
+    answers: NDArray[np.int64]
+    articles: NDArray[np.int64]
     answer_texts: dict[str, tuple[str, ...]]
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """Codes, sorted."""
+        """Language codes, sorted."""
         return tuple(self.questions)
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredSet:
-    """Sentence pairs with a score of likeness, parallel over the languages.
+    """Sentence pairs with a similarity score, parallel over the languages.
 
     Attributes:
         pairs: First and second sentences by language, N each.
-        scores: ``(N,)``, 0 to 5.
+        scores: Human scores from 0 to 5 ``(N,)``.
     """
 
     pairs: dict[str, tuple[TextSet, TextSet]]
-    scores: np.ndarray
+    scores: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledSet:
-    """English training texts and test texts in many languages.
+    """English training texts, and test texts in many languages.
 
     Attributes:
-        train: English.
-        train_labels: Of ``train``.
-        test: By language.
-        test_labels: By language.
-        parallel: Row n is the same sentence in every language.
+        train: English texts.
+        train_labels: Labels of ``train``.
+        test: Texts by language.
+        test_labels: Labels by language.
+        parallel: Whether row n is the same sentence in every language.
     """
 
     train: TextSet
-    train_labels: np.ndarray
+    train_labels: NDArray[np.str_]
     test: dict[str, TextSet]
-    test_labels: dict[str, np.ndarray]
+    test_labels: dict[str, NDArray[np.str_]]
     parallel: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of each set, per language; None is all of it.
+    """Number of examples of each set, per language; None is all of it.
 
     Attributes:
         xquad: Paragraphs, evenly over the articles, with their questions.
         tatoeba: Sentence pairs.
         stsb: Sentence pairs.
-        train: English texts that a probe learns from.
+        train: English texts that a linear probe is trained on.
         test: Labelled texts.
     """
 
@@ -126,53 +136,48 @@ SIZES = {
     "full": Size(tatoeba=250, stsb=250, train=700, test=250),
     "all": Size(),
 }
-"""By name. Tokens with multilingual-e5's tokenizer: 0.1, 0.4, 0.8, 1.4 and 2.5 million.
+"""Sizes by name. With multilingual-e5's tokenizer they have 0.1, 0.4, 0.8, 1.4 and 2.5 million tokens.
 
-``full`` has every set in every language, and whole what is hard because of its size, the pool of
-XQuAD's paragraphs; of the others as many texts as two cores embed in the rest of fifteen minutes.
+``full`` has every set in every language, and the whole pool of XQuAD's paragraphs, whose difficulty
+depends on its size. The other sets are cut, so that two cores embed all of it in fifteen minutes.
 """
 
 
 def load_tatoeba(folder: Path, limit: int | None = None) -> dict[str, tuple[TextSet, TextSet]]:
-    """Sentences and their English translations by language; both are questions: neither side is a passage.
+    """Load sentences and their English translations by language.
+
+    Both sides have the query role, because neither side is a passage.
 
     Args:
         folder: The data folder.
-        limit: Pairs of a language.
+        limit: Pairs of a language at most.
 
     Raises:
         DataError: The folder is missing or a line is broken.
     """
-    sets = {}
-    for path in _files(folder / "eval" / "tatoeba"):
-        language = _language(path)
-        records = list(read_json_lines(path, ("text", "english")))
-        chosen = [records[index] for index in _spread(len(records), limit)]
-        sets[language] = (
-            TextSet(f"tatoeba.{language}", "query", tuple(record["text"] for record in chosen)),
-            TextSet(
-                f"tatoeba.{language}.english",
-                "query",
-                tuple(record["english"] for record in chosen),
-            ),
+    return {
+        language: (
+            TextSet(f"tatoeba.{language}", "query", each.texts),
+            TextSet(f"tatoeba.{language}.english", "query", each.english),
         )
-    return sets
+        for language, each in load_translations(folder, limit).items()
+    }
 
 
 def load_xquad(folder: Path, limit: int | None = None) -> XquadSet:
-    """Questions and paragraphs by language.
+    """Load questions and paragraphs by language.
 
     Args:
         folder: The data folder.
-        limit: Paragraphs: the first of each article, then the second of each, and so on.
+        limit: Paragraphs at most: the first of each article, then the second of each, and so on.
 
     Raises:
         DataError: The folder is missing, a line is broken, or the languages aren't parallel.
     """
     questions, paragraphs, answer_texts = {}, {}, {}
     answers, articles = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    for path in _files(folder / "eval" / "xquad"):
-        language = _language(path)
+    for path in evaluation_files(folder / "eval" / "xquad"):
+        language = language_of(path)
         records = list(read_json_lines(path, ("context", "questions")))
         order = sorted(range(len(records)), key=lambda n: (n % PARAGRAPHS_PER_ARTICLE, n))[:limit]
         chosen = [records[index] for index in sorted(order)]
@@ -181,10 +186,7 @@ def load_xquad(folder: Path, limit: int | None = None) -> XquadSet:
         ]
         ours = np.array([index for index, _ in items])
         if questions and not np.array_equal(ours, answers):
-            raise DataError(
-                f"{path} has other questions than {next(iter(questions))}: the languages must be parallel.",
-                next_step="Fetch the evaluation data again.",
-            )
+            raise _not_parallel(path, "questions", next(iter(questions)))
         answers = ours
         articles = np.array([record.get("article", index) for index, record in enumerate(chosen)])
         asked = tuple(item["question"] for _, item in items)
@@ -196,23 +198,19 @@ def load_xquad(folder: Path, limit: int | None = None) -> XquadSet:
 
 
 def load_stsb(folder: Path, limit: int | None = None) -> ScoredSet:
-    """Pairs of sentences with a score, in the same order in every language.
+    """Load pairs of sentences with a score, in the same order in every language.
 
     Raises:
         DataError: The folder is missing, a line is broken, or the languages aren't parallel.
     """
     pairs: dict[str, tuple[TextSet, TextSet]] = {}
     scores = np.zeros(0)
-    for path in _files(folder / "eval" / "stsb"):
-        language = _language(path)
-        records = list(read_json_lines(path, ("sentence1", "sentence2", "score")))
-        chosen = [records[index] for index in _spread(len(records), limit)]
+    for path in evaluation_files(folder / "eval" / "stsb"):
+        language = language_of(path)
+        chosen = _sampled(list(read_json_lines(path, ("sentence1", "sentence2", "score"))), limit)
         ours = np.array([float(record["score"]) for record in chosen])
         if pairs and not np.array_equal(ours, scores):
-            raise DataError(
-                f"{path} has other scores than {next(iter(pairs))}: the languages must be parallel.",
-                next_step="Fetch the evaluation data again.",
-            )
+            raise _not_parallel(path, "scores", next(iter(pairs)))
         scores = ours
         first, second = (
             TextSet(f"stsb.{language}.{side}", "query", tuple(record[side] for record in chosen))
@@ -223,88 +221,76 @@ def load_stsb(folder: Path, limit: int | None = None) -> ScoredSet:
 
 
 def load_sib200(folder: Path, train: int | None = None, test: int | None = None) -> LabelledSet:
-    """Sentences of seven topics; the test sentences are translations of each other.
+    """Load sentences of seven topics; the test sentences are translations of each other.
 
     Raises:
         DataError: The folder is missing, a line is broken, or there is no English.
     """
-    sets, labels = {}, {}
-    english: list[dict[str, str]] = []
-    for path in _files(folder / "eval" / "sib200"):
-        language = _language(path)
+    tested: dict[str, list[Record]] = {}
+    english: list[Record] = []
+    for path in evaluation_files(folder / "eval" / "sib200"):
+        language = language_of(path)
         records = list(read_json_lines(path, ("id", "split", "label", "text")))
         if language.startswith("eng"):
             english = [record for record in records if record["split"] == "train"]
-        tested = sorted(
-            (record for record in records if record["split"] == "test"), key=lambda r: r["id"]
-        )
-        chosen = [tested[index] for index in _spread(len(tested), test)]
-        sets[language] = TextSet(
-            f"sib200.{language}", "query", tuple(record["text"] for record in chosen)
-        )
-        labels[language] = np.array([record["label"] for record in chosen])
-    return _labelled("sib200", folder, english, train, sets, labels, parallel=True)
+        tests = (record for record in records if record["split"] == "test")
+        tested[language] = _sampled(sorted(tests, key=lambda record: record["id"]), test)
+    return _labelled("sib200", folder, _sampled(english, train), tested, parallel=True)
 
 
 def load_tweets(folder: Path, train: int | None = None, test: int | None = None) -> LabelledSet:
-    """Tweets that are negative, neutral or positive; other tweets in every language.
+    """Load tweets that are negative, neutral or positive; other tweets in every language.
 
     Raises:
         DataError: The folder is missing, a line is broken, or there is no English.
     """
-    sets, labels = {}, {}
-    english: list[dict[str, str]] = []
-    for path in _files(folder / "eval" / "tweet_sentiment"):
+    tested: dict[str, list[Record]] = {}
+    english: list[Record] = []
+    for path in evaluation_files(folder / "eval" / "tweet_sentiment"):
         language, split = path.name.split(".")[:2]
         records = list(read_json_lines(path, ("text", "label")))
         if split == "train":
             english = records
-            continue
-        chosen = [records[index] for index in _spread(len(records), test)]
-        sets[language] = TextSet(
-            f"tweets.{language}", "query", tuple(record["text"] for record in chosen)
-        )
-        labels[language] = np.array([str(record["label"]) for record in chosen])
-    return _labelled("tweets", folder, english, train, sets, labels, parallel=False)
+        else:
+            tested[language] = _sampled(records, test)
+    return _labelled("tweets", folder, _sampled(english, train), tested, parallel=False)
 
 
 def _labelled(
     name: str,
     folder: Path,
-    english: list[dict[str, str]],
-    train: int | None,
-    test: dict[str, TextSet],
-    labels: dict[str, np.ndarray],
+    english: Sequence[Record],
+    tested: dict[str, list[Record]],
     *,
     parallel: bool,
 ) -> LabelledSet:
     if not english:
         raise DataError(
-            f"{name} in {folder} has no English texts to learn from.",
+            f"{name} in {folder} has no English texts to train a probe on.",
             next_step="Fetch the evaluation data again.",
         )
-    chosen = [english[index] for index in _spread(len(english), train)]
-    texts = TextSet(f"{name}.train", "query", tuple(record["text"] for record in chosen))
-    train_labels = np.array([str(record["label"]) for record in chosen])
-    return LabelledSet(texts, train_labels, test, labels, parallel)
+
+    def texts_of(part: str, records: Sequence[Record]) -> TextSet:
+        return TextSet(f"{name}.{part}", "query", tuple(record["text"] for record in records))
+
+    def labels_of(records: Sequence[Record]) -> NDArray[np.str_]:
+        return np.array([str(record["label"]) for record in records])
+
+    return LabelledSet(
+        texts_of("train", english),
+        labels_of(english),
+        {language: texts_of(language, records) for language, records in tested.items()},
+        {language: labels_of(records) for language, records in tested.items()},
+        parallel,
+    )
 
 
-def _spread(count: int, limit: int | None) -> list[int]:
-    """The first ``limit`` of one fixed random order, put back in order."""
-    if limit is None or limit >= count:
-        return list(range(count))
-    return sorted(np.random.default_rng(0).permutation(count)[:limit].tolist())
+def _sampled(records: Sequence[Record], limit: int | None) -> list[Record]:
+    return [records[index] for index in sample(len(records), limit)]
 
 
-def _language(path: Path) -> str:
-    return path.name.split(".")[0]
-
-
-def _files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*.jsonl.gz"))
-    if not files:
-        raise DataError(
-            f"There is no evaluation data in {folder}.",
-            next_step="Set LUSIFER_DATA to the folder that holds it.",
-        )
-    return files
+def _not_parallel(path: Path, what: str, other: str) -> DataError:
+    return DataError(
+        f"{path} has other {what} than {other}: the languages must be parallel.",
+        next_step="Fetch the evaluation data again.",
+    )

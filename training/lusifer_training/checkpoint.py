@@ -1,30 +1,31 @@
-"""A checkpoint: what training changed, and the configuration that rebuilds the rest from its sources.
+"""A checkpoint: the trained parameters, and the configuration that rebuilds the rest.
 
 ::
 
-    config.json            ModelConfig
-    adapter.safetensors    connector, head, LoRA, layer mix, language basis
-    training_report.json   recipe, data counts, losses, versions
-    language_centroids.safetensors   where a language subspace was found: names the language of a side vector
+    config.json                      ModelConfig
+    adapter.safetensors              connector, head, LoRA, layer mix, language basis
+    training_report.json             recipe, data counts, losses, versions
+    language_centroids.safetensors   names the language of a side vector; only with a subspace
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import shutil
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from lusifer.common.files import sync
 from lusifer_training.config import read_config
 from lusifer_training.errors import CheckpointError
 from lusifer_training.model.lusifer import build_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import nn
@@ -42,17 +43,17 @@ __all__ = [
 
 
 def trained_parameters(model: Lusifer) -> dict[str, nn.Parameter]:
-    """Every parameter that training may change, by name."""
+    """Return every parameter that training may change, by name."""
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
-def save_checkpoint(model: Lusifer, folder: Path, report: dict[str, Any]) -> Path:
+def save_checkpoint(model: Lusifer, folder: Path, report: Mapping[str, object]) -> Path:
     """Write a checkpoint folder, aside first and then renamed.
 
     Args:
-        model: A trained model, LoRA not merged.
-        folder: Replaced if it exists.
-        report: Becomes ``training_report.json``, with the versions added.
+        model: A trained model whose LoRA is not merged.
+        folder: The checkpoint; replaced if it exists.
+        report: Content of ``training_report.json``; the versions are added.
     """
     aside = folder.with_name(folder.name + ".new")
     shutil.rmtree(aside, ignore_errors=True)
@@ -67,15 +68,16 @@ def save_checkpoint(model: Lusifer, folder: Path, report: dict[str, Any]) -> Pat
     (aside / "training_report.json").write_text(
         json.dumps({**report, "versions": versions}, indent=2) + "\n", encoding="utf-8"
     )
-    for path in aside.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    for path in (*aside.iterdir(), aside):
+        sync(path)
     shutil.rmtree(folder, ignore_errors=True)
-    return aside.rename(folder)
+    written = aside.rename(folder)
+    sync(written.parent)
+    return written
 
 
 def read_adapter(folder: Path) -> dict[str, torch.Tensor]:
-    """What training changed, by name, without building the model.
+    """Read the trained parameters by name, without building the model.
 
     Raises:
         CheckpointError: The adapter is missing or cut.
@@ -95,12 +97,12 @@ def load_checkpoint(
     """Rebuild a trained model from its sources and its adapter.
 
     Args:
-        folder: Of the checkpoint.
-        llm_dtype: Of the LLM's weights; ``auto`` leaves them as they are stored.
+        folder: The checkpoint.
+        llm_dtype: Type of the LLM's weights; ``auto`` leaves them as they are stored.
 
     Raises:
         CheckpointError: The adapter is missing, cut, or doesn't fit the configuration.
-        BackboneError: A source of the configuration can't be used.
+        BackboneError: A source in the configuration can't be used.
     """
     model = build_model(read_config(folder), llm_dtype=llm_dtype)
     adapter = read_adapter(folder)
@@ -113,8 +115,8 @@ def load_checkpoint(
         or expected[name].shape != adapter[name].shape
     ):
         raise CheckpointError(
-            f"{folder / 'adapter.safetensors'} doesn't fit its config.json; {len(wrong)} tensors are "
-            f"missing, extra or of another shape, such as {wrong[0]}.",
+            f"{folder / 'adapter.safetensors'} doesn't fit its config.json; {len(wrong)} tensors "
+            f"are missing, extra or of another shape, such as {wrong[0]}.",
             next_step="Use the config.json the adapter was saved with.",
         )
     model.load_state_dict(adapter, strict=False)
@@ -131,19 +133,19 @@ def _adapter(model: Lusifer) -> dict[str, torch.Tensor]:
 
 
 def with_language_basis(
-    folder: Path, target: Path, identifier: LanguageIdentifier, report: dict[str, Any]
+    folder: Path, target: Path, identifier: LanguageIdentifier, report: Mapping[str, object]
 ) -> Path:
     """Write a checkpoint that projects the language subspace out.
 
-    Without the residual path the head is the last Linear, and the projection P is folded into it: W
-    becomes P W and b becomes P b, exactly. With it, P stands at the end of the graph, since the
-    encoder's own vector joins after the head.
+    Without the residual path the head is the last Linear. The projection P is folded into it
+    exactly: W becomes P W and b becomes P b. With the residual path P is at the end of the graph,
+    because the encoder's own vector is added after the head.
 
     Args:
-        folder: The checkpoint the basis was measured on; its own basis, if it has one, is replaced.
+        folder: The checkpoint that the basis was measured on; its own basis is replaced.
         target: Folder to write.
-        identifier: The basis ``(D, r)``, and what names languages from the side vector.
-        report: How the basis was found; kept in ``training_report.json``.
+        identifier: The basis ``(D, r)``, and the centroids that name the language of a side vector.
+        report: Origin of the basis, for ``training_report.json``.
     """
     model = load_checkpoint(folder)
     basis = torch.from_numpy(identifier.basis)

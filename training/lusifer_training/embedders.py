@@ -1,24 +1,23 @@
-"""What can be evaluated: a checkpoint, the raw encoder, the raw LLM."""
+"""Embedders of what can be evaluated: a checkpoint, the raw encoder, the raw LLM."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch.nn.functional import normalize
 
 from lusifer_training.backbones.load import load_llm, load_llm_tokenizer, load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint, read_adapter
 from lusifer_training.config import read_config
-from lusifer_training.data.batches import pad, token_budget_batches, tokenize
 from lusifer_training.errors import ConfigError
+from lusifer_training.language_subspace import ProjectedEmbedder
 from lusifer_training.model.llm import Llm
 from lusifer_training.model.lusifer import build_model
 from lusifer_training.model.pooling import mean_pool
-from lusifer_training.vector_cache import ProjectedEmbedder
+from lusifer_training.token_rows import run_rows, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,30 +26,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lusifer_training.config import ModelConfig
+    from lusifer_training.embed_function import EmbedFunction, Role, Vectors
 
-__all__ = [
-    "EmbedFunction",
-    "checkpoint_embedder",
-    "raw_encoder_embedder",
-    "raw_llm_embedder",
-]
+__all__ = ["checkpoint_embedder", "raw_encoder_embedder", "raw_llm_embedder"]
 
-Role = Literal["query", "document"]
-
-
-class EmbedFunction(Protocol):
-    """Anything that turns texts into unit vectors."""
-
-    identity: str
-    """Changes whenever the vectors would: the key of the cache."""
-
-    def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
-        """Unit vectors ``(N, D)`` float32."""
-        ...
+BUDGET_TOKENS = 4096
+"""Tokens run at once, padding included."""
 
 
 class _TorchEmbedder:
-    """Loads its model when the first text has to be computed: a cached evaluation never does."""
+    """Embed with a model that is loaded at the first call: a cached evaluation never loads it."""
 
     def __init__(self, identity: str, load: Callable[[], _Loaded]) -> None:
         self.identity = identity
@@ -58,17 +43,15 @@ class _TorchEmbedder:
         self._loaded: _Loaded | None = None
 
     @torch.inference_mode()
-    def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
+    def __call__(self, texts: Sequence[str], role: Role) -> Vectors:
         if self._loaded is None:
             self._loaded = self._load()
-        rows = self._loaded.rows_of(texts, role)
-        groups = token_budget_batches([len(row) for row in rows], budget_tokens=4096)
-        parts = [
-            self._loaded.forward(*pad([rows[index] for index in group], self._loaded.pad_token_id))
-            for group in groups
-        ]
-        order = np.argsort([index for group in groups for index in group])
-        return torch.cat(parts).numpy()[order]
+        loaded = self._loaded
+        rows = loaded.rows_of(texts, role)
+        vectors: Vectors = run_rows(
+            loaded.forward, rows, loaded.pad_token_id, budget_tokens=BUDGET_TOKENS
+        ).numpy()
+        return vectors
 
 
 @dataclass(frozen=True)
@@ -79,14 +62,14 @@ class _Loaded:
 
 
 def checkpoint_embedder(folder: Path, *, projected: bool = True) -> EmbedFunction:
-    """A trained checkpoint in fp32.
+    """Return the embedder of a trained checkpoint, in fp32.
 
     Args:
         folder: The checkpoint.
-        projected: With the language subspace projected out, if the checkpoint does that.
+        projected: Whether to project the language subspace out, if the checkpoint has one.
 
     Raises:
-        CheckpointError: It can't be read.
+        CheckpointError: The checkpoint can't be read.
     """
     config = read_config(folder)
     tensors = read_adapter(folder)
@@ -107,12 +90,12 @@ def checkpoint_embedder(folder: Path, *, projected: bool = True) -> EmbedFunctio
 
 
 def raw_encoder_embedder(folder: Path) -> EmbedFunction:
-    """The encoder of a checkpoint as it came: role prompts, mean pooling."""
+    """Return the embedder of a checkpoint's untrained encoder: role prompts, mean pooling."""
     config = read_config(folder).model_copy(
         update={"llm": None, "encoder_lora": None, "language_rank": 0}
     )
     config = config.model_copy(update={"residual": True})
-    # Two checkpoints of one encoder may differ in what is put before a text and where it is cut.
+    # Two checkpoints of one encoder may have different prompts and token limits.
     reading = (
         config.tokenizer.identity,
         config.query_prompt,
@@ -128,17 +111,22 @@ def raw_encoder_embedder(folder: Path) -> EmbedFunction:
 
 
 def raw_llm_embedder(folder: Path, *, maximum_tokens: int = 256) -> EmbedFunction:
-    """The LLM layers a checkpoint keeps, as they came: own tokens, causal, mean of the last states.
+    """Return the embedder of the untrained LLM layers that a checkpoint keeps.
+
+    They read the LLM's own tokens with causal attention. The vector is the mean of the last states.
 
     Args:
         folder: The checkpoint.
-        maximum_tokens: An English vocabulary spells other scripts in bytes: paragraphs get long and
-            slow.
+        maximum_tokens: Texts are cut to this length. An English vocabulary spells other scripts in
+            bytes, so that paragraphs get long and slow.
+
+    Raises:
+        ConfigError: The checkpoint has no LLM.
     """
     config = read_config(folder)
     source = config.llm
     if source is None:
-        raise ConfigError(f"{folder} has no LLM.", next_step="Name a checkpoint with one.")
+        raise ConfigError(f"{folder} has no LLM.", next_step="Name a checkpoint with an LLM.")
 
     def load() -> _Loaded:
         tokenizer = load_llm_tokenizer(source)

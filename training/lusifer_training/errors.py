@@ -1,21 +1,24 @@
-"""Errors of the training room, in one tree; each says what to do next.
+"""Errors of training and evaluation: one branch of the plugin's tree.
 
 ::
 
-    TrainingError
-    ├── ConfigError          a recipe or checkpoint configuration contradicts itself
-    ├── BackboneError        a source of weights can't be used
-    │   ├── MissingBackboneError   the package, folder or hub revision isn't there
-    │   ├── WrongHashError         the file isn't the one the configuration names
-    │   └── WrongLayoutError       the file isn't in the expected format
-    ├── CheckpointError      a checkpoint is missing, cut or of another configuration
-    ├── DataError            a training or evaluation file can't be read
-    ├── DiskFullError        a state can't be written
-    ├── DivergedError        the loss stopped being a number
-    └── TooLargeError        a batch doesn't fit into memory
+    LusiferError
+    └── TrainingError
+        ├── ConfigError          a recipe or checkpoint configuration contradicts itself
+        ├── BackboneError        weights can't be read from their source
+        │   ├── MissingBackboneError   the package, folder or hub revision does not exist
+        │   ├── WrongHashError         the file isn't the one the configuration names
+        │   └── WrongLayoutError       the file isn't in the expected format
+        ├── CheckpointError      a checkpoint is missing, cut or of another configuration
+        ├── DataError            a training or evaluation file can't be read
+        ├── DiskFullError        a training state can't be written
+        ├── DivergedError        the loss stopped being a number
+        └── TooLargeError        a batch doesn't fit into memory
 """
 
 from __future__ import annotations
+
+from lusifer.errors import LusiferError
 
 __all__ = [
     "BackboneError",
@@ -32,21 +35,8 @@ __all__ = [
 ]
 
 
-class TrainingError(Exception):
-    """Root of the tree.
-
-    Args:
-        message: What went wrong, with both sides of the broken comparison.
-        next_step: What the reader should do now, as one sentence.
-    """
-
-    def __init__(self, message: str, *, next_step: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.next_step = next_step
-
-    def __str__(self) -> str:
-        return f"{self.message} {self.next_step}"
+class TrainingError(LusiferError):
+    """A model can't be trained, loaded or evaluated."""
 
 
 class ConfigError(TrainingError):
@@ -54,11 +44,11 @@ class ConfigError(TrainingError):
 
 
 class BackboneError(TrainingError):
-    """A source of weights can't be used."""
+    """Weights can't be read from their source."""
 
 
 class MissingBackboneError(BackboneError):
-    """The package, folder or hub revision isn't there; ``next_step`` holds the install command."""
+    """The package, folder or hub revision does not exist; ``next_step`` has the install command."""
 
 
 class WrongHashError(BackboneError):
@@ -78,7 +68,7 @@ class DataError(TrainingError):
 
 
 class DiskFullError(TrainingError):
-    """A state can't be written; those before are kept."""
+    """A training state can't be written; the earlier states are kept."""
 
 
 class DivergedError(TrainingError):
@@ -86,4 +76,4 @@ class DivergedError(TrainingError):
 
 
 class TooLargeError(TrainingError):
-    """A batch doesn't fit into memory; ``next_step`` names one that does."""
+    """A batch doesn't fit into memory; ``next_step`` names a batch size that does."""

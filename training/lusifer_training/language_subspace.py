@@ -1,32 +1,37 @@
-"""The language subspace: directions that tell languages apart, found from monolingual text.
+"""The language subspace: directions that distinguish languages, found from monolingual text.
 
-Means of each language's vectors differ mostly by language, not by content; the span of their
-differences, M_s, is projected out of every vector (LSAR, EMNLP 2022; the agnostic/specific split of
-Lens, arXiv 2410.04407). It is linear, needs no language id at run time, and nothing is trained: the
-texts only give means. What was projected out, the side vector, still names the language.
+The means of each language's vectors differ mostly by language, not by content. The span of their
+differences, M_s, is projected out of every vector. This is LSAR (Xie et al., EMNLP 2022), and the
+split into an agnostic and a specific part of Lens (arXiv 2410.04407).
+
+The projection is linear and needs no language id at run time. Nothing is trained: the texts only
+give means. The part that was projected out, the side vector, still names the language.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from lusifer_training.data.readers import read_json_lines
+from lusifer_training.embed_function import Role
 from lusifer_training.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from lusifer_training.embedders import EmbedFunction, Role
+    from lusifer_training.embed_function import EmbedFunction, Vectors
 
 __all__ = [
     "LanguageIdentifier",
     "LanguageMeans",
+    "ProjectedEmbedder",
     "language_basis",
     "language_means",
     "load_monolingual",
@@ -34,18 +39,20 @@ __all__ = [
 ]
 
 MINIMUM_TEXTS = 20
-"""Below this, a language's mean says more about the texts than about the language."""
+"""With fewer texts, a language's mean depends more on the texts than on the language."""
 
 IDENTIFIER_NAME = "language_centroids.safetensors"
+
+_ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageMeans:
-    """Mean vectors of one source of text in one role.
+    """Mean vectors of the languages, for one source of text in one role.
 
     Attributes:
-        source: Where the texts come from.
-        role: With whose prompt they were embedded.
+        source: Name of the source of the texts.
+        role: Role whose prompt the texts were embedded with.
         languages: L codes.
         vectors: ``(L, D)``.
     """
@@ -53,11 +60,14 @@ class LanguageMeans:
     source: str
     role: Role
     languages: tuple[str, ...]
-    vectors: np.ndarray
+    vectors: Vectors
 
 
 def load_monolingual(path: Path) -> dict[str, dict[str, list[str]]]:
-    """Texts by source and language from JSON lines with ``language``, ``text`` and, optionally, ``source``.
+    """Read texts by source and language.
+
+    Args:
+        path: JSON lines with ``language``, ``text`` and, optionally, ``source``.
 
     Raises:
         DataError: The file is missing, a line is broken, or a language has too few texts.
@@ -74,7 +84,8 @@ def load_monolingual(path: Path) -> dict[str, dict[str, list[str]]]:
     }
     if poor:
         raise DataError(
-            f"{path} has fewer than {MINIMUM_TEXTS} texts of a source in {', '.join(sorted(poor))}.",
+            f"{path} has fewer than {MINIMUM_TEXTS} texts of a source in "
+            f"{', '.join(sorted(poor))}.",
             next_step="Add texts in these languages or leave them out.",
         )
     return texts
@@ -83,11 +94,11 @@ def load_monolingual(path: Path) -> dict[str, dict[str, list[str]]]:
 def language_means(
     embedder: EmbedFunction, texts: Mapping[str, Mapping[str, Sequence[str]]]
 ) -> list[LanguageMeans]:
-    """Means of the languages, source by source and role by role.
+    """Compute the mean vector of each language, by source and role.
 
     Args:
-        embedder: Of the model, without a projection.
-        texts: By source and language.
+        embedder: The model without a projection.
+        texts: Texts by source and language.
     """
     return [
         LanguageMeans(
@@ -97,18 +108,18 @@ def language_means(
             np.stack([embedder(each, role).mean(axis=0) for each in languages.values()]),
         )
         for source, languages in texts.items()
-        for role in ("query", "document")
+        for role in _ROLES
     ]
 
 
-def language_basis(means: Sequence[LanguageMeans], rank: int | None = None) -> np.ndarray:
-    """Orthonormal directions ``(D, rank)`` that separate the language means most, strongest first.
+def language_basis(means: Sequence[LanguageMeans], rank: int | None = None) -> Vectors:
+    """Return orthonormal directions ``(D, rank)`` that separate the language means, strongest first.
 
     Args:
-        means: Each is centred by itself and all are stacked, so that the directions between roles
-            and between sources of text, which are not language, stay.
-        rank: At most the number of directions in which languages differ, which is the default: L -
-            1 for one source in one role.
+        means: Each item is centred by itself before all are stacked. So directions between roles
+            and between sources of text, which are not language, stay in the vectors.
+        rank: Number of directions. The default is its maximum, the number of directions in which
+            the languages differ: L - 1 for one source in one role.
 
     Raises:
         ConfigError: The rank is too high for the means.
@@ -117,67 +128,95 @@ def language_basis(means: Sequence[LanguageMeans], rank: int | None = None) -> n
     most = min(sum(len(each.languages) - 1 for each in means), differences.shape[1])
     if rank is not None and not 0 < rank <= most:
         raise ConfigError(
-            f"rank {rank} is not between 1 and {most}: these languages differ in {most} directions.",
+            f"rank {rank} is not between 1 and {most}: these languages differ in {most} "
+            "directions.",
             next_step=f"Choose a rank from 1 to {most}.",
         )
     _, _, directions = np.linalg.svd(differences, full_matrices=False)
     return np.ascontiguousarray(directions[: rank or most].T, dtype=np.float32)
 
 
-def project_out(vectors: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Vectors ``(N, D)`` without the directions ``(D, r)``, brought back to unit length."""
+def project_out(vectors: Vectors, basis: Vectors) -> Vectors:
+    """Remove the directions ``(D, r)`` from vectors ``(N, D)``, and return them at unit length."""
     left = vectors - (vectors @ basis) @ basis.T
-    return left / np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-12)
+    unit: Vectors = left / np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+class ProjectedEmbedder:
+    """Embed with another embedder and project directions out of its vectors.
+
+    Both share the cached vectors of the other embedder.
+
+    Args:
+        base: Returns unit vectors.
+        basis: Orthonormal directions ``(D, r)``.
+    """
+
+    def __init__(self, base: EmbedFunction, basis: Vectors) -> None:
+        self.base = base
+        self.basis = basis
+        digest = hashlib.sha256(np.ascontiguousarray(basis, dtype=np.float32).tobytes()).hexdigest()
+        self.identity = f"{base.identity}:without:{digest}"
+
+    def __call__(self, texts: Sequence[str], role: Role) -> Vectors:
+        """Return unit vectors ``(N, D)`` float32."""
+        return project_out(self.base(texts, role), self.basis)
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageIdentifier:
-    """Names the language of a vector from its side vector, the ``r`` numbers that the projection takes out.
+    """Name the language of a vector from its side vector.
+
+    The side vector is the ``r`` numbers that the projection removes.
 
     Attributes:
-        basis: ``(D, r)``.
+        basis: Orthonormal directions ``(D, r)``.
         languages: L codes.
-        centroids: Mean side vectors by role ``(L, r)``.
+        centroids: Mean side vectors ``(L, r)`` by role.
     """
 
-    basis: np.ndarray
+    basis: Vectors
     languages: tuple[str, ...]
-    centroids: dict[Role, np.ndarray]
+    centroids: dict[Role, Vectors]
 
     @classmethod
-    def fit(cls, means: Sequence[LanguageMeans], basis: np.ndarray) -> LanguageIdentifier:
-        """From the means that gave the basis; a language of several sources gets the mean over them."""
+    def fit(cls, means: Sequence[LanguageMeans], basis: Vectors) -> LanguageIdentifier:
+        """Compute the centroids from the means that gave the basis.
+
+        A language with several sources gets the mean over them.
+        """
         languages = tuple(sorted({language for each in means for language in each.languages}))
-        centroids: dict[Role, np.ndarray] = {}
-        for role in ("query", "document"):
-            of_role = [each for each in means if each.role == role]
-            overall = np.mean([each.vectors.mean(axis=0) for each in of_role], axis=0)
+        centroids: dict[Role, Vectors] = {}
+        for role in _ROLES:
+            in_role = [each for each in means if each.role == role]
+            overall = np.mean([each.vectors.mean(axis=0) for each in in_role], axis=0)
             rows = []
             for language in languages:
-                # Sources differ in what they are about: only what sets a language apart within each
-                # one counts.
+                # Sources differ in their topics. Only the offset of a language within each source
+                # is about the language.
                 offsets = [
                     each.vectors[each.languages.index(language)] - each.vectors.mean(axis=0)
-                    for each in of_role
+                    for each in in_role
                     if language in each.languages
                 ]
                 rows.append((overall + np.mean(offsets, axis=0)) @ basis)
             centroids[role] = np.stack(rows).astype(np.float32)
         return cls(basis, languages, centroids)
 
-    def side_vectors(self, vectors: np.ndarray) -> np.ndarray:
-        """``M_sᵀ z``: ``(N, r)`` of unprojected unit vectors ``(N, D)``."""
-        side: np.ndarray = vectors @ self.basis
+    def side_vectors(self, vectors: Vectors) -> Vectors:
+        """Return the side vectors ``M_sᵀ z`` ``(N, r)`` of unprojected unit vectors ``(N, D)``."""
+        side: Vectors = vectors @ self.basis
         return side
 
-    def identify(self, vectors: np.ndarray, role: Role) -> list[str]:
-        """The language of each unprojected unit vector ``(N, D)``: the nearest centroid."""
+    def identify(self, vectors: Vectors, role: Role) -> list[str]:
+        """Return the language of each unprojected unit vector ``(N, D)``: the nearest centroid."""
         side = self.side_vectors(vectors)
         distances = np.linalg.norm(side[:, None, :] - self.centroids[role][None], axis=-1)
         return [self.languages[index] for index in distances.argmin(axis=1)]
 
     def save(self, folder: Path) -> None:
-        """Write beside a checkpoint's adapter."""
+        """Write the identifier into a checkpoint folder."""
         save_file(
             {"basis": self.basis, **self.centroids},
             folder / IDENTIFIER_NAME,
@@ -186,7 +225,7 @@ class LanguageIdentifier:
 
     @classmethod
     def load(cls, folder: Path) -> LanguageIdentifier:
-        """Read it from a checkpoint folder.
+        """Read the identifier of a checkpoint folder.
 
         Raises:
             CheckpointError: The checkpoint has none.
@@ -199,6 +238,6 @@ class LanguageIdentifier:
             )
         with safe_open(path, framework="numpy") as file:
             languages = tuple(file.metadata()["languages"].split())
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         basis = tensors.pop("basis")
-        return cls(basis, languages, {role: tensors[role] for role in ("query", "document")})
+        return cls(basis, languages, {role: tensors[role] for role in _ROLES})

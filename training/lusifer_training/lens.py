@@ -1,17 +1,17 @@
-"""Stage 3, after Lens (arXiv 2410.04407): other languages pulled to English outside the language subspace.
+"""Stage 3, after Lens (arXiv 2410.04407): align other languages with English.
 
-Parallel sentences are needed here, and only here. Three losses, a frozen copy of the checkpoint as
-teacher:
+The alignment is outside the language subspace. This stage alone needs parallel sentences. It has
+three losses, with a frozen copy of the checkpoint as teacher:
 
-* **alignment**: in the agnostic part, z - M_s M_sᵀ z, a sentence is told from the others of its
-  batch by the teacher's vector of its English translation, and brought near it. Lens uses one
-  direction for that part and a plain distance; one direction can't hold a meaning.
-* **retention**: English stays where it was, and so do the similarities among English sentences.
-* **replay**: stage 2's own loss on English pairs.
+* **alignment**: in the agnostic part, z - M_s M_sᵀ z, a sentence is contrasted with the teacher's
+  vectors of the English sentences of its batch, and moved to the vector of its own translation.
+  Lens uses one direction for that part and a plain distance; one direction can't hold a meaning.
+* **retention**: the vectors of English sentences are kept, and so are their similarities.
+* **replay**: the loss of stage 2 on English pairs.
 
-Lens' fourth term, the **push**, moves a language along its own direction so that a generator
-answers in the right language. It is here as an arm to be measured (``push_weight``), off by
-default: it pushes languages apart, which is what retrieval must not do.
+Lens' fourth term, the **push**, moves a language along its own direction, so that a generator
+answers in the right language. It is off by default (``push_weight``) and is here to be measured: it
+moves languages apart, which harms retrieval.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import logging
 import random
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -28,12 +28,15 @@ from torch.nn.functional import cross_entropy, mse_loss, normalize
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint, save_checkpoint, trained_parameters
 from lusifer_training.config import Frozen
-from lusifer_training.data.batches import PairSampler, pad, token_budget_batches, tokenize
+from lusifer_training.data.batches import PairSampler
 from lusifer_training.data.readers import read_json_lines
 from lusifer_training.errors import ConfigError, DataError
 from lusifer_training.language_subspace import LanguageIdentifier
-from lusifer_training.objectives.contrastive import FinetuneObjective, similarity_distillation
+from lusifer_training.objectives.distillation import similarity_distillation
+from lusifer_training.objectives.finetune import FinetuneObjective
 from lusifer_training.recipe import load_recipe
+from lusifer_training.token_rows import run_rows, tokenize
+from lusifer_training.trainer.distributed import Distributed
 from lusifer_training.trainer.loop import TrainingLoop
 
 if TYPE_CHECKING:
@@ -62,35 +65,43 @@ _PARTS = {
     "all": ("head.", "connector.", "llm.", "encoder."),
 }
 
-ParallelBatch = list[tuple[str, str, str]]
-"""Language, text, and its English translation."""
+ParallelBatch: TypeAlias = list[tuple[str, str, str]]
+"""Triples of language, text, and English translation."""
+
+BUDGET_TOKENS = 2048
+"""Tokens run at once, padding included."""
+TAIL_STEPS = 10
+"""Steps whose mean is reported as the last loss."""
 
 
 class LensRecipe(Frozen):
-    """Stage 3."""
+    """Settings of stage 3."""
 
     steps: int = Field(60, gt=0)
     batch_pairs: int = Field(32, gt=1)
-    """Sentence pairs per step, of all languages mixed: the positive is always in the other
-    language."""
+    """Sentence pairs per step, from all languages mixed."""
     maximum_tokens: int = Field(48, gt=4)
     learning_rate: float = Field(1e-4, gt=0)
     temperature: float = Field(0.05, gt=0)
     align_weight: float = Field(1.0, ge=0)
     retain_weight: float = Field(1.0, ge=0)
     push_weight: float = Field(0.0, ge=0)
-    """Lens' specific separation, one step along a language's own direction; an arm to be measured.
-    """
+    """Weight of Lens' specific separation, a step along a language's own direction."""
     train: Literal["head", "llm", "all"] = "all"
-    """What is trained: the head, also the connector and the LLM's LoRA, or also the encoder's."""
+    """Trained parts: the head; head, connector and the LLM's LoRA; or also the encoder's LoRA."""
     seed: int = 0
 
 
 def load_parallel(path: Path, *, maximum_per_language: int = 2000, seed: int = 0) -> ParallelBatch:
-    """Sentence pairs from JSON lines with ``language``, ``text`` and ``english``.
+    """Read sentence pairs.
+
+    Args:
+        path: JSON lines with ``language``, ``text`` and ``english``.
+        maximum_per_language: Pairs of a language at most, drawn at random.
+        seed: Seed of the draw.
 
     Raises:
-        DataError: The file is missing, a line is broken, or there is nothing in it.
+        DataError: The file is missing or empty, or a line is broken.
     """
     by_language: dict[str, ParallelBatch] = {}
     for record in read_json_lines(path, ("language", "text", "english")):
@@ -112,15 +123,15 @@ def load_parallel(path: Path, *, maximum_per_language: int = 2000, seed: int = 0
 
 
 class LensObjective:
-    """Losses of one batch of parallel sentences.
+    """Compute the losses of one batch of parallel sentences.
 
     Args:
         model: The model in training.
-        teacher: A frozen copy of it from before.
+        teacher: A frozen copy of the model before this stage.
         basis: M_s, orthonormal ``(D, r)``.
-        directions: Each language's offset from English inside M_s ``(D,)``: where the push goes.
+        directions: Offset of each language from English inside M_s ``(D,)``, for the push.
         recipe: Weights and temperature.
-        embed: Texts to unit vectors ``(N, D)`` by a model, without its projection.
+        embed: Returns a model's unit vectors ``(N, D)`` of texts, without its projection.
     """
 
     def __init__(
@@ -136,7 +147,7 @@ class LensObjective:
         self.directions, self.recipe, self.embed = directions, recipe, embed
 
     def __call__(self, batch: ParallelBatch) -> dict[str, Tensor]:
-        """``loss`` and its parts ``align``, ``retain`` and ``push``, scalars."""
+        """Return the scalars ``loss`` and its parts ``align``, ``retain`` and ``push``."""
         recipe = self.recipe
         count = len(batch)
         texts = [text for _, text, _ in batch] + [english for *_, english in batch]
@@ -155,7 +166,7 @@ class LensObjective:
         if recipe.push_weight:
             goal = torch.stack([self.directions[language] for language, *_ in batch])
             push = mse_loss(self._specific(foreign) - self._specific(before[:count]), goal)
-            # A mean over D numbers of unit vectors is tiny beside the other two.
+            # A mean over the D numbers of unit vectors is tiny compared with the other losses.
             push = push * vectors.shape[1]
             loss = loss + recipe.push_weight * push
             losses["push"] = push.detach()
@@ -169,7 +180,13 @@ class LensObjective:
 
 
 def _alignment(foreign: Tensor, english: Tensor, *, temperature: float) -> Tensor:
-    """InfoNCE in both directions, and half the squared distance of each pair; unit vectors ``(N, D)``."""
+    """Return InfoNCE in both directions plus half the mean squared distance of the pairs.
+
+    Args:
+        foreign: Unit vectors ``(N, D)``.
+        english: Unit vectors ``(N, D)`` of the translations.
+        temperature: Temperature of the softmax.
+    """
     scores = foreign @ english.T / temperature
     target = torch.arange(len(scores))
     contrast = (cross_entropy(scores, target) + cross_entropy(scores.T, target)) / 2
@@ -177,7 +194,10 @@ def _alignment(foreign: Tensor, english: Tensor, *, temperature: float) -> Tenso
 
 
 def lens_subspace(folder: Path) -> tuple[Tensor, dict[str, Tensor]]:
-    """M_s of a checkpoint ``(D, r)``, and each language's offset from English inside it ``(D,)``.
+    """Return M_s of a checkpoint and the offset of each language from English inside it.
+
+    Returns:
+        ``(D, r)``, and ``(D,)`` by language.
 
     Raises:
         CheckpointError: The checkpoint has no language subspace.
@@ -193,7 +213,11 @@ def lens_subspace(folder: Path) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def replay_of(path: Path, data_folder: Path) -> Callable[[Lusifer, int], Tensor]:
-    """Stage 2's loss of a step on the English pairs of a recipe, as :func:`train_lens` adds it.
+    """Return the replay loss for :func:`train_lens`: the loss of stage 2 on English pairs.
+
+    Args:
+        path: Recipe with the pairs.
+        data_folder: Holds the files that the recipe names.
 
     Raises:
         TrainingError: The recipe or its data can't be used.
@@ -201,9 +225,10 @@ def replay_of(path: Path, data_folder: Path) -> Callable[[Lusifer, int], Tensor]
     recipe = load_recipe(path)
     sampler = PairSampler(recipe, data_folder)
     tokenizer = load_tokenizer(recipe.model.tokenizer)
+    distributed = Distributed()
 
     def replay(model: Lusifer, step: int) -> Tensor:
-        objective = FinetuneObjective(model, tokenizer, recipe.finetune)
+        objective = FinetuneObjective(model, tokenizer, recipe.finetune, distributed)
         return objective(sampler.batch(step, recipe.finetune.batch_pairs))["loss"]
 
     return replay
@@ -220,20 +245,20 @@ def train_lens(
     replay: Callable[[Lusifer, int], Tensor] | None = None,
     run_folder: Path,
 ) -> Path:
-    """Train stage 3 from a checkpoint, or go on with a run that was killed.
+    """Train stage 3 from a checkpoint, or resume a run that was killed.
 
     Args:
-        checkpoint: After stage 2. Its own projection is replaced by that of ``basis``.
+        checkpoint: A checkpoint after stage 2. The projection of ``basis`` replaces its own.
         target: Checkpoint folder to write.
         pairs: Parallel sentences.
-        recipe: Weights, steps, and what is trained.
-        basis: M_s of the checkpoint, ``(D, r)``.
-        directions: For the push: each language's offset from English ``(D,)``.
-        replay: Stage 2's loss of a step, added to the others.
-        run_folder: States to resume from, and metrics.
+        recipe: Weights, steps, and trained parts.
+        basis: M_s of the checkpoint ``(D, r)``.
+        directions: Offset of each language from English ``(D,)``, for the push.
+        replay: Returns the loss of stage 2 for a model and a step; it is added to the others.
+        run_folder: Folder of states to resume from, and of metrics.
 
     Raises:
-        ConfigError: The push is on and a language has no direction; or there is nothing to train.
+        ConfigError: The push is on and a language has no direction.
         DivergedError: The loss is not finite.
     """
     directions = directions or {}
@@ -245,7 +270,7 @@ def train_lens(
         )
     torch.manual_seed(recipe.seed)
     model = load_checkpoint(checkpoint)
-    # The subspace is projected out of the served vector, not of what the losses look at.
+    # The subspace is projected out of the served vector, not out of the vectors in the losses.
     model.config = model.config.model_copy(update={"language_rank": 0})
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     everything = trained_parameters(model)
@@ -259,13 +284,7 @@ def train_lens(
     def embed(which: Lusifer, texts: Sequence[str]) -> Tensor:
         prompted = [which.config.query_prompt + text for text in texts]
         rows = tokenize(tokenizer, prompted, recipe.maximum_tokens)
-        groups = token_budget_batches([len(row) for row in rows], budget_tokens=2048)
-        parts = [
-            which(*pad([rows[index] for index in group], which.pad_token_id)) for group in groups
-        ]
-        return torch.cat(parts)[
-            torch.tensor([index for group in groups for index in group]).argsort()
-        ]
+        return run_rows(which, rows, which.pad_token_id, budget_tokens=BUDGET_TOKENS)
 
     objective = LensObjective(model, teacher, basis, directions, recipe, embed)
 
@@ -292,13 +311,14 @@ def train_lens(
         value.requires_grad_(True)
     model.config = model.config.model_copy(update={"language_rank": basis.shape[1]})
     model.language_basis = basis
+    tail = trained[-TAIL_STEPS:]
     report = {
         "lens": {
             "recipe": recipe.model_dump(mode="json"),
             "pairs": len(pairs),
             "languages": sorted(languages),
             "first_loss": round(trained[0], 4),
-            "last_loss": round(sum(trained[-10:]) / len(trained[-10:]), 4),
+            "last_loss": round(sum(tail) / len(tail), 4),
         }
     }
     return save_checkpoint(model, target, report)

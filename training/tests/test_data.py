@@ -12,15 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lusifer_training.data.batches import (
-    PairSampler,
-    TextSampler,
-    of_number,
-    pad,
-    token_budget_batches,
-    tokenize,
-    within_budget,
-)
+from lusifer_training.data.batches import PairSampler, TextSampler
 from lusifer_training.data.cleaning import load_clean_pairs, normal_form
 from lusifer_training.data.monolingual import (
     LANGUAGES,
@@ -29,9 +21,17 @@ from lusifer_training.data.monolingual import (
     monolingual_file,
     udhr_articles,
 )
-from lusifer_training.data.readers import Pair, is_held_out, load_pairs, read_json_lines
+from lusifer_training.data.pairs import Pair, is_held_out, load_pairs
+from lusifer_training.data.readers import read_json_lines
 from lusifer_training.errors import DataError
 from lusifer_training.recipe import DatasetRecipe, Recipe
+from lusifer_training.token_rows import (
+    pad,
+    split_groups,
+    token_budget_groups,
+    tokenize,
+    within_budget,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +61,13 @@ class TestReadJsonLines:
     def test_plain_and_packed(self, tmp_path: Path, write_lines: Any, name: str) -> None:
         records = [{"text": "猫", "n": 1}, {"text": "two", "n": 2}]
         assert list(read_json_lines(write_lines(tmp_path / name, records), ("text",))) == records
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+    def test_lines_end_at_line_feeds_only(self, tmp_path: Path, name: str) -> None:
+        text = b'{"text": "one\xe2\x80\xa8two\xc2\x85"}\r\n{"text": "three"}\n'
+        (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+        read = list(read_json_lines(tmp_path / name, ("text",)))
+        assert read == [{"text": "one\u2028two\x85"}, {"text": "three"}]
 
     def test_a_missing_file_says_where_data_comes_from(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no data file") as caught:
@@ -386,7 +393,7 @@ class TestBatches:
     def test_a_budget_holds_and_every_index_comes_once(
         self, lengths: list[int], budget: int
     ) -> None:
-        groups = token_budget_batches(lengths, budget)
+        groups = token_budget_groups(lengths, budget)
         assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
         for group in groups:
             assert len(group) == 1 or len(group) * max(lengths[index] for index in group) <= budget
@@ -396,9 +403,9 @@ class TestBatches:
     def test_groups_are_halved_to_a_number_and_keep_every_index(
         self, lengths: list[int], data: Any
     ) -> None:
-        groups = token_budget_batches(lengths, 1500)
+        groups = token_budget_groups(lengths, 1500)
         number = data.draw(st.integers(len(groups), len(lengths)))
-        halved = of_number(groups, number)
+        halved = split_groups(groups, number)
         assert len(halved) == number
         assert all(halved)
         assert [at for group in halved for at in group] == [at for group in groups for at in group]

@@ -24,9 +24,9 @@ def test_shares_are_of_equal_number_and_make_the_whole(world: int, total: int) -
     rows = [[number] for number in range(total)]
     shares = []
     for rank in range(world):
-        engine = Distributed()
-        engine.rank, engine.world = rank, world
-        shares.append(engine.share(rows))
+        distributed = Distributed()
+        distributed.rank, distributed.world = rank, world
+        shares.append(distributed.share(rows))
     assert len({len(share) for share in shares}) == 1
     # What gather does with the vectors of the rows.
     together = [row for each in zip(*shares, strict=True) for row in each][:total]
@@ -65,15 +65,15 @@ from lusifer_training.data.batches import PairSampler
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import trained_parameters
 from lusifer_training.trainer.distributed import Distributed
-from lusifer_training.objectives.contrastive import FinetuneObjective
+from lusifer_training.objectives.finetune import FinetuneObjective
 from lusifer_training.model.lusifer import build_model
 from lusifer_training.recipe import load_recipe
 recipe = load_recipe(Path(sys.argv[1]))
-engine = Distributed()
+distributed = Distributed()
 torch.manual_seed(0)
 model = build_model(recipe.model).eval()
 whole = sum(value.numel() for value in model.parameters())
-engine.shard(model.transformer_layers(), trained_parameters(model).values())
+distributed.shard(model.transformer_layers(), trained_parameters(model).values())
 own = (value.to_local() if hasattr(value, "to_local") else value for value in model.parameters())
 kept = sum(value.numel() for value in own)
 generator = torch.Generator().manual_seed(1)
@@ -83,16 +83,16 @@ with torch.no_grad():
         value.add_(torch.randn(value.shape, generator=generator) * 0.1)
 changes = {"batch_pairs": 7, "matryoshka_dimensions": (8,), "group_tokens": 96}
 stage = recipe.finetune.model_copy(update=changes)
-objective = FinetuneObjective(model, load_tokenizer(recipe.model.tokenizer), stage, engine)
+objective = FinetuneObjective(model, load_tokenizer(recipe.model.tokenizer), stage, distributed)
 losses = objective(PairSampler(recipe, Path("nowhere")).batch(0, 7))
 losses["loss"].backward()
-engine.average_gradients(parameters.values())
-if engine.is_main:
+distributed.average_gradients(parameters.values())
+if distributed.is_main:
     grads = {name: value.grad for name, value in parameters.items()}
-    found = {"world": engine.world, "loss": losses["loss"].detach(), "gradients": grads, "kept": kept / whole}
+    found = {"world": distributed.world, "loss": losses["loss"].detach(), "gradients": grads, "kept": kept / whole}
     torch.save(found, sys.argv[2])
-engine.wait()
-if engine.world > 1:
+distributed.wait()
+if distributed.world > 1:
     torch.distributed.destroy_process_group()
 """
 
@@ -171,16 +171,16 @@ def test_two_processes_give_the_gradients_of_one(
 
 def test_fsdp_1_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FSDP_VERSION", "1")
-    engine = Distributed()
-    engine.sharded = True
+    distributed = Distributed()
+    distributed.sharded = True
     with pytest.raises(ConfigError, match="--fsdp_version 2"):
-        engine.shard([], [])
+        distributed.shard([], [])
 
 
 _FULL = """
 import sys, torch
 from pathlib import Path
-from lusifer_training.objectives.contrastive import FinetuneObjective
+from lusifer_training.objectives.finetune import FinetuneObjective
 from lusifer_training.trainer.distributed import Distributed
 from lusifer_training.recipe import load_recipe
 from lusifer_training.trainer.pipeline import train

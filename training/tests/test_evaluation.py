@@ -17,8 +17,8 @@ from lusifer_evaluation.table import evaluate, markdown_table
 from lusifer_evaluation.tasks import Size, load_tatoeba, load_xquad
 from lusifer_training.embedders import checkpoint_embedder, raw_encoder_embedder, raw_llm_embedder
 from lusifer_training.errors import ConfigError, DataError
-from lusifer_training.language_subspace import LanguageMeans, language_basis
-from lusifer_training.vector_cache import CachedEmbedder, ProjectedEmbedder
+from lusifer_training.language_subspace import LanguageMeans, ProjectedEmbedder, language_basis
+from lusifer_training.vector_cache import CachedEmbedder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

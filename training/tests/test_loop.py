@@ -196,7 +196,7 @@ class TestStates:
         again, losses, _ = make(tmp_path)
         with pytest.raises(CheckpointError, match=r"step-000024\.pt can't be read") as caught:
             again.run(losses)
-        assert "go on from step-000020.pt" in caught.value.next_step
+        assert "resume from step-000020.pt" in caught.value.next_step
         path.unlink()
         again, losses, _ = make(tmp_path)
         assert again.run(losses) == uninterrupted
@@ -217,12 +217,14 @@ class TestStates:
             patch.setattr(Path, "replace", killed)
             with pytest.raises(KeyboardInterrupt):
                 loop.run(losses)
-        assert (tmp_path / "step-000015.new").is_file()
+        assert not list(tmp_path.glob("*.partial"))
+        # What kill -9 leaves there.
+        (tmp_path / "step-000015.pt.0a1b2c3d.partial").write_bytes(b"half")
         loop, losses, _ = make(tmp_path)
         first = []
         assert loop.run(lambda step: first.append(step) or losses(step)) == uninterrupted
         assert first[0] == 10
-        assert not list(tmp_path.glob("*.new"))
+        assert not list(tmp_path.glob("*.partial"))
 
     def test_the_newest_two_are_kept(self, tmp_path: Path) -> None:
         loop, losses, _ = make(tmp_path)
@@ -250,7 +252,7 @@ class TestStates:
             with pytest.raises(DiskFullError, match="No space left") as caught:
                 loop.run(losses)
         assert "step-000010.pt" in caught.value.next_step
-        assert not list(tmp_path.glob("*.new"))
+        assert not list(tmp_path.glob("*.partial"))
         loop, losses, _ = make(tmp_path)
         assert loop.run(losses) == uninterrupted
 
@@ -279,7 +281,7 @@ def test_accumulated_batches_are_their_mean(tmp_path: Path) -> None:
 def test_probes_and_tokens_are_recorded(tmp_path: Path) -> None:
     loop, losses, _ = make(tmp_path)
     loop.recipe = LoopRecipe(probe_every=10)
-    loop.probe = lambda: {"probe_deu": 0.5}
+    loop.validate = lambda: {"probe_deu": 0.5}
     loop.run(lambda batch: losses(batch) | {"tokens": torch.tensor(100)})
     records = metrics(tmp_path)
     assert [record["step"] for record in records if "probe_deu" in record] == [10, 20, 24]

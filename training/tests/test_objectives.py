@@ -14,20 +14,20 @@ from torch.nn.functional import normalize
 from lusifer_training.backbones.load import load_llm_tokenizer, load_tokenizer
 from lusifer_training.checkpoint import trained_parameters
 from lusifer_training.data.batches import PairBatch
-from lusifer_training.data.readers import Pair
+from lusifer_training.data.pairs import Pair
 from lusifer_training.errors import TooLargeError
 from lusifer_training.objectives.alignment import AlignmentObjective, _shared_words, word_means
 from lusifer_training.objectives.contrastive import (
-    FinetuneObjective,
-    _allowed,
+    allowed_documents,
     contrastive_loss,
-    false_negatives,
     order_loss,
     prefixes,
-    similarity_distillation,
 )
+from lusifer_training.objectives.distillation import false_negatives, similarity_distillation
+from lusifer_training.objectives.finetune import FinetuneObjective
 from lusifer_training.objectives.reconstruction import ReconstructionObjective, masked
 from lusifer_training.recipe import AlignRecipe, DatasetRecipe, FinetuneRecipe
+from lusifer_training.trainer.distributed import Distributed
 
 TEXTS = [
     "the archive formats of a library",
@@ -217,7 +217,7 @@ class TestAllowed:
     def test_all_but_documents_of_equal_text(self) -> None:
         pairs = [Pair("a", "same", ("n",)), Pair("b", "same"), Pair("c", "other", ("same", "n"))]
         # Columns: same, same, other, n, same, n.
-        assert _allowed(batch_of(pairs)).tolist() == [
+        assert allowed_documents(batch_of(pairs)).tolist() == [
             [True, False, True, True, False, True],
             [False, True, True, True, False, True],
             [True, True, True, True, True, True],
@@ -226,7 +226,7 @@ class TestAllowed:
     def test_own_negatives_only(self) -> None:
         pairs = [Pair("a", "x", ("n", "m")), Pair("b", "y", ("o",))]
         # Columns: x, y, n, m, o.
-        assert _allowed(batch_of(pairs, own_negatives_only=True)).tolist() == [
+        assert allowed_documents(batch_of(pairs, own_negatives_only=True)).tolist() == [
             [True, False, True, True, False],
             [False, True, False, False, True],
         ]
@@ -237,7 +237,10 @@ class TestAllowed:
             (True, [True, False, False, True]),
             (False, [True, True, False, True]),
         ):
-            assert _allowed(batch_of(pairs, own_negatives_only=own_only))[0].tolist() == expected
+            assert (
+                allowed_documents(batch_of(pairs, own_negatives_only=own_only))[0].tolist()
+                == expected
+            )
 
 
 class TestDistillation:
@@ -376,7 +379,10 @@ class TestFinetune:
             }
         )
         return FinetuneObjective(
-            tiny.model(config, trained=trained), load_tokenizer(config.tokenizer), recipe
+            tiny.model(config, trained=trained),
+            load_tokenizer(config.tokenizer),
+            recipe,
+            Distributed(),
         )
 
     def test_gradients_reach_all_that_trains_and_nothing_else(self, tiny: Any) -> None:
@@ -453,7 +459,7 @@ class TestFinetune:
         read = torch.cat(seen)
         assert read.mean(dim=0).abs().max() < 1e-4
         assert (read**2).sum(dim=1).mean().item() == pytest.approx(1.0, abs=0.25)
-        assert model.head(objective._read(queries + documents)).mean(dim=0).norm() < 1e-4
+        assert model.head(objective._head_inputs(queries + documents)).mean(dim=0).norm() < 1e-4
 
     @pytest.mark.parametrize("residual", [True, False])
     def test_a_head_is_folded_as_it_was(self, tiny: Any, residual: bool) -> None:
@@ -462,7 +468,7 @@ class TestFinetune:
         model = objective.model
         model.config = model.config.model_copy(update={"residual": residual})
         queries, documents = objective._rows(batch)
-        states = objective._read(queries + documents)
+        states = objective._head_inputs(queries + documents)
         with torch.no_grad(), objective.standardised_head([batch]):
             within = model.head(states)
         expected = within - within.mean(dim=0) if residual else within
@@ -490,7 +496,10 @@ class TestFinetune:
     def test_an_encoder_alone_has_no_head(self, tiny: Any) -> None:
         config = tiny.config(llm=None)
         objective = FinetuneObjective(
-            tiny.model(config), load_tokenizer(config.tokenizer), self.objective(tiny).recipe
+            tiny.model(config),
+            load_tokenizer(config.tokenizer),
+            self.objective(tiny).recipe,
+            Distributed(),
         )
         before = {
             name: value.clone() for name, value in trained_parameters(objective.model).items()
@@ -544,7 +553,7 @@ class TestFinetune:
 
     def test_no_more_negatives_than_the_recipe_says(self, tiny: Any) -> None:
         pairs = [Pair("runs", "in the park", ("The cat sits.",) * 2 + ("the mat",))] * 2
-        assert _allowed(batch_of(pairs), 1).shape == (2, 4)
+        assert allowed_documents(batch_of(pairs), 1).shape == (2, 4)
         with torch.no_grad():
             tokens = [
                 self.objective(tiny, maximum_negatives=each)(batch_of(pairs))["tokens"]

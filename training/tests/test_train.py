@@ -14,7 +14,7 @@ from lusifer_training.checkpoint import load_checkpoint
 from lusifer_training.embedders import checkpoint_embedder
 from lusifer_training.errors import CheckpointError, DataError, TooLargeError
 from lusifer_training.objectives.alignment import AlignmentObjective
-from lusifer_training.objectives.contrastive import FinetuneObjective
+from lusifer_training.objectives.finetune import FinetuneObjective
 from lusifer_training.recipe import Recipe
 from lusifer_training.trainer.distributed import Distributed
 from lusifer_training.trainer.pipeline import train, what_fits
@@ -224,9 +224,11 @@ class TestMemory:
             what_fits(losses_of, 0, 6, "batch_pairs", "less")
 
     def test_with_fsdp_nothing_is_tried(self) -> None:
-        engine = Distributed()
-        engine.sharded = True
-        advice = what_fits(self.losses(0), 0, 8, "align.batch_texts", "loop.accumulation", engine)
+        distributed = Distributed()
+        distributed.sharded = True
+        advice = what_fits(
+            self.losses(0), 0, 8, "align.batch_texts", "loop.accumulation", distributed
+        )
         assert self.tried == []
         assert "try align.batch_texts 4, or loop.accumulation" in advice
 

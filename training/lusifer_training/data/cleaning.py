@@ -1,7 +1,7 @@
-"""Drops training pairs that are empty, doubled, or seen in an evaluation set, and reports how many.
+"""Drop training pairs that are empty, duplicate or in an evaluation set, and count them.
 
-A text is contaminated if it equals an evaluation text, or shares a run of thirteen words with one
-(GPT-3's rule, arXiv 2005.14165, appendix C), both without case, punctuation and spacing.
+A text is contaminated if it equals an evaluation text, or shares a run of thirteen words with one.
+This is GPT-3's rule (arXiv 2005.14165, appendix C). Case, punctuation and spacing are ignored.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lusifer_training.data.readers import Pair, load_pairs, read_json_lines
+from lusifer_training.data.pairs import Pair, load_pairs
+from lusifer_training.data.readers import read_json_lines
 from lusifer_training.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,20 +27,20 @@ _log = logging.getLogger(__name__)
 
 RUN_WORDS = 13
 SHORTEST_WORDS = 4
-"""An evaluation text of fewer words, such as "Thank you.", is language, not contamination."""
+"""An evaluation text with fewer words, such as "Thank you.", is common language."""
 
 
 def normal_form(text: str) -> str:
-    """Text without case, punctuation and spacing."""
+    """Return a text without case, punctuation and spacing."""
     return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
 
 
 class EvaluationTexts:
-    """Every text of the evaluation sets below a folder.
+    """Hold every text of the evaluation sets below a folder.
 
     Args:
-        folder: Searched for ``.jsonl`` and ``.jsonl.gz``; it may be missing, and then nothing is
-            found in it.
+        folder: Searched for ``.jsonl`` and ``.jsonl.gz``. It may be missing: then no text is
+            contaminated.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,19 +61,20 @@ class EvaluationTexts:
 def load_clean_pairs(
     datasets: Mapping[str, DatasetRecipe], data_folder: Path, *, seed: int
 ) -> tuple[dict[str, list[Pair]], dict[str, dict[str, int]]]:
-    """Pairs of all datasets, and what was dropped of each.
+    """Load the pairs of all datasets, and count what was dropped.
 
     Returns:
-        Pairs by dataset, shuffled; and by dataset the numbers ``read``, ``empty``, ``duplicate``,
+        Shuffled pairs by dataset; and by dataset the numbers ``read``, ``empty``, ``duplicate``,
         ``contaminated``, ``over_maximum`` and ``kept``. The held-out tenth is not counted.
 
     Raises:
-        DataError: A line is broken, or a set has nothing left.
+        DataError: A line is broken, or a dataset has no pair left.
     """
     evaluation = EvaluationTexts(data_folder / "eval")
     if not evaluation.texts:
         _log.warning(
-            "no evaluation data in %s: contamination is not looked for", data_folder / "eval"
+            "no evaluation data in %s: pairs are not checked for contamination",
+            data_folder / "eval",
         )
     pairs, report = {}, {}
     seen: set[tuple[str, str, str]] = set()
@@ -82,7 +84,7 @@ def load_clean_pairs(
         counts = dict.fromkeys(("read", "empty", "duplicate", "contaminated", "over_maximum"), 0)
         for pair in load_pairs(dataset, path, seed=seed):
             counts["read"] += 1
-            # Another schema may make another pair of the same text; that one is kept.
+            # Another schema may make another pair of the same text; that pair is kept.
             key = (dataset.schema_, normal_form(pair.query), normal_form(pair.document))
             if not key[2] or not (key[1] or dataset.schema_ == "text"):
                 counts["empty"] += 1
@@ -97,8 +99,9 @@ def load_clean_pairs(
             seen.add(key)
         if not kept:
             raise DataError(
-                f"{dataset.location} has no pairs left: of {counts['read']}, {counts['empty']} were empty, "
-                f"{counts['duplicate']} doubled and {counts['contaminated']} of an evaluation set.",
+                f"{dataset.location} has no pairs left: of {counts['read']}, {counts['empty']} "
+                f"were empty, {counts['duplicate']} duplicate and {counts['contaminated']} in an "
+                "evaluation set.",
                 next_step="Check the file and its schema in the recipe, or leave the dataset out.",
             )
         pairs[name], report[name] = kept, {**counts, "kept": len(kept)}
@@ -114,7 +117,7 @@ def _runs(text: str) -> Iterator[int]:
         yield hash(" ".join(words[start : start + RUN_WORDS]))
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):

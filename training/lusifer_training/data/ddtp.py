@@ -10,13 +10,13 @@ apt downloads the translations into a folder of its own::
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from lusifer_training.data.writing import write_json_lines
 from lusifer_training.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,12 +24,19 @@ if TYPE_CHECKING:
 
 __all__ = ["short_descriptions", "write_parallel"]
 
+SHORTEST_CHARACTERS = 15
+"""Shorter descriptions are left out."""
+
 _FILE = re.compile(r"_i18n_Translation-([A-Za-z_%0-9]+)$")
 _SHORT = re.compile(r"Description-(?!md5)[A-Za-z_]+: (.+)")
 
 
 def short_descriptions(path: Path) -> dict[str, str]:
-    """Short descriptions of one translation file, by the checksum of the English description."""
+    """Read the short descriptions of one translation file.
+
+    Returns:
+        Descriptions by the md5 checksum of the English description.
+    """
     found: dict[str, str] = {}
     checksum = ""
     with path.open(encoding="utf-8", errors="replace") as lines:
@@ -42,13 +49,13 @@ def short_descriptions(path: Path) -> dict[str, str]:
 
 
 def write_parallel(lists: Path, output: Path) -> int:
-    """Write ``{"language", "text", "english"}`` lines, aside first and then renamed.
+    """Write ``{"language", "text", "english"}`` lines; the file is written whole or not at all.
 
     Returns:
         The number of pairs.
 
     Raises:
-        DataError: The folder has no English descriptions, or no others.
+        DataError: The folder has no English descriptions, or no translated ones.
     """
     by_language: dict[str, dict[str, str]] = {}
     for path in sorted(lists.glob("*_i18n_Translation-*")):
@@ -61,10 +68,7 @@ def write_parallel(lists: Path, output: Path) -> int:
             f"{lists} has no translated descriptions of packages.",
             next_step="Run the apt-get command of this module's documentation.",
         )
-    aside = output.with_name(output.name + ".new")
-    with aside.open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
-    aside.rename(output)
+    write_json_lines(output, pairs)
     return len(pairs)
 
 
@@ -73,8 +77,9 @@ def _pairs(
 ) -> Iterator[dict[str, str]]:
     for language, texts in by_language.items():
         for checksum, text in texts.items():
-            # An entry that nobody translated repeats the English one.
-            if checksum in english and text != english[checksum] and len(text) >= 15:
+            # An untranslated entry repeats the English description.
+            translated = checksum in english and text != english[checksum]
+            if translated and len(text) >= SHORTEST_CHARACTERS:
                 code = language.partition("_")[0]
                 yield {"language": code, "text": text, "english": english[checksum]}
 

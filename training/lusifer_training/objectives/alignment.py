@@ -1,29 +1,31 @@
-"""Stage 1, alignment: the LLM's own reading of English is the teacher of its reading through the connector.
+"""Stage 1, alignment: train the connector with the LLM's own states of English text as target.
 
 The paper (arXiv 2501.00874, section 3.2) reconstructs tokens through the LM head. A model that
-keeps only the first LLM layers has no head to read from, so the target here is what those layers
-make of the same text from their own tokens. The two tokenizers cut differently, so both sides are
-averaged over words:
+keeps only the first LLM layers can't use the head. So the target here is the states of those layers
+when they read the same text from their own tokens. The two tokenizers cut texts differently, so
+both sides are averaged over words:
 
 ::
 
     text ─ encoder tokens ─▶ encoder ─▶ connector ─▶ LLM layers      word means ─┐
     text ─ LLM tokens ─────▶ token table ──────────▶ LLM layers      word means ─┴─ 1 - cosine
 
-Two places are compared: the LLM's input (connector against token table) and the last kept layer.
-English only; the LLM is frozen; the encoder's LoRA trains if the recipe says so.
+States are compared at two places: the LLM's input (connector against token table) and the last kept
+layer. The text is English only. The LLM is frozen, and the encoder's LoRA trains if the recipe asks
+for it.
 """
 
 from __future__ import annotations
 
 import re
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from lusifer_training.data.batches import pad
+from lusifer_training.token_rows import pad
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,21 +38,23 @@ if TYPE_CHECKING:
 __all__ = ["AlignmentObjective", "word_means"]
 
 GROUPS = 4
-"""Of like length, run one after the other, so that little padding is computed. A fixed number: with
-FSDP every process must run the layers as often as the others, whatever its texts."""
+"""Number of groups of like length, which run one after the other, so that there is little padding.
+
+The number is fixed: with FSDP every process must run the layers equally often.
+"""
 
 _WORD = re.compile(r"\S+")
 
 
 class AlignmentObjective:
-    """Loss of one batch of English texts.
+    """Compute the loss of one batch of English texts.
 
     Args:
         model: Built with ``keep_token_table=True``.
-        tokenizer: The encoder's.
-        llm_tokenizer: The LLM's own.
-        maximum_tokens: Texts are cut to so many tokens on either side.
-        train_encoder: Let gradients reach the encoder.
+        tokenizer: Tokenizer of the encoder.
+        llm_tokenizer: Tokenizer of the LLM.
+        maximum_tokens: Texts are cut to this number of tokens of either tokenizer.
+        train_encoder: Whether gradients reach the encoder.
     """
 
     def __init__(
@@ -70,12 +74,14 @@ class AlignmentObjective:
         self.train_encoder = train_encoder
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Losses of a batch, scalars: ``loss`` and its parts ``input`` and ``state``; ``tokens``."""
+        """Return the scalars ``loss``, its parts ``input`` and ``state``, and the count ``tokens``."""
         texts = sorted((" ".join(text.split()) for text in texts), key=len)
         size = -(-len(texts) // GROUPS)
         groups = [self._read(texts[start : start + size]) for start in range(0, len(texts), size)]
-        at_input, at_state, words, tokens = map(sum, zip(*groups, strict=True))
-        at_input, at_state = 1 - at_input / words, 1 - at_state / words
+        input_cosines, state_cosines, words, tokens = (
+            reduce(torch.add, each) for each in zip(*groups, strict=True)
+        )
+        at_input, at_state = 1 - input_cosines / words, 1 - state_cosines / words
         return {
             "loss": at_input + at_state,
             "input": at_input.detach(),
@@ -84,7 +90,7 @@ class AlignmentObjective:
         }
 
     def _read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sums over all words: cosines at the input and at the state; numbers of words and tokens."""
+        """Return the summed cosines at the input and at the state, and the counts of words and tokens."""
         ours = [_cut(each, self.maximum_tokens) for each in self.tokenizer.encode_batch(texts)]
         theirs = [
             _cut(each, self.maximum_tokens)
@@ -100,11 +106,11 @@ class AlignmentObjective:
         inputs = self.model.connector(states)
         read = self.model.llm(inputs, mask)
 
-        # BOS first, as in our own reading, and dropped again before words are compared.
+        # BOS comes first, as in the connector's path, and is dropped before words are compared.
         their_ids, their_mask = pad(
             [[self.llm_bos, *each[0]] for each in theirs], self.llm_bos, device=device
         )
-        # The LLM's LoRA is still zero in stage 1: this is the LLM as it came.
+        # The LLM's LoRA is still zero in stage 1: this is the original LLM.
         with torch.no_grad():
             embeddings, target = self.model.llm.read_tokens(their_ids, their_mask)
             embeddings, target = embeddings[:, 1:], target[:, 1:]
@@ -115,8 +121,17 @@ class AlignmentObjective:
 
 
 def word_means(states: Tensor, words: Tensor, n_words: int) -> Tensor:
-    """Mean state of each word: ``(B, T, H)`` and word numbers ``(B, T)``, -1 for none, to ``(B, W, H)``."""
-    # One row more collects the tokens of no word.
+    """Average the states of each word.
+
+    Args:
+        states: ``(B, T, H)``.
+        words: Word number of each token ``(B, T)``, -1 for none.
+        n_words: W.
+
+    Returns:
+        ``(B, W, H)``.
+    """
+    # One additional row collects the tokens outside words.
     index = torch.where(words < 0, n_words, words)
     one_hot = torch.nn.functional.one_hot(index, n_words + 1)[..., :n_words].to(states.dtype)
     counts = one_hot.sum(dim=1).clamp(min=1).unsqueeze(-1)
@@ -124,7 +139,7 @@ def word_means(states: Tensor, words: Tensor, n_words: int) -> Tensor:
 
 
 def _cosines(ours: Tensor, our_words: Tensor, theirs: Tensor, their_words: Tensor) -> Tensor:
-    """Of every word that is on both sides ``(W,)``."""
+    """Return the cosine of every word that is on both sides ``(W,)``."""
     n_words = int(our_words.max()) + 1
     present = torch.zeros(our_words.shape[0], n_words, dtype=torch.bool, device=ours.device)
     for row, words in enumerate(our_words):
@@ -144,13 +159,16 @@ def _shared_words(
     ours: Sequence[tuple[list[int], list[tuple[int, int]]]],
     theirs: Sequence[tuple[list[int], list[tuple[int, int]]]],
 ) -> tuple[Tensor, Tensor]:
-    """Word number of every token ``(B, T)`` on both sides; -1 where the other side has no such word."""
+    """Return the word number of every token ``(B, T)`` on both sides.
+
+    It is -1 for tokens of a word that the other side doesn't have.
+    """
     our_rows, their_rows = [], []
     for text, our, their in zip(texts, ours, theirs, strict=True):
         word_of = {}
         for number, match in enumerate(_WORD.finditer(text)):
             word_of.update(dict.fromkeys(range(*match.span()), number))
-        # A token's last character is always inside its word; its first may be the space before it.
+        # The last character of a token is always inside its word; the first may be a space.
         our_row = [word_of.get(end - 1, -1) if end > start else -1 for start, end in our[1]]
         their_row = [word_of.get(end - 1, -1) if end > start else -1 for start, end in their[1]]
         shared = set(our_row) & set(their_row)

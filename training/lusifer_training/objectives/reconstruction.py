@@ -1,13 +1,14 @@
-"""Stage 1 as the paper has it (arXiv 2501.00874, section 3.2): the frozen LLM writes what the encoder read.
+"""Stage 1 of the paper (arXiv 2501.00874, section 3.2): the frozen LLM writes the encoder's text.
 
 ::
 
-    BOS ─ connector(encoder(text, half of its tokens masked)) ─ BOS ─ text's own tokens ─▶ the same, one ahead
+    BOS ─ connector(encoder(text, half of its tokens masked)) ─ BOS ─ text's tokens ─▶ next tokens
 
-Masked reconstruction: the target is the text itself. Completion: the encoder reads a query, the
-target is the document that answers it. Two repairs of the reference code: the mask is on the
-encoder's input, as the paper says, not on the target; and the LLM reads causally, so that no token
-sees the one it has to predict.
+Masked reconstruction: the target is the text itself. Completion: the encoder reads a query, and the
+target is the document that answers it. Two faults of the reference code are repaired:
+
+* The mask is on the encoder's input, as in the paper, not on the target.
+* The LLM reads causally, so that no token attends to the token that it predicts.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from lusifer_training.data.batches import pad, tokenize
+from lusifer_training.token_rows import pad, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,25 +28,25 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
-    from lusifer_training.data.readers import Pair
+    from lusifer_training.data.pairs import Pair
     from lusifer_training.model.lusifer import Lusifer
     from lusifer_training.recipe import AlignRecipe
 
 __all__ = ["ReconstructionObjective", "masked"]
 
 IGNORED = -100
-"""Label of a position that has nothing to predict; the number is cross_entropy's."""
+"""Label of a position without a prediction; cross_entropy defines the number."""
 
 
 class ReconstructionObjective:
-    """Loss of one batch of English pairs.
+    """Compute the loss of one batch of English pairs.
 
     Args:
-        model: Built with ``keep_lm_head=True``, all LLM layers kept.
-        tokenizer: The encoder's.
-        llm_tokenizer: The LLM's own.
+        model: Built with ``keep_lm_head=True``, with all LLM layers.
+        tokenizer: Tokenizer of the encoder.
+        llm_tokenizer: Tokenizer of the LLM.
         recipe: Shares of masked tokens and of completion, lengths.
-        seed: Of what is masked and which pairs are completed.
+        seed: Seed of the masks and of the choice of completed pairs.
     """
 
     def __init__(
@@ -68,14 +69,14 @@ class ReconstructionObjective:
         self.mask_token_id: int = tokenizer.token_to_id("<unk>") if mask is None else mask
 
     def __call__(self, pairs: Sequence[Pair], step: int) -> dict[str, Tensor]:
-        """Losses of a batch: ``loss``, the mean over all predicted tokens; ``tokens``."""
+        """Return ``loss``, the mean over all predicted tokens, and the count ``tokens``."""
         rng = random.Random(f"{self.seed}/reconstruction/{step}")
         sources, targets, shares = [], [], []
         for pair in pairs:
             completed = bool(pair.query) and rng.random() < self.recipe.completion_share
             sources.append(pair.query if completed else pair.document)
             targets.append(pair.document)
-            # A query that is hidden can't be completed.
+            # A masked query can't be completed.
             shares.append(0.0 if completed else self.recipe.mask_share)
         rows = [
             masked(row, share, self.mask_token_id, rng)
@@ -88,15 +89,15 @@ class ReconstructionObjective:
         return {"loss": loss, "tokens": torch.tensor(sum(map(len, rows)))}
 
     def predict(self, rows: Sequence[list[int]], targets: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """The LLM's predictions of each target's tokens after what the encoder has read.
+        """Predict the tokens of each target from the encoder's tokens.
 
         Args:
             rows: Encoder tokens.
             targets: Texts to be written.
 
         Returns:
-            Logits ``(B, T, V)`` and labels ``(B, T)``, one label ahead of the token read at its
-            place.
+            Logits ``(B, T, V)`` and labels ``(B, T)``. The label of a position is the token after
+            the one that is read there.
         """
         device = self.model.device
         ids, mask = pad(rows, self.model.pad_token_id, device=device)
@@ -115,7 +116,7 @@ class ReconstructionObjective:
 
 
 def masked(row: Sequence[int], share: float, mask_token_id: int, rng: random.Random) -> list[int]:
-    """A row of tokens with a share of them masked; the special ones at both ends stay."""
+    """Mask a share of a row's tokens; the special tokens at both ends stay."""
     inner = range(1, len(row) - 1)
     chosen = set(rng.sample(inner, round(share * len(inner))))
     return [mask_token_id if index in chosen else token for index, token in enumerate(row)]

@@ -1,6 +1,4 @@
-"""Teachers of stage 2: models whose similarities of English texts are kept, of any kind and
-dimension.
-"""
+"""Teachers of stage 2: models of any kind and dimension whose English similarities are kept."""
 
 from __future__ import annotations
 
@@ -14,68 +12,74 @@ from torch.nn.functional import normalize
 
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint
-from lusifer_training.data.batches import pad, token_budget_batches, tokenize
 from lusifer_training.data.readers import read_json_lines
 from lusifer_training.errors import DataError
+from lusifer_training.token_rows import run_rows, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lusifer_training.embed_function import Role
     from lusifer_training.trainer.distributed import Distributed
 
 __all__ = ["Teacher", "load_teacher"]
 
+BUDGET_TOKENS = 4096
+"""Tokens run at once, padding included."""
+
 
 class Teacher(Protocol):
-    """Unit vectors ``(N, E)`` of texts without prompts, in the role ``query`` or ``document``."""
+    """Embed texts without prompts."""
 
-    def __call__(self, texts: Sequence[str], role: str) -> Tensor:
-        """Embed."""
+    def __call__(self, texts: Sequence[str], role: Role) -> Tensor:
+        """Return unit vectors ``(N, E)``."""
         ...
 
 
-def load_teacher(location: str, engine: Distributed) -> Teacher:
-    """The teacher that a recipe names.
+def load_teacher(location: str, distributed: Distributed) -> Teacher:
+    """Load the teacher that a recipe names.
 
     Args:
         location: Folder of a checkpoint, or a file of JSON lines with ``text`` and ``vector``.
-        engine: Where it runs.
+        distributed: Device and precision.
 
     Raises:
         TrainingError: The checkpoint or the file can't be read.
     """
     path = Path(location)
-    return _CheckpointTeacher(path, engine) if path.is_dir() else _VectorFile(path, engine)
+    if path.is_dir():
+        return _CheckpointTeacher(path, distributed)
+    return _VectorFile(path, distributed)
 
 
 class _CheckpointTeacher:
-    def __init__(self, folder: Path, engine: Distributed) -> None:
+    def __init__(self, folder: Path, distributed: Distributed) -> None:
         self.model = load_checkpoint(folder)
         self.model.merge_lora()
-        self.model.to(engine.device)
-        self.engine = engine
+        self.model.to(distributed.device)
+        self.distributed = distributed
         self.tokenizer = load_tokenizer(self.model.config.tokenizer)
 
     @torch.no_grad()
-    def __call__(self, texts: Sequence[str], role: str) -> Tensor:
-        config = self.model.config
+    def __call__(self, texts: Sequence[str], role: Role) -> Tensor:
+        config, model = self.model.config, self.model
         prompt = config.role_prompts[role]
         rows = tokenize(self.tokenizer, [prompt + text for text in texts], config.maximum_tokens)
-        groups = token_budget_batches([len(row) for row in rows], budget_tokens=4096)
-        padding, device = self.model.pad_token_id, self.engine.device
-        with self.engine.autocast():
-            parts = [
-                self.model(*pad([rows[at] for at in group], padding, device=device))
-                for group in groups
-            ]
-        order = torch.tensor([index for group in groups for index in group], device=device)
-        return torch.cat(parts)[order.argsort()].float()
+        with self.distributed.autocast():
+            vectors = run_rows(
+                model,
+                rows,
+                model.pad_token_id,
+                budget_tokens=BUDGET_TOKENS,
+                device=self.distributed.device,
+            )
+        return vectors.float()
 
 
 class _VectorFile:
-    def __init__(self, path: Path, engine: Distributed) -> None:
+    def __init__(self, path: Path, distributed: Distributed) -> None:
         self.path = path
-        self.device = engine.device
+        self.device = distributed.device
         self.row_of: dict[str, int] = {}
         vectors: list[Tensor] = []
         for number, record in enumerate(read_json_lines(path, ("text", "vector")), start=1):
@@ -83,8 +87,8 @@ class _VectorFile:
             if vector is None or (vectors and len(vector) != len(vectors[0])):
                 dimension = f"{len(vectors[0])} numbers" if vectors else "numbers"
                 raise DataError(
-                    f"{path}, line {number}: vector is {record['vector']!r:.60}, expected a list of "
-                    f"{dimension}, finite and not all zero.",
+                    f"{path}, line {number}: vector is {record['vector']!r:.60}, expected a list "
+                    f"of {dimension}, finite and not all zero.",
                     next_step="Correct or remove the line.",
                 )
             self.row_of[record["text"]] = len(vectors)
@@ -93,7 +97,7 @@ class _VectorFile:
             raise DataError(f"{path} has no vectors.", next_step="Name the file that holds them.")
         self.vectors = normalize(torch.stack(vectors), dim=-1)
 
-    def __call__(self, texts: Sequence[str], role: str) -> Tensor:
+    def __call__(self, texts: Sequence[str], role: Role) -> Tensor:
         try:
             rows = [self.row_of[text] for text in texts]
         except KeyError as error:
@@ -105,7 +109,7 @@ class _VectorFile:
 
 
 def _vector(value: object) -> Tensor | None:
-    """A JSON value as a vector, if it is one that has a direction."""
+    """Convert a JSON value to a vector; return None if it isn't a list of numbers with a length."""
     if not isinstance(value, list) or not all(type(each) in (int, float) for each in value):
         return None
     vector = torch.tensor(value, dtype=torch.float32)

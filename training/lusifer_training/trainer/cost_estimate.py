@@ -1,6 +1,6 @@
-"""What a recipe would cost, before it is paid: data, tokens, trained parameters, memory and time.
+"""Estimate the cost of a recipe: data, tokens, trained parameters, memory and time.
 
-Nothing is trained and, for Hugging Face backbones, no weights are read: shapes are enough.
+Nothing is trained. For Hugging Face backbones no weights are read, because shapes are enough.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import torch
 
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import trained_parameters
-from lusifer_training.data.batches import PairSampler, TextSampler, tokenize
+from lusifer_training.data.batches import PairSampler, TextSampler
 from lusifer_training.model.lusifer import build_model
+from lusifer_training.token_rows import tokenize
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,24 +38,27 @@ __all__ = [
 EFFICIENCY = 0.5
 """Share of the matrix peak that training reaches; benchmarks/training.py measures it."""
 SAMPLE_STEPS = 4
+SAMPLE_SIZE = 64
 BYTES_PER_FLOAT = 4
 ACTIVATIONS_PER_TOKEN_AND_LAYER = 17
-"""Floats kept for the backward pass, in units of the hidden size (arXiv 2205.05198, section 4.1,
-fp32)."""
+"""Number of floats kept for the backward pass, in units of the hidden size.
+
+The figure is for fp32 (Megatron-LM, arXiv 2205.05198, section 4.1).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class StageEstimate:
-    """One stage of a recipe.
+    """Cost of one stage of a recipe.
 
     Attributes:
         name: ``align`` or ``finetune``.
         steps: Optimiser steps.
         tokens: Encoder tokens of the whole stage, without padding.
-        trainable_parameters: Numbers that the optimiser changes.
-        flops: Of the whole stage, forward and backward.
+        trainable_parameters: Count of the numbers that the optimiser changes.
+        flops: Floating-point operations of the whole stage, forward and backward.
         memory_bytes: Weights, gradients, optimiser and activations.
-        duration_s: At half of this machine's matrix peak.
+        duration_s: Duration at half of this machine's matrix peak.
     """
 
     name: str
@@ -72,10 +76,10 @@ def estimate(
     """Count a recipe's data and estimate its stages.
 
     Returns:
-        What was read, dropped and kept of each dataset, and the stages.
+        The numbers of read, dropped and kept pairs of each dataset, and the stages.
 
     Raises:
-        TrainingError: Backbones' configurations or data can't be read.
+        TrainingError: The configuration of a backbone or the data can't be read.
     """
     sampler = PairSampler(recipe, data_folder)
     tokenizer = load_tokenizer(recipe.model.tokenizer)
@@ -84,7 +88,7 @@ def estimate(
     stages = []
     if recipe.align:
         parts = ("connector.", "encoder.") if recipe.align.train_encoder else ("connector.",)
-        # The LLM reads twice: what came through the connector, and its own tokens.
+        # The LLM reads twice: the connector's output, and its own tokens.
         flops = _training_flops(model, encoder_trained=recipe.align.train_encoder) + _flops(
             model.llm
         )
@@ -104,29 +108,31 @@ def estimate(
 
 
 def forward_flops_per_token(model: nn.Module) -> float:
-    """Two for every weight of a matrix a token passes, attention scores not counted.
+    """Count the FLOPs of a forward pass: two for every weight of a matrix that a token passes.
+
+    Attention scores are not counted.
 
     Args:
-        model: With an encoder, a connector and an LLM, or those of them that it has.
+        model: Its parts ``encoder``, ``connector`` and ``llm`` are counted, as far as it has them.
     """
     return sum(_flops(getattr(model, part, None)) for part in ("encoder", "connector", "llm"))
 
 
 def matrix_peak_flops(size: int = 1024, *, seconds: float = 0.5) -> float:
-    """Best of several products of two fp32 matrices, in FLOP/s of the device training would use."""
+    """Measure products of two fp32 matrices on the training device; return the best in FLOP/s."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     left, right = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
     best, end = 0.0, time.monotonic() + seconds
     while time.monotonic() < end:
         start = time.perf_counter()
-        # A GPU answers before it is done; reading a number waits.
+        # A GPU returns before it is done; reading a number waits for it.
         (left @ right)[0, 0].item()
         best = max(best, 2 * size**3 / (time.perf_counter() - start))
     return best
 
 
 def report_lines(data: dict[str, dict[str, int]], stages: list[StageEstimate]) -> list[str]:
-    """The estimate for people."""
+    """Format an estimate for the terminal."""
     lines = ["data"]
     for name, counts in data.items():
         dropped = ", ".join(
@@ -159,7 +165,7 @@ def _stage(
     trainable = sum(value.numel() for key, value in parameters.items() if key.startswith(parts))
     weights = sum(value.numel() for value in model.parameters())
     tokens = tokens_per_step * steps
-    # Beside each trained number its gradient and two moments of Adam.
+    # Each trained number has a gradient and two moments of Adam.
     floats = (
         weights + 3 * trainable + tokens_at_once * ACTIVATIONS_PER_TOKEN_AND_LAYER * _widths(model)
     )
@@ -175,7 +181,7 @@ def _stage(
 
 
 def _flops(part: nn.Module | None) -> float:
-    # A token table is looked up, not multiplied; LoRA is counted with the weights it adapts.
+    # A token table is a lookup, not a product. LoRA is counted with the weights that it adapts.
     if part is None:
         return 0.0
     return 2.0 * sum(
@@ -186,7 +192,10 @@ def _flops(part: nn.Module | None) -> float:
 
 
 def _training_flops(model: Lusifer, *, encoder_trained: bool) -> float:
-    """Forward, and back to the lowest trained layer; gradients of frozen weights are not computed."""
+    """Count the FLOPs per token of a forward pass and of a backward pass to the lowest trained layer.
+
+    Gradients of frozen weights are not computed.
+    """
     later = _flops(model.llm) + _flops(getattr(model, "connector", None))
     encoder, backward = _flops(model.encoder), later
     lora = model.config.encoder_lora
@@ -197,7 +206,7 @@ def _training_flops(model: Lusifer, *, encoder_trained: bool) -> float:
 
 
 def _widths(model: Lusifer) -> int:
-    """Hidden sizes of all layers that keep activations, summed."""
+    """Sum the hidden sizes of all layers that keep activations."""
     shape, lora = model.encoder.backbone.config, model.config.encoder_lora
     kept = min(lora.last_layers or shape.num_hidden_layers, shape.num_hidden_layers) if lora else 0
     total = kept * shape.hidden_size
@@ -214,7 +223,7 @@ def _align_tokens(recipe: Recipe, sampler: PairSampler, tokenizer: Tokenizer) ->
         len(row)
         for step in range(SAMPLE_STEPS)
         for row in tokenize(
-            tokenizer, texts.batch(step, min(64, stage.batch_texts)), stage.maximum_tokens
+            tokenizer, texts.batch(step, min(SAMPLE_SIZE, stage.batch_texts)), stage.maximum_tokens
         )
     ]
     return _limited(sum(rows) / len(rows) * stage.batch_texts, stage.batch_tokens)
@@ -225,7 +234,7 @@ def _finetune_tokens(recipe: Recipe, sampler: PairSampler, tokenizer: Tokenizer)
     names = sampler.names("finetune")
     weights = [recipe.datasets[name].weight for name in names]
     queries, documents = [], []
-    pairs = 64 * SAMPLE_STEPS
+    pairs = SAMPLE_SIZE * SAMPLE_STEPS
     for name in rng.choices(names, weights, k=pairs):
         pair = rng.choice(sampler.pairs[name])
         queries.append(recipe.model.query_prompt + pair.query)

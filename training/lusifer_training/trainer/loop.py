@@ -1,6 +1,4 @@
-"""The training loop both stages share: AdamW, cosine schedule, progress with ETA, and resume after
-a kill.
-"""
+"""The training loop of all stages: AdamW, cosine schedule, progress with ETA, resume after a kill."""
 
 from __future__ import annotations
 
@@ -11,47 +9,43 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from torch.nn.utils import clip_grad_norm_
 
 from lusifer_training.errors import CheckpointError, DivergedError, TooLargeError
+from lusifer_training.memory import is_out_of_memory
 from lusifer_training.recipe import LoopRecipe
 from lusifer_training.trainer.distributed import Distributed
 from lusifer_training.trainer.metric_log import MetricLog
-from lusifer_training.trainer.run_state import RunState
+from lusifer_training.trainer.run_state import RunStates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import TypeAlias
 
     from torch import Tensor
 
-__all__ = ["TrainingLoop", "out_of_memory"]
+    LossesOfBatch: TypeAlias = Callable[[int], dict[str, Tensor]]
+
+__all__ = ["LossesOfBatch", "TrainingLoop"]
 
 _log = logging.getLogger(__name__)
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out: a GPU's, or a CPU's, for which torch has no type."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(
-        error
-    )
-
-
 class TrainingLoop:
-    """Runs a stage to its last step, from its newest state if there is one.
+    """Run a stage to its last step, from its newest state if there is one.
 
     Args:
-        folder: Of this stage; holds ``metrics.jsonl``, ``tensorboard/`` and states.
-        parameters: Trained parameters by name; all that a state holds of the model.
+        folder: Folder of this stage; holds ``metrics.jsonl``, ``tensorboard/`` and states.
+        parameters: Trained parameters by name. A state holds nothing else of the model.
         learning_rates: Peak learning rate by the same names.
         steps: Optimiser steps of the whole stage.
-        identity: Of the recipe; a state of another one is refused.
-        recipe: Schedule, clipping, accumulation, and how often what is written.
-        engine: Device and other processes.
-        describe: What a batch was made of, for messages.
-        advice: What to do about a batch that doesn't fit into memory.
-        probe: Scores on held-out text, by name.
+        identity: Hash of the recipe; a state of another recipe is refused.
+        recipe: Schedule, clipping, accumulation, and intervals of validation and states.
+        distributed: Device and other processes.
+        describe: Returns the contents of a batch, for messages.
+        advice: Returns the next step for a batch that doesn't fit into memory.
+        validate: Returns scores on held-out text by name.
     """
 
     def __init__(
@@ -63,37 +57,37 @@ class TrainingLoop:
         steps: int,
         identity: str,
         recipe: LoopRecipe | None = None,
-        engine: Distributed | None = None,
+        distributed: Distributed | None = None,
         describe: Callable[[int], str] | None = None,
         advice: Callable[[int], str] | None = None,
-        probe: Callable[[], dict[str, float]] | None = None,
+        validate: Callable[[], dict[str, float]] | None = None,
     ) -> None:
         self.folder = folder
         self.parameters = parameters
         self.steps = steps
         self.identity = identity
         self.recipe = recipe or LoopRecipe()
-        self.engine = engine or Distributed()
+        self.distributed = distributed or Distributed()
         self.describe = describe or (lambda batch: f"batch {batch}")
         self.advice = advice or (lambda batch: "Make the batch smaller.")
-        self.probe = probe
+        self.validate = validate
         self.optimizer = torch.optim.AdamW(
             [{"params": [value], "lr": learning_rates[name]} for name, value in parameters.items()],
             weight_decay=self.recipe.weight_decay,
         )
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._schedule)
-        self.states = RunState(folder, keep=self.recipe.keep_states)
+        self.states = RunStates(folder, keep=self.recipe.keep_states)
         self.step = 0
         self.losses: list[float] = []
         folder.mkdir(parents=True, exist_ok=True)
 
-    def run(self, losses_of_batch: Callable[[int], dict[str, Tensor]]) -> list[float]:
+    def run(self, losses_of_batch: LossesOfBatch) -> list[float]:
         """Train to the last step.
 
         Args:
-            losses_of_batch: The losses of a batch, ``loss`` being the one to follow, and
-                ``tokens``, a count; called once per batch with its number, so it must draw the
-                batch from that number alone.
+            losses_of_batch: Returns the losses of a batch by its number; it must draw the batch
+                from that number alone. ``loss`` is minimised, ``tokens`` is a count, other entries
+                are logged.
 
         Returns:
             The loss of every step, those before a resume included.
@@ -101,27 +95,27 @@ class TrainingLoop:
         Raises:
             DivergedError: The loss is not finite; the last state is kept.
             CheckpointError: The state in the folder belongs to another recipe.
-            DiskFullError: A state can't be written; those before are kept.
+            DiskFullError: A state can't be written; the earlier states are kept.
             TooLargeError: A batch doesn't fit into memory.
         """
         self._resume()
         start, start_step = time.monotonic(), self.step
-        metrics = MetricLog(self.folder, steps_done=self.step) if self.engine.is_main else None
+        metrics = MetricLog(self.folder, steps_done=self.step) if self.distributed.is_main else None
         with closing(metrics) if metrics else nullcontext():
             while self.step < self.steps:
                 record = self._one_step(losses_of_batch)
-                if self._due(self.recipe.probe_every) and self.probe:
-                    record |= self.probe()
+                if self._due(self.recipe.probe_every) and self.validate:
+                    record |= self.validate()
                 if metrics:
                     metrics.write(record)
                 per_step_s = (time.monotonic() - start) / (self.step - start_step)
                 if self._due(10):
-                    self._tell(record, per_step_s)
+                    self._log_progress(record, per_step_s)
                 if self._due(self.recipe.save_every):
                     self._save()
         return self.losses
 
-    def _one_step(self, losses_of_batch: Callable[[int], dict[str, Tensor]]) -> dict[str, float]:
+    def _one_step(self, losses_of_batch: LossesOfBatch) -> dict[str, float]:
         start, parts = time.monotonic(), self.recipe.accumulation
         record: dict[str, float] = {}
         for part in range(parts):
@@ -131,10 +125,10 @@ class TrainingLoop:
                 record[name] = record.get(name, 0.0) + value.item() / (
                     1 if name == "tokens" else parts
                 )
-        self.engine.average_gradients(self.parameters.values())
+        self.distributed.average_gradients(self.parameters.values())
         norm = clip_grad_norm_(list(self.parameters.values()), self.recipe.clip_norm)
-        # A finite loss can have infinite gradients: one step more and the weights are NaN, and
-        # saved.
+        # A finite loss can have infinite gradients. Without this check the next step would make
+        # the weights NaN, and a state would keep them.
         self._check_finite("gradient", norm, number)
         self.optimizer.step()
         self.scheduler.step()
@@ -148,7 +142,7 @@ class TrainingLoop:
         return record
 
     def _backward(
-        self, losses_of_batch: Callable[[int], dict[str, Tensor]], number: int, parts: int
+        self, losses_of_batch: LossesOfBatch, number: int, parts: int
     ) -> dict[str, Tensor]:
         try:
             losses = losses_of_batch(number)
@@ -156,18 +150,18 @@ class TrainingLoop:
             (losses["loss"] / parts).backward()
             return losses
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             message = f"Batch {number} doesn't fit into memory: {error}."
-        # Out of the handler, whose traceback would keep the batch's tensors while smaller ones are
-        # tried.
+        # Outside the handler: its traceback would keep the batch's tensors while smaller batches
+        # are tried.
         self.optimizer.zero_grad(set_to_none=True)
         raise TooLargeError(message, next_step=self.advice(number))
 
     def _due(self, every: int | None) -> bool:
         return every is not None and (self.step % every == 0 or self.step == self.steps)
 
-    def _tell(self, record: dict[str, float], per_step_s: float) -> None:
+    def _log_progress(self, record: dict[str, float], per_step_s: float) -> None:
         remaining_s = per_step_s * (self.steps - self.step)
         parts = " ".join(f"{name} {value:.4f}" for name, value in record.items() if name != "step")
         _log.info(
@@ -180,12 +174,12 @@ class TrainingLoop:
             paths = self.states.paths()
             raise DivergedError(
                 f"The {what} of step {self.step} is {value.item()}, in {self.describe(batch)}.",
-                next_step="Lower the learning rate or look at that batch; "
+                next_step="Lower the learning rate or check that batch; "
                 f"{paths[-1] if paths else 'the untrained model'} is the last good state.",
             )
 
     def _schedule(self, step: int) -> float:
-        """Linear warm-up, then cosine to a tenth."""
+        """Return the factor of the learning rate: linear warm-up, then cosine to a tenth."""
         warmup = max(1, round(self.steps * self.recipe.warmup_share))
         if step < warmup:
             return (step + 1) / warmup
@@ -193,7 +187,7 @@ class TrainingLoop:
         return 0.1 + 0.9 * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
     def _save(self) -> None:
-        if self.engine.is_main:
+        if self.distributed.is_main:
             self.states.save(
                 {
                     "identity": self.identity,
@@ -208,13 +202,13 @@ class TrainingLoop:
                     "gpu_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
                 }
             )
-        self.engine.wait()
+        self.distributed.wait()
 
     def _resume(self) -> None:
-        found = self.states.newest()
-        if found is None:
+        newest = self.states.newest()
+        if newest is None:
             return
-        path, state = found
+        path, state = newest
         if state["identity"] != self.identity:
             raise CheckpointError(
                 f"{path} belongs to another recipe.",

@@ -1,4 +1,4 @@
-"""Both stages, one after the other, from a recipe to a checkpoint folder."""
+"""Run both stages one after the other, from a recipe to a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import logging
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import torch
 
 from lusifer_training.backbones.load import load_llm_tokenizer, load_tokenizer
 from lusifer_training.checkpoint import save_checkpoint, trained_parameters
-from lusifer_training.data.batches import PairSampler, TextSampler, tokenize, within_budget
+from lusifer_training.data.batches import PairSampler, TextSampler
 from lusifer_training.errors import CheckpointError, ConfigError
+from lusifer_training.memory import is_out_of_memory
 from lusifer_training.model.lusifer import build_model
 from lusifer_training.objectives.alignment import AlignmentObjective
-from lusifer_training.objectives.contrastive import FinetuneObjective
+from lusifer_training.objectives.finetune import FinetuneObjective
 from lusifer_training.objectives.reconstruction import ReconstructionObjective
 from lusifer_training.objectives.teacher import load_teacher
+from lusifer_training.token_rows import tokenize, within_budget
 from lusifer_training.trainer.distributed import Distributed
-from lusifer_training.trainer.loop import TrainingLoop, out_of_memory
-from lusifer_training.trainer.run_state import RunState
+from lusifer_training.trainer.loop import TrainingLoop
+from lusifer_training.trainer.run_state import RunStates
+from lusifer_training.trainer.validation import Validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
     from lusifer_training.data.batches import PairBatch
     from lusifer_training.model.lusifer import Lusifer
     from lusifer_training.recipe import AlignRecipe, FinetuneRecipe, Recipe
-    from lusifer_training.trainer.validation import Validation
 
 __all__ = ["KEPT", "identity_of", "interpolate", "standard_batches", "train", "what_fits"]
 
@@ -42,21 +44,29 @@ _log = logging.getLogger(__name__)
 
 STAGES = ("align", "finetune")
 KEPT = ("interpolation", "head_interpolation")
-"""Of a recipe: what is decided after training."""
+"""Keys of a recipe that take effect after training."""
+STANDARD_BATCHES = 8
+STANDARD_PAIRS = 64
+TAIL_STEPS = 20
+"""Steps whose mean is reported as the last loss."""
+
 T = TypeVar("T")
+LossesOfSize: TypeAlias = "Callable[[int, int], dict[str, Tensor]]"
+"""Returns losses by batch number and batch size."""
 
 
 def train(
     recipe: Recipe, *, data_folder: Path, run_folder: Path, stages: Sequence[str] = STAGES
 ) -> Path:
-    """Train, or go on with a run that was killed.
+    """Train a model, or resume a run that was killed.
 
     Args:
         recipe: Model, data and both stages.
-        data_folder: Holds the files the recipe names.
-        run_folder: Of this run: states to resume from, metrics, and at the end ``checkpoint/``.
+        data_folder: Holds the files that the recipe names.
+        run_folder: Folder of this run: states to resume from, metrics, and at the end
+            ``checkpoint/``.
         stages: ``align``, ``finetune`` or both. ``finetune`` alone starts from the ``align`` of the
-            same run folder, if the recipe has one, and ends that first if it was killed.
+            same run folder, if the recipe has one, and finishes that first if it was killed.
 
     Returns:
         The checkpoint folder, or after ``align`` alone the folder of its state.
@@ -65,54 +75,56 @@ def train(
         TrainingError: Backbones, data or recipe can't be used, or the loss diverged.
     """
     started = time.monotonic()
+    _check_stages(recipe, run_folder, stages)
+    torch.manual_seed(recipe.seed)
+    run = _open_run(recipe, data_folder)
+    stage_reports: dict[str, object] = {}
+    if recipe.align:
+        stage_reports["align"] = run.align(recipe.align, run_folder / "align")
+    if "finetune" not in stages:
+        return run_folder / "align"
+    stage_reports["finetune"] = run.finetune(recipe.finetune, run_folder / "finetune")
+    report: dict[str, object] = {
+        "recipe": recipe.model_dump(mode="json", by_alias=True),
+        "data": run.sampler.report,
+        "dtype": str(run.distributed.dtype).removeprefix("torch."),
+        "processes": run.distributed.world,
+        "stages": stage_reports,
+        "seconds": round(time.monotonic() - started),
+    }
+    if run.distributed.is_main:
+        save_checkpoint(run.model, run_folder / "checkpoint", report)
+    run.distributed.wait()
+    return run_folder / "checkpoint"
+
+
+def _check_stages(recipe: Recipe, run_folder: Path, stages: Sequence[str]) -> None:
     if "align" in stages and not recipe.align and len(stages) == 1:
         raise ConfigError("The recipe has no stage 1.", next_step="Add an align section.")
     if (
         recipe.align
         and "align" not in stages
-        and not RunState(run_folder / "align", keep=1).paths()
+        and not RunStates(run_folder / "align", keep=1).paths()
     ):
         raise CheckpointError(
             f"{run_folder} holds no stage 1 to start from.",
             next_step="Run lusifer train align into the same run folder, or lusifer train all.",
         )
-    torch.manual_seed(recipe.seed)
-    engine = Distributed()
-    writes = recipe.align is not None and recipe.align.objective == "reconstruction"
-    model = build_model(
-        recipe.model, keep_token_table=recipe.align is not None, keep_lm_head=writes
-    )
-    engine.shard(model.transformer_layers(), trained_parameters(model).values())
-    model.train().to(engine.device)
-    run = _Run(
-        recipe,
-        model,
-        load_tokenizer(recipe.model.tokenizer),
-        PairSampler(recipe, data_folder),
-        engine,
-    )
-    if recipe.loop.probe_every:
-        # With the evaluation's metrics comes scikit-learn, which training has no other use for.
-        from lusifer_training.trainer.validation import Validation
 
-        run.probe = Validation(model, run.tokenizer, data_folder, pairs=recipe.loop.probe_pairs)
-    report: dict[str, Any] = {
-        "recipe": recipe.model_dump(mode="json", by_alias=True),
-        "data": run.sampler.report,
-        "dtype": str(engine.dtype).removeprefix("torch."),
-        "processes": engine.world,
-        "stages": {},
-    }
-    if recipe.align:
-        report["stages"]["align"] = run.align(recipe.align, run_folder / "align")
-    if "finetune" not in stages:
-        return run_folder / "align"
-    report["stages"]["finetune"] = run.finetune(recipe.finetune, run_folder / "finetune")
-    report["seconds"] = round(time.monotonic() - started)
-    if engine.is_main:
-        save_checkpoint(model, run_folder / "checkpoint", report)
-    engine.wait()
-    return run_folder / "checkpoint"
+
+def _open_run(recipe: Recipe, data_folder: Path) -> _Run:
+    distributed = Distributed()
+    reconstructs = recipe.align is not None and recipe.align.objective == "reconstruction"
+    model = build_model(
+        recipe.model, keep_token_table=recipe.align is not None, keep_lm_head=reconstructs
+    )
+    distributed.shard(model.transformer_layers(), trained_parameters(model).values())
+    model.train().to(distributed.device)
+    tokenizer = load_tokenizer(recipe.model.tokenizer)
+    run = _Run(recipe, model, tokenizer, PairSampler(recipe, data_folder), distributed)
+    if recipe.loop.probe_every:
+        run.validation = Validation(model, tokenizer, data_folder, pairs=recipe.loop.probe_pairs)
+    return run
 
 
 @dataclass
@@ -121,46 +133,14 @@ class _Run:
     model: Lusifer
     tokenizer: Tokenizer
     sampler: PairSampler
-    engine: Distributed
-    probe: Validation | None = None
+    distributed: Distributed
+    validation: Validation | None = None
 
-    def align(self, stage: AlignRecipe, folder: Path) -> dict[str, Any]:
-        llm_tokenizer = load_llm_tokenizer(self.recipe.model.llm)
-        texts = TextSampler(self.sampler)
-
-        def own(drawn: list[T], text_of: Callable[[T], str]) -> list[T]:
-            rows = tokenize(self.tokenizer, list(map(text_of, drawn)), stage.maximum_tokens)
-            within = within_budget(list(map(len, rows)), stage.batch_tokens)
-            return self.engine.share(drawn[:within])
-
-        if stage.objective == "reading":
-            reading = AlignmentObjective(
-                self.model,
-                self.tokenizer,
-                llm_tokenizer,
-                maximum_tokens=stage.maximum_tokens,
-                train_encoder=stage.train_encoder,
-            )
-
-            def losses_of(batch: int, size: int) -> dict[str, Tensor]:
-                with self.engine.autocast():
-                    return reading(own(texts.batch(batch, size), str))
-
-        else:
-            writing = ReconstructionObjective(
-                self.model, self.tokenizer, llm_tokenizer, stage, seed=self.recipe.seed
-            )
-
-            def losses_of(batch: int, size: int) -> dict[str, Tensor]:
-                with self.engine.autocast():
-                    return writing(own(texts.pairs(batch, size), lambda pair: pair.document), batch)
-
+    def align(self, stage: AlignRecipe, folder: Path) -> dict[str, float]:
+        losses_of = self._align_losses(stage)
         parts = ("connector.", "encoder.") if stage.train_encoder else ("connector.",)
-        parameters = {
-            name: value
-            for name, value in trained_parameters(self.model).items()
-            if name.startswith(parts)
-        }
+        trained = trained_parameters(self.model)
+        parameters = {name: value for name, value in trained.items() if name.startswith(parts)}
         loop = TrainingLoop(
             folder,
             parameters,
@@ -168,35 +148,28 @@ class _Run:
             steps=stage.steps,
             identity=identity_of(self.recipe, "finetune", *KEPT),
             recipe=self.recipe.loop,
-            engine=self.engine,
+            distributed=self.distributed,
             advice=lambda batch: what_fits(
                 losses_of,
                 batch,
                 stage.batch_texts,
                 "align.batch_texts",
                 "loop.accumulation",
-                self.engine,
+                self.distributed,
             ),
         )
-        _log.info(
-            "stage 1, alignment: %d trained parameters, %s", _count(parameters), self.engine.dtype
-        )
-
-        # Else what is trained only in stage 2 would gather gradients here, and start there with
-        # them.
-        with _frozen(
-            value
-            for name, value in trained_parameters(self.model).items()
-            if name not in parameters
-        ):
+        self._log_start("stage 1, alignment", parameters)
+        # Otherwise the parameters of stage 2 would gather gradients here and start with them.
+        with _frozen(value for name, value in trained.items() if name not in parameters):
             losses = loop.run(lambda batch: losses_of(batch, stage.batch_texts))
-        # The teacher has done its work; stage 2 and inference have no use for token table and head.
-        self.model.llm.token_table = self.model.llm.lm_head = None
+        # Stage 2 and inference use neither token table nor LM head.
+        if self.model.llm is not None:
+            self.model.llm.token_table = self.model.llm.lm_head = None
         return _summary(losses)
 
-    def finetune(self, stage: FinetuneRecipe, folder: Path) -> dict[str, Any]:
-        teacher = load_teacher(stage.teacher, self.engine) if stage.teacher else None
-        objective = FinetuneObjective(self.model, self.tokenizer, stage, self.engine, teacher)
+    def finetune(self, stage: FinetuneRecipe, folder: Path) -> dict[str, float]:
+        teacher = load_teacher(stage.teacher, self.distributed) if stage.teacher else None
+        objective = FinetuneObjective(self.model, self.tokenizer, stage, self.distributed, teacher)
         parameters = trained_parameters(self.model)
         rates = {
             name: stage.learning_rate if "lora_" in name else stage.new_learning_rate
@@ -213,7 +186,7 @@ class _Run:
             steps=stage.steps,
             identity=identity_of(self.recipe, *KEPT),
             recipe=self.recipe.loop,
-            engine=self.engine,
+            distributed=self.distributed,
             describe=lambda batch: self.sampler.batch(batch, stage.batch_pairs).describe(),
             advice=lambda batch: what_fits(
                 losses_of,
@@ -221,70 +194,114 @@ class _Run:
                 stage.batch_pairs,
                 "finetune.batch_pairs",
                 "finetune.gradient_cache",
-                self.engine,
+                self.distributed,
             ),
-            probe=self.probe,
+            validate=self.validation,
         )
-        _log.info(
-            "stage 2, finetuning: %d trained parameters, %s", _count(parameters), self.engine.dtype
-        )
+        self._log_start("stage 2, finetuning", parameters)
         with objective.standardised_head(standard_batches(self.sampler, stage)):
             losses = loop.run(lambda batch: losses_of(batch, stage.batch_pairs))
-            # Before the mean is taken: the LLM reads what is kept of the encoder's change.
+            # Before the mean is taken: the LLM reads the kept share of the encoder's change.
             interpolate(self.model, *self.recipe.shares)
         return _summary(losses)
 
+    def _align_losses(self, stage: AlignRecipe) -> LossesOfSize:
+        if self.recipe.model.llm is None:
+            raise ConfigError("Stage 1 needs an LLM.", next_step="Remove the align section.")
+        llm_tokenizer = load_llm_tokenizer(self.recipe.model.llm)
+        texts = TextSampler(self.sampler)
+        if stage.objective == "reading":
+            reading = AlignmentObjective(
+                self.model,
+                self.tokenizer,
+                llm_tokenizer,
+                maximum_tokens=stage.maximum_tokens,
+                train_encoder=stage.train_encoder,
+            )
+
+            def reading_losses(batch: int, size: int) -> dict[str, Tensor]:
+                with self.distributed.autocast():
+                    return reading(self._own_share(stage, texts.batch(batch, size), str))
+
+            return reading_losses
+        reconstruction = ReconstructionObjective(
+            self.model, self.tokenizer, llm_tokenizer, stage, seed=self.recipe.seed
+        )
+
+        def reconstruction_losses(batch: int, size: int) -> dict[str, Tensor]:
+            pairs = texts.pairs(batch, size)
+            with self.distributed.autocast():
+                own = self._own_share(stage, pairs, lambda pair: pair.document)
+                return reconstruction(own, batch)
+
+        return reconstruction_losses
+
+    def _own_share(
+        self, stage: AlignRecipe, drawn: list[T], text_of: Callable[[T], str]
+    ) -> list[T]:
+        rows = tokenize(self.tokenizer, list(map(text_of, drawn)), stage.maximum_tokens)
+        within = within_budget(list(map(len, rows)), stage.batch_tokens)
+        return self.distributed.share(drawn[:within])
+
+    def _log_start(self, stage: str, parameters: dict[str, nn.Parameter]) -> None:
+        count = sum(value.numel() for value in parameters.values())
+        _log.info("%s: %d trained parameters, %s", stage, count, self.distributed.dtype)
+
 
 def what_fits(
-    losses_of: Callable[[int, int], dict[str, Tensor]],
+    losses_of: LossesOfSize,
     batch: int,
     size: int,
     key: str,
     instead: str,
-    engine: Distributed | None = None,
+    distributed: Distributed | None = None,
 ) -> str:
-    """What to change in a recipe whose batch doesn't fit into memory; smaller ones are tried.
+    """Try smaller batches, and return what to change in a recipe whose batch doesn't fit.
 
     Args:
-        losses_of: Losses by batch number and size.
-        batch: Its number.
-        size: The recipe's.
-        key: Where the recipe has it.
-        instead: What else helps.
-        engine: Of the processes; the others wait for this one, and it must not wait for them.
+        losses_of: Returns losses by batch number and size.
+        batch: Number of the batch.
+        size: Batch size in the recipe.
+        key: Key of the batch size in the recipe.
+        instead: Key of another setting that saves memory.
+        distributed: The processes. The others wait for this one, so it must not wait for them.
     """
-    engine, fits = engine or Distributed(), size // 2
-    if engine.sharded:
-        # No layer runs here without the others' weights.
+    distributed, fits = distributed or Distributed(), size // 2
+    if distributed.sharded:
+        # No layer runs here without the weights of the other processes.
         return f"Change the recipe: try {key} {max(2, fits)}, or {instead}."
     while fits > 1:
         try:
-            with engine.alone():
+            with distributed.alone():
                 losses_of(batch, fits)["loss"].backward()
             break
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-        # Out of the handler, whose traceback keeps the batch's tensors.
+        # Outside the handler: its traceback keeps the batch's tensors.
         fits //= 2
     found = f"{key} {fits} fits" if fits > 1 else "not even two fit"
     return f"Change the recipe: {found}; or try {instead}."
 
 
 def standard_batches(sampler: PairSampler, stage: FinetuneRecipe) -> list[PairBatch]:
-    """Batches to take the head's standard from: a thousand texts of several datasets are enough."""
-    return [sampler.batch(at, min(stage.batch_pairs, 64)) for at in range(8)]
+    """Return the batches that the head's mean and spread are taken from.
+
+    They are about a thousand texts of several datasets.
+    """
+    size = min(stage.batch_pairs, STANDARD_PAIRS)
+    return [sampler.batch(at, size) for at in range(STANDARD_BATCHES)]
 
 
 def interpolate(model: Lusifer, share: float, head_share: float) -> None:
-    """Keep a share of what training changed in the vector; the rest is the raw encoder (WiSE-FT).
+    """Keep a share of what training changed; the rest stays the raw encoder (WiSE-FT, 2109.01903).
 
-    The encoder's LoRA and the head are the two ways into the vector, and both start at zero.
+    The encoder's LoRA and the head are the two inputs of the vector, and both start at zero.
 
     Args:
-        model: Trained; changed in place.
-        share: Of the encoder's LoRA.
-        head_share: Of the head.
+        model: Trained model; changed in place.
+        share: Kept share of the encoder's LoRA.
+        head_share: Kept share of the head.
     """
     with torch.no_grad():
         for name, value in trained_parameters(model).items():
@@ -296,7 +313,7 @@ def interpolate(model: Lusifer, share: float, head_share: float) -> None:
 
 @contextmanager
 def _frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Within the block: no gradients for these parameters."""
+    """Compute no gradients for these parameters within the block."""
     parameters = list(parameters)
     for parameter in parameters:
         parameter.requires_grad_(False)
@@ -308,19 +325,21 @@ def _frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
 
 def identity_of(recipe: Recipe, *without: str) -> str:
-    """What a stage's state depends on: a change of a later stage doesn't cost an earlier one."""
-    # How often a run is saved or probed changes nothing in it.
+    """Hash the part of a recipe that a stage's state depends on.
+
+    Args:
+        recipe: The recipe.
+        *without: Keys that don't count: those of later stages, so that changing them does not
+            invalidate the states of an earlier stage.
+    """
+    # The intervals of states and validation do not change a state.
     bookkeeping = {"save_every", "keep_states", "probe_every", "probe_pairs"}
-    exclude: Any = {**dict.fromkeys(without, True), "loop": bookkeeping}
+    exclude: dict[str, bool | set[str]] = {**dict.fromkeys(without, True), "loop": bookkeeping}
     return hashlib.sha256(recipe.model_dump_json(exclude=exclude).encode()).hexdigest()
 
 
-def _count(parameters: dict[str, nn.Parameter]) -> int:
-    return sum(value.numel() for value in parameters.values())
-
-
-def _summary(losses: list[float]) -> dict[str, Any]:
-    tail = losses[-20:]
+def _summary(losses: list[float]) -> dict[str, float]:
+    tail = losses[-TAIL_STEPS:]
     return {
         "steps": len(losses),
         "first_loss": round(losses[0], 4),

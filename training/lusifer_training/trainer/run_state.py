@@ -1,28 +1,54 @@
-"""States of a run on disk: written aside and renamed, the newest few kept, read back after a kill."""
+"""Save and load the states of a run: the newest few are kept, and each is written whole."""
 
 from __future__ import annotations
 
 import errno
-import os
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
+from lusifer.common.files import atomic_writer, is_partial
 from lusifer_training.errors import CheckpointError, DiskFullError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RunState"]
+    from torch import Tensor
+
+__all__ = ["RunState", "RunStates"]
 
 
-class RunState:
-    """``step-000040.pt`` and its like in a stage's folder.
+class RunState(TypedDict):
+    """Everything that a stage needs to resume.
+
+    Attributes:
+        identity: Hash of the recipe; a state of another recipe is refused.
+        step: Number of finished optimiser steps.
+        losses: Loss of every finished step.
+        parameters: Trained parameters by name, on the CPU.
+        optimizer: State dictionary of AdamW.
+        scheduler: State dictionary of the learning-rate schedule.
+        rng: State of torch's random generator.
+        gpu_rng: State of the random generator of each GPU.
+    """
+
+    identity: str
+    step: int
+    losses: list[float]
+    parameters: dict[str, Tensor]
+    optimizer: dict[str, object]
+    scheduler: dict[str, object]
+    rng: Tensor
+    gpu_rng: list[Tensor]
+
+
+class RunStates:
+    """Hold files such as ``step-000040.pt`` in the folder of a stage.
 
     Args:
-        folder: Of the stage.
-        keep: How many states stay; older ones are deleted after a newer one is whole.
+        folder: Folder of the stage.
+        keep: Number of states that stay. Older states are deleted after a newer one is written.
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
@@ -30,54 +56,48 @@ class RunState:
         self.keep = keep
 
     def paths(self) -> list[Path]:
-        """Whole states, oldest first."""
+        """List the states, oldest first."""
         return sorted(self.folder.glob("step-*.pt"))
 
-    def save(self, state: dict[str, Any]) -> Path:
-        """Write the state of ``state["step"]``: a kill leaves all of it or nothing.
+    def save(self, state: RunState) -> Path:
+        """Write the state of ``state["step"]``, whole or not at all.
 
         Raises:
-            DiskFullError: There is no room; the states before are untouched.
+            DiskFullError: The disk is full; the earlier states are untouched.
         """
         path = self.folder / f"step-{state['step']:06d}.pt"
-        aside = path.with_suffix(".new")
         try:
-            with aside.open("wb") as file:
+            with atomic_writer(path) as file:
                 torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
         # torch's archive writer turns a failed write into a RuntimeError of its own.
         except (OSError, RuntimeError) as error:
-            aside.unlink(missing_ok=True)
             if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             kept = self.paths()
             raise DiskFullError(
                 f"{path} can't be written: {error}.",
-                next_step="Free some space and run the same command again; it goes on from "
+                next_step="Free some space and run the same command again; it resumes from "
                 f"{kept[-1].name if kept else 'the start'}.",
             ) from error
-        aside.replace(path)
         for old in self.paths()[: -self.keep]:
             old.unlink()
         return path
 
-    def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest state, or None in a fresh folder.
+    def newest(self) -> tuple[Path, RunState] | None:
+        """Load the newest state; return None in a new folder.
 
         Raises:
             CheckpointError: The newest file is damaged.
         """
-        # Of a save that a kill cut short.
-        for half in self.folder.glob("step-*.new"):
-            half.unlink()
+        for path in filter(is_partial, self.folder.glob("step-*")):
+            path.unlink()
         paths = self.paths()
         if not paths:
             return None
         try:
             return paths[-1], torch.load(paths[-1], weights_only=True, map_location="cpu")
         except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            before = f"go on from {paths[-2].name}" if len(paths) > 1 else "start again"
+            resume = f"resume from {paths[-2].name}" if len(paths) > 1 else "start again"
             raise CheckpointError(
-                f"{paths[-1]} can't be read: {error}.", next_step=f"Delete the file to {before}."
+                f"{paths[-1]} can't be read: {error}.", next_step=f"Delete the file to {resume}."
             ) from error

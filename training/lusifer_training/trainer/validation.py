@@ -1,4 +1,4 @@
-"""Scores while training: does a sentence still find its translation, language by language?"""
+"""Validate a model while it trains: the accuracy of retrieving translations, by language."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lusifer_evaluation.metrics import tatoeba
-from lusifer_evaluation.tasks import load_tatoeba
-from lusifer_training.data.batches import pad, token_budget_batches, tokenize
+from lusifer_training.data.translations import bitext_hits, load_translations
+from lusifer_training.token_rows import run_rows, tokenize
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from tokenizers import Tokenizer
 
+    from lusifer_training.embed_function import Vectors
     from lusifer_training.model.lusifer import Lusifer
 
 __all__ = ["Validation"]
 
+BUDGET_TOKENS = 2048
+"""Tokens run at once, padding included."""
+
 
 class Validation:
-    """Translation retrieval of a model in training.
+    """Measure the translation retrieval of a model in training.
 
     Args:
-        model: In training.
-        tokenizer: The encoder's.
+        model: The model in training.
+        tokenizer: Tokenizer of the encoder.
         data_folder: Holds ``eval/tatoeba``.
-        pairs: Of each language: few, so the score is easier than the evaluation's.
+        pairs: Pairs of each language. With few pairs the score is higher than the evaluation's.
 
     Raises:
         DataError: There is no evaluation data.
@@ -39,38 +41,41 @@ class Validation:
     ) -> None:
         self.model = model
         prompt = model.config.query_prompt
+
+        def rows_of(texts: tuple[str, ...]) -> list[list[int]]:
+            return tokenize(tokenizer, [prompt + text for text in texts], config.maximum_tokens)
+
+        config = model.config
         self.rows = {
-            language: [
-                tokenize(
-                    tokenizer, [prompt + text for text in side.texts], model.config.maximum_tokens
-                )
-                for side in sides
-            ]
-            for language, sides in load_tatoeba(data_folder, pairs).items()
+            language: (rows_of(each.texts), rows_of(each.english))
+            for language, each in load_translations(data_folder, pairs).items()
         }
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:
-        """``probe_`` and the language: accuracy of both directions in percent; ``probe_mean``."""
+        """Return the accuracy in percent, the mean of both directions.
+
+        The keys are ``probe_`` and the language, and ``probe_mean``, where languages count alike.
+        """
         training = self.model.training
         self.model.eval()
         try:
-            mean, scores = tatoeba(
-                {
-                    language: (self._embed(ours), self._embed(english))
-                    for language, (ours, english) in self.rows.items()
-                }
-            )
+            scores = {
+                language: 100 * float(bitext_hits(self._embed(texts), self._embed(english)).mean())
+                for language, (texts, english) in self.rows.items()
+            }
         finally:
             self.model.train(training)
-        scores = {**scores, "mean": mean.value}
+        scores["mean"] = sum(scores.values()) / len(scores)
         return {f"probe_{language}": round(score, 2) for language, score in scores.items()}
 
-    def _embed(self, rows: list[list[int]]) -> np.ndarray:
-        groups = token_budget_batches([len(row) for row in rows], budget_tokens=2048)
-        device, padding = self.model.device, self.model.pad_token_id
-        parts = [
-            self.model(*pad([rows[at] for at in group], padding, device=device)) for group in groups
-        ]
-        order = torch.tensor([index for group in groups for index in group])
-        return torch.cat(parts).cpu()[order.argsort()].numpy()
+    def _embed(self, rows: list[list[int]]) -> Vectors:
+        model = self.model
+        vectors: Vectors = (
+            run_rows(
+                model, rows, model.pad_token_id, budget_tokens=BUDGET_TOKENS, device=model.device
+            )
+            .cpu()
+            .numpy()
+        )
+        return vectors

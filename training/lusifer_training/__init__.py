@@ -1,0 +1,1 @@
+"""Training of LUSIFER: both stages, the language subspace, and the checkpoints that they make."""
