@@ -120,7 +120,7 @@ class EmbeddingService:
         self._reason = reason
 
     def clear_cache(self) -> None:
-        """Empty the cache, whose vectors may date from before a fault of the model was found.
+        """Clear the cache, whose vectors may date from before a fault of the model was found.
 
         It blocks, so call it in a thread.
         """
