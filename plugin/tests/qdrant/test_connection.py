@@ -1,10 +1,8 @@
-"""The client's errors in our tree, and what is waited for."""
-
 from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -20,9 +18,6 @@ from lusifer.errors import (
     UnauthorizedError,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytest.importorskip("qdrant_client")
 
 import grpc
@@ -30,8 +25,6 @@ import httpx
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from lusifer.common import retry
-from lusifer.common.retry import call_with_retry
 from lusifer.qdrant.connection import client_errors, connect
 
 
@@ -120,7 +113,7 @@ CASES: list[tuple[Exception, type[LusiferError], str]] = [
 
 
 @pytest.mark.parametrize(("raised", "kind", "said"), CASES, ids=lambda each: str(each)[:40])
-def test_every_failure_of_the_client_becomes_an_error_of_ours(
+def test_each_error_of_the_client_becomes_one_of_ours(
     raised: Exception, kind: type[LusiferError], said: str
 ) -> None:
     with pytest.raises(LusiferError) as caught, client_errors("docs"):
@@ -131,7 +124,7 @@ def test_every_failure_of_the_client_becomes_an_error_of_ours(
     assert caught.value.__cause__ is raised
 
 
-def test_what_is_no_failure_of_the_server_goes_through() -> None:
+def test_other_errors_go_through() -> None:
     for raised in (
         ValueError("a mistake of the program"),
         KeyboardInterrupt(),
@@ -142,88 +135,45 @@ def test_what_is_no_failure_of_the_server_goes_through() -> None:
         assert caught.value is raised
 
 
-class Clock:
-    """Time that passes only while something sleeps."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        self.slept_s: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def sleep(self, wait_s: float) -> None:
-        self.slept_s.append(wait_s)
-        self.now_s += wait_s
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(retry, "time", made)
-    return made
-
-
-def failing(*errors: Exception) -> Iterator[Any]:
-    yield from errors
-    while True:
-        yield None
-
-
-def asked(outcomes: Iterator[Any]) -> Any:
-    def call() -> str:
-        with client_errors("docs"):
-            if (outcome := next(outcomes)) is not None:
-                raise outcome
-        return "done"
-
-    return call
-
-
-def test_retry_after_is_honoured_and_other_waits_grow(clock: Clock) -> None:
-    slow = [answered(429, "slow", {"retry-after": str(wait)}) for wait in (2, 40)]
-    away = [ResponseHandlingException(httpx.ConnectError("refused")) for _ in range(3)]
-    assert call_with_retry(asked(failing(*slow, *away))) == "done"
-    for slept, (least, most) in zip(
-        clock.slept_s, [(2, 2.5), (40, 50), (0.25, 0.32), (0.5, 0.63), (1, 1.25)], strict=True
-    ):
-        assert least <= slept <= most
-
-
 @pytest.mark.parametrize(
-    ("error", "kind"),
+    ("raised", "wait_s"),
     [
-        (answered(429, "slow", {"retry-after": "100"}), StoreBusyError),
-        (answered(503, "away"), StoreUnavailableError),
+        (answered(429, "slow", {"retry-after": "7"}), 7.0),
+        (answered(429, "slow"), 1.0),
+        (ResourceExhaustedResponse("slow", 3), 3.0),
+        (Failed("RESOURCE_EXHAUSTED", "slow", retry_after="9"), 9.0),
+        (Failed("RESOURCE_EXHAUSTED", "slow"), 1.0),
     ],
-    ids=["busy", "away"],
+    ids=["header", "no header", "client", "grpc header", "grpc"],
 )
-def test_patience_ends(clock: Clock, error: Exception, kind: type[LusiferError]) -> None:
-    with pytest.raises(kind) as caught:
-        call_with_retry(asked(failing(*[error] * 1000)), retry_for_s=300)
+def test_a_busy_server_says_when_to_come_back(raised: Exception, wait_s: float) -> None:
+    with pytest.raises(StoreBusyError) as caught, client_errors("docs"):
+        raise raised
+    assert caught.value.retry_after_s == wait_s
     assert caught.value.retryable
-    assert 150 < clock.now_s <= 300
-    assert len(clock.slept_s) < 40
 
 
-def test_what_a_repetition_does_not_mend_is_raised_at_once(clock: Clock) -> None:
-    with pytest.raises(CollectionMismatchError):
-        call_with_retry(asked(failing(answered(400, "Vector dimension error"))))
-    assert clock.slept_s == []
+def test_which_errors_a_retry_can_help() -> None:
+    retryable = set()
+    for raised, kind, _ in CASES:
+        with pytest.raises(LusiferError) as caught, client_errors("docs"):
+            raise raised
+        if caught.value.retryable:
+            retryable.add(kind)
+    assert retryable == {StoreBusyError, StoreUnavailableError}
 
 
 @pytest.mark.parametrize("url", ["localhost:6333", "", "ftp://host", "http://host:port"])
-def test_an_address_that_can_not_be_used(url: str) -> None:
+def test_an_address_that_cannot_be_used(url: str) -> None:
     with pytest.raises(InvalidInputError, match="can't be used") as caught:
         connect(url)
     assert "http://HOST:6333" in caught.value.next_step
 
 
 @pytest.mark.parametrize("over_grpc", [False, True])
-def test_nobody_listens(over_grpc: bool) -> None:
+def test_a_server_that_does_not_answer(over_grpc: bool) -> None:
     client = connect("http://127.0.0.1:9", grpc=over_grpc, timeout_s=5)
-    # The gRPC port is a setting of its own; nothing listens on the usual one either, or it is no
-    # Qdrant.
+    # The gRPC port is a setting of its own; on the usual one there is no Qdrant either.
     client._client._grpc_port = 9
     try:
         with pytest.raises(StoreUnavailableError), client_errors("docs"):
@@ -232,7 +182,7 @@ def test_nobody_listens(over_grpc: bool) -> None:
         client.close()
 
 
-def test_without_the_client_the_command_to_install_it_is_named(
+def test_a_missing_client_names_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "qdrant_client", None)

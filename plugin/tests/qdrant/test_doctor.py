@@ -29,13 +29,13 @@ class Server:
     """A client of a server that answers what a test says."""
 
     def __init__(
-        self, card: CollectionMetadata | None, version: str = "1.19.0", **strict: Any
+        self, metadata: CollectionMetadata | None, version: str = "1.19.0", **strict: Any
     ) -> None:
         self.version: Any = version
         self.vectors: Any = {
             "lusifer": models.VectorParams(size=16, distance=models.Distance.COSINE)
         }
-        self.metadata = collection_arguments(card)["metadata"] if card else None
+        self.metadata = collection_arguments(metadata)["metadata"] if metadata else None
         self.strict = models.StrictModeConfig(**strict) if strict else None
         self.status = "green"
         self.counts: list[Any] = [10, 0, 0, 0]
@@ -82,7 +82,7 @@ def vectorizer(bundle: Bundle) -> Vectorizer:
 
 
 @pytest.fixture
-def card(vectorizer: Vectorizer) -> CollectionMetadata:
+def metadata(vectorizer: Vectorizer) -> CollectionMetadata:
     return metadata_for("docs", vectorizer)
 
 
@@ -99,8 +99,8 @@ def severities(found: dict[str, list[Diagnostic]]) -> dict[str, list[str]]:
     return {subject: [each.severity for each in findings] for subject, findings in found.items()}
 
 
-def test_a_healthy_collection(card: CollectionMetadata, vectorizer: Vectorizer) -> None:
-    assert severities(look(Server(card), embedder=vectorizer)) == {
+def test_a_healthy_collection(metadata: CollectionMetadata, vectorizer: Vectorizer) -> None:
+    assert severities(look(Server(metadata), embedder=vectorizer)) == {
         "version": ["ok"],
         "schema": ["ok"],
         "fingerprint": ["ok"],
@@ -120,27 +120,27 @@ def test_a_healthy_collection(card: CollectionMetadata, vectorizer: Vectorizer) 
         ("2.0.0-rc1", "ok", "2.0.0"),
     ],
 )
-def test_versions(card: CollectionMetadata, version: str, severity: str, said: str) -> None:
-    (finding,) = look(Server(card, version))["version"]
+def test_versions(metadata: CollectionMetadata, version: str, severity: str, said: str) -> None:
+    (finding,) = look(Server(metadata, version))["version"]
     assert (finding.severity, said in finding.message) == (severity, True)
 
 
-def test_no_server(card: CollectionMetadata) -> None:
-    server = Server(card)
+def test_no_server(metadata: CollectionMetadata) -> None:
+    server = Server(metadata)
     server.version = answered(401, "Must provide an API key")
     found = look(server)
     assert severities(found) == {"server": ["error"]}
     assert "QDRANT_API_KEY" in found["server"][0].fix
 
 
-def test_no_collection_or_none_named(card: CollectionMetadata) -> None:
-    (finding,) = look(Server(card), collection="other")["collection"]
+def test_no_collection_or_none_named(metadata: CollectionMetadata) -> None:
+    (finding,) = look(Server(metadata), collection="other")["collection"]
     assert (finding.severity, "lusifer qdrant setup" in finding.fix) == ("error", True)
-    (finding,) = look(Server(card), collection=None)["collection"]
+    (finding,) = look(Server(metadata), collection=None)["collection"]
     assert finding.severity == "note"
 
 
-def test_a_collection_of_somebody_else(card: CollectionMetadata) -> None:
+def test_a_collection_of_somebody_else(metadata: CollectionMetadata) -> None:
     server = Server(None)
     server.vectors = models.VectorParams(size=16, distance=models.Distance.COSINE)
     found = look(server)
@@ -148,23 +148,25 @@ def test_a_collection_of_somebody_else(card: CollectionMetadata) -> None:
     assert "one unnamed vector" in found["schema"][0].message
 
 
-def test_another_model(card: CollectionMetadata, vectorizer: Vectorizer) -> None:
-    other = card.model_copy(update={"fingerprint": "sha256:other"})
+def test_another_model(metadata: CollectionMetadata, vectorizer: Vectorizer) -> None:
+    other = metadata.model_copy(update={"fingerprint": "sha256:other"})
     found = look(Server(other), embedder=vectorizer)
     assert found["fingerprint"][0].severity == "error"
     assert "switch the alias" in found["fingerprint"][0].fix
 
 
-def test_keywords_that_the_version_does_not_know(card: CollectionMetadata) -> None:
-    neutral = card.model_copy(update={"keywords": KeywordOptions()})
-    german = card.model_copy(update={"keywords": KeywordOptions(language="german")})
+def test_keywords_that_the_version_does_not_know(metadata: CollectionMetadata) -> None:
+    neutral = metadata.model_copy(update={"keywords": KeywordOptions()})
+    german = metadata.model_copy(update={"keywords": KeywordOptions(language="german")})
     assert severities(look(Server(neutral, "1.18.2")))["keywords"] == ["error"]
     assert "keywords" not in look(Server(neutral, "1.19.0"))
     assert "keywords" not in look(Server(german, "1.18.2"))
 
 
-def test_points_that_no_search_finds_or_that_lack_their_payload(card: CollectionMetadata) -> None:
-    server = Server(card)
+def test_points_that_no_search_finds_or_that_lack_their_payload(
+    metadata: CollectionMetadata,
+) -> None:
+    server = Server(metadata)
     server.counts = [1000, 3, 2, 7]
     found = look(server)
     assert "3 of 1,000 points lack the vector 'lusifer'" in found["points"][0].message
@@ -180,35 +182,18 @@ def test_points_that_no_search_finds_or_that_lack_their_payload(card: Collection
     assert "payload" not in look(server)
 
 
-def test_a_red_collection(card: CollectionMetadata) -> None:
-    server = Server(card)
+def test_limits_of_strict_mode_are_among_the_diagnostics(metadata: CollectionMetadata) -> None:
+    (found,) = look(Server(metadata, enabled=True, max_query_limit=10))["strict mode"]
+    assert (found.severity, found.message) == (
+        "warning",
+        "max_query_limit is 10; LUSIFER needs up to 256 points in a query or scroll.",
+    )
+
+
+def test_a_red_collection(metadata: CollectionMetadata) -> None:
+    server = Server(metadata)
     server.status = "red"
     assert "no space" in look(server)["status"][0].message
-
-
-@pytest.mark.parametrize(
-    ("strict", "severity", "said"),
-    [
-        ({"upsert_max_batchsize": 100}, "warning", "256 points in an upsert"),
-        ({"max_query_limit": 10}, "warning", "256 points in a query"),
-        ({"filter_max_conditions": 2}, "warning", "8 conditions"),
-        ({"condition_max_size": 16}, "warning", "256 ids"),
-        ({"max_timeout": 30}, "note", "longer timeout="),
-        ({"unindexed_filtering_retrieve": False}, "note", "indexed are metadata.lang"),
-        ({"read_rate_limit": 100}, "note", "100 a minute"),
-        ({"write_rate_limit": 100}, "note", "100 a minute"),
-        ({"max_points_count": 1_000_000}, "note", "1,000,000; the collection has 10 points"),
-        ({"max_collection_vector_size_bytes": 1000}, "note", "1,000"),
-        ({"max_query_limit": 100_000}, "ok", "no limit that applies"),
-    ],
-)
-def test_limits_of_strict_mode(
-    card: CollectionMetadata, strict: Any, severity: str, said: str
-) -> None:
-    (finding,) = look(Server(card, enabled=True, **strict))["strict mode"]
-    assert (finding.severity, said in finding.message) == (severity, True)
-    (off,) = look(Server(card, enabled=False, **strict))["strict mode"]
-    assert off.severity == "ok"
 
 
 @pytest.mark.parametrize(
@@ -236,21 +221,21 @@ def test_limits_of_strict_mode(
     ],
 )
 def test_a_probe_through_the_servers_inference(
-    card: CollectionMetadata,
+    metadata: CollectionMetadata,
     vectorizer: Vectorizer,
     inferred: Any,
     sent: Any,
     severity: str,
     said: str,
 ) -> None:
-    server = Server(card)
+    server = Server(metadata)
     server.inferred, server.sent = inferred, sent
     (finding,) = look(server, embedder=vectorizer)["inference"]
     assert (finding.severity, said in finding.message) == (severity, True)
 
 
 def test_a_service_that_answers_embeds_the_probe_too(
-    card: CollectionMetadata,
+    metadata: CollectionMetadata,
     vectorizer: Vectorizer,
     start_service: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -258,7 +243,7 @@ def test_a_service_that_answers_embeds_the_probe_too(
     # A busy machine is no fault of the service's.
     monkeypatch.setattr("lusifer.qdrant.doctor._CLIENT_TIMEOUT_S", 600)
     service = start_service(vectorizer).ready()
-    found = look(Server(card), service_url=service.url)
+    found = look(Server(metadata), service_url=service.url)
     assert severities(found) == {
         "version": ["ok"],
         "service": ["ok"],
@@ -272,11 +257,11 @@ def test_a_service_that_answers_embeds_the_probe_too(
 
 
 def test_a_slow_service_is_weighed_against_every_timeout_on_the_way(
-    card: CollectionMetadata, bundle: Bundle, start_service: Any
+    metadata: CollectionMetadata, bundle: Bundle, start_service: Any
 ) -> None:
     engine = FakeEngine(bundle.manifest.dimension, faults=Faults(slow_s=0.3))
     service = start_service(Vectorizer(bundle, engine)).ready()
-    (finding,) = look(Server(card, "1.16.0"), service_url=service.url)["timeouts"]
+    (finding,) = look(Server(metadata, "1.16.0"), service_url=service.url)["timeouts"]
     assert finding.severity == "warning"
     assert (
         "qdrant-client by default waits for 5 s and this Qdrant by default waits for 10 s"
@@ -287,16 +272,16 @@ def test_a_slow_service_is_weighed_against_every_timeout_on_the_way(
 
 
 def test_a_service_that_is_away_or_has_another_model(
-    card: CollectionMetadata, vectorizer: Vectorizer, start_service: Any, tmp_path: Any
+    metadata: CollectionMetadata, vectorizer: Vectorizer, start_service: Any, tmp_path: Any
 ) -> None:
     from plugin.tests.conftest import make_bundle
 
-    found = look(Server(card), service_url="http://127.0.0.1:9")
+    found = look(Server(metadata), service_url="http://127.0.0.1:9")
     assert severities(found)["service"] == ["error"]
     assert severities(found)["schema"] == ["ok"], (
         "what can be seen without it is looked at all the same"
     )
     other = make_bundle(tmp_path / "staging", tmp_path / "other", seed=1)
     service = start_service(Vectorizer(other, FakeEngine(16))).ready()
-    (finding,) = look(Server(card), embedder=vectorizer, service_url=service.url)["service"]
+    (finding,) = look(Server(metadata), embedder=vectorizer, service_url=service.url)["service"]
     assert "Serve the same bundle" in finding.fix

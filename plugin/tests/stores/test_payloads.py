@@ -1,60 +1,33 @@
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING
+import uuid
 
+import numpy as np
 import pytest
-from plugin.tests.store_contract import (
-    COSINES,
-    DIMENSION,
-    FINGERPRINT,
-    LIBRARY,
-    QUESTION,
-    SearchContract,
-    StoreContract,
-    near,
-    unit,
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lusifer.errors import InvalidDimensionError, InvalidInputError
+from lusifer.stores.payloads import (
+    check_document,
+    check_rows,
+    check_vectors,
+    content_sha256,
+    document_uuid,
+    payload_bytes,
 )
-
-from lusifer.embedded.store import EmbeddedStore
-from lusifer.errors import InvalidInputError, MissingExtraError
-from lusifer.qdrant.keywords import KeywordOptions
-from lusifer.stores.payloads import check_document, content_sha256
-from lusifer.types import Document, SearchOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from lusifer.types import Document
 
 
-class TestEmbeddedStore(StoreContract, SearchContract):
-    @pytest.fixture
-    def library(self, tmp_path: Path) -> Iterator[EmbeddedStore]:
-        with EmbeddedStore.create(
-            tmp_path / "library",
-            fingerprint=FINGERPRINT,
-            dimension=DIMENSION,
-            model="tiny",
-            keywords=KeywordOptions(),
-        ) as store:
-            store.upsert(LIBRARY, near(*COSINES))
-            yield store
+def test_the_id_of_a_point_never_changes() -> None:
+    """Every collection that exists has points with these ids."""
+    assert document_uuid("doc/1") == "0303d72c-b2f5-591d-8939-1af6715cab8b"
 
-    @pytest.fixture
-    def store(self, tmp_path: Path) -> Iterator[EmbeddedStore]:
-        store = EmbeddedStore.create(
-            tmp_path / "index", fingerprint=FINGERPRINT, dimension=DIMENSION, model="tiny"
-        )
-        yield store
-        store.close()
 
-    def test_true_and_false_are_no_groups(self, library: EmbeddedStore) -> None:
-        assert library.search(QUESTION, 10, SearchOptions(group_by="open")) == [], "as on a server"
-
-    def test_an_operation_may_be_larger_than_the_log(self, store: EmbeddedStore) -> None:
-        large = [Document(str(i), f"{i} " + "x" * 9_000_000) for i in range(5)]
-        store.upsert(large, unit(5))
-        assert store.unchanged(large) == set("01234")
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_ids_of_points_are_uuids_and_differ_as_the_documents_do(first: str, second: str) -> None:
+    assert uuid.UUID(document_uuid(first)).version == 5
+    assert (document_uuid(first) == document_uuid(second)) == (first == second)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +62,30 @@ def test_content_hash_is_by_value() -> None:
     )
 
 
-def test_missing_package_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "qdrant_edge", None)
-    with pytest.raises(MissingExtraError) as caught:
-        EmbeddedStore.create(tmp_path / "i", fingerprint=FINGERPRINT, dimension=4, model="m")
-    assert "pip install 'lusifer[qdrant]'" in caught.value.next_step
-    assert not (tmp_path / "i").exists()
+def test_the_size_of_a_payload_is_that_of_its_utf_8() -> None:
+    assert payload_bytes({"a": "é"}) == len('{"a": "é"}'.encode()) == 11
+
+
+def test_vectors_that_can_be_stored() -> None:
+    good = np.array([[1, 0], [0, 3]], dtype=np.float32)
+    check_rows(2, good, 2, "the collection docs")
+    with pytest.raises(InvalidInputError) as caught:
+        check_rows(3, good, 2, "the collection docs")
+    assert str(caught.value) == (
+        "Got 3 documents and 2 vectors. Give one vector for each document."
+    )
+    with pytest.raises(InvalidDimensionError) as caught:
+        check_vectors(good, 3, "the collection docs")
+    assert str(caught.value) == (
+        "Vectors have shape (2, 2), the collection docs takes (N, 3). "
+        "Embed with dimension 3, or index again."
+    )
+    with pytest.raises(InvalidDimensionError):
+        check_vectors(good[0], 2, "the collection docs")
+    for bad, fault in ((0, "only zeros in 1 of 2"), (np.inf, "NaN or infinity in 1 of 2")):
+        wrong = good.copy()
+        wrong[1] = bad
+        with pytest.raises(
+            InvalidInputError, match=f"docs have {fault} vectors, first in vector 1"
+        ):
+            check_vectors(wrong, 2, "the collection docs")
