@@ -654,9 +654,9 @@ def test_429_with_retry_after_comes_through_with_it(world: World, as_date: bool)
     ):
         with pytest.raises(
             ResourceExhaustedResponse, match="Too many requests for inference service"
-        ) as told:
+        ) as caught:
             ask()
-        assert 5 <= told.value.retry_after_s <= 7
+        assert 5 <= caught.value.retry_after_s <= 7
     assert world.count() == 0
 
 
@@ -978,9 +978,9 @@ def test_over_grpc_it_is_the_same_but_back_pressure_reaches_writes_only(served: 
             ("search", {}),
         ]
         served.gate.answer(429, b"slow", {"retry-after": "2"})
-        with pytest.raises(ResourceExhaustedResponse, match="Too many requests") as told:
+        with pytest.raises(ResourceExhaustedResponse, match="Too many requests") as caught:
             client.upsert(served.name, [point])
-        assert told.value.retry_after_s == 2
+        assert caught.value.retry_after_s == 2
         with pytest.raises(grpc.RpcError) as failed:
             client.query_points(**query)
         assert failed.value.code() == grpc.StatusCode.INTERNAL
@@ -1168,9 +1168,9 @@ def test_the_loopback_server_fails_as_often_as_it_was_told(world: World) -> None
     server.fail_next(2, status=429, headers={"retry-after": "3"}, path="/points/count")
     server.fail_next(1, status=503, after=True, path="/points")
     for _ in range(2):
-        with pytest.raises(ResourceExhaustedResponse) as told:
+        with pytest.raises(ResourceExhaustedResponse) as caught:
             world.client.count(world.name)
-        assert told.value.retry_after_s == 3
+        assert caught.value.retry_after_s == 3
     with pytest.raises(UnexpectedResponse) as failed:
         world.client.upsert(world.name, [models.PointStruct(id=1, vector={NAME: [1.0] * D})])
     assert error_of(failed)[0] == 503

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from integration_tests.qdrant_server import LoopbackQdrant
 
 
-def card(name: str, **changes: Any) -> CollectionMetadata:
+def collection_metadata(name: str, **changes: Any) -> CollectionMetadata:
     return CollectionMetadata(
         **{
             "collection": name,
@@ -97,7 +97,7 @@ class TestQdrantStore(StoreContract, SearchContract):
     def store(
         self, client: QdrantClient, qdrant: QdrantUnderTest, name: str
     ) -> Iterator[QdrantStore]:
-        create_collection(client, card(name))
+        create_collection(client, collection_metadata(name))
         # A client of its own: the contract closes the store.
         with open_store(connect(qdrant.url), name) as store:
             yield store
@@ -105,7 +105,9 @@ class TestQdrantStore(StoreContract, SearchContract):
     @pytest.fixture
     def library(self, client: QdrantClient, name: str) -> QdrantStore:
         create_collection(
-            client, card(name, keywords=KeywordOptions()), index_fields=("lang", "book")
+            client,
+            collection_metadata(name, keywords=KeywordOptions()),
+            index_fields=("lang", "book"),
         )
         store = open_store(client, name)
         store.upsert(LIBRARY, near(*COSINES))
@@ -133,7 +135,9 @@ class TestQdrantStore(StoreContract, SearchContract):
 def test_a_collection_is_made_the_right_way(
     client: QdrantClient, name: str, quantization: Any
 ) -> None:
-    made = card(name, role_prompts={"query": "q: ", "document": "d: "}, keywords=KeywordOptions())
+    made = collection_metadata(
+        name, role_prompts={"query": "q: ", "document": "d: "}, keywords=KeywordOptions()
+    )
     create_collection(client, made, quantization=quantization, index_fields=("lang", "book.title"))
     info = client.get_collection(name)
     vectors = info.config.params.vectors
@@ -167,7 +171,7 @@ def test_collections_that_do_not_fit_are_refused(client: QdrantClient, name: str
     ):
         client.delete_collection(name)
         client.create_collection(
-            name, vectors, metadata={"lusifer": card(name).model_dump(mode="json")}
+            name, vectors, metadata={"lusifer": collection_metadata(name).model_dump(mode="json")}
         )
         with pytest.raises(CollectionMismatchError, match=said):
             open_store(client, name)
@@ -178,14 +182,14 @@ def test_collections_that_do_not_fit_are_refused(client: QdrantClient, name: str
 
 
 def test_another_model_is_refused_before_anything_is_asked(client: QdrantClient, name: str) -> None:
-    create_collection(client, card(name))
+    create_collection(client, collection_metadata(name))
     with pytest.raises(FingerprintMismatchError, match="the model in use is other") as caught:
         QdrantStore.open(client, name, fingerprint="sha256:" + "b" * 64, model="other")
     assert caught.value.status == 409
 
 
 def test_points_that_other_programs_wrote(client: QdrantClient, name: str) -> None:
-    create_collection(client, card(name))
+    create_collection(client, collection_metadata(name))
     store = open_store(client, name)
     store.upsert(documents(1), unit(1))
     far = (-unit(1)[0]).tolist()
@@ -208,7 +212,7 @@ def test_points_that_other_programs_wrote(client: QdrantClient, name: str) -> No
 def test_points_without_the_vector_are_counted_and_not_taken_for_done(
     client: QdrantClient, name: str
 ) -> None:
-    create_collection(client, card(name))
+    create_collection(client, collection_metadata(name))
     store = open_store(client, name)
     store.upsert(documents(3), unit(3))
     client.delete_vectors(name, ["lusifer"], [document_uuid("doc/1")])
@@ -221,7 +225,7 @@ def test_points_without_the_vector_are_counted_and_not_taken_for_done(
 def test_a_busy_server_is_waited_for_as_long_as_it_asks(
     client: QdrantClient, fake: LoopbackQdrant, name: str
 ) -> None:
-    create_collection(client, card(name))
+    create_collection(client, collection_metadata(name))
     store = open_store(client, name)
     fake.fail_next(
         3, status=429, headers={"retry-after": "0"}, method="PUT", error="Too many requests"
@@ -243,7 +247,7 @@ def test_a_busy_server_is_waited_for_as_long_as_it_asks(
 def test_a_connection_that_breaks_in_the_middle_loses_and_doubles_nothing(
     client: QdrantClient, fake: LoopbackQdrant, name: str, after: bool
 ) -> None:
-    create_collection(client, card(name))
+    create_collection(client, collection_metadata(name))
     store = open_store(client, name)
     fake.fail_next(2, drop=True, after=after, method="PUT")
     store.upsert(documents(600), unit(600))
@@ -251,7 +255,7 @@ def test_a_connection_that_breaks_in_the_middle_loses_and_doubles_nothing(
 
 
 def test_a_server_that_stays_away(qdrant: QdrantUnderTest, client: QdrantClient, name: str) -> None:
-    create_collection(client, card(name))
+    create_collection(client, collection_metadata(name))
     store = open_store(client, name, retry_for_s=0.5)
     store.client = connect("http://127.0.0.1:9")
     with store, pytest.raises(StoreUnavailableError, match="refused") as caught:
@@ -279,7 +283,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vectorizer]:
 
 
 def fill(client: QdrantClient, name: str, embedder: Vectorizer) -> None:
-    made = card(name, fingerprint=embedder.fingerprint, model=embedder.model_name)
+    made = collection_metadata(name, fingerprint=embedder.fingerprint, model=embedder.model_name)
     create_collection(client, made.model_copy(update={"keywords": KeywordOptions()}))
     client.upsert(name, points(LIBRARY, embedder, keywords=KeywordOptions()))
 
@@ -307,7 +311,7 @@ def test_an_alias_switched_to_another_model_is_noticed(
 ) -> None:
     fill(client, name, tiny)
     other = f"{name}-2"
-    create_collection(client, card(other))
+    create_collection(client, collection_metadata(other))
 
     def mean(collection: str) -> None:
         made = models.CreateAlias(collection_name=collection, alias_name=f"{name}-alias")

@@ -14,7 +14,7 @@ from lusifer.common.validation import check_text, vector_fault
 from lusifer.errors import InvalidDimensionError, InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -28,7 +28,6 @@ __all__ = [
     "content_sha256",
     "document_uuid",
     "payload_bytes",
-    "split_requests",
 ]
 
 VECTOR_NAME = "lusifer"
@@ -57,25 +56,6 @@ def content_sha256(document: Document) -> str:
 def payload_bytes(payload: Mapping[str, object]) -> int:
     """Return the size of a payload as JSON."""
     return len(json.dumps(payload, ensure_ascii=False).encode())
-
-
-def split_requests(
-    sizes_bytes: Sequence[int], *, points: int, size_bytes: int
-) -> Iterator[list[int]]:
-    """Yield indices of documents in operations of at most ``points`` points and ``size_bytes``, in order.
-
-    A document larger than ``size_bytes`` gets an operation of its own.
-    """
-    part: list[int] = []
-    part_bytes = 0
-    for index, document_bytes in enumerate(sizes_bytes):
-        if part and (len(part) == points or part_bytes + document_bytes > size_bytes):
-            yield part
-            part, part_bytes = [], 0
-        part.append(index)
-        part_bytes += document_bytes
-    if part:
-        yield part
 
 
 def check_rows(documents: int, vectors: NDArray[np.float32], dimension: int, where: str) -> None:

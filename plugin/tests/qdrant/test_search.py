@@ -109,8 +109,8 @@ def test_another_model_or_dimension_is_refused_before_the_question_is_embedded(
     short = Vectorizer(vectorizer.bundle, vectorizer.engine, dimension=8)
     with pytest.raises(InvalidDimensionError, match=r"dimension 16.*makes 8"):
         search(client, "docs", "a", short)
-    card = metadata_for("docs", vectorizer).model_copy(update={"fingerprint": "sha256:other"})
-    client.update_collection("docs", metadata={METADATA_KEY: card.model_dump(mode="json")})
+    metadata = metadata_for("docs", vectorizer).model_copy(update={"fingerprint": "sha256:other"})
+    client.update_collection("docs", metadata={METADATA_KEY: metadata.model_dump(mode="json")})
     with pytest.raises(FingerprintMismatchError):
         search(client, "docs", "a", vectorizer)
     with pytest.raises(IndexNotFoundError):

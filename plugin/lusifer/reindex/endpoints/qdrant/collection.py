@@ -39,7 +39,7 @@ from lusifer.reindex.endpoints.qdrant.points import (
     record_of,
     version_of,
 )
-from lusifer.stores.payloads import document_uuid, payload_bytes, split_requests
+from lusifer.stores.payloads import document_uuid, payload_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -286,8 +286,11 @@ class QdrantEndpoint:
             payload_bytes(payload) + _BYTES_PER_NUMBER * (0 if vector is None else len(vector))
             for payload, (_, vector) in zip(payloads, rows, strict=True)
         ]
-        for indices in split_requests(
-            sizes, points=_POINTS_PER_REQUEST, size_bytes=_BYTES_PER_REQUEST
+        for indices in chunked(
+            range(len(rows)),
+            _POINTS_PER_REQUEST,
+            size=sizes.__getitem__,
+            maximum_size=_BYTES_PER_REQUEST,
         ):
             points = [
                 models.PointStruct(
