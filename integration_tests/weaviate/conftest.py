@@ -1,11 +1,12 @@
-"""What the tests of Weaviate share: a fresh collection's name, clients, and our service behind the
-gate."""
+"""Fixtures of the tests of Weaviate: a fresh collection's name, clients, commands, and our service
+behind the gate."""
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from integration_tests.qdrant_server import InferenceGate
@@ -15,6 +16,12 @@ from plugin.tests.conftest import make_bundle
 from lusifer.bundle.format import Bundle
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
+
+
+class RunCommand(Protocol):
+    """A function that runs ``lusifer`` and returns the exit code and the JSON lines it printed."""
+
+    def __call__(self, *arguments: object) -> tuple[int, list[dict[str, Any]]]: ...
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def client(weaviate_server: RunningWeaviate, gate: InferenceGate, name: str) -> 
 def own_weaviate(
     tmp_path_factory: pytest.TempPathFactory, weaviate_gate: InferenceGate
 ) -> Iterator[RunningWeaviate]:
-    """A server that tests restart and kill as they like; a test has it ``run_with`` what it needs."""
+    """Provide a server that tests restart and kill; each test calls ``run_with`` for its settings."""
     server = RunningWeaviate(weaviate_binary(), tmp_path_factory.mktemp("own"), weaviate_gate.url)
     yield server
     server.stop()
@@ -61,7 +68,7 @@ def tiny(bundle: Bundle) -> Vectorizer:
 
 @pytest.fixture
 def serve(bundle: Bundle, gate: InferenceGate, start_service: Any) -> Callable[[], Any]:
-    """Starts our service with the tiny model behind the gate."""
+    """Provide a function that starts our service with the tiny model behind the gate."""
 
     def start() -> Any:
         service = start_service(Vectorizer(bundle, FakeEngine(bundle.manifest.dimension))).ready()
@@ -69,3 +76,19 @@ def serve(bundle: Bundle, gate: InferenceGate, start_service: Any) -> Callable[[
         return service
 
     return start
+
+
+@pytest.fixture
+def run_command(weaviate_server: RunningWeaviate, monkeypatch: pytest.MonkeyPatch) -> RunCommand:
+    """Provide a function that runs ``lusifer`` in this process, against the server of the tests."""
+    from typer.testing import CliRunner
+
+    from lusifer.cli.app import app
+
+    monkeypatch.setenv("WEAVIATE_GRPC_PORT", str(weaviate_server.grpc_port))
+
+    def run(*arguments: object) -> tuple[int, list[dict[str, Any]]]:
+        result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+        return result.exit_code, [json.loads(line) for line in result.stdout.splitlines() if line]
+
+    return run

@@ -1,4 +1,4 @@
-"""Cards, stores and corpora of the tests of Weaviate."""
+"""Metadata, stores and corpora of the tests of Weaviate."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def open_store(client: Any, name: str, **options: Any) -> WeaviateStore:
 
 
 class Borrowed(Vectorizer):
-    """The shared vectorizer, which a service must not close."""
+    """A shared vectorizer, which a service must not close."""
 
     def __init__(self, lender: Vectorizer) -> None:
         super().__init__(lender.bundle, lender.engine)
@@ -59,7 +59,7 @@ def corpus(folder: Path, count: int) -> Path:
 
 
 def check_all(client: Any, name: str, count: int, embedder: Vectorizer) -> None:
-    """Every document once, with its text and the vector of it."""
+    """Check that every document is there once, with its text and the vector of that text."""
     texts = {f"d{n}": f"document number {n} " + "word " * (n % 7) for n in range(count)}
     expected = dict(zip(texts, embedder.embed_documents(list(texts.values())).vectors, strict=True))
     seen = set()

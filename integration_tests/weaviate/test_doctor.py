@@ -1,4 +1,4 @@
-"""The commands, and what the doctor finds on servers that are wrong in one thing each."""
+"""The commands, and the doctor on servers that are each set up wrong in one thing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from integration_tests.qdrant_server import InferenceGate
+from integration_tests.weaviate.conftest import RunCommand
 from integration_tests.weaviate.support import make_metadata
 from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.conftest import make_bundle
@@ -56,18 +57,8 @@ def test_the_commands_from_setup_to_doctor(
     name: str,
     bundle: Bundle,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run_command: RunCommand,
 ) -> None:
-    from typer.testing import CliRunner
-
-    from lusifer.cli.app import app
-
-    monkeypatch.setenv("WEAVIATE_GRPC_PORT", str(weaviate_server.grpc_port))
-
-    def run(*arguments: object) -> tuple[int, list[dict[str, Any]]]:
-        result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
-        return result.exit_code, [json.loads(line) for line in result.stdout.splitlines() if line]
-
     source = tmp_path / "library.jsonl"
     source.write_text(
         "".join(
@@ -76,9 +67,9 @@ def test_the_commands_from_setup_to_doctor(
         )
     )
     common = ("--collection", name, "--bundle", bundle.path, "--json")
-    code, (error,) = run("index", source, "--weaviate", weaviate_server.url, *common)
+    code, (error,) = run_command("index", source, "--weaviate", weaviate_server.url, *common)
     assert (code, error["error"]["type"]) == (1, "IndexNotFoundError")
-    code, (made,) = run(
+    code, (made,) = run_command(
         "weaviate",
         "setup",
         weaviate_server.url,
@@ -99,9 +90,9 @@ def test_the_commands_from_setup_to_doctor(
     assert (code, made["warnings"]) == (0, [])
     assert made["environment"]["TRANSFORMERS_INFERENCE_API"] == gate.url
     try:
-        code, (report,) = run("index", source, "--weaviate", weaviate_server.url, *common)
+        code, (report,) = run_command("index", source, "--weaviate", weaviate_server.url, *common)
         assert (code, report["added"], report["count"], report["without_vector"]) == (0, 5, 5, 0)
-        code, hits = run(
+        code, hits = run_command(
             "search",
             "x",
             "--weaviate",
@@ -117,8 +108,7 @@ def test_the_commands_from_setup_to_doctor(
             "lang=ja",
         )
         assert [hit["id"] for hit in hits] == ["ja-1"]
-        # The service computes with the fake engine, the doctor with the bundle's own: two models of
-        # one name.
+        # The service uses the fake engine, the doctor the bundle's own: two models of one name.
         serve()
         arguments = (
             "--weaviate",
@@ -129,11 +119,11 @@ def test_the_commands_from_setup_to_doctor(
             "--limit",
             "2",
         )
-        code, hits = run("search", "x", *arguments, "--by-server", "--language", "en")
+        code, hits = run_command("search", "x", *arguments, "--by-server", "--language", "en")
         assert (code, {hit["metadata"]["lang"] for hit in hits}, len(hits)) == (0, {"en"}, 2)
-        code, (error,) = run("search", "x", "--by-server", "--index", tmp_path, "--json")
+        code, (error,) = run_command("search", "x", "--by-server", "--index", tmp_path, "--json")
         assert (code, error["error"]["type"]) == (1, "InvalidInputError")
-        code, findings = run("doctor", "weaviate", weaviate_server.url, *common)
+        code, findings = run_command("doctor", "weaviate", weaviate_server.url, *common)
         subjects = {finding["subject"]: finding for finding in findings}
         for subject in ("version", "modules", "schema", "fingerprint", "vectors", "sample"):
             assert subjects[subject]["severity"] == "ok", subjects[subject]
@@ -150,19 +140,12 @@ def test_the_metadata_gives_the_dimension(
     name: str,
     bundle: Bundle,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run_command: RunCommand,
 ) -> None:
-    """Given once, to setup; index, search and doctor find it, and another one is refused before embedding."""
-    from typer.testing import CliRunner
-
-    from lusifer.cli.app import app
-
-    monkeypatch.setenv("WEAVIATE_GRPC_PORT", str(weaviate_server.grpc_port))
+    """The dimension is given to setup only; index, search and doctor find it and refuse another."""
 
     def run(*arguments: object) -> tuple[int, list[dict[str, Any]]]:
-        given = [*map(str, arguments), "--collection", name, "--bundle", str(bundle.path), "--json"]
-        result = CliRunner().invoke(app, given, catch_exceptions=False)
-        return result.exit_code, [json.loads(line) for line in result.stdout.splitlines() if line]
+        return run_command(*arguments, "--collection", name, "--bundle", bundle.path, "--json")
 
     gate.forward_to = start_service(Vectorizer.load(bundle.path)).ready().url
     source = tmp_path / "texts.jsonl"
@@ -188,13 +171,13 @@ def test_the_metadata_gives_the_dimension(
 
 
 @pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine is no finding."""
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allow a service 30 s, so that a busy machine is not reported."""
     monkeypatch.setattr("lusifer.weaviate.doctor._QUICK_S", 30.0)
 
 
 def findings(client: Any, **options: Any) -> dict[str, Diagnostic]:
-    """By subject; the worst one of each."""
+    """Return the worst diagnostic of each subject."""
     worst = ["ok", "note", "warning", "error"]
     found: dict[str, Diagnostic] = {}
     for each in examine(client, **options):
@@ -214,7 +197,7 @@ def severities(found: dict[str, Diagnostic]) -> dict[str, str]:
 def filled(
     client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
 ) -> WeaviateStore:
-    """A collection in which nothing is wrong, with a running service behind its module."""
+    """Provide a collection in which nothing is wrong, with a running service behind its module."""
     create_collection(client, metadata_for(name, tiny), service_url=gate.url)
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     index_documents([each for each in LIBRARY if each.id != "ja-1"], tiny, store)
@@ -246,8 +229,8 @@ def test_services_that_are_slow_starting_wrong_or_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gate.delay_s = 0.7
-    with monkeypatch.context() as impatient:
-        impatient.setattr("lusifer.weaviate.doctor._QUICK_S", 0.5)
+    with monkeypatch.context() as hurried:
+        hurried.setattr("lusifer.weaviate.doctor._QUICK_S", 0.5)
         found = findings(client, collection=name, embedder=tiny, service_url=gate.url)
         # Only the server may be able to reach the address in the schema.
         assert findings(client, collection=name, embedder=tiny)["ready"].severity == "note"
@@ -355,7 +338,7 @@ JAPANESE = ["猫はマットの上に座っています。", "写真を編集す
 def test_servers_that_are_set_up_wrong(
     own_weaviate: RunningWeaviate, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
 ) -> None:
-    """Without the modules; without the freedom to call private addresses, and without a key."""
+    """The server has no modules; or it may not call private addresses and has no key."""
     serve()
     made = metadata_for(name, tiny)
     own_weaviate.run_with()
@@ -375,7 +358,7 @@ def test_servers_that_are_set_up_wrong(
         assert found["modules"].fix.startswith(
             "Start the server with ENABLE_MODULES=text2vec-transformers"
         )
-        # Weaviate does not load what it has no module for.
+        # Weaviate does not load a collection without its module.
         with pytest.raises(IndexNotFoundError, match="ENABLE_MODULES"):
             WeaviateStore.open(client, name, fingerprint=made.fingerprint, model=made.model)
         for route in ("transformers", "cohere"):

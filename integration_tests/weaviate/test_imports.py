@@ -1,4 +1,4 @@
-"""Imports that are killed, cut off and refused, and what they leave."""
+"""Imports that are killed, cut off or refused, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_an_import_killed_at_any_point_resumes(
 def test_weaviate_restarted_in_the_middle_of_an_import(
     own_weaviate: RunningWeaviate, gate: InferenceGate, name: str, bundle: Bundle, tmp_path: Path
 ) -> None:
-    """Killed and started again under a running import, which waits for it."""
+    """The server is killed and started again under a running import, which waits for it."""
     own_weaviate.run_with()
     with Vectorizer.load(bundle.path) as onnx:
         count = 600
@@ -121,7 +121,7 @@ def test_weaviate_restarted_in_the_middle_of_an_import(
 def test_what_a_server_killed_in_a_batch_left_without_index_is_found_again(
     own_weaviate: RunningWeaviate, gate: InferenceGate, name: str
 ) -> None:
-    """Of the batch that it was killed in, a real server often has objects that no filter finds."""
+    """A real server that was killed in a batch often has objects of it that no filter finds."""
     from weaviate.classes.data import DataObject
 
     own_weaviate.run_with()
@@ -131,7 +131,7 @@ def test_what_a_server_killed_in_a_batch_left_without_index_is_found_again(
     for _ in range(3):
         with own_weaviate.client() as client:
             create_collection(client, make_metadata(name), service_url=gate.url)
-            open_store(client, name).unchanged(given[:1])  # adds the properties of our own
+            open_store(client, name).unchanged(given[:1])  # adds our own properties
             handle = client.collections.get(name)
 
             begun = threading.Event()
@@ -177,7 +177,7 @@ def test_what_a_server_killed_in_a_batch_left_without_index_is_found_again(
 def test_our_service_restarted_in_the_middle_of_an_import_through_the_module(
     client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
 ) -> None:
-    """Objects that the module could not embed are missing afterwards, and lusifer index completes them."""
+    """Objects that the module could not embed are missing, and ``lusifer index`` adds them."""
     from weaviate.exceptions import WeaviateInsertManyAllFailedError
 
     create_collection(client, metadata_for(name, tiny), service_url=gate.url)
@@ -204,7 +204,7 @@ def test_our_service_restarted_in_the_middle_of_an_import_through_the_module(
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     report = index_documents(given, tiny, store)
     assert (store.count(), store.count_without_vector()) == (200, 0)
-    # Objects written by others carry no hash of ours, so they are made anew once, and never again.
+    # Objects written by others have no hash of ours, so they are embedded once more, and only once.
     assert report.added == 200
     assert index_documents(given, tiny, store).unchanged == 200
     check_all(client, name, 200, tiny)
@@ -213,7 +213,7 @@ def test_our_service_restarted_in_the_middle_of_an_import_through_the_module(
 def test_our_service_restarted_in_the_middle_of_lusifer_index(
     client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
 ) -> None:
-    """Vectors made by a service that answers 504, goes away, and comes back: the import waits for it."""
+    """The import waits for a service that answers 504, goes away and comes back."""
     create_collection(client, metadata_for(name, tiny), service_url=gate.url)
     store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
     service = serve()

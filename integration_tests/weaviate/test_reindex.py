@@ -1,4 +1,4 @@
-"""Re-embedding on a real Weaviate while applications write: behind an alias, with tenants and all."""
+"""Re-embedding on a real Weaviate while applications write, behind an alias and in place."""
 
 from __future__ import annotations
 
@@ -192,10 +192,10 @@ def test_what_an_application_takes_away_and_brings_back_at_the_switch(
 
 
 @pytest.mark.usefixtures("environment")
-def test_what_a_crash_left_without_index_is_copied_anew(
+def test_what_a_crash_left_without_index_is_copied_again(
     weaviate_server: RunningWeaviate, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server killed while it wrote has objects that no filter finds; here two that are not reported."""
+    """A server killed while it wrote has objects that no filter finds; here the filter omits two."""
     world = WeaviateWorld(weaviate_server, client)
     documents = [Document(f"doc/{n}", f"text {n}", {"edit": 0, "lang": "en"}) for n in range(5)]
     lost = {object_id("doc/1"), object_id("doc/3")}
@@ -233,10 +233,10 @@ def test_what_a_crash_left_without_index_is_copied_anew(
 
 
 @pytest.mark.usefixtures("environment")
-def test_in_place_a_vector_that_came_along_from_an_older_text_is_made_anew(
+def test_in_place_a_vector_kept_from_an_older_text_is_made_again(
     weaviate_server: RunningWeaviate, client: Any, tmp_path: Path
 ) -> None:
-    """``lusifer index`` carries other vectors over, and a part of an object may be edited alone."""
+    """``lusifer index`` keeps other vectors, and an application may edit a part of an object."""
     from weaviate.classes.config import ReferenceProperty
 
     world = VectorWorld(weaviate_server, client)
@@ -288,14 +288,7 @@ def test_in_place_through_the_command_and_back(
     for n in range(20):
         vector = {"lusifer": OLD.vector(f"text {n}").tolist()}
         handle.data.insert({"text": f"text {n}", "lang": "en"}, vector=vector)
-    where = [
-        "--weaviate",
-        weaviate_server.url,
-        "--collection",
-        name,
-        "--bundle",
-        str(tmp_path / "bundle"),
-    ]
+    where = target_options(weaviate_server, name, tmp_path / "bundle")
     job = str(tmp_path / "job")
     planning = [
         "plan",
@@ -340,7 +333,7 @@ def test_with_writes_held_nothing_is_written_between_the_last_pass_and_the_switc
         ):
             with pytest.raises(UnexpectedStatusCodeError, match="manually set by user"):
                 attempt()
-        # Our own command waits until it may.
+        # Our own command waits until writes are allowed.
         store = WeaviateStore.open(
             weaviate_server.client(),
             world.old,
@@ -365,11 +358,11 @@ def test_with_writes_held_nothing_is_written_between_the_last_pass_and_the_switc
         with closing(world.migration()) as migration, pytest.raises(Killed):
             cut_over_while(job, migration, before=refused, at_the_switch=killed, after=killed)
         assert tries == ["refused"]
-        # What a process leaves behind that is killed outright.
+        # A process that is killed leaves this behind.
         shards.update_shards("READONLY")
         with closing(world.migration()) as migration, job.locked():
             cut_over(job, migration, NEW)
-        # Stragglers may write to the old side again, and applications to the new one.
+        # Late writers reach the old collection again, and applications the new one.
         straggler = {"text": "late", ID_PROPERTY: "late", "edit": 0, "lang": "en"}
         vector = {"lusifer": OLD.vector("late").tolist()}
         client.collections.get(world.old).data.insert(
@@ -391,7 +384,7 @@ def test_with_writes_held_nothing_is_written_between_the_last_pass_and_the_switc
 def test_tenants_references_blobs_and_other_vectors_go_along(
     weaviate_server: RunningWeaviate, client: Any, name: str, tmp_path: Path
 ) -> None:
-    """All properties, types and links of every tenant, through the command, and back."""
+    """The commands copy all properties, types and links of every tenant, and roll back."""
     from weaviate.classes.config import Configure, DataType, Property, ReferenceProperty
     from weaviate.classes.data import DataObject
     from weaviate.classes.tenants import Tenant
@@ -442,14 +435,7 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
             # Some refer to objects that come later in the order of their ids.
             objects.reference_add(generate_uuid5(n), "sees", generate_uuid5((n + 1) % 12))
     try:
-        where = [
-            "--weaviate",
-            weaviate_server.url,
-            "--collection",
-            alias,
-            "--bundle",
-            str(new.path),
-        ]
+        where = target_options(weaviate_server, alias, new.path)
         job = str(tmp_path / "job")
         more = ["--window", "5", "--new-collection", f"{name}_v2", "--dimension", "4"]
         plan = command(
@@ -460,7 +446,7 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
         report = command("run", job)
         assert report["phase"] == "settled"
         assert report["totals"]["written"] >= 24
-        # The gate looks at every tenant, and asks each question where its answer lies.
+        # The gate examines every tenant, and asks each query in the tenant of its answer.
         assert gate_of(job)["questions"] == 24
         asked = tmp_path / "questions.jsonl"
         questions = [
@@ -499,6 +485,11 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
         client.alias.delete(alias_name=alias)
         for each in (old, f"{name}_v2"):
             client.collections.delete(each)
+
+
+def target_options(server: RunningWeaviate, collection: str, bundle: Path) -> list[str]:
+    """Return the options of ``lusifer reindex plan`` that name a collection and a model."""
+    return [*("--weaviate", server.url, "--collection", collection), "--bundle", str(bundle)]
 
 
 def verified(job: str, *options: str) -> Any:

@@ -1,4 +1,4 @@
-"""The real model behind both modules and beside them, in eight languages."""
+"""The real model behind both modules and with vectors made here, in eight languages."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def ids(hits: list[Hit]) -> list[str]:
 def test_the_server_takes_the_same_options_as_the_client(
     client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
 ) -> None:
-    """near_text and hybrid by the module find what near_vector finds with a vector made here."""
+    """A search by the module finds what a search with a vector made here finds."""
     create_collection(
         client,
         metadata_for(name, tiny),

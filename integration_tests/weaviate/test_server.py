@@ -1,4 +1,4 @@
-"""Where the tests' server comes from, in which order, and why there may be none."""
+"""Where the tests get their server, in which order, and why there may be none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from integration_tests.weaviate_server import (
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user who has nothing: no caches, no Go, no network."""
+    """Provide the home of a user who has no caches, no Go and no network."""
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.setattr(finding, "cache_directory", lambda: tmp_path / "cache")
@@ -46,7 +46,7 @@ def executable(path: Path, script: str) -> Path:
     return path
 
 
-def test_without_anything_the_reasons_are_told(home: Path) -> None:
+def test_without_anything_the_reasons_are_reported(home: Path) -> None:
     said: list[str] = []
     with pytest.raises(
         WeaviateMissingError,
@@ -128,7 +128,7 @@ def test_a_server_that_is_given(
 
 
 def test_the_same_binary_runs_embedded(weaviate_server: RunningWeaviate, tmp_path: Path) -> None:
-    """``connect_to_embedded`` takes it under its own name and downloads nothing."""
+    """``connect_to_embedded`` finds it under its own name and downloads nothing."""
     import weaviate
 
     if not isinstance(weaviate_server, RunningWeaviate):

@@ -1,4 +1,4 @@
-"""A collection as a store: the contract of all stores, and what only Weaviate has."""
+"""A collection as a store: the contract of all stores, and what is particular to Weaviate."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TestWeaviateStore(StoreContract, SearchContract):
         self, client: Any, weaviate_server: RunningWeaviate, gate: InferenceGate, name: str
     ) -> Iterator[Store]:
         create_collection(client, make_metadata(name), service_url=gate.url)
-        # A client of its own: the contract closes the store.
+        # Its own client, because the contract closes the store.
         with open_store(weaviate_server.client(), name) as store:
             yield store
 
@@ -54,7 +54,7 @@ class TestWeaviateStore(StoreContract, SearchContract):
     def library(
         cls, weaviate_server: RunningWeaviate, weaviate_gate: InferenceGate
     ) -> Iterator[Store]:
-        """Only read, so once for all."""
+        """Provide one library for all tests of the class, which only read it."""
         client, name = weaviate_server.client(), f"Library{uuid.uuid4().hex[:12]}"
         create_collection(
             client,
@@ -129,7 +129,7 @@ class TestWeaviateStore(StoreContract, SearchContract):
             self.ids(library, where={"author.name": "Ada"})
 
     def test_hybrid_without_keywords_is_refused(self, store: Store) -> None:
-        """Weaviate keeps words of every text, so there is nothing to refuse."""
+        """Weaviate indexes the words of every text, so there is nothing to refuse."""
         store.upsert(LIBRARY[:1], near(0.9))
         assert self.ids(store, keywords="house") == ["en-1"]
 
@@ -223,7 +223,7 @@ def test_vectors_of_another_length_than_the_index_has(
     started_s = time.monotonic()
     with pytest.raises(CollectionMismatchError, match="dimensions do not match"):
         store.upsert(documents(3), unit(3))
-    assert time.monotonic() - started_s < 10, "what can't be mended is not tried again"
+    assert time.monotonic() - started_s < 10, "a refusal for good is not retried"
 
 
 def test_references_and_other_vectors_are_carried_over(

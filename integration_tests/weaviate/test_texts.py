@@ -1,5 +1,4 @@
-"""The text that is embedded for an object: composed here as the server sends it, and in which
-bytes."""
+"""The text that is embedded for an object: composed here as the server sends it, and its bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ VECTOR = {"vector": [0.1] * 16, "dims": 16}
 
 @contextlib.contextmanager
 def recorded_collection(client: Any, gate: InferenceGate, setting: str) -> Iterator[Any]:
-    """The collection of the recorded table; its module is answered by the test."""
+    """Provide the collection of the recorded table; the test answers its module."""
     client.collections.delete(COLLECTION)
     client.collections.create_from_dict(schema(SETTINGS[setting], gate.url))
     gate.answer(200, VECTOR)
@@ -41,7 +40,7 @@ def recorded_collection(client: Any, gate: InferenceGate, setting: str) -> Itera
 
 
 def check_sent(client: Any, gate: InferenceGate, setting: str) -> None:
-    """What the server sends is what was recorded, and what is composed here from its schema."""
+    """Check that the server sends what was recorded and what is composed here from its schema."""
     with recorded_collection(client, gate, setting) as handle:
         rules = rules_of(
             make_metadata(COLLECTION, lower_case=SETTINGS[setting].get("lower_case", False)),
@@ -49,7 +48,7 @@ def check_sent(client: Any, gate: InferenceGate, setting: str) -> None:
         )
         assert rules.data_types == data_types()
         if SETTINGS[setting]["source_properties"] is None:
-            # Such a collection is refused as a store; the rules are held all the same.
+            # Such a collection is refused as a store; its rules are checked all the same.
             rules = replace(rules, source_properties=())
         for each, expected in zip(OBJECTS, SENT[setting], strict=True):
             gate.requests.clear()
@@ -107,7 +106,7 @@ def test_the_requests_of_the_cohere_module(client: Any, gate: InferenceGate, nam
             batch.add_object({"text": f"text {n}"})
     assert handle.batch.failed_objects == []
     handle.query.near_text("Wo?", limit=1)
-    # Clients that connect have the server ask for /meta in between.
+    # Between these, connecting clients make the server ask for /meta.
     asked = [request for request in gate.requests if request.method == "POST"]
     assert [len(request.json()["texts"]) for request in asked] == [96, 96, 8, 1]
     common = {"model": "m", "embedding_types": ["float"], "truncate": "END", "output_dimension": 16}
@@ -124,7 +123,7 @@ def vectors(count: int) -> bytes:
     return b",".join([b"[%s]" % b",".join([b"0.25"] * 16)] * count)
 
 
-def test_a_server_that_makes_everything_small(
+def test_a_server_that_converts_everything_to_lower_case(
     own_weaviate: RunningWeaviate, gate: InferenceGate
 ) -> None:
     own_weaviate.run_with(LOWERCASE_VECTORIZATION_INPUT="true")

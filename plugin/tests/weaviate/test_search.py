@@ -36,7 +36,7 @@ class Collections:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What an open collection is asked."""
+    """Record the searches of an open collection."""
     calls: list[tuple[Any, ...]] = []
 
     def find(handle: Any, config: Any, *rest: Any) -> list[Any]:
