@@ -22,16 +22,20 @@ from lusifer.weaviate.store import WeaviateStore
 ROOT = Path(lusifer.__file__).parents[2]
 
 
-def make_metadata(collection: str, **changes: Any) -> CollectionMetadata:
+def make_metadata(
+    collection: str,
+    *,
+    fingerprint: str = FINGERPRINT,
+    model: str = "tiny",
+    lower_case: bool = False,
+) -> CollectionMetadata:
     """Return the metadata of a collection of the tiny model."""
     return CollectionMetadata(
-        **{
-            "collection": collection,
-            "fingerprint": FINGERPRINT,
-            "model": "tiny",
-            "dimension": DIMENSION,
-            **changes,
-        }
+        collection=collection,
+        fingerprint=fingerprint,
+        model=model,
+        dimension=DIMENSION,
+        lower_case=lower_case,
     )
 
 

@@ -193,6 +193,15 @@ def severities(found: dict[str, Diagnostic]) -> dict[str, str]:
     return {subject: each.severity for subject, each in found.items() if each.severity != "ok"}
 
 
+UNUSABLE_SERVICE = {
+    "reached": "warning",
+    "service": "error",
+    "text": "note",
+    "inference": "error",
+}
+"""Severities where the service does not embed, or embeds with another model."""
+
+
 @pytest.fixture
 def filled(
     client: Any, gate: InferenceGate, serve: Any, name: str, tiny: Vectorizer
@@ -241,13 +250,7 @@ def test_services_that_are_slow_starting_wrong_or_away(
 
     gate.answer(503, {"error": "The model is loading."})
     found = findings(client, collection=name, embedder=tiny)
-    assert severities(found) == {
-        "ready": "error",
-        "reached": "warning",
-        "service": "error",
-        "text": "note",
-        "inference": "error",
-    }
+    assert severities(found) == {"ready": "error", **UNUSABLE_SERVICE}
     assert "The model is loading" in found["ready"].message
     assert found["inference"].fix.startswith("Send less at once")
 
@@ -276,13 +279,7 @@ def test_a_model_or_vectors_that_are_not_the_collections(
     other_bundle = make_bundle(tmp_path / "staging", tmp_path / "bundle", seed=5)
     other = Vectorizer(other_bundle, FakeEngine(other_bundle.manifest.dimension, seed=5))
     found = findings(client, collection=name, embedder=other)
-    assert severities(found) == {
-        "fingerprint": "error",
-        "reached": "warning",
-        "service": "error",
-        "text": "note",
-        "inference": "error",
-    }
+    assert severities(found) == {"fingerprint": "error", **UNUSABLE_SERVICE}
     handle = client.collections.get(name)
     handle.data.delete_many(where=Filter.by_property("document_id").not_equal("none"))
     handle.data.insert({"text": "by hand"}, vector={"lusifer": unit(1)[0].tolist()})
@@ -371,12 +368,10 @@ def test_servers_that_are_set_up_wrong(
     with own_weaviate.client() as client:
         found = findings(client, collection=name, embedder=tiny)
         assert found["inference"].severity == "error"
-        assert found["inference"].fix.startswith(
-            "Start the server without MODULES_VALIDATE_BASE_URL"
-        )
+        assert found["inference"].fix.startswith("Start Weaviate without MODULES_VALIDATE_BASE_URL")
         assert found["vectors"].message == "3 objects, all with a vector"
         with pytest.raises(
-            CollectionMismatchError, match="Start the server without MODULES_VALIDATE_BASE_URL"
+            CollectionMismatchError, match="Start Weaviate without MODULES_VALIDATE_BASE_URL"
         ):
             create_collection(
                 client, metadata_for(f"{name}No", tiny), service_url=gate.url, route="cohere"
@@ -386,6 +381,4 @@ def test_servers_that_are_set_up_wrong(
         assert found["inference"].fix.startswith("Give the server a key in COHERE_APIKEY")
     with own_weaviate.client(headers={"X-Cohere-Api-Key": "any"}) as client:
         found = findings(client, collection=f"{name}Co", embedder=tiny)
-        assert found["inference"].fix.startswith(
-            "Start the server without MODULES_VALIDATE_BASE_URL"
-        )
+        assert found["inference"].fix.startswith("Start Weaviate without MODULES_VALIDATE_BASE_URL")

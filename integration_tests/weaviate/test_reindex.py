@@ -38,6 +38,8 @@ from lusifer.weaviate.objects import object_id
 from lusifer.weaviate.schema import ID_PROPERTY, create_collection
 from lusifer.weaviate.store import WeaviateStore
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -152,7 +154,6 @@ def documents_of(
     return found
 
 
-@pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("way", ["alias", "alias, writes held", "in place"])
 def test_applications_write_all_the_while(
     weaviate_server: RunningWeaviate, client: Any, way: str, monkeypatch: pytest.MonkeyPatch
@@ -179,7 +180,6 @@ def test_applications_write_all_the_while(
     )
 
 
-@pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("kind", [WeaviateWorld, VectorWorld])
 def test_what_an_application_takes_away_and_brings_back_at_the_switch(
     weaviate_server: RunningWeaviate, client: Any, kind: Any, tmp_path: Path
@@ -191,7 +191,6 @@ def test_what_an_application_takes_away_and_brings_back_at_the_switch(
         world.close()
 
 
-@pytest.mark.usefixtures("environment")
 def test_what_a_crash_left_without_index_is_copied_again(
     weaviate_server: RunningWeaviate, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,7 +231,6 @@ def test_what_a_crash_left_without_index_is_copied_again(
         world.close()
 
 
-@pytest.mark.usefixtures("environment")
 def test_in_place_a_vector_kept_from_an_older_text_is_made_again(
     weaviate_server: RunningWeaviate, client: Any, tmp_path: Path
 ) -> None:
@@ -277,7 +275,6 @@ def test_in_place_a_vector_kept_from_an_older_text_is_made_again(
         world.close()
 
 
-@pytest.mark.usefixtures("environment")
 def test_in_place_through_the_command_and_back(
     weaviate_server: RunningWeaviate, client: Any, name: str, tmp_path: Path
 ) -> None:
@@ -318,7 +315,6 @@ def test_in_place_through_the_command_and_back(
     assert "keeps the vector second" in command("clean", job, "--yes")["removed"]
 
 
-@pytest.mark.usefixtures("environment")
 def test_with_writes_held_nothing_is_written_between_the_last_pass_and_the_switch(
     weaviate_server: RunningWeaviate, client: Any, tmp_path: Path
 ) -> None:
@@ -380,7 +376,6 @@ def test_with_writes_held_nothing_is_written_between_the_last_pass_and_the_switc
         world.close()
 
 
-@pytest.mark.usefixtures("environment")
 def test_tenants_references_blobs_and_other_vectors_go_along(
     weaviate_server: RunningWeaviate, client: Any, name: str, tmp_path: Path
 ) -> None:
@@ -390,9 +385,9 @@ def test_tenants_references_blobs_and_other_vectors_go_along(
     from weaviate.classes.tenants import Tenant
     from weaviate.util import generate_uuid5
 
+    old, alias = f"{name}_v1", f"{name}Live"
     make_bundle(tmp_path / "staging", tmp_path / "bundle", seed=1)
     new = Bundle.open(tmp_path / "bundle")
-    old, alias = f"{name}_v1", f"{name}Live"
     create_collection(
         client, metadata_for(old, OLD), service_url=NOWHERE, alias=alias, tenants=True,
         properties=[

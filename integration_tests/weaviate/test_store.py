@@ -13,15 +13,8 @@ import pytest
 from integration_tests.qdrant_server import InferenceGate
 from integration_tests.weaviate.support import make_metadata, open_store
 from integration_tests.weaviate_server import RunningWeaviate
-from plugin.tests.store_contract import (
-    COSINES,
-    LIBRARY,
-    SearchContract,
-    StoreContract,
-    documents,
-    near,
-    unit,
-)
+from plugin.tests import store_contract
+from plugin.tests.store_contract import LIBRARY, documents, near, unit
 
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.errors import (
@@ -39,7 +32,7 @@ from lusifer.weaviate.schema import create_collection, vectors
 from lusifer.weaviate.store import WeaviateStore
 
 
-class TestWeaviateStore(StoreContract, SearchContract):
+class TestWeaviateStore(store_contract.StoreContract, store_contract.SearchContract):
     @pytest.fixture
     def store(
         self, client: Any, weaviate_server: RunningWeaviate, gate: InferenceGate, name: str
@@ -64,7 +57,7 @@ class TestWeaviateStore(StoreContract, SearchContract):
             filter_fields=("lang", "book"),
         )
         with open_store(client, name) as store:
-            store.upsert(LIBRARY, near(*COSINES))
+            store.upsert(LIBRARY, near(*store_contract.COSINES))
             yield store
             client.collections.delete(name)
 

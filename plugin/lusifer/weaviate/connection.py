@@ -10,18 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from lusifer.errors import (
-    CollectionMismatchError,
-    IndexNotFoundError,
-    InvalidInputError,
-    LusiferError,
-    MissingExtraError,
-    StorageFullError,
-    StoreBusyError,
-    StoreError,
-    StoreUnavailableError,
-    UnauthorizedError,
-)
+from lusifer.errors import InvalidInputError, MissingExtraError, UnauthorizedError
+from lusifer.weaviate.refusals import not_found, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,46 +19,11 @@ if TYPE_CHECKING:
 
     from weaviate import WeaviateClient
 
-__all__ = [
-    "TIMEOUT_S",
-    "client_errors",
-    "connect",
-    "connect_by_environment",
-    "import_client",
-    "not_found",
-    "refused",
-]
+__all__ = ["TIMEOUT_S", "client_errors", "connect", "connect_by_environment", "import_client"]
 
 TIMEOUT_S = 120
 """Time limit of an insert. It must cover embedding, where the server has texts embedded."""
 
-_AWAY = (
-    "unavailable",
-    "connection",
-    "timeout",
-    "deadline",
-    "leader not found",
-    "socket closed",
-    "shutting down",
-    "eof",
-    "reset",
-)
-_FULL = ("read-only", "read only", "no space left", "disk usage")
-_SCHEMA = ("vector length", "vector dimensions", "dimensions", "invalid vector", "no vectorizer")
-_VALIDATED = (
-    "refusing to dial internal address",
-    "baseurl must use https",
-    "baseurl cannot target internal",
-)
-_EMBEDDING = (
-    "remote client vectorize",
-    "connection to cohere failed",
-    "fail with status",
-    "send post request",
-    "failed to parse vectorization",
-    "no api key found",
-)
-"""Words of Weaviate's messages when the service behind its module failed, not Weaviate."""
 _GRPC_ERROR = re.compile(r'status = StatusCode\.(\w+)\s+details = "([^"]*)"')
 _ALL_FAILED = "Every object failed during insertion. Here is the set of all errors: "
 _BODY_MESSAGE = re.compile(r"""'message': (?:'([^']*)'|"([^"]*)")""")
@@ -200,109 +155,6 @@ def client_errors(collection: str) -> Iterator[None]:
         raise refused(_short(error), collection) from error
     except (TransportError, RpcError) as error:
         raise refused(f"connection: {_short(error)}", collection) from error
-
-
-def refused(message: str, collection: str, *, server: bool = False) -> LusiferError:
-    """Return the :class:`LusiferError` for a message of the server.
-
-    Args:
-        message: The server's message.
-        collection: Collection of the request.
-        server: Whether the HTTP status says that the fault is the server's.
-    """
-    lower = message.lower()
-    look = f"lusifer doctor weaviate URL --collection {collection}"
-    if "could not find class" in lower or ("collection" in lower and "not found" in lower):
-        return not_found(collection)
-    if found := re.search(r'no module with name "([^"]+)"', message):
-        return CollectionMismatchError(
-            f"Weaviate's module {found[1]} is off: {message}",
-            next_step=f"Start the server with ENABLE_MODULES={found[1]} in its environment.",
-        )
-    if found := re.search(r"set '(ENABLE_TOKENIZER_\w+)'", message):
-        return CollectionMismatchError(
-            f"Weaviate refused: {message}",
-            next_step=f"Start the server with {found[1]}=true in its environment, or choose "
-            "trigram.",
-        )
-    if found := re.search(r"tenant not active: '([^']*)'", message):
-        return StoreError(
-            f"The tenant {found[1]} of the collection {collection} is not active.",
-            next_step="Activate it with Weaviate's client: "
-            f"collection.tenants.activate({found[1]!r}).",
-        )
-    if any(word in lower for word in _VALIDATED):
-        return CollectionMismatchError(
-            f"Weaviate may not reach the service: {message}",
-            next_step="Start the server without MODULES_VALIDATE_BASE_URL, which refuses private "
-            "addresses.",
-        )
-    if any(word in lower for word in _EMBEDDING):
-        return _not_embedded(message, look)
-    if "manually set" in lower:
-        return StoreBusyError(
-            f"Weaviate refuses writes to {collection}: {message}",
-            next_step="Write again when its shards are READY: lusifer reindex switch --hold-writes "
-            "sets them to READONLY for a while.",
-            retry_after_s=1.0,
-        )
-    if any(word in lower for word in _FULL):
-        return StorageFullError(
-            f"Weaviate takes no writes: {message}",
-            next_step="Free space there (DISK_USE_READONLY_PERCENTAGE) and run again: nothing is "
-            "lost.",
-        )
-    if any(word in lower for word in _SCHEMA):
-        return CollectionMismatchError(
-            f"The collection {collection} does not take these vectors: {message}",
-            next_step=f"Examine it with: {look}",
-        )
-    if server or any(word in lower for word in _AWAY):
-        return StoreUnavailableError(
-            f"Weaviate request failed: {message}",
-            next_step="Look into Weaviate's log, then run again: acknowledged writes are kept.",
-        )
-    return InvalidInputError(
-        f"Weaviate refused: {message}", next_step=f"See what the collection takes with: {look}"
-    )
-
-
-def _not_embedded(message: str, look: str) -> LusiferError:
-    failure = f"The service behind Weaviate's module did not embed: {message}"
-    found = re.search(r"\bstatus:? (\d{3})", message)
-    status = int(found[1]) if found else 0
-    if status == 401 or "no api key found" in message.lower():
-        return UnauthorizedError(
-            failure,
-            next_step="Give the server a key in COHERE_APIKEY (any, where the service asks for "
-            "none), or in the address: http://any:KEY@HOST:8000.",
-        )
-    if status in {429, 503}:
-        return StoreBusyError(
-            failure, next_step="Send less at once, then run again.", retry_after_s=1.0
-        )
-    if 400 <= status < 500:
-        return InvalidInputError(
-            failure, next_step=f"Look at the text, and at the service with: {look}"
-        )
-    if status == 200:
-        return CollectionMismatchError(
-            failure, next_step=f"Start lusifer serve at that address, then check with: {look}"
-        )
-    return StoreUnavailableError(
-        failure,
-        next_step=f"Look at lusifer serve and its log ({look}), then run again: nothing is lost.",
-    )
-
-
-def not_found(collection: str) -> StoreError:
-    """Return the error for a collection that the server does not have."""
-    return IndexNotFoundError(
-        f"Weaviate has no collection {collection!r}.",
-        next_step=f"Make it with: lusifer weaviate setup URL --collection {collection}. If it is "
-        "missing after a restart, add its module to ENABLE_MODULES again: Weaviate does not load a "
-        "collection without its module.",
-    )
 
 
 def _short(error: BaseException) -> str:

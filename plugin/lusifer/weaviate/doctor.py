@@ -239,35 +239,6 @@ def _address(metadata: CollectionMetadata, config: CollectionConfig) -> str | No
     return None
 
 
-def _schema(
-    metadata: CollectionMetadata, config: CollectionConfig, modules: AbstractCollection[str]
-) -> Iterator[Diagnostic]:
-    """Report by which module the collection embeds, and from what."""
-    vectorizer = (config.vector_config or {})[metadata.vector_name].vectorizer
-    module = module_of(config, metadata.vector_name)
-    sources = ", ".join(vectorizer.source_properties or []) or "none"
-    yield ok(
-        "schema",
-        f"vector {metadata.vector_name!r} by {module} from {sources}, filled by {metadata.model}",
-    )
-    if module == "none":
-        yield note(
-            "module", "The server embeds nothing for this vector: no near_text, only near_vector."
-        )
-    elif module not in modules:
-        yield error(
-            "module",
-            f"The collection embeds by {module}, which is not on.",
-            f"Add it to ENABLE_MODULES: {module}",
-        )
-    if (vectorizer.model or {}).get("vectorizeClassName"):
-        yield warning(
-            "class name",
-            f"The collection's name stands before every text: {config.name!r}.",
-            "Make the collection with vectorize_collection_name=False; it can't be changed later.",
-        )
-
-
 def _inference(
     handle: Collection, metadata: CollectionMetadata, embedder: Embedder | None
 ) -> Iterator[Diagnostic]:
@@ -311,3 +282,32 @@ def _inference(
         fix="Serve the same bundle that is used here; before Weaviate 1.31 queries get the "
         "document's prompt.",
     )
+
+
+def _schema(
+    metadata: CollectionMetadata, config: CollectionConfig, modules: AbstractCollection[str]
+) -> Iterator[Diagnostic]:
+    """Report by which module the collection embeds, and from what."""
+    vectorizer = (config.vector_config or {})[metadata.vector_name].vectorizer
+    module = module_of(config, metadata.vector_name)
+    sources = ", ".join(vectorizer.source_properties or []) or "none"
+    yield ok(
+        "schema",
+        f"vector {metadata.vector_name!r} by {module} from {sources}, filled by {metadata.model}",
+    )
+    if module == "none":
+        yield note(
+            "module", "The server embeds nothing for this vector: no near_text, only near_vector."
+        )
+    elif module not in modules:
+        yield error(
+            "module",
+            f"The collection embeds by {module}, which is not on.",
+            f"Add it to ENABLE_MODULES: {module}",
+        )
+    if (vectorizer.model or {}).get("vectorizeClassName"):
+        yield warning(
+            "class name",
+            f"The collection's name stands before every text: {config.name!r}.",
+            "Make the collection with vectorize_collection_name=False; it can't be changed later.",
+        )

@@ -15,7 +15,8 @@ from pydantic import Field
 from lusifer.errors import CollectionMismatchError
 from lusifer.stores import metadata as stores_metadata
 from lusifer.stores.payloads import VECTOR_NAME
-from lusifer.weaviate.connection import client_errors, not_found
+from lusifer.weaviate.connection import client_errors
+from lusifer.weaviate.refusals import not_found
 from lusifer.weaviate.text_composition import TextRules, property_name
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 import numpy as np
 from pydantic import BaseModel
@@ -42,6 +42,14 @@ _ALPHA = 0.5
 
 _GROUPING = (bool, int, float, str)
 """Types of a value that forms a group."""
+
+
+class _RequestOptions(TypedDict):
+    """What every search request is made with."""
+
+    filters: FilterReturn | None
+    limit: int
+    target_vector: str
 
 
 def find(
@@ -110,40 +118,34 @@ def _request(
     """Send one search request and return its hits, best first."""
     from weaviate.classes.query import Filter, HybridFusion, HybridVector, MetadataQuery
 
-    chosen = Filter.all_of(filters) if filters else None
-    text = query if isinstance(query, str) else None
-    vector = [] if isinstance(query, str) else np.asarray(query, dtype=np.float32).tolist()
+    common: _RequestOptions = {
+        "filters": Filter.all_of(filters) if filters else None,
+        "limit": limit,
+        "target_vector": metadata.vector_name,
+    }
+    distance = MetadataQuery(distance=True)
     with client_errors(metadata.collection):
         if options.keywords is not None:
             answer = handle.query.hybrid(
                 query=options.keywords,
                 # The words of the search and the text that is embedded may differ.
-                vector=vector if text is None else HybridVector.near_text(text),
+                vector=HybridVector.near_text(query) if isinstance(query, str) else _numbers(query),
                 alpha=_ALPHA,
                 fusion_type=HybridFusion.RANKED,
                 query_properties=[metadata.text_property],
                 return_metadata=MetadataQuery(score=True),
-                filters=chosen,
-                limit=limit,
-                target_vector=metadata.vector_name,
+                **common,
             )
-        elif text is not None:
-            answer = handle.query.near_text(
-                text,
-                return_metadata=MetadataQuery(distance=True),
-                filters=chosen,
-                limit=limit,
-                target_vector=metadata.vector_name,
-            )
+        elif isinstance(query, str):
+            answer = handle.query.near_text(query, return_metadata=distance, **common)
         else:
-            answer = handle.query.near_vector(
-                vector,
-                return_metadata=MetadataQuery(distance=True),
-                filters=chosen,
-                limit=limit,
-                target_vector=metadata.vector_name,
-            )
+            answer = handle.query.near_vector(_numbers(query), return_metadata=distance, **common)
     return [_hit(each, metadata.text_property) for each in answer.objects]
+
+
+def _numbers(vector: NDArray[np.float32]) -> list[float]:
+    numbers: list[float] = np.asarray(vector, dtype=np.float32).tolist()
+    return numbers
 
 
 def _hit(found: Object[WeaviateProperties, None], text_property: str) -> Hit:

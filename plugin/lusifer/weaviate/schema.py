@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from lusifer.errors import InvalidInputError, StoreError
 from lusifer.stores.diagnostics import missing_features
@@ -53,6 +53,16 @@ _SERVER_WARNINGS = (
 )
 
 
+class _VectorOptions(TypedDict):
+    """What the vectors of both modules are made with."""
+
+    name: str
+    source_properties: list[str]
+    dimensions: int | None
+    quantizer: _QuantizerConfigCreate
+    vectorize_collection_name: bool
+
+
 def vectors(
     service_url: str,
     *,
@@ -88,32 +98,26 @@ def vectors(
             "No source properties: Weaviate would embed every text property.",
             next_step="Name the properties to embed.",
         )
-    # As the schema has them: a capital would silently embed nothing.
-    sources = [property_name(each) for each in source_properties]
-    made_quantizer = _quantizer(quantizer)
     url = service_url.rstrip("/")
-    # The collection's name is left out: otherwise an English name stands before every document.
+    common: _VectorOptions = {
+        "name": name,
+        # As the schema has them: a capital would silently embed nothing.
+        "source_properties": [property_name(each) for each in source_properties],
+        "dimensions": dimensions,
+        "quantizer": _quantizer(quantizer),
+        # Otherwise an English collection name stands before every document.
+        "vectorize_collection_name": False,
+    }
     if route == "transformers":
-        return Configure.Vectors.text2vec_transformers(
-            inference_url=url,
-            name=name,
-            source_properties=sources,
-            dimensions=dimensions,
-            quantizer=made_quantizer,
-            vectorize_collection_name=False,
-        )
+        return Configure.Vectors.text2vec_transformers(inference_url=url, **common)
     if route == "cohere":
+        # With a path, because the client adds a slash to a bare host. It validates the text as an
+        # AnyHttpUrl.
         return Configure.Vectors.text2vec_cohere(
-            # With a path, because the client adds a slash to a bare host. The client validates the
-            # text as an AnyHttpUrl.
             base_url=f"{url}/cohere",  # type: ignore[arg-type]
             model=model,
             truncate="END",
-            name=name,
-            source_properties=sources,
-            dimensions=dimensions,
-            quantizer=made_quantizer,
-            vectorize_collection_name=False,
+            **common,
         )
     raise InvalidInputError(f"The route is {route!r}.", next_step="Use transformers or cohere.")
 

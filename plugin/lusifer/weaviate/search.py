@@ -57,8 +57,8 @@ def search(
         model=embedder.model_name,
         dimension=embedder.dimension,
     )
-    vector = embedder.embed_query(query).vector
     handle = _handle(client, metadata.collection, tenant)
+    vector = embedder.embed_query(query).vector
     return find(handle, config, metadata, vector, limit, options or SearchOptions())
 
 

@@ -17,10 +17,11 @@ from lusifer.errors import InvalidInputError, LusiferError, StoreUnavailableErro
 from lusifer.stores.base import ServerStore
 from lusifer.stores.payloads import check_document, check_rows, content_sha256, payload_bytes
 from lusifer.types import SearchOptions
-from lusifer.weaviate.connection import client_errors, refused
+from lusifer.weaviate.connection import client_errors
 from lusifer.weaviate.metadata import CollectionMetadata, open_metadata, rules_of
 from lusifer.weaviate.objects import iterate_objects, object_id, properties_of
 from lusifer.weaviate.queries import find
+from lusifer.weaviate.refusals import refused
 from lusifer.weaviate.repair import delete_unindexed
 from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY, add_own_properties
 from lusifer.weaviate.text_composition import compose_text

@@ -8,8 +8,9 @@ from lusifer.errors import CollectionMismatchError, PlanError
 from lusifer.reindex.inspection import Inspection, unknown_model, version_numbers
 from lusifer.reindex.plan import Model
 from lusifer.stores import diagnostics
-from lusifer.weaviate.connection import client_errors, connect_by_environment, not_found
+from lusifer.weaviate.connection import client_errors, connect_by_environment
 from lusifer.weaviate.metadata import module_of, parse_metadata
+from lusifer.weaviate.refusals import not_found
 from lusifer.weaviate.schema import version_warnings
 
 if TYPE_CHECKING:

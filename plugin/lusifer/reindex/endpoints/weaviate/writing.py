@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lusifer.errors import InvalidInputError, StoreUnavailableError
-from lusifer.weaviate.connection import refused
+from lusifer.weaviate.refusals import refused
 from lusifer.weaviate.repair import delete_unindexed
 
 if TYPE_CHECKING:
