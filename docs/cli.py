@@ -27,7 +27,7 @@ SETTINGS = ROOT / "docs" / "reference" / "settings.md"
 HEAD = """\
 # Command line
 
-<!-- Written by docs/cli.py from the help of the commands. Change a command, then run the script. -->
+<!-- Written by docs/cli.py from the commands' help. Change a command, then run the script. -->
 
 Results go to standard output, progress and errors to standard error. An error is two lines: what
 failed, and what to do next. With `--json` it is one line of JSON on standard output.

@@ -1,32 +1,22 @@
 from __future__ import annotations
 
-import json
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import pytest
 import typer
-from typer.testing import CliRunner
+from plugin.tests.cli.commands import ENVIRONMENT, run
 
 import lusifer
 from lusifer.cli.app import app
 
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(Path(lusifer.__file__).parents[1]),
-    "PYTHONWARNINGS": "error",
-}
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 COMMANDS = ["embed", "index", "search", "info", "demo"]
-
-
-def run(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    return result.exit_code, result.stdout, result.stderr
 
 
 def test_version() -> None:
@@ -47,6 +37,61 @@ def test_help_has_examples(command: str) -> None:
     assert f"lusifer {command}" in text.split("Examples:")[1]
 
 
+def paths(command: object, *names: str) -> Iterator[tuple[str, ...]]:
+    """Yield the names of all commands; the other components have tests of their own."""
+    yield names
+    for name, child in getattr(command, "commands", {}).items():
+        if name not in {"train", "eval", "export"}:
+            yield from paths(child, *names, name)
+
+
+ALL = list(paths(typer.main.get_command(app)))
+
+
+def test_every_command_is_registered() -> None:
+    assert {" ".join(path) for path in ALL if path[:1] != ("reindex",)} == {
+        "",
+        "embed",
+        "index",
+        "search",
+        "serve",
+        "info",
+        "demo",
+        "keys",
+        "keys add",
+        "keys list",
+        "keys revoke",
+        "qdrant",
+        "qdrant setup",
+        "qdrant alias",
+        "weaviate",
+        "weaviate setup",
+        "doctor",
+        "doctor qdrant",
+        "doctor weaviate",
+    }
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_help_fits_80_columns(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, text, _ = run(*path, "--help")
+    assert code == 0
+    assert max(map(len, text.split("\n"))) <= 80
+    # A word that does not fit into its column is cut with an ellipsis, and a list of choices is
+    # broken within a word.
+    assert not re.search(r"\w…", text)
+    assert not re.search(r"<\w[^=>\n]*\n", text)
+
+
+def test_help_paragraphs_take_the_width_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert (
+        "A record that can't be indexed is reported and skipped, and the exit code is 1. After "
+        "Ctrl-C or a crash, the same command continues where it stopped."
+    ) in run("index", "--help")[1]
+
+
 def test_help_loads_nothing_heavy() -> None:
     program = (
         "import sys\nfrom lusifer.cli.app import main\n"
@@ -61,22 +106,6 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stderr == "[]\n"
 
 
-def test_info(tiny_bundle: Path) -> None:
-    code, text, _ = run("info", "--json", "--bundle", str(tiny_bundle))
-    info = json.loads(text)
-    assert code == 0
-    assert info["model"] == "lusifer-tiny-test"
-    assert (info["dimension"], info["matryoshka_dimensions"]) == (16, [16, 8, 4])
-    assert info["fingerprint"].startswith("sha256:")
-    assert info["bundle"] == str(tiny_bundle.resolve())
-    assert {"lusifer", "python", "onnxruntime", "tokenizers", "qdrant-edge-py"} <= set(
-        info["versions"]
-    )
-    code, text, _ = run("info", "--bundle", str(tiny_bundle))
-    assert code == 0
-    assert info["fingerprint"] in re.sub(r"\s", "", text)
-
-
 @pytest.mark.parametrize(
     ("command", "module", "extra"),
     [
@@ -85,7 +114,7 @@ def test_info(tiny_bundle: Path) -> None:
         ("export", "lusifer_export.cli", "export"),
     ],
 )
-def test_without_the_extra_its_name_is_told(
+def test_without_the_extra_its_name_is_reported(
     monkeypatch: pytest.MonkeyPatch, command: str, module: str, extra: str
 ) -> None:
     # Another test may have loaded it already.

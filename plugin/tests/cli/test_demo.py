@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.testing import CliRunner
+from plugin.tests.cli.commands import run, run_json
 
-from lusifer.cli.app import app
 from lusifer.demo import corpus as corpus_module
 from lusifer.demo.corpus import shipped_documents
 from lusifer.demo.debian import DebianUnavailableError
@@ -27,11 +25,9 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache" / "demo"
 
 
-def run_demo(bundle: Path, *arguments: str) -> dict[str, object]:
-    command = ["demo", "--json", "--bundle", str(bundle), *arguments]
-    result = CliRunner().invoke(app, command, catch_exceptions=False)
-    assert result.exit_code == 0
-    answer: dict[str, object] = json.loads(result.stdout)
+def run_demo(bundle: Path, *arguments: str) -> dict[str, Any]:
+    code, (answer,) = run_json("demo", "--bundle", bundle, *arguments)
+    assert code == 0
     return answer
 
 
@@ -39,13 +35,13 @@ def test_demo_is_kept_for_the_next_run(tiny_bundle: Path, offline: Path) -> None
     count = len(shipped_documents())
     first = run_demo(tiny_bundle)
     assert (first["corpus"], first["documents"]) == ("shipped", count)
-    assert first["index"]["added"] == count  # type: ignore[index]
+    assert first["index"]["added"] == count
     second = run_demo(tiny_bundle)
-    assert (second["index"]["added"], second["index"]["unchanged"]) == (0, count)  # type: ignore[index]
+    assert (second["index"]["added"], second["index"]["unchanged"]) == (0, count)
     assert first["answers"] == second["answers"]
-    assert len(second["answers"]) == len(load_questions())  # type: ignore[arg-type]
-    assert set(second["stages_s"]) == {"corpus", "model", "index", "questions"}  # type: ignore[call-overload]
-    assert run_demo(tiny_bundle, "--fresh")["index"]["added"] == count  # type: ignore[index]
+    assert len(second["answers"]) == len(load_questions())
+    assert set(second["stages_s"]) == {"corpus", "model", "index", "questions"}
+    assert run_demo(tiny_bundle, "--fresh")["index"]["added"] == count
 
 
 def test_demo_repairs_what_it_kept(tiny_bundle: Path, offline: Path) -> None:
@@ -53,11 +49,11 @@ def test_demo_repairs_what_it_kept(tiny_bundle: Path, offline: Path) -> None:
     (offline / "corpus.json").write_text('{"cut": ')
     (index,) = offline.glob("index-*")
     (index / "index.json").write_text("{}")
-    assert run_demo(tiny_bundle)["index"]["added"] == len(shipped_documents())  # type: ignore[index]
+    assert run_demo(tiny_bundle)["index"]["added"] == len(shipped_documents())
 
 
 def test_demo_for_people(tiny_bundle: Path, offline: Path) -> None:
-    result = CliRunner().invoke(app, ["demo", "--bundle", str(tiny_bundle)], catch_exceptions=False)
-    assert result.exit_code == 0
+    code, stdout, _ = run("demo", "--bundle", tiny_bundle)
+    assert code == 0
     for text in ("Swahili", "Ninawezaje kuhariri picha zangu?", "There is no network.", "Index"):
-        assert text in result.stdout
+        assert text in stdout

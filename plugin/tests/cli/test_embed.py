@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,17 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from plugin.tests.cli.commands import ENVIRONMENT, MAIN
 from typer.testing import CliRunner
 
 import lusifer
 from lusifer.cli.app import app
-
-MAIN = [sys.executable, "-c", "from lusifer.cli.app import main; main()"]
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(Path(lusifer.__file__).parents[1]),
-    "PYTHONWARNINGS": "error",
-}
 
 
 def embed(

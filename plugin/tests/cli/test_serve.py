@@ -1,4 +1,4 @@
-"""``lusifer serve`` as a process, and ``lusifer keys``."""
+"""``lusifer serve`` as a process."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 import typer
+from plugin.tests.cli.commands import MAIN
 from typer.testing import CliRunner
 
 from lusifer.cli.app import app
@@ -25,11 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-RUN = "from lusifer.cli.app import main; main()"
-
 
 def lusifer(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", RUN, *arguments]
+    command = [*MAIN, *arguments]
     return subprocess.run(
         command,
         capture_output=True,
@@ -65,7 +63,7 @@ def process(tiny_bundle: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Pope
     log = tmp_path / "log"
     with log.open("w") as file:
         command = ["serve", "--port", "0", "--no-canary", "--bundle", str(tiny_bundle)]
-        started = subprocess.Popen([sys.executable, "-c", RUN, *command], stderr=file, text=True)
+        started = subprocess.Popen([*MAIN, *command], stderr=file, text=True)
 
     def address() -> str | None:
         assert started.poll() is None, log.read_text()
@@ -201,14 +199,3 @@ def test_the_help_has_the_default_of_each_setting(monkeypatch: pytest.MonkeyPatc
     assert "Default: 9876." in shown.stdout
     # A table of rich takes [default: 1024] for markup and drops it.
     assert "Default: 1024." in shown.stdout
-
-
-def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
-    file = str(tmp_path / "keys.toml")
-    made = lusifer("keys", "add", "indexer", "--file", file, "--tokens-per-minute", "600")
-    assert made.stdout.startswith("lusifer_")
-    listed = json.loads(lusifer("keys", "list", "--json", "--file", file).stdout)
-    assert [(key["name"], key["tokens_per_minute"]) for key in listed] == [("indexer", 600)]
-    assert made.stdout.strip() not in (tmp_path / "keys.toml").read_text()
-    assert lusifer("keys", "revoke", "indexer", "--file", file).returncode == 0
-    assert lusifer("keys", "revoke", "indexer", "--file", file).returncode == 1

@@ -1,14 +1,13 @@
-"""``lusifer qdrant`` and the commands behind it, on folders; servers are in the integration tests."""
+"""``lusifer qdrant setup`` and the commands after it, on folders; servers are integration tests."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.testing import CliRunner
+from plugin.tests.cli.commands import run, run_json
+from plugin.tests.source_files import write_lines
 
-from lusifer.cli.app import app
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
 
@@ -20,18 +19,11 @@ if TYPE_CHECKING:
 pytest.importorskip("qdrant_edge")
 
 
-def run(*arguments: object) -> tuple[int, list[dict[str, Any]]]:
-    result = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
-    return result.exit_code, [json.loads(line) for line in result.stdout.splitlines() if line]
-
-
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "documents.jsonl"
-    path.write_text(
-        "".join(json.dumps({"id": f"d{n}", "text": f"number n{n}"}) + "\n" for n in range(20))
-    )
-    return path
+    records = ({"id": f"d{n}", "text": f"number n{n}"} for n in range(20))
+    return write_lines(path, *records)
 
 
 class Database:
@@ -41,10 +33,10 @@ class Database:
         self.folder, self.bundle = folder, bundle
 
     def run(self, *arguments: object) -> tuple[int, list[dict[str, Any]]]:
-        return run(*arguments, "--index", self.folder, "--bundle", self.bundle)
+        return run_json(*arguments, "--index", self.folder, "--bundle", self.bundle)
 
     def alias(self, *arguments: object) -> tuple[int, list[dict[str, Any]]]:
-        return run("qdrant", "alias", *arguments, "--index", self.folder)
+        return run_json("qdrant", "alias", *arguments, "--index", self.folder)
 
 
 @pytest.fixture
@@ -87,33 +79,33 @@ def test_a_service_embeds_in_the_length_that_lies_there(
 ) -> None:
     service = start_service(Vectorizer(bundle, FakeEngine(16))).ready()
     there = ("--index", database.folder, "--service", service.url)
-    assert run("index", source, *there, "--dimension", 8)[0] == 0
-    code, (report,) = run("index", source, *there)
+    assert run_json("index", source, *there, "--dimension", 8)[0] == 0
+    code, (report,) = run_json("index", source, *there)
     assert (code, report["unchanged"]) == (0, 20)
-    code, hits = run("search", "number 7", *there, "--limit", 2)
+    code, hits = run_json("search", "number 7", *there, "--limit", 2)
     assert (code, len(hits)) == (0, 2)
 
 
 @pytest.mark.parametrize("command", ["setup", "alias"])
 def test_a_server_or_a_folder(command: str, tmp_path: Path) -> None:
     options = ("--collection", "v1", "--alias", "live")
-    code, (error,) = run("qdrant", command, *options)
+    code, (error,) = run_json("qdrant", command, *options)
     assert (code, "Neither a server nor a folder is named." in error["error"]["message"]) == (
         1,
         True,
     )
-    code, (error,) = run("qdrant", command, "http://127.0.0.1:9", "--index", tmp_path, *options)
+    code, (error,) = run_json(
+        "qdrant", command, "http://127.0.0.1:9", "--index", tmp_path, *options
+    )
     assert (code, "Both a server and a folder" in error["error"]["message"]) == (1, True)
 
 
 def test_for_people(database: Database) -> None:
-    arguments = ["qdrant", "setup", "--collection", "v1", "--index", str(database.folder)]
-    result = CliRunner().invoke(
-        app, [*arguments, "--bundle", str(database.bundle)], catch_exceptions=False
+    options = ("--index", database.folder, "--bundle", database.bundle)
+    code, stdout, _ = run("qdrant", "setup", "--collection", "v1", "--alias", "live", *options)
+    assert code == 0
+    assert stdout == (
+        "Created the collection v1 for lusifer-tiny-test: vector 'lusifer' of dimension 16, "
+        "Cosine.\nThe alias live points to it.\n"
+        f"\n  lusifer index FILE --index {database.folder} --collection v1\n"
     )
-    assert (
-        "Created the collection v1 for lusifer-tiny-test: vector 'lusifer' of dimension 16"
-        in result.stdout
-    )
-    assert f"lusifer index FILE --index {database.folder} --collection v1" in result.stdout
-    assert "QDRANT__" not in result.stdout

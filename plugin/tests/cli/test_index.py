@@ -1,58 +1,37 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from plugin.tests.cli.commands import ENVIRONMENT, MAIN, run_json
 from typer.testing import CliRunner
 
-import lusifer
 from lusifer.cli.app import app
 
-MAIN = [sys.executable, "-c", "from lusifer.cli.app import main; main()"]
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(Path(lusifer.__file__).parents[1]),
-    "PYTHONWARNINGS": "error",
-}
-RECORDS = [{"id": f"d{i}", "text": f"document number {i}", "n": i} for i in range(30)]
-
-
-def run(
-    *arguments: str | Path, stdin: bytes | None = None
-) -> tuple[int, list[dict[str, Any]], str]:
-    result = CliRunner().invoke(app, list(map(str, arguments)), input=stdin, catch_exceptions=False)
-    lines = [json.loads(line) for line in result.stdout.split("\n") if line]
-    return result.exit_code, lines, result.stderr
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    path = tmp_path / "documents.jsonl"
-    path.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
-    return path
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def index(
     bundle: Path, source: Path | str, folder: Path, *more: str
-) -> tuple[int, list[dict[str, Any]], str]:
-    return run("index", source, "--index", folder, "--bundle", bundle, "--json", *more)
+) -> tuple[int, list[dict[str, Any]]]:
+    """Run ``lusifer index`` on a folder."""
+    return run_json("index", source, "--index", folder, "--bundle", bundle, *more)
 
 
 def test_index_twice_then_search(tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "index"
-    code, (first,), _ = index(tiny_bundle, source, folder)
+    code, (first,) = index(tiny_bundle, source, folder)
     assert (code, first["added"], first["count"]) == (0, 30, 30)
-    code, (second,), _ = index(tiny_bundle, source, folder)
+    code, (second,) = index(tiny_bundle, source, folder)
     assert (code, second["added"], second["unchanged"], second["count"]) == (0, 0, 30, 30)
-    question = ("search", "document number 7", "--index", folder, "--bundle", tiny_bundle, "--json")
-    code, hits, _ = run(*question, "--limit", "5")
+    question = ("search", "document number 7", "--index", folder, "--bundle", tiny_bundle)
+    code, hits = run_json(*question, "--limit", "5")
     assert code == 0
     assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
     assert [list(hit) for hit in hits] == [["rank", "id", "score", "text", "metadata"]] * 5
@@ -80,17 +59,18 @@ def test_standard_input_and_other_fields(tiny_bundle: Path, tmp_path: Path) -> N
         tmp_path / "i",
         "--bundle",
         tiny_bundle,
-        "--json",
         "--text-field",
         "body",
     )
-    code, (report,), _ = run("index", "-", *arguments, stdin=b'{"body": "one"}\n{"body": "two"}\n')
+    code, (report,) = run_json(
+        "index", "-", *arguments, stdin=b'{"body": "one"}\n{"body": "two"}\n'
+    )
     assert (code, report["added"]) == (0, 2)
 
 
 def test_rejected_records_are_listed(tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
     source.write_text('{"text": "good"}\n{"text": "\\ud83d"}\nbroken\n')
-    code, (report,), _ = index(tiny_bundle, source, tmp_path / "index")
+    code, (report,) = index(tiny_bundle, source, tmp_path / "index")
     assert (code, report["added"], report["rejected_count"]) == (1, 1, 2)
     assert [record["where"] for record in report["rejected"]] == [
         "documents.jsonl line 2",
@@ -109,31 +89,13 @@ def test_index_of_another_model(tiny_bundle: Path, source: Path, tmp_path: Path)
     )
     before = {path: path.read_bytes() for path in folder.rglob("*.json")}
     for command in (("index", source), ("search", "number")):
-        code, (line,), _ = run(*command, "--index", folder, "--bundle", other, "--json")
+        code, (line,) = run_json(*command, "--index", folder, "--bundle", other)
         assert (code, line["error"]["type"], line["error"]["status"]) == (
             1,
             "FingerprintMismatchError",
             409,
         )
     assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
-
-
-def test_no_index(tiny_bundle: Path, tmp_path: Path) -> None:
-    code, (line,), _ = run(
-        "search", "x", "--index", tmp_path / "no", "--bundle", tiny_bundle, "--json"
-    )
-    assert (code, line["error"]["type"]) == (1, "IndexNotFoundError")
-
-
-@pytest.mark.parametrize("question", ["", "  ", "a\x00b", "a\ud800b"])
-def test_a_question_that_is_no_text(
-    tiny_bundle: Path, source: Path, tmp_path: Path, question: str
-) -> None:
-    index(tiny_bundle, source, tmp_path / "index")
-    code, (line,), _ = run(
-        "search", question, "--index", tmp_path / "index", "--bundle", tiny_bundle, "--json"
-    )
-    assert (code, line["error"]["type"]) == (1, "InvalidTextError")
 
 
 def test_full_disk(
@@ -144,10 +106,10 @@ def test_full_disk(
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "disk_usage", lambda path: usage)
-        code, (line,), _ = index(tiny_bundle, source, tmp_path / "index")
+        code, (line,) = index(tiny_bundle, source, tmp_path / "index")
     assert (code, line["error"]["type"], line["error"]["status"]) == (1, "StorageFullError", 507)
     assert "0 documents of this run are safe" in line["error"]["message"]
-    code, (report,), _ = index(tiny_bundle, source, tmp_path / "index")
+    code, (report,) = index(tiny_bundle, source, tmp_path / "index")
     assert (code, report["added"], report["count"]) == (0, 1, 31)
 
 

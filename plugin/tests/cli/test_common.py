@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import errno
+import logging
+
+import pytest
+import typer
+
+from lusifer.cli.common import epilog_of, guarded, start_logging, write_json
+from lusifer.errors import InvalidTextError
+
+
+def test_the_examples_end_the_help() -> None:
+    assert epilog_of("lusifer demo", "lusifer info") == "Examples:\n\nlusifer demo\n\nlusifer info"
+
+
+def raising(error: BaseException, **options: object) -> int:
+    """Return the exit code of a command that raises an error."""
+
+    @guarded
+    def command(**_: object) -> None:
+        raise error
+
+    with pytest.raises(typer.Exit) as caught:
+        command(**options)
+    return int(caught.value.exit_code)
+
+
+def test_an_expected_error_is_two_lines_on_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert raising(InvalidTextError("The text \ud800 is empty.", next_step="Leave it out.")) == 1
+    assert capsys.readouterr() == ("", "Error: The text \\ud800 is empty.\nLeave it out.\n")
+
+
+def test_with_json_an_error_is_one_line_on_standard_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = InvalidTextError("The text is empty.", next_step="Leave it out.")
+    assert raising(error, as_json=True) == 1
+    assert capsys.readouterr() == (
+        '{"error": {"next_step": "Leave it out.", "type": "InvalidTextError", '
+        '"message": "The text is empty.", "status": 400, "retryable": false}}\n',
+        "",
+    )
+
+
+def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    assert raising(KeyboardInterrupt()) == 130
+    assert capsys.readouterr() == ("", "Interrupted.\n")
+
+
+def test_a_reader_that_left(capsys: pytest.CaptureFixture[str]) -> None:
+    assert raising(BrokenPipeError()) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_a_full_disk_behind_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert raising(OSError(errno.ENOSPC, "No space left on device")) == 1
+    assert capsys.readouterr().err == (
+        "Error: Could not write to standard output: No space left on device.\n"
+        "Free some space or write to another place, then run the same command again.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("a bug"),
+        OSError(errno.ENOSPC, "No space left on device", "/some/file"),
+        OSError(errno.EPERM, "Operation not permitted"),
+    ],
+)
+def test_any_other_error_keeps_its_traceback(error: Exception) -> None:
+    @guarded
+    def command() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        command()
+    assert caught.value is error
+
+
+def test_the_answer_of_a_command_is_kept() -> None:
+    assert guarded(lambda: 7)() == 7
+
+
+def test_json_is_one_line_of_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
+    write_json({"text": "é\ud800", "n": [1, None]})
+    assert capsys.readouterr().out == '{"text": "é\\ud800", "n": [1, null]}\n'
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "ours", "training"),
+    [
+        (0, logging.WARNING, logging.INFO),
+        (1, logging.INFO, logging.INFO),
+        (2, logging.DEBUG, logging.DEBUG),
+        (5, logging.DEBUG, logging.DEBUG),
+    ],
+)
+def test_verbosity(verbosity: int, ours: int, training: int) -> None:
+    names = ("lusifer", "lusifer_training", "lusifer_export")
+    before = [(name, logging.getLogger(name).level) for name in ("", *names)]
+    handlers = logging.getLogger().handlers[:]
+    try:
+        start_logging(verbosity)
+        assert [logging.getLogger(name).level for name in names] == [ours, training, training]
+    finally:
+        logging.getLogger().handlers[:] = handlers
+        for name, level in before:
+            logging.getLogger(name).setLevel(level)
