@@ -14,10 +14,10 @@ from lusifer.errors import (
     IndexCorruptError,
     IndexLockedError,
     LusiferError,
-    MissingExtraError,
     StorageFullError,
     StoreError,
 )
+from lusifer.stores.server_errors import missing_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,9 +60,8 @@ def import_edge() -> ModuleType:
     try:
         import qdrant_edge
     except ImportError as error:
-        raise MissingExtraError(
-            f"The embedded store needs qdrant-edge-py: {error}.",
-            next_step="Run pip install 'lusifer[qdrant]'.",
+        raise missing_package(
+            "The embedded store", "qdrant-edge-py", error, extra="qdrant"
         ) from error
     return qdrant_edge
 

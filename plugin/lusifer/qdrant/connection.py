@@ -11,18 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lusifer.common.retry import retry_after_s
-from lusifer.errors import (
-    CollectionMismatchError,
-    IndexNotFoundError,
-    InvalidInputError,
-    LusiferError,
-    MissingExtraError,
-    StorageFullError,
-    StoreBusyError,
-    StoreError,
-    StoreUnavailableError,
-    UnauthorizedError,
-)
+from lusifer.errors import InvalidInputError, LusiferError, StoreError
+from lusifer.stores.server_errors import ServerErrors, missing_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,6 +36,8 @@ TIMEOUT_S = 120
 """Default timeout of a request. The client's own default, 5 s, is less than a server needs to have
 a full batch embedded."""
 
+_ERRORS = ServerErrors("Qdrant", command="qdrant", key_variable="QDRANT_API_KEY")
+
 _FULL_WORDS = ("no space left", "out of disk", "disk space", "disk quota")
 
 
@@ -58,10 +50,7 @@ def import_client() -> ModuleType:
     try:
         import qdrant_client
     except ImportError as error:
-        raise MissingExtraError(
-            f"A Qdrant server needs qdrant-client: {error}.",
-            next_step="Run pip install 'lusifer[qdrant]'.",
-        ) from error
+        raise missing_package("A Qdrant server", "qdrant-client", error, extra="qdrant") from error
     return qdrant_client
 
 
@@ -84,11 +73,8 @@ def connect(
     import_client()
     from qdrant_client import QdrantClient
 
-    unusable = InvalidInputError(
-        f"Qdrant's address {url!r} can't be used.", next_step="Write it as http://HOST:6333."
-    )
     if not url.startswith(("http://", "https://")):
-        raise unusable
+        raise _ERRORS.unusable_address(url, port=6333)
     try:
         # cloud_inference only means: send documents as they are, to whatever inference the server
         # has.
@@ -101,7 +87,7 @@ def connect(
             check_compatibility=False,
         )
     except ValueError as error:
-        raise unusable from error
+        raise _ERRORS.unusable_address(url, port=6333) from error
 
 
 def connect_by_environment(
@@ -132,7 +118,7 @@ def client_errors(collection: str) -> Iterator[None]:
     try:
         yield
     except ResourceExhaustedResponse as error:
-        raise _busy(str(error), error.retry_after_s) from error
+        raise _ERRORS.busy(str(error), error.retry_after_s) from error
     except UnexpectedResponse as error:
         status = error.status_code or 500
         raise refused(
@@ -140,7 +126,7 @@ def client_errors(collection: str) -> Iterator[None]:
         ) from error
     except ResponseHandlingException as error:
         reason = str(error.source) or type(error.source).__name__
-        raise _unavailable(reason) from error
+        raise _ERRORS.unavailable(reason) from error
     except grpc.RpcError as error:
         raise _grpc_failed(error, collection) from error
     except ValueError as error:
@@ -165,37 +151,24 @@ def refused(
     if status == 404 and ("collection" in lower or message == "no message"):
         return not_found(collection)
     if status == 429:
-        return _busy(message, retry_after_s(headers or {}))
+        return _ERRORS.busy(message, retry_after_s(headers or {}))
     if status in {401, 403}:
-        return UnauthorizedError(
-            f"Qdrant refuses the key: {message}",
-            next_step="Set QDRANT_API_KEY to a key that may do this.",
-        )
+        return _ERRORS.unauthorized(message)
     if any(word in lower for word in _FULL_WORDS):
-        return StorageFullError(
-            f"Qdrant's disk is full: {message}.",
-            next_step="Free space there and run again; what was acknowledged is kept.",
-        )
+        return _ERRORS.full(message)
     if status >= 500:
-        return _unavailable(f"{status}: {message}")
+        return _ERRORS.unavailable(f"{status}: {message}")
     if "dimension error" in lower or "vector name" in lower:
-        return CollectionMismatchError(
-            f"The collection {collection} does not take these vectors: {message}",
-            next_step=f"Examine it with: lusifer doctor qdrant URL --collection {collection}",
-        )
+        return _ERRORS.wrong_vectors(collection, message)
     return InvalidInputError(
         f"Qdrant refused ({status}): {message}",
-        next_step="List the limits that apply with: lusifer doctor qdrant URL --collection "
-        f"{collection}",
+        next_step=f"List the limits that apply with: {_ERRORS.doctor(collection)}",
     )
 
 
 def not_found(collection: str) -> StoreError:
     """Return the error for a collection that the server does not have."""
-    return IndexNotFoundError(
-        f"Qdrant has no collection {collection!r}.",
-        next_step=f"Make it with: lusifer qdrant setup URL --collection {collection}",
-    )
+    return _ERRORS.not_found(collection)
 
 
 def _message_of(error: UnexpectedResponse) -> str:
@@ -220,18 +193,3 @@ def _grpc_failed(error: grpc.RpcError, collection: str) -> LusiferError:
     }.get(error.code(), 500)
     headers = {str(key): str(value) for key, value in (error.trailing_metadata() or ())}
     return refused(message, collection, status=status, headers=headers)
-
-
-def _busy(message: str, wait_s: float | None) -> StoreBusyError:
-    return StoreBusyError(
-        f"Qdrant asks to slow down: {message.strip()}",
-        next_step="Run again later: what was acknowledged is kept.",
-        retry_after_s=1.0 if wait_s is None else wait_s,
-    )
-
-
-def _unavailable(reason: str) -> StoreUnavailableError:
-    return StoreUnavailableError(
-        f"Qdrant request failed ({reason}).",
-        next_step="Look into Qdrant's log, then run again: what was acknowledged is kept.",
-    )

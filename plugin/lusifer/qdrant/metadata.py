@@ -64,11 +64,9 @@ def metadata_for(
     """Return the metadata of a collection that ``embedder`` is going to fill."""
     return CollectionMetadata(
         collection=collection,
-        fingerprint=embedder.fingerprint,
-        model=embedder.model_name,
-        dimension=embedder.dimension,
         role_prompts=dict(embedder.role_prompts),
         keywords=keywords,
+        **shared.identity_of(embedder),
     )
 
 

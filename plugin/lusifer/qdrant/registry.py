@@ -33,7 +33,8 @@ from typing import TYPE_CHECKING
 from lusifer.bundle.format import Bundle
 from lusifer.embedding.remote import RemoteVectorizer
 from lusifer.embedding.vectorizer import Vectorizer
-from lusifer.errors import LusiferError, MissingExtraError, UnknownModelError
+from lusifer.errors import LusiferError, UnknownModelError
+from lusifer.stores.server_errors import missing_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,9 +50,8 @@ try:
     from fastembed.common.model_description import DenseModelDescription, ModelSource
     from fastembed.text.text_embedding_base import TextEmbeddingBase
 except ImportError as error:
-    raise MissingExtraError(
-        f"models.Document without a server needs fastembed: {error}.",
-        next_step="Run pip install 'lusifer[qdrant]'.",
+    raise missing_package(
+        "models.Document without a server", "fastembed", error, extra="qdrant"
     ) from error
 
 __all__ = ["MODEL", "LusiferEmbedding"]

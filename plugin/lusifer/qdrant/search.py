@@ -14,6 +14,7 @@ from lusifer.qdrant.connection import client_errors, import_client
 from lusifer.qdrant.metadata import open_metadata, parse_metadata
 from lusifer.qdrant.points import keyword_vector, payload_of
 from lusifer.qdrant.queries import hits_of, query_arguments
+from lusifer.stores.metadata import identity_of
 from lusifer.stores.payloads import VECTOR_NAME, document_uuid
 from lusifer.types import SearchOptions
 
@@ -143,13 +144,7 @@ def search(
         InvalidInputError: The query or an option can't be used.
         StoreError: The server refused or does not answer.
     """
-    metadata, _ = open_metadata(
-        client,
-        collection,
-        fingerprint=embedder.fingerprint,
-        model=embedder.model_name,
-        dimension=embedder.dimension,
-    )
+    metadata, _ = open_metadata(client, collection, **identity_of(embedder))
     vector = embedder.embed_query(query).vector
     return find(client, metadata, vector, limit, options or SearchOptions())
 
@@ -169,9 +164,7 @@ async def search_async(
     """
     with client_errors(collection):
         metadata = parse_metadata(collection, await client.get_collection(collection))
-    metadata.check(
-        fingerprint=embedder.fingerprint, model=embedder.model_name, dimension=embedder.dimension
-    )
+    metadata.check(**identity_of(embedder))
     embedding = await asyncio.to_thread(embedder.embed_query, query)
     arguments = query_arguments(metadata, embedding.vector, limit, options or SearchOptions())
     call = client.query_points_groups if "group_by" in arguments else client.query_points

@@ -6,7 +6,7 @@ The comparisons that the doctors of all databases make are here too.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lusifer.errors import LusiferError
@@ -57,12 +57,7 @@ class Diagnostic:
 
     def as_dict(self) -> dict[str, str]:
         """Return JSON-ready fields."""
-        return {
-            "severity": self.severity,
-            "subject": self.subject,
-            "message": self.message,
-            "fix": self.fix,
-        }
+        return asdict(self)
 
 
 def ok(subject: str, message: str) -> Diagnostic:

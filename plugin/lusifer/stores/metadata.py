@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lusifer.errors import FingerprintMismatchError, InvalidDimensionError
 from lusifer.stores.payloads import VECTOR_NAME
 
-__all__ = ["CollectionMetadata"]
+if TYPE_CHECKING:
+    from lusifer.embedding.base import Embedder
+
+__all__ = ["CollectionMetadata", "ModelIdentity", "identity_of"]
+
+
+class ModelIdentity(TypedDict):
+    """What a collection is compared with before a model uses it."""
+
+    fingerprint: str
+    """Identity of the model."""
+    model: str
+    """The model's name for people."""
+    dimension: int
+    """Length D of its vectors."""
+
+
+def identity_of(embedder: Embedder) -> ModelIdentity:
+    """Return the identity of the model about to be used."""
+    return ModelIdentity(
+        fingerprint=embedder.fingerprint,
+        model=embedder.model_name,
+        dimension=embedder.dimension,
+    )
 
 
 class CollectionMetadata(BaseModel):

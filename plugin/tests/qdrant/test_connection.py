@@ -6,17 +6,7 @@ from typing import Any
 
 import pytest
 
-from lusifer.errors import (
-    CollectionMismatchError,
-    IndexNotFoundError,
-    InvalidInputError,
-    LusiferError,
-    MissingExtraError,
-    StorageFullError,
-    StoreBusyError,
-    StoreUnavailableError,
-    UnauthorizedError,
-)
+from lusifer import errors
 
 pytest.importorskip("qdrant_client")
 
@@ -53,70 +43,82 @@ class Failed(grpc.RpcError):  # type: ignore[misc]
 
 
 INFERENCE = "Inference error: InferenceService URL not configured"
-CASES: list[tuple[Exception, type[LusiferError], str]] = [
+CASES: list[tuple[Exception, type[errors.LusiferError], str]] = [
     (
         answered(404, "Not found: Collection `docs` doesn't exist!"),
-        IndexNotFoundError,
+        errors.IndexNotFoundError,
         "no collection 'docs'",
     ),
-    (answered(404, "Not found: No point with id 7 found"), InvalidInputError, "No point with id 7"),
+    (
+        answered(404, "Not found: No point with id 7 found"),
+        errors.InvalidInputError,
+        "No point with id 7",
+    ),
     (
         answered(400, "Wrong input: Vector dimension error: expected dim: 4, got 3"),
-        CollectionMismatchError,
+        errors.CollectionMismatchError,
         "dim: 4",
     ),
     (
         answered(400, "Wrong input: Not existing vector name error: lusifer"),
-        CollectionMismatchError,
+        errors.CollectionMismatchError,
         "vector name",
     ),
-    (answered(400, "Wrong input: something else"), InvalidInputError, "refused (400): Wrong input"),
-    (answered(401, "Must provide an API key"), UnauthorizedError, "Must provide an API key"),
-    (answered(403, "Forbidden"), UnauthorizedError, "Forbidden"),
+    (
+        answered(400, "Wrong input: something else"),
+        errors.InvalidInputError,
+        "refused (400): Wrong input",
+    ),
+    (answered(401, "Must provide an API key"), errors.UnauthorizedError, "Must provide an API key"),
+    (answered(403, "Forbidden"), errors.UnauthorizedError, "Forbidden"),
     (
         answered(429, "Rate limiting exceeded", {"retry-after": "7"}),
-        StoreBusyError,
+        errors.StoreBusyError,
         "Rate limiting exceeded",
     ),
     (
         answered(500, "Service internal error: No space left on device: WAL"),
-        StorageFullError,
+        errors.StorageFullError,
         "disk is full",
     ),
     (
         answered(500, "Service internal error: Failed to send inference request"),
-        StoreUnavailableError,
+        errors.StoreUnavailableError,
         "inference",
     ),
-    (answered(502, None), StoreUnavailableError, "502: <html>"),
-    (ResponseHandlingException(httpx.ConnectError("refused")), StoreUnavailableError, "refused"),
-    (ResponseHandlingException(httpx.ReadTimeout("")), StoreUnavailableError, "ReadTimeout"),
-    (ResourceExhaustedResponse("slow", 3), StoreBusyError, "slow down"),
+    (answered(502, None), errors.StoreUnavailableError, "502: <html>"),
+    (
+        ResponseHandlingException(httpx.ConnectError("refused")),
+        errors.StoreUnavailableError,
+        "refused",
+    ),
+    (ResponseHandlingException(httpx.ReadTimeout("")), errors.StoreUnavailableError, "ReadTimeout"),
+    (ResourceExhaustedResponse("slow", 3), errors.StoreBusyError, "slow down"),
     (
         Failed("NOT_FOUND", "Not found: Collection `docs` doesn't exist!"),
-        IndexNotFoundError,
+        errors.IndexNotFoundError,
         "no collection 'docs'",
     ),
     (
         Failed("INVALID_ARGUMENT", "Vector dimension error"),
-        CollectionMismatchError,
+        errors.CollectionMismatchError,
         "dimension error",
     ),
-    (Failed("FAILED_PRECONDITION", "other"), InvalidInputError, "other"),
-    (Failed("UNAUTHENTICATED", "no key"), UnauthorizedError, "no key"),
-    (Failed("PERMISSION_DENIED", "a key"), UnauthorizedError, "a key"),
-    (Failed("RESOURCE_EXHAUSTED", "slow", retry_after="9"), StoreBusyError, "slow"),
-    (Failed("UNAVAILABLE", "failed to connect"), StoreUnavailableError, "failed to connect"),
-    (Failed("INTERNAL", INFERENCE), StoreUnavailableError, "not configured"),
-    (ValueError("Collection docs not found"), IndexNotFoundError, "no collection 'docs'"),
+    (Failed("FAILED_PRECONDITION", "other"), errors.InvalidInputError, "other"),
+    (Failed("UNAUTHENTICATED", "no key"), errors.UnauthorizedError, "no key"),
+    (Failed("PERMISSION_DENIED", "a key"), errors.UnauthorizedError, "a key"),
+    (Failed("RESOURCE_EXHAUSTED", "slow", retry_after="9"), errors.StoreBusyError, "slow"),
+    (Failed("UNAVAILABLE", "failed to connect"), errors.StoreUnavailableError, "failed to connect"),
+    (Failed("INTERNAL", INFERENCE), errors.StoreUnavailableError, "not configured"),
+    (ValueError("Collection docs not found"), errors.IndexNotFoundError, "no collection 'docs'"),
 ]
 
 
 @pytest.mark.parametrize(("raised", "kind", "said"), CASES, ids=lambda each: str(each)[:40])
 def test_each_error_of_the_client_becomes_one_of_ours(
-    raised: Exception, kind: type[LusiferError], said: str
+    raised: Exception, kind: type[errors.LusiferError], said: str
 ) -> None:
-    with pytest.raises(LusiferError) as caught, client_errors("docs"):
+    with pytest.raises(errors.LusiferError) as caught, client_errors("docs"):
         raise raised
     assert type(caught.value) is kind
     assert said in caught.value.message
@@ -128,7 +130,7 @@ def test_other_errors_go_through() -> None:
     for raised in (
         ValueError("a mistake of the program"),
         KeyboardInterrupt(),
-        StorageFullError("x", next_step="y"),
+        errors.StorageFullError("x", next_step="y"),
     ):
         with pytest.raises(type(raised)) as caught, client_errors("docs"):
             raise raised
@@ -147,7 +149,7 @@ def test_other_errors_go_through() -> None:
     ids=["header", "no header", "client", "grpc header", "grpc"],
 )
 def test_a_busy_server_says_when_to_come_back(raised: Exception, wait_s: float) -> None:
-    with pytest.raises(StoreBusyError) as caught, client_errors("docs"):
+    with pytest.raises(errors.StoreBusyError) as caught, client_errors("docs"):
         raise raised
     assert caught.value.retry_after_s == wait_s
     assert caught.value.retryable
@@ -156,16 +158,16 @@ def test_a_busy_server_says_when_to_come_back(raised: Exception, wait_s: float) 
 def test_which_errors_a_retry_can_help() -> None:
     retryable = set()
     for raised, kind, _ in CASES:
-        with pytest.raises(LusiferError) as caught, client_errors("docs"):
+        with pytest.raises(errors.LusiferError) as caught, client_errors("docs"):
             raise raised
         if caught.value.retryable:
             retryable.add(kind)
-    assert retryable == {StoreBusyError, StoreUnavailableError}
+    assert retryable == {errors.StoreBusyError, errors.StoreUnavailableError}
 
 
 @pytest.mark.parametrize("url", ["localhost:6333", "", "ftp://host", "http://host:port"])
 def test_an_address_that_cannot_be_used(url: str) -> None:
-    with pytest.raises(InvalidInputError, match="can't be used") as caught:
+    with pytest.raises(errors.InvalidInputError, match="can't be used") as caught:
         connect(url)
     assert "http://HOST:6333" in caught.value.next_step
 
@@ -176,7 +178,7 @@ def test_a_server_that_does_not_answer(over_grpc: bool) -> None:
     # The gRPC port is a setting of its own; on the usual one there is no Qdrant either.
     client._client._grpc_port = 9
     try:
-        with pytest.raises(StoreUnavailableError), client_errors("docs"):
+        with pytest.raises(errors.StoreUnavailableError), client_errors("docs"):
             client.get_collection("docs")
     finally:
         client.close()
@@ -186,6 +188,6 @@ def test_a_missing_client_names_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
-    with pytest.raises(MissingExtraError) as caught:
+    with pytest.raises(errors.MissingExtraError) as caught:
         connect("http://localhost:6333")
     assert "pip install 'lusifer[qdrant]'" in caught.value.next_step

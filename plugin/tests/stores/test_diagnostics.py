@@ -6,20 +6,8 @@ from typing import Any
 import pytest
 
 from lusifer.errors import StoreUnavailableError
-from lusifer.stores.diagnostics import (
-    PROBE_QUERY,
-    Diagnostic,
-    compare_fingerprint,
-    compare_query_vectors,
-    compare_service,
-    error,
-    failure,
-    missing_features,
-    note,
-    ok,
-    version_numbers,
-    warning,
-)
+from lusifer.stores import diagnostics
+from lusifer.stores.diagnostics import Diagnostic, error, failure, ok
 from lusifer.stores.metadata import CollectionMetadata
 
 METADATA = CollectionMetadata(collection="docs", fingerprint="sha256:a", model="m", dimension=4)
@@ -32,8 +20,8 @@ def model(fingerprint: str) -> Any:
 def test_severities_and_their_fields() -> None:
     made = [
         ok("a", "fine"),
-        note("b", "known"),
-        warning("c", "soon", "Do it."),
+        diagnostics.note("b", "known"),
+        diagnostics.warning("c", "soon", "Do it."),
         error("d", "no", "Fix it."),
         failure("e", StoreUnavailableError("Away.", next_step="Wait.")),
     ]
@@ -48,20 +36,20 @@ def test_severities_and_their_fields() -> None:
 
 
 def test_versions() -> None:
-    assert version_numbers("v1.19.0-rc1") == (1, 19, 0)
-    assert version_numbers("1.38") == (1, 38)
-    assert version_numbers("unknown") == ()
+    assert diagnostics.version_numbers("v1.19.0-rc1") == (1, 19, 0)
+    assert diagnostics.version_numbers("1.38") == (1, 38)
+    assert diagnostics.version_numbers("unknown") == ()
     features = (((1, 16), "metadata"), ((1, 31, 0), "roles"), ((2,), "more"))
-    assert missing_features("1.16.3", features) == [("1.31.0", "roles"), ("2", "more")]
-    assert missing_features("2.0", features) == []
+    assert diagnostics.missing_features("1.16.3", features) == [("1.31.0", "roles"), ("2", "more")]
+    assert diagnostics.missing_features("2.0", features) == []
 
 
 def test_the_model_here_is_compared_with_the_collections() -> None:
-    assert list(compare_fingerprint(METADATA, None)) == []
-    assert list(compare_fingerprint(METADATA, model("sha256:a"))) == [
+    assert list(diagnostics.compare_fingerprint(METADATA, None)) == []
+    assert list(diagnostics.compare_fingerprint(METADATA, model("sha256:a"))) == [
         Diagnostic("ok", "fingerprint", "the model here is the one that filled it")
     ]
-    (other,) = compare_fingerprint(METADATA, model("sha256:b"))
+    (other,) = diagnostics.compare_fingerprint(METADATA, model("sha256:b"))
     assert (other.severity, other.subject) == ("error", "fingerprint")
     assert "docs holds vectors of m (sha256:a)" in other.message
     assert "switch the alias" in other.fix
@@ -70,9 +58,9 @@ def test_the_model_here_is_compared_with_the_collections() -> None:
 def test_the_model_of_a_service_is_compared_with_the_one_here() -> None:
     served = model("a")
     expected = Diagnostic("ok", "service", "http://s serves model-a, dimension 4")
-    assert compare_service("http://s", served, None) == expected
-    assert compare_service("http://s", served, model("a")) == expected
-    assert compare_service("http://s", served, model("b")) == Diagnostic(
+    assert diagnostics.compare_service("http://s", served, None) == expected
+    assert diagnostics.compare_service("http://s", served, model("a")) == expected
+    assert diagnostics.compare_service("http://s", served, model("b")) == Diagnostic(
         "error",
         "service",
         "http://s serves model-a (a), the model here is model-b (b).",
@@ -97,9 +85,9 @@ def test_the_model_of_a_service_is_compared_with_the_one_here() -> None:
     ],
 )
 def test_query_vectors_are_compared_by_their_scores(server: float, expected: Diagnostic) -> None:
-    assert PROBE_QUERY == "How do I unpack an archive?"
-    assert compare_query_vectors(server, 0.5, detail="in 3 s") == expected
+    assert diagnostics.PROBE_QUERY == "How do I unpack an archive?"
+    assert diagnostics.compare_query_vectors(server, 0.5, detail="in 3 s") == expected
 
 
 def test_the_fix_for_other_query_vectors_may_be_the_databases() -> None:
-    assert compare_query_vectors(0.1, 0.5, detail="x", fix="Upgrade.").fix == "Upgrade."
+    assert diagnostics.compare_query_vectors(0.1, 0.5, detail="x", fix="Upgrade.").fix == "Upgrade."

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
-from lusifer.errors import FingerprintMismatchError, InvalidDimensionError
-from lusifer.stores.metadata import CollectionMetadata
+from lusifer.errors import FingerprintMismatchError, InvalidDimensionError, LusiferError
+from lusifer.stores.metadata import CollectionMetadata, identity_of
 
 METADATA = CollectionMetadata(
     collection="docs", fingerprint="sha256:a", model="small", dimension=384
@@ -16,22 +19,39 @@ def test_the_same_model_passes() -> None:
     METADATA.check(fingerprint="sha256:a", model="another name")
 
 
-def test_another_model_is_refused() -> None:
-    with pytest.raises(FingerprintMismatchError) as caught:
-        METADATA.check(fingerprint="sha256:b", model="large", dimension=384)
-    assert str(caught.value) == (
-        "The collection docs holds vectors of small (sha256:a), the model in use is large (sha256:b). "
-        "Use the model it was made with, or index into a new collection and switch the alias."
-    )
+@pytest.mark.parametrize(
+    ("fingerprint", "dimension", "kind", "text"),
+    [
+        (
+            "sha256:b",
+            128,
+            FingerprintMismatchError,
+            "The collection docs holds vectors of small (sha256:a), the model in use is large "
+            "(sha256:b). Use the model it was made with, or index into a new collection and switch "
+            "the alias.",
+        ),
+        (
+            "sha256:a",
+            128,
+            InvalidDimensionError,
+            "The collection docs holds vectors of dimension 384, the model in use makes 128. Load "
+            "the model with dimension=384.",
+        ),
+    ],
+    ids=["model", "dimension"],
+)
+def test_another_model_or_dimension_is_refused(
+    fingerprint: str, dimension: int, kind: type[LusiferError], text: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        METADATA.check(fingerprint=fingerprint, model="large", dimension=dimension)
+    assert str(caught.value) == text
 
 
-def test_another_dimension_is_refused() -> None:
-    with pytest.raises(InvalidDimensionError) as caught:
-        METADATA.check(fingerprint="sha256:a", model="small", dimension=128)
-    assert str(caught.value) == (
-        "The collection docs holds vectors of dimension 384, the model in use makes 128. "
-        "Load the model with dimension=384."
-    )
+def test_the_identity_of_a_model() -> None:
+    embedder: Any = SimpleNamespace(fingerprint="sha256:a", model_name="small", dimension=384)
+    assert identity_of(embedder) == {"fingerprint": "sha256:a", "model": "small", "dimension": 384}
+    METADATA.check(**identity_of(embedder))
 
 
 def test_fields_of_later_versions_are_left_out_and_broken_ones_refused() -> None:
