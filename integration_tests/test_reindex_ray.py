@@ -57,13 +57,13 @@ def vectors(database: Path, name: str) -> dict[str, Any]:
 
 
 def embedders(process: subprocess.Popen[bytes]) -> list[Any]:
-    """Worker processes of this cluster that hold a model."""
+    """Return the worker processes of this cluster that hold a model."""
     children = psutil.Process(process.pid).children(recursive=True)
     return [each for each in children if "_Embedder" in " ".join(each.cmdline())]
 
 
 def written(folder: Path) -> tuple[list[Path], Path]:
-    """Two models, and a file of documents."""
+    """Write two models and a file of documents."""
     bundles = [folder / f"bundle{seed}" for seed in (0, 1)]
     for seed, bundle in enumerate(bundles):
         make_bundle(folder / f"staging{seed}", bundle, seed=seed)

@@ -62,7 +62,7 @@ def copy_writes(
         changed = [r for r in page.records if content_of(base.get(r.key, "")) != r.sha256]
         untouched = _untouched(migration, {record.key: base.get(record.key) for record in changed})
         chosen = [record for record in changed if record.key in untouched]
-        # Decided, whichever side wins: only a later change of the source counts as a change again.
+        # Decided, whichever content wins: only a later change of the source is a change again.
         # And what an application wrote to the target is never taken for a copy again.
         decided = {record.key: f"{record.sha256}@theirs" for record in changed}
         if chosen:

@@ -75,7 +75,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def database(tmp_path: Path, source: Path, tiny_bundle: Path) -> Path:
-    """Documents embedded with the old model, behind the alias ``articles``."""
+    """Index documents with the old model, behind the alias ``articles``."""
     root = tmp_path / "database"
     code, report = lusifer_(
         "index", source, "--index", root, "--collection", "articles-v1", "--bundle", tiny_bundle
@@ -108,7 +108,7 @@ def search(database: Path, bundle: Path, question: str) -> Any:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """A checksum of every file but the lock and what the store notes when it is closed."""
+    """Return a checksum of every JSON file."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*.json"))

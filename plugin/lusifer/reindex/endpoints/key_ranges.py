@@ -18,6 +18,8 @@ __all__ = [
     "LARGEST_NUMBER",
     "UUID_ZERO",
     "cursor_count",
+    "largest_number",
+    "mixed_ranges",
     "number_cursors",
     "number_key",
     "number_ranges",
@@ -103,6 +105,43 @@ def number_cursors(count: int, largest: int, seed: int) -> list[str]:
 def number_ranges(largest: int, count: int) -> list[KeyRange]:
     """Split the numbers from 0 to ``largest`` into ``count`` ranges; the last one is open."""
     return _ranges([number_key(index * (largest + 1) // count) for index in range(1, count)])
+
+
+def mixed_ranges(largest: int, count: int) -> list[KeyRange]:
+    """Split numbers up to ``largest`` and all UUIDs into ``count`` ranges, half of them numbers."""
+    numbers = number_ranges(largest, max(1, count // 2))
+    if count <= len(numbers):
+        return [ALL_KEYS]
+    uuids = uuid_ranges(count - len(numbers))
+    return [
+        *numbers[:-1],
+        KeyRange(numbers[-1].first, UUID_ZERO),
+        KeyRange(UUID_ZERO, uuids[0].end),
+        *uuids[1:],
+    ]
+
+
+def largest_number(first_key: Callable[[str], str | None]) -> int | None:
+    """Find the largest key that is a number, by bisection: Qdrant lists keys only upwards.
+
+    Args:
+        first_key: Returns the first key from a key on; None where none follows.
+
+    Returns:
+        The number; None if no key is one.
+    """
+    first = first_key(number_key(0))
+    if first is None or not first.startswith("#"):
+        return None
+    low, high = int(first[1:]), LARGEST_NUMBER
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = first_key(number_key(middle))
+        if found is None or not found.startswith("#"):
+            high = middle - 1
+        else:
+            low = int(found[1:])
+    return low
 
 
 def _ranges(edges: Sequence[str]) -> list[KeyRange]:

@@ -15,13 +15,13 @@ from lusifer.common.retry import RETRY_FOR_S, call_with_retry
 from lusifer.qdrant.connection import client_errors
 from lusifer.qdrant.keywords import BM25_MODEL
 from lusifer.qdrant.points import KEYWORD_VECTOR
-from lusifer.reindex.endpoints.base import KeyRange, Page
+from lusifer.reindex.endpoints.base import Page
 from lusifer.reindex.endpoints.key_ranges import (
-    LARGEST_NUMBER,
     UUID_ZERO,
     cursor_count,
+    largest_number,
+    mixed_ranges,
     number_cursors,
-    number_key,
     number_ranges,
     sample_records,
     uuid_cursors,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
 
     from lusifer.qdrant.keywords import KeywordOptions
-    from lusifer.reindex.endpoints.base import Record, Vector
+    from lusifer.reindex.endpoints.base import KeyRange, Record, Vector
     from lusifer.reindex.endpoints.qdrant.points import Content
 
 __all__ = ["QdrantEndpoint"]
@@ -115,27 +115,18 @@ class QdrantEndpoint:
 
     def key_ranges(self, count: int) -> list[KeyRange]:
         """Split the ids: numbers, which Qdrant sorts first, UUIDs, or half of each."""
-        largest = self._largest_number()
+        largest = largest_number(self._first_key)
         if largest is None:
             return uuid_ranges(count)
         if self._first_key(UUID_ZERO) is None:
             return number_ranges(largest, count)
-        numbers = number_ranges(largest, max(1, count // 2))
-        uuids = uuid_ranges(count - len(numbers)) if count > len(numbers) else []
-        if not uuids:
-            return [KeyRange()]
-        return [
-            *numbers[:-1],
-            KeyRange(numbers[-1].first, UUID_ZERO),
-            KeyRange(UUID_ZERO, uuids[0].end),
-            *uuids[1:],
-        ]
+        return mixed_ranges(largest, count)
 
     def sample(self, count: int, seed: int) -> list[Record[Content]]:
         """Return records from random places among numbers, UUIDs, or both."""
         places = cursor_count(count)
         cursors = uuid_cursors(places, seed)
-        if (largest := self._largest_number()) is not None:
+        if (largest := largest_number(self._first_key)) is not None:
             numbers = number_cursors(places, largest, seed)
             only_numbers = self._first_key(UUID_ZERO) is None
             cursors = numbers if only_numbers else [*numbers[::2], *cursors[::2]]
@@ -369,22 +360,8 @@ class QdrantEndpoint:
         )
         return points, None if following is None else key_of(following)
 
-    def _largest_number(self) -> int | None:
-        """Find the largest id that is a number, by bisection: Qdrant lists ids only upwards."""
-        first = self._first_key(number_key(0))
-        if first is None or not first.startswith("#"):
-            return None
-        low, high = int(first[1:]), LARGEST_NUMBER
-        while low < high:
-            middle = (low + high + 1) // 2
-            found = self._first_key(number_key(middle))
-            if found is None or not found.startswith("#"):
-                high = middle - 1
-            else:
-                low = int(found[1:])
-        return low
-
     def _first_key(self, begin: str) -> str | None:
+        """Return the first key from ``begin`` on."""
         points, _ = self._scroll(begin, 1, payload=False)
         return key_of(points[0].id) if points else None
 

@@ -50,7 +50,7 @@ class PointContent:
 
     payload: Mapping[str, object]
     vectors: Mapping[str, models.Vector]
-    """Vectors other than the one that is made anew."""
+    """Vectors other than the one that is replaced."""
 
 
 Content: TypeAlias = Document | PointContent

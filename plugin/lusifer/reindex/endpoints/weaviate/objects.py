@@ -59,7 +59,7 @@ class ObjectContent:
 
     properties: Mapping[str, WeaviateField]
     vectors: Mapping[str, StoredVector]
-    """Vectors other than the one that is made anew."""
+    """Vectors other than the one that is replaced."""
     references: Mapping[str, list[str]]
     """UUIDs of the objects that each reference names."""
 

@@ -1,0 +1,156 @@
+"""The embedded store under applications that write meanwhile, and what its endpoint reads at once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from plugin.tests.reindex.support import DIMENSION, OLD, make_plan
+from plugin.tests.reindex_world import Machine, World
+
+pytest.importorskip("qdrant_edge")
+from lusifer.embedded.collections import EmbeddedCollections
+from lusifer.errors import IndexLockedError
+from lusifer.reindex.endpoints.base import ALL_KEYS, Migration
+from lusifer.reindex.endpoints.embedded.alias import EmbeddedAliasCutover
+from lusifer.reindex.endpoints.embedded.collection import EmbeddedEndpoint
+from lusifer.types import Document
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+class EmbeddedWorld:
+    in_place = False
+    freezes_writes = True
+
+    def __init__(self, folder: Path) -> None:
+        self.collections = EmbeddedCollections(folder / "database")
+        self.collections.create(
+            "v1", fingerprint=OLD.fingerprint, dimension=DIMENSION, model="old"
+        ).close()
+        self.collections.set_alias("live", "v1")
+
+    def migration(self) -> Migration:
+        cutover = EmbeddedAliasCutover(
+            self.collections, alias="live", source="v1", target="v2", model=make_plan().model,
+            keywords=None,
+        )  # fmt: skip
+        old = EmbeddedEndpoint(self.collections, "v1")
+        return Migration(
+            old, EmbeddedEndpoint(self.collections, "v2"), cutover, write_freeze=old.frozen
+        )
+
+    def write(self, document: Document, vector: NDArray[np.float32]) -> None:
+        with self.collections.open("live") as store:
+            store.upsert([document], vector[None])
+
+    def delete(self, document_id: str) -> None:
+        with self.collections.open("live") as store:
+            store.delete([document_id])
+
+    def everything(self, vector_of: str) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
+        with self.collections.open("live") as store:
+            payloads, _ = store.read(None, 1000)
+            vectors = store.retrieve(list(payloads), fields=False, vectors=True)
+        return {
+            payload["id"]: (
+                Document(payload["id"], payload["text"], payload["metadata"]),
+                vectors[key][1],
+            )
+            for key, payload in payloads.items()
+        }
+
+    def close(self) -> None:
+        pass
+
+
+class EmbeddedMachine(Machine):
+    @staticmethod
+    def make_world(folder: Path) -> World:
+        return EmbeddedWorld(folder)
+
+
+TestEmbeddedMachine = EmbeddedMachine.TestCase
+TestEmbeddedMachine.settings = settings(
+    max_examples=12, stateful_step_count=12, deadline=None, derandomize=True
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> EmbeddedWorld:
+    made = EmbeddedWorld(tmp_path)
+    documents = [Document(f"d{number}", f"text {number}", {"lang": "en"}) for number in range(50)]
+    with made.collections.open("live") as store:
+        store.upsert(documents, np.stack([OLD.vector(each.text) for each in documents]))
+    return made
+
+
+def test_eight_pages_are_read_at_one_opening(
+    world: EmbeddedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = EmbeddedEndpoint(world.collections, "v1")
+    opened: list[str] = []
+    open_collection = world.collections.open
+
+    def counted(name: str) -> object:
+        opened.append(name)
+        return open_collection(name)
+
+    monkeypatch.setattr(world.collections, "open", counted)
+    keys: list[str] = []
+    cursor: str | None = None
+    pages = 0
+    while True:
+        page = endpoint.read(ALL_KEYS, cursor, 4)
+        keys += [record.key for record in page.records]
+        cursor, pages = page.cursor, pages + 1
+        if cursor is None:
+            break
+    assert (pages, len(keys), len(opened)) == (13, 50, 2)
+    assert keys == sorted(set(keys))
+
+
+def test_ranges_do_not_overlap(world: EmbeddedWorld) -> None:
+    endpoint = EmbeddedEndpoint(world.collections, "v1")
+    found: list[str] = []
+    for key_range in endpoint.key_ranges(3):
+        cursor: str | None = None
+        while True:
+            page = endpoint.read(key_range, cursor, 2)
+            assert all(record.key in key_range for record in page.records)
+            found += [record.key for record in page.records]
+            cursor = page.cursor
+            if cursor is None:
+                break
+    assert len(found) == len(set(found)) == 50
+
+
+def test_another_process_that_has_the_collection_open_is_waited_for(
+    world: EmbeddedWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    held = world.collections.open("v1")
+    with pytest.raises(IndexLockedError):
+        EmbeddedEndpoint(world.collections, "v1", retry_for_s=0).count()
+    timer = threading.Timer(0.2, held.close)
+    timer.start()
+    assert EmbeddedEndpoint(world.collections, "v1", retry_for_s=30).count() == 50
+    timer.join()
+    # An application at work is no reason for a warning each tenth of a second.
+    assert [record for record in caplog.records if "Trying again" in record.message] == []
+
+
+def test_a_frozen_collection_keeps_writers_out(world: EmbeddedWorld) -> None:
+    endpoint = EmbeddedEndpoint(world.collections, "v1")
+    with endpoint.frozen():
+        assert endpoint.count() == 50
+        with pytest.raises(IndexLockedError):
+            world.collections.open("v1")
+    world.collections.open("v1").close()
