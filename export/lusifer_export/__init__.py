@@ -1,1 +1,1 @@
-"""Compiles a LUSIFER checkpoint into a bundle: one ONNX graph, behind a parity gate."""
+"""Compiles a LUSIFER checkpoint into a bundle: one ONNX graph that has passed a quality gate."""

@@ -1,4 +1,4 @@
-"""Checkpoint to bundle."""
+"""From a checkpoint to a bundle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from lusifer._version import __version__
 from lusifer.bundle.format import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import onnx
 
     from lusifer_export.gate import Reference
+    from lusifer_export.report import GateReport
     from lusifer_training.config import ModelConfig
     from lusifer_training.model.lusifer import Lusifer
 
@@ -53,41 +54,42 @@ def export_checkpoint(
     precision: Precision | Literal["auto"],
     keep_failed: bool = False,
 ) -> Bundle:
-    """Compile a checkpoint, compare it with PyTorch, and only then let it appear at the target.
+    """Compile a checkpoint, compare it with PyTorch, and only then move the bundle to the target.
 
     Args:
         checkpoint: Folder with ``config.json`` and ``adapter.safetensors``.
-        target: Bundle folder; replaced if it is one.
-        precision: Of weights and arithmetic; ``auto`` takes the smallest that passes the gate.
-        keep_failed: Write the bundle though the gate refuses it, marked so that the plugin refuses
-            it too.
+        target: Folder of the bundle; an existing bundle is replaced.
+        precision: Precision of weights and arithmetic; ``auto`` takes the smallest that passes the
+            quality gate.
+        keep_failed: Write the bundle although it failed the gate, marked so that the plugin refuses
+            it.
 
     Returns:
         The bundle, with the gate's report inside.
 
     Raises:
-        GateError: The graph is too far from the model; nothing is left at the target.
-        NoSpaceError: The disk is full; nothing is left at the target.
+        GateError: The graph is too far from the model; the target is unchanged.
+        NoSpaceError: The disk is full; the target is unchanged.
         TrainingError: The checkpoint or its backbones can't be loaded.
     """
     staging: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # A sibling of the target: the last step is a rename, which can't cross filesystems.
+        # A sibling of the target: the last step is a rename, which must not cross filesystems.
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        # mkdtemp shuts others out; a bundle is for whoever may read the folder it lies in.
+        # mkdtemp keeps other users out, but whoever may read the target's folder may read a bundle.
         staging.chmod(0o755)
         traced, model, reference = _trace(checkpoint, staging)
         ladder = PRECISIONS if precision == "auto" else (precision,)
         for rung in ladder:
             last = rung == ladder[-1]
-            report = _try(staging, rung, traced, model, reference)
+            report = _write_and_measure(staging, rung, traced, model, reference)
             reasons = report["failures"]
             if not reasons:
                 break
             if last and not keep_failed:
                 check_gate(reasons, rung)
-            _log.warning("the gate refuses %s: %s", rung, "; ".join(reasons[:3]))
+            _log.warning("%s failed the quality gate: %s", rung, "; ".join(reasons[:3]))
         (staging / "parity_report.json").write_text(
             json.dumps(report, indent=2) + "\n", encoding="utf-8"
         )
@@ -106,9 +108,9 @@ def export_checkpoint(
 
 
 def _trace(checkpoint: Path, staging: Path) -> tuple[onnx.ModelProto, Lusifer, Reference]:
-    """The graph without weights, the model that has them, and what it answers on the gate's texts.
+    """Return the graph without weights, the model that has them, and its vectors for the gate.
 
-    The LLM stays in the precision it is stored in, mapped from its file where the format allows.
+    The LLM keeps the precision that it is stored in, mapped from its file where the format allows.
     """
     _log.info("loading %s", checkpoint)
     model = load_checkpoint(checkpoint, llm_dtype="auto")
@@ -122,14 +124,14 @@ def _trace(checkpoint: Path, staging: Path) -> tuple[onnx.ModelProto, Lusifer, R
         return traced, model, reference_vectors(model, tokenizer)
 
 
-def _try(
+def _write_and_measure(
     staging: Path,
     precision: Precision,
     traced: onnx.ModelProto,
     model: Lusifer,
     reference: Reference,
-) -> dict[str, Any]:
-    """Write the graph in a precision and measure it."""
+) -> GateReport:
+    """Write the graph in a precision and compare it with the model."""
     for left in staging.glob("model.onnx*"):
         left.unlink()
     _log.info("writing the graph in %s", precision)
@@ -142,7 +144,7 @@ def _try(
     _log.info(
         "%s: mean cosine %.6f, worst %.6f over %d texts in %d languages: %s",
         precision, report["mean"], report["worst"], report["texts"], len(report["languages"]),
-        "refused" if failures else "passed",
+        "failed" if failures else "passed",
     )  # fmt: skip
     return {
         "verdict": "failed" if failures else "passed",
@@ -162,9 +164,9 @@ def write_lowered(traced: onnx.ModelProto, store: WeightStore, precision: Precis
     """Write an fp32 graph in a precision, one weight after the other.
 
     Args:
-        traced: Stays as it is.
-        store: Of its weights, and where the graph goes.
-        precision: Of the graph written.
+        traced: The fp32 graph; it stays unchanged.
+        store: Reads the weights of the graph and writes the new ones and the graph.
+        precision: Precision of the graph to write.
     """
     graph = type(traced)()
     graph.CopyFrom(traced)
@@ -176,9 +178,9 @@ def write_lowered(traced: onnx.ModelProto, store: WeightStore, precision: Precis
 
 
 def _fields(
-    config: ModelConfig, reference: Reference, checkpoint: Path, report: dict[str, Any]
+    config: ModelConfig, reference: Reference, checkpoint: Path, report: GateReport
 ) -> ManifestFields:
-    precision: Precision = report["precision"]
+    precision = report["precision"]
     return ManifestFields(
         name=config.name,
         fingerprint=checkpoint_fingerprint(checkpoint, precision),

@@ -1,12 +1,11 @@
-"""What the gate embeds: texts of 20 languages in both roles, translations, and the edges of every
-limit.
-"""
+"""Texts of the quality gate: 20 languages in both roles, translations, and edge cases of limits."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from importlib import resources
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,24 +27,24 @@ class Row:
     """One input of the model."""
 
     ids: tuple[int, ...]
-    """Token ids, prompt and special tokens included, within the model's limit."""
+    """Token ids within the model's limit, prompt and special tokens included."""
     role: str
     language: str | None = None
-    """ISO 639 code; None for the edge cases, which are of all languages."""
+    """ISO 639 code; None for the edge cases, which belong to all languages."""
     article: int | None = None
-    """Of a translation: rows with the same number say the same."""
+    """Number of a translated sentence: rows with one number are translations of each other."""
     case: str | None = None
-    """Of an edge case: its name."""
+    """Name of an edge case."""
 
 
 def parity_texts() -> dict[str, list[str]]:
-    """At least 200 texts by language, from one word to beyond the token limit."""
+    """Return at least 200 texts by language, from one word to beyond the token limit."""
     texts: dict[str, list[str]] = _read("parity_texts.json")
     return texts
 
 
 def translations() -> dict[str, list[str]]:
-    """By language the same 24 sentences, of the Universal Declaration of Human Rights."""
+    """Return 24 sentences of the Universal Declaration of Human Rights in each language."""
     texts: dict[str, list[str]] = _read("translations.json")
     return texts
 
@@ -53,10 +52,10 @@ def translations() -> dict[str, list[str]]:
 def gate_rows(
     tokenizer: Tokenizer, role_prompts: Mapping[str, str], maximum_tokens: int
 ) -> list[Row]:
-    """All inputs of the gate.
+    """Return all inputs of the gate.
 
     Args:
-        tokenizer: The encoder's, without truncation of its own.
+        tokenizer: Tokenizer of the encoder, without truncation of its own.
         role_prompts: Prompt by role.
         maximum_tokens: Longest input T.
     """
@@ -68,12 +67,11 @@ def gate_rows(
 
 
 def _parity_rows(tokenizer: Tokenizer, prompts: Mapping[str, str], maximum: int) -> Iterator[Row]:
-    # Roles alternate, so that both prompts are seen in every language and length.
-    number = 0
+    # Roles alternate, so that both prompts occur in every language and length.
+    roles = cycle(ROLES)
     for language, texts in parity_texts().items():
         for text in texts:
-            role = ROLES[number % len(ROLES)]
-            number += 1
+            role = next(roles)
             yield Row(_cut(tokenizer.encode(prompts[role] + text).ids, maximum), role, language)
 
 
@@ -89,21 +87,21 @@ def _translation_rows(
 
 def _edge_rows(tokenizer: Tokenizer, prompts: Mapping[str, str], maximum: int) -> Iterator[Row]:
     passages = translations()
-    # Scripts change within one text, and it is longer than any limit.
+    # A text whose scripts change, longer than any limit.
     mixed = " ".join(text for row in zip(*passages.values(), strict=True) for text in row)
     for role in ROLES:
         long = tokenizer.encode(prompts[role] + mixed).ids
         yield Row(_cut(tokenizer.encode(prompts[role] + "a").ids, maximum), role, case="short")
         yield Row(_cut(long, maximum), role, case="long, cut at the limit")
         yield Row(_cut(long, maximum - 1), role, case="one token below the limit")
-        # What a text of one token too many comes to: another last token than the text's own end.
+        # A text of one token too many: the token before its end is cut, the last one stays.
         yield Row(_cut(long[: maximum + 1], maximum), role, case="one token above the limit")
         yield Row(
             _cut(tokenizer.encode(prompts[role] + MIXED_SCRIPTS).ids, maximum),
             role,
             case="mixed scripts",
         )
-    # Text as a client of another model would send it.
+    # Texts without a prompt, as a client of another model sends them.
     yield Row(_cut(tokenizer.encode(MIXED_SCRIPTS).ids, maximum), "query", case="empty prompt")
     yield Row(
         _cut(tokenizer.encode(passages[ENGLISH][0]).ids, maximum), "document", case="empty prompt"
@@ -111,7 +109,7 @@ def _edge_rows(tokenizer: Tokenizer, prompts: Mapping[str, str], maximum: int) -
 
 
 def _cut(ids: Sequence[int], maximum: int) -> tuple[int, ...]:
-    """As the plugin cuts: the last special token stays."""
+    """Cut ids as the plugin does: the last special token stays."""
     return tuple(ids) if len(ids) <= maximum else (*ids[: maximum - 1], ids[-1])
 
 

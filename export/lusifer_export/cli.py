@@ -1,10 +1,10 @@
-"""``lusifer export``."""
+"""The command ``lusifer export``."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path  # noqa: TC003 - typer reads annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,6 +12,7 @@ from lusifer.bundle.format import PRECISIONS, Bundle
 
 if TYPE_CHECKING:
     from lusifer.bundle.format import Precision
+    from lusifer_export.report import GateReport
     from lusifer_export.triton.config import Device
 
 export_app = typer.Typer(add_completion=False)
@@ -36,7 +37,7 @@ def export(
         bool,
         typer.Option(
             "--keep-failed",
-            help="Write a bundle that the gate refuses, for study; nothing serves it.",
+            help="Also write a bundle that failed the quality gate, for study; nothing serves it.",
         ),
     ] = False,
     triton: Annotated[
@@ -46,7 +47,7 @@ def export(
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="Of the repository: cpu, gpu or gpu-tensorrt.")
+        str, typer.Option(help="Device that serves the repository: cpu, gpu or gpu-tensorrt.")
     ] = "cpu",
     tensorrt: Annotated[
         bool,
@@ -58,9 +59,11 @@ def export(
         int | None,
         typer.Option(metavar="VERSION", help="Make an older version of --triton DIR live again."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The gate's report as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the gate's report as JSON.")
+    ] = False,
 ) -> None:
-    """Checkpoint to ONNX bundle; fails if its vectors leave those of PyTorch in any language.
+    """Compile a checkpoint into an ONNX bundle, and compare it with PyTorch in every language.
 
     Example:
         lusifer export runs/small/checkpoint bundles/small --precision auto
@@ -99,8 +102,9 @@ def export(
         from lusifer_export.triton.repository import write_repository
 
         version = write_repository(bundle, triton, Serving(device=cast("Device", device)))
-        _tell_load(triton, version, to_stderr=as_json)
-    report = json.loads((bundle.path / "parity_report.json").read_text(encoding="utf-8"))
+        _show_load_commands(triton, version, to_stderr=as_json)
+    content = (bundle.path / "parity_report.json").read_text(encoding="utf-8")
+    report: GateReport = json.loads(content)
     if as_json:
         typer.echo(json.dumps(report))
     elif target is not None:
@@ -111,10 +115,10 @@ def _rollback(triton: Path, version: int) -> None:
     from lusifer_export.triton.repository import activate
 
     activate(triton, version)
-    _tell_load(triton, version, to_stderr=False)
+    _show_load_commands(triton, version, to_stderr=False)
 
 
-def _tell_load(triton: Path, version: int, *, to_stderr: bool) -> None:
+def _show_load_commands(triton: Path, version: int, *, to_stderr: bool) -> None:
     from lusifer_export.triton.repository import LOAD_ORDER
 
     typer.echo(
@@ -127,9 +131,9 @@ def _tell_load(triton: Path, version: int, *, to_stderr: bool) -> None:
         )
 
 
-def _show(bundle: Bundle, report: dict[str, Any]) -> None:
+def _show(bundle: Bundle, report: GateReport) -> None:
     typer.echo(f"{bundle.path}  {bundle.manifest.fingerprint}")
-    typer.echo(f"{bundle.manifest.precision}: the gate says {report['verdict']}")
+    typer.echo(f"{bundle.manifest.precision}: quality gate {report['verdict']}")
     for language, scores in report["languages"].items():
         retrieval = scores["retrieval"]
         typer.echo(
@@ -137,7 +141,7 @@ def _show(bundle: Bundle, report: dict[str, Any]) -> None:
             f"R@1 {retrieval['pytorch']:.3f} -> {retrieval['exported']:.3f}"
         )
     for failure in report["failures"]:
-        typer.echo(f"  refused: {failure}")
+        typer.echo(f"  failed: {failure}")
 
 
 def _one_of(value: str, known: tuple[str, ...], option: str) -> None:

@@ -1,4 +1,4 @@
-"""Errors of the export room, a branch of the plugin's tree.
+"""Errors of the export component, a branch of the common tree.
 
 ::
 
@@ -21,14 +21,14 @@ class ExportError(LusiferError):
 
 
 class GateError(ExportError):
-    """The exported graph doesn't answer what the model answers."""
+    """The exported graph failed the quality gate: its vectors are not those of the model."""
 
 
 class TensorRtError(ExportError):
-    """No TensorRT engine can be built here, or from this graph."""
+    """No TensorRT engine can be built on this machine, or from this graph."""
 
 
 class NoSpaceError(ExportError):
-    """The target's disk is too full."""
+    """The disk of the target is too full."""
 
     status = 507

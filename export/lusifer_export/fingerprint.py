@@ -1,13 +1,10 @@
-"""Identity of the vectors of an export, told without PyTorch: each command asks it of the default
-bundle.
-"""
+"""Fingerprint of an export, computed without PyTorch: every command needs the default bundle's."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
-from lusifer.bundle.format import compute_fingerprint
+from lusifer.bundle.format import compute_fingerprint, file_record
 from lusifer_training.config import read_config
 
 if TYPE_CHECKING:
@@ -19,15 +16,14 @@ __all__ = ["checkpoint_fingerprint"]
 
 
 def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:
-    """Identity of the vectors a checkpoint gives at a precision, without loading its backbones."""
+    """Return the fingerprint of a checkpoint's vectors at a precision, without its backbones."""
     config = read_config(checkpoint)
-    adapter = hashlib.sha256((checkpoint / "adapter.safetensors").read_bytes()).hexdigest()
     return compute_fingerprint(
         {
             "weights": {
                 "encoder": config.encoder.identity,
                 "llm": config.llm.identity if config.llm else None,
-                "adapter": adapter,
+                "adapter": file_record(checkpoint / "adapter.safetensors").sha256,
             },
             "architecture": config.model_dump(
                 mode="json",
@@ -36,7 +32,7 @@ def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:
                     "residual": True,
                     "encoder_layer_mix": True,
                     "language_rank": True,
-                    # The rest of a LoRA's shape shows in the adapter; its scale doesn't.
+                    # The adapter holds the rest of a LoRA's shape, but not its scale.
                     "encoder_lora": {"alpha"},
                     "llm_lora": {"alpha"},
                 },

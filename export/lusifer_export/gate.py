@@ -1,19 +1,21 @@
-"""The gate: an exported graph must answer what the PyTorch fp32 model answers, in every language and role.
+"""The quality gate: a graph must compute the vectors of the PyTorch fp32 model, in every language.
 
-A mean over all languages hides the one that broke, and a cosine alone does not say whether a search
-still finds. So each language and role has its own cosine, and each language its own retrieval of
-translations, before and after. What a text's vector may move between alone and in a batch is
-measured too.
+A mean over all languages hides a broken one, and a cosine alone does not show whether searches
+still find. So each language and role has its own cosine. Each language has its own retrieval of
+translations, before and after. The gate also measures how far a text's vector moves between alone
+and in a batch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 
+from lusifer.common.iteration import chunked
 from lusifer_export.cases import ENGLISH, ROLES, Row, gate_rows
 from lusifer_export.errors import GateError
 
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
+    from lusifer.bundle.format import Precision
     from lusifer.engines.base import Engine
+    from lusifer_export.report import LanguageScores, Measurement, Retrieval, Summary
     from lusifer_training.model.lusifer import Lusifer
 
 __all__ = [
@@ -40,27 +44,30 @@ __all__ = [
 BATCH_TOKENS = 2048
 PROBED_CASES = ("short", "mixed scripts")
 NEIGHBOURS = 16
-"""Rows in a batch whose vectors are compared with those of the same rows alone."""
+"""Number of rows in a batch whose vectors are compared with those of the same rows alone."""
+
+_Run: TypeAlias = "Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]"
 
 
 @dataclass(frozen=True)
 class Bars:
-    """What a precision must keep; cosines are to the PyTorch fp32 model."""
+    """Limits that a precision must keep; cosines are to the PyTorch fp32 model."""
 
     mean: float
-    """Least mean cosine of each language and role."""
+    """Lowest mean cosine of each language and role."""
     worst: float
-    """Least cosine of any text, edge cases included."""
+    """Lowest cosine of any text, edge cases included."""
     batch: float
-    """Most that any number of a vector may differ between alone and in a batch: the noise floor.
-    Sums in another order move fp32 by 1e-7; where activations are rounded to half precision or
-    int8, that can flip a rounding, which is worth two units of it, or 5e-5 as seen with int8. One
-    scale for a whole batch would move them by 7e-3."""
+    """Noise floor: largest difference of any number of a vector between alone and in a batch. Sums
+    in another order move fp32 by 1e-7. Where activations are rounded to half precision or int8,
+    this can flip a rounding, which is worth two units of it: 5e-5 was measured with int8. One scale
+    for a whole batch would move them by 7e-3."""
     lost: int = 1
-    """Most questions of a language that found their translation before and don't any more."""
+    """Largest number of queries of a language that found their translation before and do not after
+    the export."""
 
 
-BARS = {
+BARS: dict[Precision, Bars] = {
     "fp32": Bars(mean=0.9999, worst=0.999, batch=1e-5),
     "bf16": Bars(mean=0.99, worst=0.95, batch=2**-7),
     "fp16": Bars(mean=0.999, worst=0.99, batch=2**-10),
@@ -72,13 +79,13 @@ BARS = {
 
 @dataclass(frozen=True)
 class Reference:
-    """What the PyTorch fp32 model answers on the gate's rows; computed once for all precisions."""
+    """Vectors of the PyTorch fp32 model for the gate's rows; computed once for all precisions."""
 
     rows: tuple[Row, ...]
     vectors: NDArray[np.float32]
-    """``(N, D)``."""
+    """Vectors ``(N, D)`` in the order of the rows."""
     noise: float
-    """Largest difference of any number of its own vectors between alone and in a batch."""
+    """Largest difference of any number of these vectors between alone and in a batch."""
     pad_token_id: int
 
 
@@ -86,8 +93,8 @@ def reference_vectors(model: Lusifer, tokenizer: Tokenizer) -> Reference:
     """Embed the gate's rows with the model.
 
     Args:
-        model: In fp32, LoRA merged.
-        tokenizer: The encoder's.
+        model: Model in fp32, with LoRA merged.
+        tokenizer: Tokenizer of the encoder.
     """
 
     def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -104,31 +111,28 @@ def reference_vectors(model: Lusifer, tokenizer: Tokenizer) -> Reference:
     )
 
 
-def measure_gate(reference: Reference, engine: Engine) -> dict[str, Any]:
-    """Compare an engine with the model it was exported from.
+def measure_gate(reference: Reference, engine: Engine) -> Measurement:
+    """Compare an engine with the model that its graph was exported from.
 
     Returns:
-        The report: cosines (mean, 1st percentile, worst) over all rows, by role, by language, by
-        language and role and by edge case; R@1 of translation retrieval by language, of the model
-        and of the engine; how far a vector moves between alone and in a batch, of both.
+        Cosines (mean, 1st percentile, worst) over all rows, by role, by language, by language and
+        role, and by edge case. For both the model and the engine: R@1 of translation retrieval by
+        language, and how far a vector moves between alone and in a batch.
     """
     rows = reference.rows
     vectors = _embed(rows, engine.run, reference.pad_token_id)
     cosines = (vectors * reference.vectors).sum(axis=1)
 
-    def summary(wanted: Callable[[Row], bool]) -> dict[str, float]:
-        return _summary(cosines[[wanted(row) for row in rows]])
+    def summary(**wanted: str) -> Summary:
+        """Compute the cosines of the rows that have these values."""
+        chosen = [all(getattr(row, name) == wanted[name] for name in wanted) for row in rows]
+        return _summary(cosines[chosen])
 
-    languages: dict[str, Any] = {}
+    languages: dict[str, LanguageScores] = {}
     for name in dict.fromkeys(row.language for row in rows if row.language):
         languages[name] = {
-            **summary(lambda row, name=name: row.language == name),
-            "roles": {
-                role: summary(
-                    lambda row, name=name, role=role: (row.language, row.role) == (name, role)
-                )
-                for role in ROLES
-            },
+            **summary(language=name),
+            "roles": {role: summary(language=name, role=role) for role in ROLES},
             "retrieval": _retrieval(rows, name, reference.vectors, vectors),
         }
     return {
@@ -140,10 +144,9 @@ def measure_gate(reference: Reference, engine: Engine) -> dict[str, Any]:
         **_summary(cosines),
         "alone_against_batch": _batch_noise(rows, engine.run, reference.pad_token_id),
         "alone_against_batch_pytorch": reference.noise,
-        "roles": {role: summary(lambda row, role=role: row.role == role) for role in ROLES},
+        "roles": {role: summary(role=role) for role in ROLES},
         "cases": {
-            case: summary(lambda row, case=case: row.case == case)
-            for case in dict.fromkeys(row.case for row in rows if row.case)
+            case: summary(case=case) for case in dict.fromkeys(row.case for row in rows if row.case)
         },
         "languages": languages,
     }
@@ -152,7 +155,10 @@ def measure_gate(reference: Reference, engine: Engine) -> dict[str, Any]:
 def probe_rows(
     reference: Reference,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """One translation of each language and two edge cases: ids and mask ``(N, T)``, vectors ``(N, D)``."""
+    """Return ids and mask ``(N, T)`` and vectors ``(N, D)`` of the bundle's probe.
+
+    Its rows are one translation of each language and two edge cases.
+    """
     chosen = {
         (row.language, row.case): index
         for index, row in enumerate(reference.rows)
@@ -168,10 +174,10 @@ def probe_rows(
     return ids, mask, reference.vectors[indices]
 
 
-def judge(report: dict[str, Any], precision: str) -> list[str]:
-    """Reasons to refuse, broken languages first and the worst of them before others; empty if passed.
+def judge(report: Measurement, precision: Precision) -> list[str]:
+    """Return the reasons to refuse a graph; none if it passes. NaN is a reason too.
 
-    NaN is a reason too.
+    Broken languages come first, the worst of them before the others.
     """
     bars = BARS[precision]
     reasons: list[tuple[float, str]] = []
@@ -183,48 +189,48 @@ def judge(report: dict[str, Any], precision: str) -> list[str]:
         retrieval = scores["retrieval"]
         if not retrieval["lost"] <= bars.lost:
             text = (
-                f"{language}: {retrieval['lost']} of {retrieval['questions']} translations are lost, R@1 "
-                f"{retrieval['pytorch']:.3f} before and {retrieval['exported']:.3f} after"
+                f"{language}: {retrieval['lost']} of {retrieval['questions']} translations are "
+                f"lost, R@1 {retrieval['pytorch']:.3f} before and {retrieval['exported']:.3f} after"
             )
             reasons.append((scores["mean"], text))
-    # A mean that is NaN sorts first.
+    # A mean of NaN sorts first.
     reasons.sort(key=lambda each: (each[0] == each[0], each[0]))
     singles = [
         f"{name}: the worst text has cosine {each['worst']:.6f}, below {bars.worst}"
-        for name, each in (report["languages"] | report["cases"]).items()
+        for name, each in chain(report["languages"].items(), report["cases"].items())
         if not each["worst"] >= bars.worst
     ]
     if not report["alone_against_batch"] <= bars.batch:
         singles.append(
-            f"all languages: a vector moves by {report['alone_against_batch']:.1e} with its neighbours in a "
-            f"batch, the noise floor of {precision} is {bars.batch:.0e}"
+            f"all languages: a vector moves by {report['alone_against_batch']:.1e} with its "
+            f"neighbours in a batch, the noise floor of {precision} is {bars.batch:.0e}"
         )
     return [text for _, text in reasons] + singles
 
 
 def check_gate(reasons: Iterable[str], precision: str) -> None:
-    """Fail if there are reasons.
+    """Raise an error if there are reasons.
 
     Raises:
-        GateError: Naming the languages that failed and how.
+        GateError: There is a reason; the message shows the first three.
     """
     listed = list(reasons)
     if not listed:
         return
     shown = "; ".join(listed[:3]) + (f"; and {len(listed) - 3} more" if len(listed) > 3 else "")
     raise GateError(
-        f"The gate refuses {precision}. {shown}.",
-        next_step="Export with --precision auto, which takes the smallest one that passes, or keep it for "
-        "study with --keep-failed.",
+        f"The quality gate failed for {precision}. {shown}.",
+        next_step="Export with --precision auto, which takes the smallest one that passes, or keep "
+        "it for study with --keep-failed.",
     )
 
 
 def _embed(
     rows: Sequence[Row],
-    run: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]],
+    run: _Run,
     pad_token_id: int,
 ) -> NDArray[np.float32]:
-    """Vectors ``(N, D)`` in the order of the rows, in batches of like length."""
+    """Compute vectors ``(N, D)`` in the order of the rows, in batches of like length."""
     order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
     vectors: list[NDArray[np.float32] | None] = [None] * len(rows)
     start = 0
@@ -252,18 +258,17 @@ def _padded(rows: Sequence[Row], pad_token_id: int) -> tuple[NDArray[np.int64], 
 
 def _batch_noise(
     rows: Sequence[Row],
-    run: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]],
+    run: _Run,
     pad_token_id: int,
 ) -> float:
-    """Largest difference of any number of a vector when its text is embedded among 15 neighbours.
+    """Return the largest difference of any number of a vector between alone and in a batch of 16.
 
-    Neighbours are far apart in the list, so of several languages and of any length.
+    The rows of a batch are far apart in the list, so they have several languages and any length.
     """
     largest = 0.0
     stride = max(1, len(rows) // (3 * NEIGHBOURS))
     chosen = rows[::stride][: 3 * NEIGHBOURS]
-    for start in range(0, len(chosen), NEIGHBOURS):
-        batch = chosen[start : start + NEIGHBOURS]
+    for batch in chunked(chosen, NEIGHBOURS):
         together = run(*_padded(batch, pad_token_id))
         alone = np.concatenate([run(*_padded([row], pad_token_id)) for row in batch])
         largest = max(largest, float(np.abs(together - alone).max()))
@@ -272,11 +277,11 @@ def _batch_noise(
 
 def _retrieval(
     rows: Sequence[Row], language: str, before: NDArray[np.float32], after: NDArray[np.float32]
-) -> dict[str, Any]:
-    """R@1 between a language's questions and English documents, both ways, of two sets of vectors.
+) -> Retrieval:
+    """Return R@1 between a language's queries and English documents, both ways, before and after.
 
-    English itself asks its own documents. ``lost`` counts questions that were right before and
-    aren't after.
+    English queries its own documents. ``lost`` counts the queries that were right before and are
+    not after.
     """
     articles = {row.article for row in rows if row.language == language} - {None}
     if not articles:
@@ -284,10 +289,10 @@ def _retrieval(
     right = []
     for vectors in (before, after):
         hits = []
-        for asking, answering in ((language, ENGLISH), (ENGLISH, language)):
-            questions = _pick(rows, vectors, asking, "query")
-            documents = _pick(rows, vectors, answering, "document")
-            hits.append((questions @ documents.T).argmax(axis=1) == np.arange(len(questions)))
+        for query_language, document_language in ((language, ENGLISH), (ENGLISH, language)):
+            queries = _pick(rows, vectors, query_language, "query")
+            documents = _pick(rows, vectors, document_language, "document")
+            hits.append((queries @ documents.T).argmax(axis=1) == np.arange(len(queries)))
         right.append(np.concatenate(hits))
     return {
         "questions": len(right[0]),
@@ -308,7 +313,7 @@ def _pick(
     return vectors[[index for _, index in sorted(found)]]
 
 
-def _summary(cosines: NDArray[np.float32]) -> dict[str, float]:
+def _summary(cosines: NDArray[np.float32]) -> Summary:
     return {
         "mean": round(float(cosines.mean()), 7),
         "percentile_1": round(float(np.percentile(cosines, 1)), 7),

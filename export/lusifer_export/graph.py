@@ -1,16 +1,17 @@
-"""Model to ONNX: one graph ``(input_ids, attention_mask) -> embedding`` with everything inside."""
+"""From a model to ONNX: one graph ``(input_ids, attention_mask) -> embedding``."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from onnx import TensorProto
 
+from lusifer.engines.graph import INPUTS, OUTPUT
 from lusifer_export.weights import TRANSPOSED, WeightStore, merged_weights, read_beside
 
 if TYPE_CHECKING:
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx
+    import onnx_ir
     from numpy.typing import NDArray
 
     from lusifer_training.model.lusifer import Lusifer
 
 __all__ = [
-    "INPUTS",
-    "OUTPUT",
     "export_graph",
     "load_graph",
     "save_graph",
@@ -32,8 +32,6 @@ __all__ = [
     "weight_reader",
 ]
 
-INPUTS = ("input_ids", "attention_mask")
-OUTPUT = "embedding"
 OPSET = 20
 
 
@@ -41,33 +39,34 @@ def export_graph(model: Lusifer, path: Path) -> None:
     """Trace a model into an fp32 graph of dynamic batch and length, and write it.
 
     Args:
-        model: In eval mode, with or without LoRA.
-        path: Of the graph: inputs ``(B, T)`` int64, output ``(B, D)`` float32 unit vectors.
+        model: Model in eval mode, with or without LoRA.
+        path: Path of the graph. Its inputs are ``(B, T)`` int64, its output is float32 unit vectors
+            ``(B, D)``.
     """
     WeightStore(weight_reader(model), path).save(trace_graph(model))
 
 
 def trace_graph(model: Lusifer) -> onnx.ModelProto:
-    """The fp32 graph of a model, LoRA merged, with shapes and names in place of its weights.
+    """Return the fp32 graph of a model, LoRA merged, with shapes and names in place of its weights.
 
-    Traced is a twin of the model that has no numbers, so that nothing is copied.
-    :func:`weight_reader` gives the weights.
+    The trace runs on a copy of the model without numbers, so that no weights are copied.
+    :func:`weight_reader` reads the weights.
     """
-    twin = _twin(model)
+    twin = _copy_without_numbers(model)
     ids = torch.zeros((2, 7), dtype=torch.int64, device="meta")
     batch = torch.export.Dim("batch", min=1, max=4096)
     tokens = torch.export.Dim("tokens", min=2, max=model.config.maximum_tokens)
     shape = {0: batch, 1: tokens}
-    # The exporter reports on optional packages (torchvision) and on its own deprecations, not on
+    # The exporter warns about optional packages (torchvision) and its own deprecations, not about
     # our model.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    # Weights without numbers are what we want.
+    # It also reports weights without numbers, which are intended here.
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.onnx")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        program = torch.onnx.export(
+        exported = torch.onnx.export(
             twin,
             (ids, torch.ones_like(ids)),
             input_names=list(INPUTS),
@@ -76,9 +75,11 @@ def trace_graph(model: Lusifer) -> onnx.ModelProto:
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
-            # Below, once weights are no constants to it: it would transpose each.
+            # Optimized below, when weights are no constants to it: it would transpose each.
             optimize=False,
         )
+        # With dynamo=True it always returns a program.
+        program = cast("torch.onnx.ONNXProgram", exported)
         graph = program.model.graph
         named = dict(twin.named_parameters()) | dict(twin.named_buffers())
         weights = {name: graph.initializers[name] for name in named if name in graph.initializers}
@@ -90,50 +91,54 @@ def trace_graph(model: Lusifer) -> onnx.ModelProto:
         value for name, value in weights.items() if graph.initializers.pop(name, None) is not None
     ]
     proto = program.model_proto
-    proto.graph.initializer.extend(
-        _placeholder(value.name, value.shape, value.dtype) for value in used
-    )
+    proto.graph.initializer.extend(map(_placeholder_of, used))
     _name_transposes(proto.graph)
     return proto
 
 
-def weight_reader(model: Lusifer) -> Callable[[TensorProto], NDArray[Any]]:
-    """Gives the weights of :func:`trace_graph`'s graph one at a time, in fp32."""
+def weight_reader(model: Lusifer) -> Callable[[TensorProto], NDArray[np.generic]]:
+    """Return a reader of the weights of :func:`trace_graph`'s graph, one at a time, in fp32."""
     weights = merged_weights(model)
 
-    def read(tensor: TensorProto) -> NDArray[Any]:
+    def read(tensor: TensorProto) -> NDArray[np.generic]:
         name = tensor.name.removesuffix(TRANSPOSED)
-        array: NDArray[Any] = weights[name]().numpy()
+        array: NDArray[np.generic] = weights[name]().numpy()
         return np.ascontiguousarray(array.T) if name != tensor.name else array
 
     return read
 
 
-def _twin(model: Lusifer) -> Lusifer:
-    """A copy of shapes only, LoRA merged."""
-    known: dict[int, Any] = {}
+def _copy_without_numbers(model: Lusifer) -> Lusifer:
+    """Return a copy of the model that has shapes only, with LoRA merged."""
+    known: dict[int, object] = {}
     for value in (*model.parameters(), *model.buffers()):
         dtype = torch.float32 if value.is_floating_point() else value.dtype
         empty = torch.empty(value.shape, dtype=dtype, device="meta")
         is_parameter = isinstance(value, torch.nn.Parameter)
-        # What deepcopy finds here it takes for the copy.
+        # deepcopy takes the values of this dictionary for copies that exist.
         known[id(value)] = torch.nn.Parameter(empty, requires_grad=False) if is_parameter else empty
     twin = copy.deepcopy(model, known)
     twin.merge_lora()
     return twin
 
 
+def _placeholder_of(value: onnx_ir.Value) -> TensorProto:
+    if value.name is None or value.shape is None or value.dtype is None:
+        raise ValueError(f"the weight {value.name} has no shape or no type")
+    return _placeholder(value.name, value.shape.numpy(), value.dtype)
+
+
 def _placeholder(name: str, shape: Iterable[int], kind: int) -> TensorProto:
     return TensorProto(
         name=name,
-        dims=[int(each) for each in shape],
+        dims=list(shape),
         data_type=int(kind),
         data_location=TensorProto.EXTERNAL,
     )
 
 
 def _name_transposes(graph: onnx.GraphProto) -> None:
-    """Replace each transpose of a weight by a weight with a name that says so."""
+    """Replace each transpose of a weight by a weight whose name ends in :data:`TRANSPOSED`."""
     weights = {each.name: each for each in graph.initializer}
     kept = []
     renamed: dict[str, str] = {}
@@ -157,19 +162,22 @@ def _name_transposes(graph: onnx.GraphProto) -> None:
 
 
 def save_graph(graph: onnx.ModelProto, path: Path) -> None:
-    """Write a graph whose weights are inside it, with these in files beside it."""
+    """Write a graph that contains its weights, with the weights in files beside it."""
     WeightStore(read_beside(path.parent), path).save(graph)
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
-    """Read a graph without the weights beside it; :func:`read_beside` gives them."""
+    """Read a graph without the weights beside it; :func:`read_beside` reads those."""
     import onnx
 
     return onnx.load(path, load_external_data=False)
 
 
-def _rename_output(graph: Any) -> None:
-    """Call the output ``embedding``; the exporter names the token lookup so and doesn't see the clash."""
+def _rename_output(graph: onnx_ir.Graph) -> None:
+    """Rename the output to ``embedding``.
+
+    The exporter gives that name to the token lookup, and does not notice the clash.
+    """
     values = [value for node in graph for value in node.outputs]
     taken = {value.name for value in (*values, *graph.inputs, *graph.initializers.values())}
     for value in values:

@@ -1,6 +1,6 @@
-"""fp16 and bf16: half the size, and matrix products at the speed of half precision where a chip has it.
+"""fp16 and bf16 weights: half the size, and fast matrix products on chips with half precision.
 
-Only the two sides of a matrix product with weights are half precision. LayerNorm, softmax, pooling
+Only the two inputs of a matrix product with weights are half precision. LayerNorm, softmax, pooling
 and sums stay in fp32: encoders of the XLM-R kind overflow fp16 in LayerNorm
 (triton-inference-server/server#7507, NVIDIA/TensorRT#3101).
 """
@@ -24,15 +24,15 @@ _KINDS = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 def halve_weights(
     model: onnx.ModelProto, precision: Literal["fp16", "bf16"], store: WeightStore
 ) -> None:
-    """Bring a graph's matrices, token table and inputs of matrix products to half precision.
+    """Convert a graph's matrices, token table and inputs of matrix products to half precision.
 
     A product in bf16 is written as one in fp32 of numbers rounded to bf16, because ONNX Runtime has
     no bf16 product on a CPU. Chips with bf16 units compute the same: they sum in fp32.
 
     Args:
-        model: In fp32; changed.
+        model: The fp32 graph; it is changed.
         precision: ``fp16`` or ``bf16``.
-        store: Of its weights.
+        store: Reads and writes the weights of the graph.
     """
     kind = _KINDS[precision]
     numpy_kind = helper.tensor_dtype_to_np_dtype(kind)
@@ -84,7 +84,7 @@ def halve_weights(
             ]
     del graph.node[:]
     graph.node.extend(nodes)
-    # What shape inference noted of changed values is no longer true.
+    # The types that shape inference noted of changed values are no longer true.
     del graph.value_info[:]
 
 

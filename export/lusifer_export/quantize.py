@@ -1,8 +1,8 @@
 """int8 and int4 weights: a quarter of the size and less, and still one vector per text.
 
-The usual dynamic int8 has one activation scale for a whole batch, so a text's vector moves with its
-neighbours. Here every scale belongs to a block of one row or of the weights: matrix products
-(``MatMulNBits``) have blocks along the inner dimension, the token table has one scale per row. A
+The usual dynamic int8 has one activation scale for a whole batch, so a text's vector changes with
+its neighbours. Here every scale belongs to a block of one row or of the weights. Matrix products
+(``MatMulNBits``) have blocks along the inner dimension; the token table has one scale per row. So a
 vector depends on its own text only.
 """
 
@@ -29,17 +29,19 @@ __all__ = ["QUANTIZED", "quantize_weights"]
 
 @dataclass(frozen=True)
 class _Blocks:
+    """How the weights of a matrix product are quantized."""
+
     bits: int
     size: int
-    """Weights along the inner dimension that share a scale."""
+    """Number of weights along the inner dimension that share a scale."""
     integer_products: bool
-    """Round activations to int8 too, each row in blocks of the same size, and multiply integers.
-    Without, weights are brought to fp32 anew at each call, which costs more than the products of a
-    short text."""
+    """Whether activations are rounded to int8 too, each row in blocks of the same size, so that
+    products are of integers. Otherwise each call converts the weights to fp32, which costs more
+    than the products of a short text."""
 
 
 QUANTIZED = {
-    # 32 are the blocks of Q4_0, in which the default encoder comes.
+    # Blocks of 32, as in Q4_0, the format of the default encoder.
     "int8": _Blocks(8, 32, integer_products=False),
     # Larger blocks apply fewer scales in the innermost loop; 128 would pad the default LLM's 576.
     "int8-dynamic": _Blocks(8, 64, integer_products=True),
@@ -50,12 +52,12 @@ _TABLE_ROWS = 4096
 
 
 def quantize_weights(model: onnx.ModelProto, precision: str, store: WeightStore) -> None:
-    """Bring a graph's matrices to int8 or int4, and its token table to int8.
+    """Convert a graph's matrices to int8 or int4, and its token table to int8.
 
     Args:
-        model: In fp32; changed.
+        model: The fp32 graph; it is changed.
         precision: A key of :data:`QUANTIZED`.
-        store: Of its weights.
+        store: Reads and writes the weights of the graph.
     """
     logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
     graph = model.graph
@@ -67,14 +69,14 @@ def quantize_weights(model: onnx.ModelProto, precision: str, store: WeightStore)
     for node in graph.node:
         weight = next((weights[name] for name in node.input if name in weights), None)
         if node == largest:
-            pieces = _quantize_table(node, store.array(weights[node.input[0]]))
+            new_nodes, tensors = _quantize_table(node, store.array(weights[node.input[0]]))
         elif weight is not None and node.op_type == "MatMul" and node.input[1] == weight.name:
-            pieces = _quantize_product(node, store.array(weight), QUANTIZED[precision])
+            new_nodes, tensors = _quantize_product(node, store.array(weight), QUANTIZED[precision])
         else:
             nodes.append(node)
             continue
-        nodes += pieces[0]
-        for tensor in pieces[1]:
+        nodes += new_nodes
+        for tensor in tensors:
             if tensor.name not in made:
                 made[tensor.name] = store.put(tensor)
     del graph.node[:]
@@ -87,19 +89,19 @@ def quantize_weights(model: onnx.ModelProto, precision: str, store: WeightStore)
         model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
-_Pieces: TypeAlias = "tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]"
+_Replacement: TypeAlias = "tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]"
 
 
 def _quantize_product(
-    node: onnx.NodeProto, weights: NDArray[np.float32], blocks: _Blocks
-) -> _Pieces:
-    """What takes the place of one product with weights ``(K, N)``."""
+    node: onnx.NodeProto, weights: NDArray[np.generic], blocks: _Blocks
+) -> _Replacement:
+    """Return the nodes and tensors that replace one product with weights ``(K, N)``."""
     from onnxruntime.quantization.matmul_nbits_quantizer import (
         DefaultWeightOnlyQuantConfig,
         MatMulNBitsQuantizer,
     )
 
-    # The quantizer takes whole models; of one node each, only one matrix is in memory.
+    # The quantizer takes whole models; with models of one node, only one matrix is in memory.
     name = node.input[1]
     graph = helper.make_graph([node], "product", [], [], [numpy_helper.from_array(weights, name)])
     quantizer = MatMulNBitsQuantizer(
@@ -109,22 +111,25 @@ def _quantize_product(
             is_symmetric=True,
             bits=blocks.bits,
             op_types_to_quantize=("MatMul",),
-            # The operator's own number for int8 activations.
+            # 4 is the operator's number for int8 activations.
             accuracy_level=4 if blocks.integer_products else None,
         ),
     )
     quantizer.process()
     done = quantizer.model.model.graph
-    # Copied: a node holds on to the whole message it is part of, and so to the numbers.
+    # Copies: a node keeps the whole message that it is part of alive, and so the numbers.
     nodes = [copy.deepcopy(each) for each in done.node]
     return nodes, [each for each in done.initializer if each.name != name]
 
 
-def _quantize_table(node: onnx.NodeProto, weights: NDArray[np.float32]) -> _Pieces:
-    """A lookup in int8 rows ``(V, H)`` with a scale per row ``(V, 1)``, for one in a table of fp32."""
+def _quantize_table(node: onnx.NodeProto, weights: NDArray[np.generic]) -> _Replacement:
+    """Return the nodes and tensors that replace a lookup in an fp32 table ``(V, H)``.
+
+    They look up int8 rows ``(V, H)`` and one scale per row ``(V, 1)``.
+    """
     table, ids, output = node.input[0], node.input[1], node.output[0]
     rows, scales = np.empty(weights.shape, np.int8), np.empty((len(weights), 1), np.float32)
-    # A part after the other: a table is a model's largest tensor.
+    # In parts: a table is a model's largest tensor.
     for start in range(0, len(weights), _TABLE_ROWS):
         part = weights[start : start + _TABLE_ROWS]
         scale = np.abs(part).max(axis=1, keepdims=True) / 127

@@ -1,11 +1,10 @@
-"""TensorRT engines from a bundle's graph: one for this GPU and TensorRT, a profile for each length bucket.
+"""TensorRT engines from a bundle's graph, with a profile for each length bucket.
 
-The graph says itself which products are in half precision (:mod:`lusifer_export.half`), and the
-network is strongly typed: TensorRT may not lower LayerNorm, softmax or pooling, where fp16
-overflows.
+The graph defines which products are in half precision (:mod:`lusifer_export.half`), and the network
+is strongly typed. So TensorRT may not lower LayerNorm, softmax or pooling, where fp16 overflows.
 
-An engine is tied to the GPU's model and TensorRT's version, both of which its name holds; it lies
-in the bundle's ``engines/``, outside the manifest, since each machine has its own.
+An engine is tied to the GPU's model and TensorRT's version; its name holds both. It lies in the
+bundle's ``engines/``, outside the manifest, because each machine has its own.
 """
 
 from __future__ import annotations
@@ -17,13 +16,16 @@ import logging
 import re
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lusifer.common.files import atomic_writer, write_atomic
+from lusifer.engines.graph import INPUTS
 from lusifer_export.errors import NoSpaceError, TensorRtError
 from lusifer_export.triton.config import length_buckets
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
     from lusifer.bundle.format import Bundle, Manifest
 
@@ -31,7 +33,7 @@ __all__ = ["Profile", "build_engine", "engine_name", "profiles", "require_gpu", 
 
 WORKSPACE_BYTES = 4 * 2**30
 BATCH_TOKENS = 16_384
-"""Tokens of the largest batch of a profile."""
+"""Number of tokens in the largest batch of a profile."""
 MAXIMUM_BATCH = 64
 
 _log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Profile:
-    """Shapes ``(B, T)`` that one set of kernels is chosen for."""
+    """Range of shapes ``(B, T)`` with one set of kernels, chosen for the optimum."""
 
     minimum: tuple[int, int]
     optimum: tuple[int, int]
@@ -47,7 +49,7 @@ class Profile:
 
 
 def profiles(maximum_tokens: int) -> list[Profile]:
-    """One profile for each length bucket; kernels are chosen for its upper end."""
+    """Return one profile for each length bucket; its optimum is the upper end."""
     found, shortest = [], 1
     for tokens in length_buckets(maximum_tokens):
         batch = max(1, min(MAXIMUM_BATCH, BATCH_TOKENS // tokens))
@@ -57,13 +59,13 @@ def profiles(maximum_tokens: int) -> list[Profile]:
 
 
 def engine_name(gpu: str, version: str, manifest: Manifest) -> str:
-    """File name of an engine: what it is tied to, and what it computes."""
+    """Return the file name of an engine: what it is tied to, and what it computes."""
     model = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
     return f"{model}_tensorrt-{version}_{manifest.precision}_{manifest.fingerprint[7:19]}.plan"
 
 
-def require_tensorrt() -> Any:
-    """The module ``tensorrt``.
+def require_tensorrt() -> ModuleType:
+    """Import the module ``tensorrt``.
 
     Raises:
         TensorRtError: It is not installed.
@@ -73,13 +75,13 @@ def require_tensorrt() -> Any:
     except ImportError as error:
         raise TensorRtError(
             f"The Python package tensorrt is missing: {error}.",
-            next_step="Run pip install tensorrt on a machine with an NVIDIA GPU, or use --triton with "
-            "--device gpu-tensorrt, where the server builds its engines.",
+            next_step="Run pip install tensorrt on a machine with an NVIDIA GPU, or use --triton "
+            "with --device gpu-tensorrt, where the server builds its engines.",
         ) from error
 
 
 def require_gpu() -> str:
-    """The name of the first GPU.
+    """Return the name of the first GPU.
 
     Raises:
         TensorRtError: There is no NVIDIA GPU, or no driver.
@@ -90,7 +92,7 @@ def require_gpu() -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TensorRtError(
             f"No NVIDIA driver answers on this machine: {error}.",
-            next_step="TensorRT measures kernels on the GPU that will run them: build the engine there.",
+            next_step="Build the engine on the machine with the GPU that will run it.",
         ) from error
     names = done.stdout.strip().splitlines()
     if done.returncode or not names:
@@ -102,14 +104,14 @@ def require_gpu() -> str:
 
 
 def build_engine(bundle: Bundle) -> Path:
-    """The engine of a bundle for this GPU and TensorRT, built now unless it is there.
+    """Build the engine of a bundle for this GPU and TensorRT, unless it exists.
 
     Returns:
-        Its path in the bundle's ``engines/``; beside it a JSON file says what it was built from and
-        with.
+        Path of the engine in the bundle's ``engines/``. A JSON file beside it notes what it was
+        built from, and with which versions.
 
     Raises:
-        TensorRtError: What is missing here, or why TensorRT refuses the graph.
+        TensorRtError: TensorRT or a GPU is missing, or TensorRT refuses the graph.
         NoSpaceError: The disk is full; no half engine is left.
     """
     if bundle.manifest.precision.startswith("int"):
@@ -125,7 +127,7 @@ def build_engine(bundle: Bundle) -> Path:
         return target
     folder.mkdir(exist_ok=True)
     _log.info("building %s, which takes minutes", target.name)
-    plan = _plan(tensorrt, bundle, folder / "timing.cache")
+    plan = _build_plan(tensorrt, bundle, folder / "timing.cache")
     notes = {
         "gpu": gpu,
         "tensorrt": tensorrt.__version__,
@@ -133,7 +135,7 @@ def build_engine(bundle: Bundle) -> Path:
         "precision": bundle.manifest.precision,
         "profiles": [[each.minimum, each.optimum, each.maximum] for each in _profiles(bundle)],
     }
-    target.with_suffix(".json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+    write_atomic(target.with_suffix(".json"), json.dumps(notes, indent=2) + "\n")
     _write(target, plan)
     return target
 
@@ -142,7 +144,7 @@ def _profiles(bundle: Bundle) -> list[Profile]:
     return profiles(bundle.manifest.maximum_tokens)
 
 
-def _plan(tensorrt: Any, bundle: Bundle, timing_cache: Path) -> Any:
+def _build_plan(tensorrt: ModuleType, bundle: Bundle, timing_cache: Path) -> memoryview:
     logger = tensorrt.Logger(tensorrt.Logger.WARNING)
     builder = tensorrt.Builder(logger)
     network = builder.create_network(
@@ -162,26 +164,24 @@ def _plan(tensorrt: Any, bundle: Bundle, timing_cache: Path) -> Any:
     config.set_timing_cache(config.create_timing_cache(known), False)
     for each in _profiles(bundle):
         profile = builder.create_optimization_profile()
-        for name in ("input_ids", "attention_mask"):
+        for name in INPUTS:
             profile.set_shape(name, each.minimum, each.optimum, each.maximum)
         config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise TensorRtError(
             f"TensorRT {tensorrt.__version__} built no engine from {bundle.model_path}.",
-            next_step="Its log above says why; most often the GPU's memory is too small or in use.",
+            next_step="Read its log above; most often the GPU's memory is too small or in use.",
         )
-    _write(timing_cache, config.get_timing_cache().serialize())
-    return plan
+    _write(timing_cache, memoryview(config.get_timing_cache().serialize()))
+    return memoryview(plan)
 
 
-def _write(path: Path, content: Any) -> None:
-    aside = path.with_name(f".{path.name}.new")
+def _write(path: Path, content: memoryview) -> None:
     try:
-        aside.write_bytes(memoryview(content))
-        aside.replace(path)
+        with atomic_writer(path) as file:
+            file.write(content)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         if error.errno == errno.ENOSPC:
             raise NoSpaceError(
                 f"No space left for {path}.",

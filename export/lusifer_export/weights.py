@@ -1,14 +1,14 @@
 """Weights of a graph, one at a time: never a second copy of all of them in memory.
 
-A model of 7 billion parameters is 28 GB in fp32. So its weights stay where the checkpoint has them,
-mapped into memory and in the precision they were stored in. Tensor by tensor they are brought to
-fp32, merged with LoRA, transposed, lowered and written.
+A model of 7 billion parameters takes 28 GB in fp32. So its weights stay in the checkpoint's files,
+mapped into memory and in the precision they were stored in. One tensor at a time is converted to
+fp32, merged with LoRA, transposed, converted to the target precision and written.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import torch
 from onnx import TensorProto, numpy_helper
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import numpy as np
     import onnx
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -33,27 +34,37 @@ __all__ = [
 ]
 
 SHARD_BYTES = 2 * 10**9
-"""Of one file of weights: some file systems and tools end at 2 GiB."""
+"""Largest size of one file of weights: some file systems and tools end at 2 GiB."""
 TRANSPOSED = ".transposed"
-"""Ends the name of a graph's weight that is the transpose of the model's."""
+"""Suffix of the name of a graph's weight that is the transpose of the model's."""
 _INLINE_BYTES = 1024
-"""Smaller ones stay in the graph."""
+"""Size below which a weight stays in the graph."""
 _HALF = (torch.float16, torch.bfloat16)
+_Stored: TypeAlias = "dict[nn.Parameter, Tensor]"
+
+
+class _Adapter(Protocol):
+    """The layers of PEFT with LoRA; their base class lacks ``get_delta_weight``."""
+
+    active_adapters: list[str]
+
+    def get_delta_weight(self, adapter: str) -> Tensor:
+        """Return what LoRA adds to the weights."""
+        ...
 
 
 class WeightStore:
-    """Reads weights from where they lie and writes them beside a graph, in shards.
+    """Reads weights from their source and writes them beside a graph, in shards.
 
     Args:
-        read: The weights of a tensor that has none inside; they are kept nowhere.
-        path: Of the graph that will be written; weights go to ``NAME.data``, ``NAME.data.1`` and so
-            on.
-        shard_bytes: Most of one file, unless a single tensor is larger.
+        read: Returns the numbers of a tensor that has none inside; they are not kept.
+        path: Path of the graph to write; weights go to ``NAME.data``, ``NAME.data.1`` and so on.
+        shard_bytes: Largest size of one file, unless a single tensor is larger.
     """
 
     def __init__(
         self,
-        read: Callable[[TensorProto], NDArray[Any]],
+        read: Callable[[TensorProto], NDArray[np.generic]],
         path: Path,
         *,
         shard_bytes: int = SHARD_BYTES,
@@ -65,14 +76,14 @@ class WeightStore:
         self._used_bytes = 0
         self._written: set[str] = set()
 
-    def array(self, tensor: TensorProto) -> NDArray[Any]:
-        """The numbers of a tensor, wherever they are."""
+    def array(self, tensor: TensorProto) -> NDArray[np.generic]:
+        """Return the numbers of a tensor, from inside it or from their source."""
         if tensor.data_location == TensorProto.EXTERNAL:
             return self._read(tensor)
         return numpy_helper.to_array(tensor)
 
     def put(self, tensor: TensorProto) -> TensorProto:
-        """Write a tensor's numbers; what comes back is another tensor, which says where they are."""
+        """Write a tensor's numbers; return another tensor that refers to their place."""
         content = tensor.raw_data
         self._written.add(tensor.name)
         written = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
@@ -85,9 +96,9 @@ class WeightStore:
         with (self._path.parent / name).open("r+b" if self._used_bytes else "wb") as file:
             file.seek(self._used_bytes)
             file.write(content)
-        # Protobuf frees nothing of a message as long as any part of it is in use, so a cleared
-        # field, or a node beside it, would keep the numbers. It sets the place of a tensor that has
-        # some.
+        # A new tensor: protobuf frees nothing of a message while a part of it is in use, so a
+        # cleared field would keep the numbers. The place can only be set while raw_data has a
+        # value.
         written.raw_data = b""
         set_external_data(written, name, offset=self._used_bytes, length=len(content))
         written.ClearField("raw_data")
@@ -95,19 +106,19 @@ class WeightStore:
         return written
 
     def save(self, model: onnx.ModelProto) -> None:
-        """Write what wasn't put yet as it is, and then the graph."""
+        """Write the weights that were not put yet as they are, then the graph."""
         for tensor in model.graph.initializer:
             if tensor.name in self._written:
                 continue
-            # Numbers given in typed fields become raw, as those read are.
+            # Numbers in typed fields become raw, like those that were read.
             tensor.CopyFrom(self.put(numpy_helper.from_array(self.array(tensor), tensor.name)))
         self._path.write_bytes(model.SerializeToString())
 
 
-def read_beside(folder: Path) -> Callable[[TensorProto], NDArray[Any]]:
-    """Reads weights that lie beside a graph in a folder."""
+def read_beside(folder: Path) -> Callable[[TensorProto], NDArray[np.generic]]:
+    """Return a reader of the weights that lie beside a graph in a folder."""
 
-    def read(tensor: TensorProto) -> NDArray[Any]:
+    def read(tensor: TensorProto) -> NDArray[np.generic]:
         loaded = TensorProto()
         loaded.CopyFrom(tensor)
         load_external_data_for_tensor(loaded, str(folder))
@@ -117,10 +128,10 @@ def read_beside(folder: Path) -> Callable[[TensorProto], NDArray[Any]]:
 
 
 def merged_weights(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
-    """By name, what gives each weight and buffer of a model in fp32 with its LoRA merged.
+    """Return a reader of each weight and buffer by name, in fp32 with its LoRA merged.
 
-    Names are those after :meth:`Lusifer.merge_lora`, which would change, and so copy, mapped
-    weights.
+    Names are those after :meth:`Lusifer.merge_lora`. That method itself would change mapped
+    weights, and so copy them.
     """
     found: dict[str, Callable[[], Tensor]] = {}
     adapted: list[str] = []
@@ -132,7 +143,7 @@ def merged_weights(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
             base = module.get_base_layer()
             for name, value in base.named_parameters():
                 found[f"{_plain(path)}.{name}"] = _reader(
-                    value, module if name == "weight" else None
+                    value, cast("_Adapter", module) if name == "weight" else None
                 )
             continue
         own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
@@ -142,16 +153,17 @@ def merged_weights(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
 
 
 def _plain(path: str) -> str:
-    """A module's path as it is without PEFT."""
+    """Return a module's path as it is without PEFT."""
     return path.replace("base_model.model.", "")
 
 
-def _reader(value: Tensor, adapter: Any) -> Callable[[], Tensor]:
+def _reader(value: Tensor, adapter: _Adapter | None) -> Callable[[], Tensor]:
     def read() -> Tensor:
         with torch.inference_mode():
             weights = value.detach().float() if value.is_floating_point() else value.detach()
-            for name in adapter.active_adapters if adapter is not None else ():
-                weights = weights + adapter.get_delta_weight(name).float()
+            if adapter is not None:
+                for name in adapter.active_adapters:
+                    weights = weights + adapter.get_delta_weight(name).float()
             return weights
 
     return read
@@ -159,9 +171,9 @@ def _reader(value: Tensor, adapter: Any) -> Callable[[], Tensor]:
 
 @contextmanager
 def fp32_arithmetic(model: nn.Module) -> Iterator[None]:
-    """Within the block, modules whose weights are stored in half precision compute in fp32.
+    """Compute in fp32 within the block, also in modules with weights in half precision.
 
-    A module's weights are brought to fp32 when it is called and dropped after it.
+    Such a module's weights are converted to fp32 when it is called and dropped after the call.
     """
     handles = []
     for module in model.modules():
@@ -171,12 +183,12 @@ def fp32_arithmetic(model: nn.Module) -> Iterator[None]:
         if not stored:
             continue
 
-        def widen(module: nn.Module, inputs: object, stored: dict[Any, Tensor] = stored) -> None:
+        def widen(module: nn.Module, inputs: object, stored: _Stored = stored) -> None:
             for value, data in stored.items():
                 value.data = data.float()
 
         def narrow(
-            module: nn.Module, inputs: object, output: object, stored: dict[Any, Tensor] = stored
+            module: nn.Module, inputs: object, output: object, stored: _Stored = stored
         ) -> None:
             for value, data in stored.items():
                 value.data = data

@@ -149,7 +149,8 @@ class TestFailure:
         run = OnnxEngine.run
         monkeypatch.setattr(OnnxEngine, "run", lambda engine, ids, mask: -run(engine, ids, mask))
         with pytest.raises(
-            GateError, match=rf"refuses {precision}\. (en|ja) \((query|document)\): mean cosine -"
+            GateError,
+            match=rf"gate failed for {precision}\. (en|ja) \((query|document)\): mean cosine -",
         ):
             export_checkpoint(checkpoint, tmp_path / "b", precision=precision)
         assert names(tmp_path) == []
@@ -416,7 +417,7 @@ class TestLadder:
         monkeypatch.setattr(
             build_module, "judge", lambda report, precision: ["th (query): mean 0.5"]
         )
-        with pytest.raises(GateError, match="refuses fp32"):
+        with pytest.raises(GateError, match="gate failed for fp32"):
             export_checkpoint(checkpoint, tmp_path / "b", precision="auto")
         assert names(tmp_path) == []
 

@@ -123,7 +123,7 @@ class TestVerdict:
         reasons = judge(report, "int8")
         assert reasons[0].startswith(("th (query): mean cosine -", "th (document): mean cosine -"))
         assert not any(reason.startswith(("en", "ja")) for reason in reasons)
-        with pytest.raises(GateError, match=r"refuses int8\. th \(") as caught:
+        with pytest.raises(GateError, match=r"gate failed for int8\. th \(") as caught:
             check_gate(reasons, "int8")
         assert "--precision auto" in caught.value.next_step
 

@@ -16,9 +16,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from lusifer.engines.graph import INPUTS, OUTPUT
 from lusifer.engines.onnx import OnnxEngine
 from lusifer_export.build import write_lowered
-from lusifer_export.graph import INPUTS, OUTPUT, export_graph, load_graph, save_graph, trace_graph
+from lusifer_export.graph import export_graph, load_graph, save_graph, trace_graph
 from lusifer_export.quantize import quantize_weights
 from lusifer_export.weights import WeightStore, fp32_arithmetic, merged_weights, read_beside
 from lusifer_training.checkpoint import load_checkpoint

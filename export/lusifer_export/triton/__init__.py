@@ -1,3 +1,1 @@
-"""Writes a Triton model repository from a bundle: configurations, versions, and the tokenizer's
-model.
-"""
+"""A Triton model repository from a bundle: configurations, versions and the tokenizer's model."""

@@ -1,4 +1,4 @@
-"""The three ``config.pbtxt`` of a repository, as Triton's own protobuf messages.
+"""The three files ``config.pbtxt`` of a repository, as Triton's own protobuf messages.
 
 ::
 
@@ -6,7 +6,7 @@
     lusifer_tokenizer  text, role ─▶ input_ids, attention_mask, ...  (Python backend)
     lusifer_core   input_ids, attention_mask ─▶ embedding            (ONNX Runtime or TensorRT)
 
-Triton merges only requests of equal shape, so the tokenizer pads every text to one of a few
+Triton only batches requests of equal shape, so the tokenizer pads every text to one of a few
 lengths. A vector does not depend on its padding.
 """
 
@@ -36,7 +36,7 @@ CORE, TOKENIZER, ENSEMBLE = "lusifer_core", "lusifer_tokenizer", "lusifer"
 WARMUP_FILE = "ones_{tokens}"
 Device = Literal["cpu", "gpu", "gpu-tensorrt"]
 _MILLISECOND, _SECOND = 1_000, 1_000_000
-"""Triton counts microseconds."""
+"""Number of microseconds, Triton's unit of time."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,22 @@ class Serving:
     """How a repository is served."""
 
     device: Device = "cpu"
-    """``gpu-tensorrt`` is ONNX Runtime with TensorRT: engines are built at the first start and
-    kept."""
+    """Device that runs the model. ``gpu-tensorrt`` is ONNX Runtime with TensorRT, which builds its
+    engines at the first start and stores them."""
     instances: int = 1
-    """Copies of the model; on GPUs on each."""
+    """Number of copies of the model; with GPUs, on each GPU."""
     maximum_batch: int = 64
-    """Most texts in one computation."""
+    """Largest number of texts in one computation."""
     queue_size: int = 1024
-    """Most requests that wait; more are refused at once."""
+    """Largest number of waiting requests; further ones are refused at once."""
     queue_timeout_s: float = 30.0
-    """A request that waited longer is refused."""
+    """Time after which a waiting request is refused."""
     queue_delay_ms: float = 2.0
-    """How long a batch waits for company."""
+    """Time that a batch waits for more requests."""
 
 
 def length_buckets(maximum_tokens: int) -> list[int]:
-    """Lengths T that texts are padded to: powers of two from 16 to the limit, and the limit."""
+    """Return the lengths T that texts are padded to: powers of two from 16, then the limit."""
     lengths = [16]
     while lengths[-1] * 2 < maximum_tokens:
         lengths.append(lengths[-1] * 2)
@@ -67,14 +67,14 @@ def length_buckets(maximum_tokens: int) -> list[int]:
 
 
 def configs(manifest: Manifest, version: int, serving: Serving) -> dict[str, str]:
-    """``config.pbtxt`` by model name, for one version."""
+    """Return the content of ``config.pbtxt`` by model name, for one version."""
     built = {
         CORE: _core(manifest, serving),
         TOKENIZER: _tokenizer(manifest, serving),
         ENSEMBLE: _ensemble(manifest, serving),
     }
     for config in built.values():
-        # A newer folder beside it must not go live by itself.
+        # One version only: a newer folder must not go live by itself.
         config.version_policy.specific.versions.append(version)
         config.parameters["fingerprint"].string_value = manifest.fingerprint
         config.response_cache.enable = False
@@ -195,7 +195,7 @@ def _batching(serving: Serving) -> messages.ModelDynamicBatching:
 
 
 def _warm_up(tokens: int) -> messages.ModelWarmup:
-    """One request of a length: memory is touched and kernels are chosen before the first user comes."""
+    """Return one request of a length: it allocates memory and chooses kernels before any user."""
     value = messages.ModelWarmup.Input(
         data_type=messages.TYPE_INT64,
         dims=[tokens],

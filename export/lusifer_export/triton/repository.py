@@ -1,14 +1,18 @@
-"""A Triton model repository with versions: written beside the live one, switched and rolled back by a rename.
+"""A Triton model repository with versions, which a rename activates and rolls back.
 
 ::
 
     repository/
-      lusifer_core/        config.pbtxt   configs/3.pbtxt   warmup/ones_64 ...   3/model.onnx, model.onnx.data
-      lusifer_tokenizer/   config.pbtxt   configs/3.pbtxt   3/model.py, tokenizer.json, manifest.json
-      lusifer/             config.pbtxt   configs/3.pbtxt   3/
+      lusifer_core/        config.pbtxt  configs/3.pbtxt  warmup/ones_64 ...
+                           3/model.onnx, model.onnx.data
+      lusifer_tokenizer/   config.pbtxt  configs/3.pbtxt
+                           3/model.py, tokenizer.json, manifest.json
+      lusifer/             config.pbtxt  configs/3.pbtxt
+                           3/
 
-``config.pbtxt`` names the one version that is served. A new one goes live when Triton is told to
-``load`` the three models (or polls); until then, and while it loads, the old one answers.
+``config.pbtxt`` names the one version that is served. A new version goes live when Triton loads the
+three models, on a ``load`` request or by polling. Until then, and while it loads, the old one
+answers.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lusifer.common.files import write_atomic
 from lusifer_export.errors import ExportError, NoSpaceError
 from lusifer_export.triton.config import (
     CORE,
@@ -39,23 +44,23 @@ if TYPE_CHECKING:
 __all__ = ["LOAD_ORDER", "activate", "live_version", "versions", "write_repository"]
 
 LOAD_ORDER = (CORE, TOKENIZER, ENSEMBLE)
-"""An ensemble loads only after its parts."""
+"""Order of loading: an ensemble loads only after its parts."""
 
 
 def write_repository(bundle: Bundle, folder: Path, serving: Serving | None = None) -> int:
-    """Add a bundle to a repository as its newest version, and make it the one that is served.
+    """Add a bundle to a repository as its newest version, and activate that version.
 
     Args:
-        bundle: Opened and verified.
-        folder: The repository; made if it isn't there.
-        serving: How it is served.
+        bundle: The bundle, opened and verified.
+        folder: The repository; it is created if it does not exist.
+        serving: How the repository is served.
 
     Returns:
-        The version's number.
+        Number of the version.
 
     Raises:
         ExportError: The precision can't run on the device.
-        NoSpaceError: The disk is full; what was served is served still.
+        NoSpaceError: The disk is full; the active version is unchanged.
     """
     serving = serving or Serving()
     if serving.device == "gpu-tensorrt" and bundle.manifest.precision.startswith("int"):
@@ -68,7 +73,7 @@ def write_repository(bundle: Bundle, folder: Path, serving: Serving | None = Non
     try:
         for name in LOAD_ORDER:
             target = folder / name / str(version)
-            # Triton reads folders with a number for a name only.
+            # Triton only reads folders whose name is a number.
             staging = target.with_name(f".{version}.new")
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
@@ -94,7 +99,7 @@ def write_repository(bundle: Bundle, folder: Path, serving: Serving | None = Non
 
 
 def activate(folder: Path, version: int) -> None:
-    """Make a version the one that Triton loads next: the way forward, and the way back.
+    """Make a version the one that Triton loads next, whether newer or older.
 
     Raises:
         ExportError: The repository has no such version.
@@ -105,13 +110,12 @@ def activate(folder: Path, version: int) -> None:
             next_step="Name one of these, or export again.",
         )
     for name in LOAD_ORDER:
-        aside = folder / name / "config.pbtxt.new"
-        shutil.copyfile(folder / name / "configs" / f"{version}.pbtxt", aside)
-        aside.replace(folder / name / "config.pbtxt")
+        config = (folder / name / "configs" / f"{version}.pbtxt").read_bytes()
+        write_atomic(folder / name / "config.pbtxt", config)
 
 
 def versions(folder: Path) -> list[int]:
-    """The complete versions of a repository, ascending."""
+    """Return the complete versions of a repository, ascending."""
     if not folder.is_dir():
         return []
     found = [
@@ -122,7 +126,7 @@ def versions(folder: Path) -> list[int]:
 
 
 def live_version(folder: Path) -> int | None:
-    """The version that ``config.pbtxt`` names; None if there is none."""
+    """Return the version that ``config.pbtxt`` names; None if there is none."""
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
@@ -146,7 +150,7 @@ def _write_model(name: str, bundle: Bundle, target: Path) -> None:
 
 
 def _write_warm_up(folder: Path, maximum_tokens: int) -> None:
-    """Ids and masks of ones: padding, which any vocabulary has, read as if it were text."""
+    """Write ids and masks of ones, for each length: every vocabulary has the id 1."""
     folder.mkdir(exist_ok=True)
     for tokens in length_buckets(maximum_tokens):
         (folder / WARMUP_FILE.format(tokens=tokens)).write_bytes(

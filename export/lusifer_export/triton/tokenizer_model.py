@@ -1,14 +1,14 @@
-"""The model ``lusifer_tokenizer`` of Triton's Python backend: copied into the repository as ``model.py``.
+"""The model ``lusifer_tokenizer`` of Triton's Python backend, a repository's ``model.py``.
 
-Needs ``pip install lusifer`` in the server's Python (no extra, no torch), so that a text is
-checked, prompted and cut by the same code as everywhere else.
+It needs ``pip install lusifer`` in the server's Python, without extras and torch. So the same code
+as everywhere checks, prompts and cuts a text.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast, get_args
 
 import numpy as np
 import triton_python_backend_utils as triton
@@ -17,13 +17,14 @@ from lusifer.bundle.format import Bundle, Manifest
 from lusifer.common.validation import check_text
 from lusifer.embedding.tokenization import TextTokenizer
 from lusifer.errors import LusiferError, MalformedRequestError
+from lusifer.types import Role
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 class TritonPythonModel:
-    """Texts and roles ``(B, 1)`` to ids and mask ``(B, T)``, T one of the length buckets."""
+    """Turns texts and roles ``(B, 1)`` into ids and mask ``(B, T)``; T is one of the buckets."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read tokenizer and manifest of this version."""
@@ -36,11 +37,11 @@ class TritonPythonModel:
             int(each) for each in parameters["length_buckets"]["string_value"].split(",")
         ]
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request; one that can't be used gets an error and the others don't notice."""
+    def execute(self, requests: list[triton.InferenceRequest]) -> list[triton.InferenceResponse]:
+        """Answer each request; an invalid one gets an error and does not affect the others."""
         return [self._answer(request) for request in requests]
 
-    def _answer(self, request: Any) -> Any:
+    def _answer(self, request: triton.InferenceRequest) -> triton.InferenceResponse:
         texts, roles = (
             triton.get_input_tensor_by_name(request, name).as_numpy()[:, 0]
             for name in ("text", "role")
@@ -68,10 +69,10 @@ class TritonPythonModel:
 
     def _row(self, text: bytes, role: bytes) -> tuple[NDArray[np.int32], bool]:
         name = role.decode("utf-8", "replace")
-        if name not in ("query", "document"):
+        if name not in get_args(Role):
             raise MalformedRequestError(
                 f"The role is {name!r}.",
-                next_step="Use query for questions and document for what they find.",
+                next_step="Use query for queries and document for texts that they find.",
             )
         try:
             decoded = text.decode("utf-8")
@@ -80,7 +81,7 @@ class TritonPythonModel:
                 f"The text is not UTF-8: {error}.", next_step="Encode it as UTF-8."
             ) from error
         check_text(decoded)
-        (outcome,) = self._tokenizer.rows([decoded], name, "truncate")
+        (outcome,) = self._tokenizer.rows([decoded], cast("Role", name), "truncate")
         if isinstance(outcome, LusiferError):
             raise outcome
         return outcome.windows[0], outcome.truncated
