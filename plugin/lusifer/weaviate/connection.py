@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from lusifer.errors import InvalidInputError, MissingExtraError, UnauthorizedError
-from lusifer.weaviate.refusals import not_found, refused
+from lusifer.errors import InvalidInputError
+from lusifer.stores.server_errors import missing_package
+from lusifer.weaviate.refusals import ERRORS, not_found, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +42,8 @@ def import_client() -> ModuleType:
             warnings.simplefilter("ignore", DeprecationWarning)
             import weaviate
     except ImportError as error:
-        raise MissingExtraError(
-            f"A Weaviate server needs weaviate-client: {error}.",
-            next_step="Run pip install 'lusifer[weaviate]'.",
+        raise missing_package(
+            "A Weaviate server", "weaviate-client", error, extra="weaviate"
         ) from error
     return weaviate
 
@@ -77,9 +77,7 @@ def connect(
     except ValueError:
         port = -1
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
-        raise InvalidInputError(
-            f"Weaviate's address {url!r} can't be used.", next_step="Write it as http://HOST:8080."
-        )
+        raise ERRORS.unusable_address(url, port=8080)
     secure = parts.scheme == "https"
     from weaviate import connect_to_custom
     from weaviate.classes.init import AdditionalConfig, Auth, Timeout
@@ -144,10 +142,7 @@ def client_errors(collection: str) -> Iterator[None]:
     except UnexpectedStatusCodeError as error:
         status = getattr(error, "status_code", 0) or 0
         if status in {401, 403}:
-            raise UnauthorizedError(
-                f"Weaviate refuses the key: {_short(error)}",
-                next_step="Set WEAVIATE_API_KEY to a key with access.",
-            ) from error
+            raise ERRORS.unauthorized(_short(error)) from error
         if status == 404:
             raise not_found(collection) from error
         raise refused(_short(error), collection, server=status >= 500) from error

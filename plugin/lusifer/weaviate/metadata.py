@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from lusifer.errors import CollectionMismatchError
-from lusifer.stores import metadata as stores_metadata
+from lusifer.stores import metadata as shared
 from lusifer.stores.payloads import VECTOR_NAME
 from lusifer.weaviate.connection import client_errors
 from lusifer.weaviate.refusals import not_found
@@ -43,7 +43,7 @@ __all__ = [
 _PREFIX = "lusifer: "
 
 
-class CollectionMetadata(stores_metadata.CollectionMetadata):
+class CollectionMetadata(shared.CollectionMetadata):
     """One line of JSON at the end of a collection's description, after ``lusifer:``."""
 
     collection: Annotated[str, Field(exclude=True)]
@@ -75,12 +75,10 @@ def metadata_for(
     """Return the metadata for a collection that ``embedder`` is going to fill."""
     return CollectionMetadata(
         collection=collection,
-        fingerprint=embedder.fingerprint,
-        model=embedder.model_name,
-        dimension=embedder.dimension,
         text_property=property_name(text_property),
         vector_name=vector_name,
         lower_case=lower_case,
+        **shared.identity_of(embedder),
     )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 
 from lusifer import errors
+from lusifer.stores.server_errors import ServerErrors
 
-__all__ = ["not_found", "refused"]
+__all__ = ["ERRORS", "not_found", "refused"]
+
+ERRORS = ServerErrors("Weaviate", command="weaviate", key_variable="WEAVIATE_API_KEY")
 
 _AWAY = (
     "unavailable",
@@ -46,7 +49,7 @@ def refused(message: str, collection: str, *, server: bool = False) -> errors.Lu
         server: Whether the HTTP status says that the fault is the server's.
     """
     lower = message.lower()
-    look = f"lusifer doctor weaviate URL --collection {collection}"
+    look = ERRORS.doctor(collection)
     if "could not find class" in lower or ("collection" in lower and "not found" in lower):
         return not_found(collection)
     if found := re.search(r'no module with name "([^"]+)"', message):
@@ -87,15 +90,9 @@ def refused(message: str, collection: str, *, server: bool = False) -> errors.Lu
             "lost.",
         )
     if any(word in lower for word in _SCHEMA):
-        return errors.CollectionMismatchError(
-            f"The collection {collection} does not take these vectors: {message}",
-            next_step=f"Examine it with: {look}",
-        )
+        return ERRORS.wrong_vectors(collection, message)
     if server or any(word in lower for word in _AWAY):
-        return errors.StoreUnavailableError(
-            f"Weaviate request failed: {message}",
-            next_step="Look into Weaviate's log, then run again: acknowledged writes are kept.",
-        )
+        return ERRORS.unavailable(message)
     return errors.InvalidInputError(
         f"Weaviate refused: {message}", next_step=f"See what the collection takes with: {look}"
     )
@@ -131,9 +128,8 @@ def _not_embedded(message: str, look: str) -> errors.LusiferError:
 
 def not_found(collection: str) -> errors.StoreError:
     """Return the error for a collection that the server does not have."""
-    return errors.IndexNotFoundError(
-        f"Weaviate has no collection {collection!r}.",
-        next_step=f"Make it with: lusifer weaviate setup URL --collection {collection}. If it is "
-        "missing after a restart, add its module to ENABLE_MODULES again: Weaviate does not load a "
-        "collection without its module.",
+    return ERRORS.not_found(
+        collection,
+        hint=". If it is missing after a restart, add its module to ENABLE_MODULES again: Weaviate "
+        "does not load a collection without its module.",
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lusifer.common.validation import check_text
+from lusifer.stores.metadata import identity_of
 from lusifer.types import Hit, SearchOptions
 from lusifer.weaviate.metadata import find_metadata, open_metadata
 from lusifer.weaviate.queries import find
@@ -50,13 +51,7 @@ def search(
         InvalidInputError: The text or an option can't be used.
         StoreError: The server refused or does not answer.
     """
-    metadata, config = open_metadata(
-        client,
-        collection,
-        fingerprint=embedder.fingerprint,
-        model=embedder.model_name,
-        dimension=embedder.dimension,
-    )
+    metadata, config = open_metadata(client, collection, **identity_of(embedder))
     handle = _handle(client, metadata.collection, tenant)
     vector = embedder.embed_query(query).vector
     return find(handle, config, metadata, vector, limit, options or SearchOptions())
