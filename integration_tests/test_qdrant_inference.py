@@ -572,55 +572,26 @@ def test_tokens_are_reported_to_the_caller_of_writes_and_queries(served: World) 
     assert found.usage.inference.models[served.model].tokens == expected
 
 
-def text_of(status: int, reason: str, body: str) -> str:
-    return f"({status} {reason}): {body}"
-
-
 REFUSED = '{"error":"the text is bad"}'
 ROWS: list[tuple[int, str, int, str]] = [
     (400, REFUSED, 400, "Inference request validation failed: the text is bad"),
     (400, '{"message":"other"}', 400, 'Invalid inference request: {"message":"other"}'),
     (400, "plain", 400, "Invalid inference request: plain"),
-    (
-        401,
-        "key",
-        500,
-        "Authentication failed for inference service " + text_of(401, "Unauthorized", "key"),
-    ),
-    (
-        403,
-        "key",
-        500,
-        "Authentication failed for inference service " + text_of(403, "Forbidden", "key"),
-    ),
-    (404, "no", 400, "Inference can't process request " + text_of(404, "Not Found", "no")),
-    (
-        413,
-        "big",
-        400,
-        "Inference can't process request " + text_of(413, "Payload Too Large", "big"),
-    ),
-    (
-        422,
-        "no",
-        400,
-        "Inference can't process request " + text_of(422, "Unprocessable Entity", "no"),
-    ),
-    (500, "oops", 500, "Inference service error " + text_of(500, "Internal Server Error", "oops")),
-    (502, "oops", 500, "Inference service error " + text_of(502, "Bad Gateway", "oops")),
-    (503, "oops", 500, "Inference service error " + text_of(503, "Service Unavailable", "oops")),
-    (504, "oops", 500, "Inference service error " + text_of(504, "Gateway Timeout", "oops")),
-    (201, "made", 500, "Unexpected inference error " + text_of(201, "Created", "made")),
-    (300, "where", 500, "Unexpected inference error " + text_of(300, "Multiple Choices", "where")),
+    (401, "key", 500, "Authentication failed for inference service (401 Unauthorized): key"),
+    (403, "key", 500, "Authentication failed for inference service (403 Forbidden): key"),
+    (404, "no", 400, "Inference can't process request (404 Not Found): no"),
+    (413, "big", 400, "Inference can't process request (413 Payload Too Large): big"),
+    (422, "no", 400, "Inference can't process request (422 Unprocessable Entity): no"),
+    (500, "oops", 500, "Inference service error (500 Internal Server Error): oops"),
+    (502, "oops", 500, "Inference service error (502 Bad Gateway): oops"),
+    (503, "oops", 500, "Inference service error (503 Service Unavailable): oops"),
+    (504, "oops", 500, "Inference service error (504 Gateway Timeout): oops"),
+    (201, "made", 500, "Unexpected inference error (201 Created): made"),
+    (300, "where", 500, "Unexpected inference error (300 Multiple Choices): where"),
     (200, "not JSON", 500, "Failed to parse successful inference response: "),
     (200, '{"embeddings":[[NaN]]}', 500, "Failed to parse successful inference response: "),
     (200, '{"embeddings":[]}', 500, "Inference service returned no vectors"),
-    (
-        429,
-        "slow",
-        429,
-        "Too many requests for inference service " + text_of(429, "Too Many Requests", "slow"),
-    ),
+    (429, "slow", 429, "Too many requests for inference service (429 Too Many Requests): slow"),
 ]
 
 

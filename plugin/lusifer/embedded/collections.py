@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lusifer.common.files import write_atomic
+from lusifer.embedded.engine import unreadable
 from lusifer.embedded.layout import lock_index
 from lusifer.embedded.store import EmbeddedStore
-from lusifer.errors import IndexCorruptError, IndexNotFoundError, InvalidInputError, StoreError
+from lusifer.errors import IndexNotFoundError, InvalidInputError, StoreError
 
 if TYPE_CHECKING:
     from lusifer.qdrant.keywords import KeywordOptions
@@ -58,8 +59,9 @@ class EmbeddedCollections:
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            raise IndexCorruptError(
-                f"{self.root / 'aliases.json'} can't be read: {error}.",
+            raise unreadable(
+                self.root / "aliases.json",
+                error,
                 next_step="Restore it, or remove it and set the aliases again.",
             ) from error
         return {str(alias): str(name) for alias, name in found.items()}

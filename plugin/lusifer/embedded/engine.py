@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-__all__ = ["damaged", "edge_errors", "import_edge", "locked", "translate"]
+__all__ = ["damaged", "edge_errors", "import_edge", "locked", "translate", "unreadable"]
 
 _FULL_WORDS = (
     "no space left",
@@ -100,6 +100,17 @@ def locked(path: Path) -> IndexLockedError:
         f"Another process holds the index {path}; one process may use it at a time.",
         next_step="Wait for that process to end, or close it, then run again.",
     )
+
+
+def unreadable(
+    file: Path,
+    error: Exception,
+    *,
+    next_step: str = "Restore the folder from a copy, or index again into a new folder.",
+) -> IndexCorruptError:
+    """Return the error for a file of ours that is damaged."""
+    reason = " ".join(str(error).split())
+    return IndexCorruptError(f"{file} can't be read: {reason}.", next_step=next_step)
 
 
 def damaged(path: Path, what: str) -> IndexCorruptError:

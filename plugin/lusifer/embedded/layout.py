@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lusifer.common.files import acquire_lock, is_partial, write_atomic
-from lusifer.embedded.engine import locked
+from lusifer.embedded.engine import locked, unreadable
 from lusifer.errors import (
     FingerprintMismatchError,
-    IndexCorruptError,
     IndexNotFoundError,
     StorageFullError,
     StoreError,
@@ -51,6 +50,7 @@ MARGIN_BYTES = 128 * 1024**2
 The engine maps files of 32 MiB (a payload page, a chunk of vectors, two log segments) and grows
 into them. Without sparse files they take their full size at once."""
 
+_UPGRADE = "Upgrade with pip install --upgrade lusifer, or index again into a new folder."
 _OURS = {"flushed.json", "index.lock", "shard", "shard.partial"}
 
 
@@ -112,21 +112,17 @@ def read_index(path: Path) -> IndexFile:
         ) from error
     try:
         fields = json.loads(raw)
-        version = fields.get("schema_version") if isinstance(fields, dict) else None
-        if isinstance(version, int) and version > INDEX_SCHEMA_VERSION:
-            raise StoreError(
-                f"The index {path} has schema version {version}, this LUSIFER reads "
-                f"{INDEX_SCHEMA_VERSION}.",
-                next_step="Upgrade with pip install --upgrade lusifer, or index again into a new "
-                "folder.",
-            )
+        if isinstance(fields, dict):
+            _check_version(path, fields.get("schema_version"))
         return IndexFile.model_validate(fields)
     except (ValueError, ValidationError) as error:
-        reason = " ".join(str(error).split())
-        raise IndexCorruptError(
-            f"{path / 'index.json'} can't be read: {reason}.",
-            next_step="Restore the file from a copy, or index again into a new folder.",
-        ) from error
+        raise unreadable(path / "index.json", error) from error
+
+
+def _check_version(path: Path, version: object) -> None:
+    if isinstance(version, int) and version > INDEX_SCHEMA_VERSION:
+        found = f"The index {path} has schema version {version}"
+        raise StoreError(f"{found}, this LUSIFER reads {INDEX_SCHEMA_VERSION}.", next_step=_UPGRADE)
 
 
 def check_fingerprint(path: Path, index: IndexFile, fingerprint: str | None) -> None:
@@ -168,10 +164,7 @@ def read_flushed(path: Path) -> int:
     except FileNotFoundError:
         return 0
     except (ValueError, KeyError, TypeError) as error:
-        raise IndexCorruptError(
-            f"{path / 'flushed.json'} can't be read: {error}.",
-            next_step="Restore the folder from a copy, or index again into a new folder.",
-        ) from error
+        raise unreadable(path / "flushed.json", error) from error
 
 
 def clear_leftovers(path: Path) -> None:

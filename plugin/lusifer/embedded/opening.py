@@ -31,7 +31,7 @@ __all__ = ["create_index", "open_index"]
 def create_index(
     path: Path, index: IndexFile, quantization: Quantization
 ) -> tuple[FileLock, Shard]:
-    """Create an empty index; a creation that was killed half-way starts again.
+    """Create an empty index; raises as ``EmbeddedStore.create``.
 
     Args:
         path: A new or empty folder.
@@ -40,12 +40,6 @@ def create_index(
 
     Returns:
         The lock of the folder, held, and the open shard.
-
-    Raises:
-        StoreError: The folder already holds an index or other files.
-        IndexLockedError: Another process is at work there.
-        StorageFullError: No space is left.
-        MissingExtraError: ``qdrant-edge-py`` is not installed.
     """
     import_edge()
     with edge_errors(path):
@@ -63,7 +57,7 @@ def create_index(
 
 
 def open_index(path: Path, fingerprint: str | None) -> tuple[IndexFile, FileLock, Shard]:
-    """Open an index that holds vectors of one model.
+    """Open an index that holds vectors of one model; raises as ``EmbeddedStore.open``.
 
     Args:
         path: Its folder.
@@ -71,13 +65,6 @@ def open_index(path: Path, fingerprint: str | None) -> tuple[IndexFile, FileLock
 
     Returns:
         What ``index.json`` says, the lock of the folder, held, and the open shard.
-
-    Raises:
-        IndexNotFoundError: There is no index.
-        IndexCorruptError: Its files are missing or can't be read.
-        FingerprintMismatchError: It holds vectors of another model.
-        IndexLockedError: Another process has it open.
-        MissingExtraError: ``qdrant-edge-py`` is not installed.
     """
     import_edge()
     index = read_index(path)

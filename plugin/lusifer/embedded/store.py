@@ -124,8 +124,8 @@ class EmbeddedStore(ClosingStore):
         path: Path | str,
         *,
         fingerprint: str,
-        dimension: int,
         model: str,
+        dimension: int,
         keywords: KeywordOptions | None = None,
     ) -> EmbeddedStore:
         """Open the index at ``path``, or create it; raises as :meth:`open` and :meth:`create`.
@@ -139,7 +139,7 @@ class EmbeddedStore(ClosingStore):
         path = Path(path)
         if not (path / "index.json").exists():
             return cls.create(
-                path, fingerprint=fingerprint, dimension=dimension, model=model, keywords=keywords
+                path, fingerprint=fingerprint, model=model, dimension=dimension, keywords=keywords
             )
         index = read_index(path)
         check_fingerprint(path, index, fingerprint)

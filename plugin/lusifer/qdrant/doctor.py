@@ -69,7 +69,7 @@ def examine(
     embedder: Embedder | None = None,
     service_url: str | None = None,
 ) -> Iterator[Diagnostic]:
-    """Examine a server, and a collection if one is named, one diagnostic after the other.
+    """Yield diagnostics of a server, and of a collection if one is named.
 
     Nothing is written. With a collection, a query goes through the server's own inference.
 
@@ -245,7 +245,7 @@ def _points(client: QdrantClient, metadata: CollectionMetadata) -> Iterator[Diag
 def _inference(
     client: QdrantClient, metadata: CollectionMetadata, embedder: Embedder | None
 ) -> Iterator[Diagnostic]:
-    """Compare the query vector of the server's inference with the one made here."""
+    """Compare the query vector that the server's inference makes with the one made here."""
 
     def best(query: list[float] | Document) -> ScoredPoint | None:
         with client_errors(metadata.collection):

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from qdrant_client import QdrantClient, models
+    from qdrant_client import QdrantClient
+    from qdrant_client.models import Filter, PointStruct
 
-    from lusifer.types import Document, Hit, Ordering
+    from lusifer.types import JSON, Document, Hit, Ordering
 
 __all__ = ["QdrantStore"]
 
@@ -166,17 +167,7 @@ class QdrantStore(ServerStore["QdrantClient", CollectionMetadata]):
             size=sizes.__getitem__,
             maximum_size=_BYTES_PER_REQUEST,
         ):
-            points = [
-                models.PointStruct(
-                    id=document_uuid(documents[i].id),
-                    vector={
-                        self.metadata.vector_name: vectors[i].tolist(),
-                        **keyword_vector(documents[i], self.metadata.keywords),
-                    },
-                    payload=payloads[i],
-                )
-                for i in part
-            ]
+            points = [self._point(documents[i], vectors[i], payloads[i]) for i in part]
             wait = self.wait or part[-1] == len(documents) - 1
             self._ask(
                 partial(
@@ -201,7 +192,21 @@ class QdrantStore(ServerStore["QdrantClient", CollectionMetadata]):
         self._check_open()
         return find(self.client, self.metadata, vector, limit, options or SearchOptions())
 
-    def _count(self, wanted: models.Filter | None) -> int:
+    def _point(
+        self, document: Document, vector: NDArray[np.float32], payload: dict[str, JSON]
+    ) -> PointStruct:
+        models = import_client().models
+        point: PointStruct = models.PointStruct(
+            id=document_uuid(document.id),
+            vector={
+                self.metadata.vector_name: vector.tolist(),
+                **keyword_vector(document, self.metadata.keywords),
+            },
+            payload=payload,
+        )
+        return point
+
+    def _count(self, wanted: Filter | None) -> int:
         return self._ask(
             lambda: self.client.count(self.collection, count_filter=wanted, exact=True)
         ).count

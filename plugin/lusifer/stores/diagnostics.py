@@ -48,6 +48,7 @@ class Diagnostic:
     """One thing that was examined."""
 
     severity: Severity
+    """How bad it is."""
     subject: str
     """What was examined, in two words."""
     message: str

@@ -89,10 +89,10 @@ class ServerErrors:
 
     def unavailable(self, reason: str) -> StoreUnavailableError:
         """Return the error for a server that does not answer, or failed by itself."""
+        log = f"Look into {self.product}'s log"
         return StoreUnavailableError(
             f"{self.product} request failed ({reason}).",
-            next_step=f"Look into {self.product}'s log, then run again: what was acknowledged is "
-            "kept.",
+            next_step=f"{log}, then run again: what was acknowledged is kept.",
         )
 
     def wrong_vectors(self, collection: str, message: str) -> CollectionMismatchError:

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections import namedtuple
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from plugin.tests.embedded_index import create, documents
+from plugin.tests.small_disk import small_disk
 from plugin.tests.store_contract import unit
 
 from lusifer.embedded import layout
@@ -132,32 +130,21 @@ def test_full_disk_is_seen_before_writing(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of 140 MiB, which holds the margin and little more."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("mounting a small filesystem needs root")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=140m", "tmpfs", str(mount)],  # noqa: S607
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting a small filesystem failed: {mounted.stderr.decode().strip()}")
-    yield mount
-    subprocess.run(["umount", "-l", str(mount)], check=True)  # noqa: S607
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield a filesystem of 140 MiB, which holds the margin and little more."""
+    with small_disk(tmp_path / "disk", "140m") as mounted:
+        yield mounted
 
 
-def test_really_full_disk(small_disk: Path) -> None:
+def test_really_full_disk(disk: Path) -> None:
     vectors = np.random.default_rng(0).normal(size=(50, 512)).astype(np.float32)
     written = 0
-    with create(small_disk / "index", dimension=512) as store:
+    with create(disk / "index", dimension=512) as store:
         with pytest.raises(StorageFullError):
             for batch in range(100):
                 store.upsert([Document(f"{batch}/{i}", "x" * 5000) for i in range(50)], vectors)
                 written += 50
         assert written > 0
         assert store.count() == written
-    with EmbeddedStore.open(small_disk / "index") as store:
+    with EmbeddedStore.open(disk / "index") as store:
         assert store.count() == written

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +19,7 @@ from plugin.tests.service.cache_contract import (
     key,
     same,
 )
+from plugin.tests.small_disk import small_disk
 
 import lusifer
 from lusifer.errors import SettingsError, StorageFullError
@@ -199,16 +199,8 @@ def test_a_disk_that_can_not_be_written_does_not_fail_requests(
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("mounting a small filesystem needs root")
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(mount)]
-    mounted = subprocess.run(command, capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"mounting a small filesystem failed: {mounted.stderr.decode().strip()}")
-    yield mount
-    subprocess.run(["umount", "-l", str(mount)], check=True)  # noqa: S607
+    with small_disk(tmp_path / "disk", "2m") as mounted:
+        yield mounted
 
 
 def test_really_full_disk(tiny_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
