@@ -6,7 +6,6 @@ no extra.
 
 from __future__ import annotations
 
-import inspect
 import io
 import sys
 from importlib.metadata import EntryPoint, entry_points
@@ -14,24 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.cli import (
-    demo,
-    doctor_qdrant,
-    doctor_weaviate,
-    embed,
-    index,
-    info,
-    keys_add,
-    keys_list,
-    keys_revoke,
-    qdrant_alias,
-    qdrant_setup,
-    search,
-    serve,
-    weaviate_setup,
-)
-from lusifer.cli.common import epilog_of, guarded, start_logging
+from lusifer.cli import demo, embed, index, info, search, serve
+from lusifer.cli.common import description_of, epilog_of, guarded, start_logging
+from lusifer.cli.doctor import qdrant as doctor_qdrant
+from lusifer.cli.doctor import weaviate as doctor_weaviate
+from lusifer.cli.keys import add as keys_add
+from lusifer.cli.keys import list as keys_list
+from lusifer.cli.keys import revoke as keys_revoke
+from lusifer.cli.qdrant import alias as qdrant_alias
+from lusifer.cli.qdrant import setup as qdrant_setup
 from lusifer.cli.reindex import clean, plan, rollback, run, status, switch, verify
+from lusifer.cli.weaviate import setup as weaviate_setup
 from lusifer.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -98,26 +90,16 @@ def _register(name: str, command: Command) -> None:
     (_GROUPS[group] if group else app).command(
         own_name,
         cls=command.kind,
-        help=command.run.__doc__,
+        help=description_of(command.run.__doc__ or ""),
         epilog=epilog_of(*command.examples),
         context_settings=dict(command.context_settings),
     )(guarded(command.run))
 
 
-def _flow(group: typer.Typer) -> None:
-    """Join the lines of each help paragraph: they would break at our width, not the terminal's."""
-    for command in group.registered_commands:
-        text = command.help or getattr(command.callback, "__doc__", None) or ""
-        paragraphs = inspect.cleandoc(text).split("\n\n")
-        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
-
 for _name, _command in _COMMANDS.items():
     _register(_name, _command)
 for _name, _group in _GROUPS.items():
-    _flow(_group)
     app.add_typer(_group, name=_name, no_args_is_help=True)
-_flow(app)
 
 
 @app.callback()

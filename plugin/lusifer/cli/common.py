@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import functools
+import inspect
 import json
 import logging
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperOption
 
 from lusifer.errors import LusiferError
 
@@ -19,15 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rich.console import Console
-    from typer.core import TyperCommand
+
+    # typer 0.29 has its own copy of click, and exports neither class.
+    from typer._click import Context, Parameter
 
 __all__ = [
     "EXIT_ERROR",
     "EXIT_INTERRUPTED",
     "Command",
     "console",
+    "description_of",
     "epilog_of",
     "guarded",
+    "option_helps",
     "start_logging",
     "write_json",
 ]
@@ -36,22 +43,61 @@ EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 """Exit code that shells report for a command that Ctrl-C ended: 128 + SIGINT."""
 
+_OPTIONS = "\n\nOptions:\n"
+
 _Parameters = ParamSpec("_Parameters")
 _Answer = TypeVar("_Answer")
 
 
+class DocumentedCommand(TyperCommand):
+    """A command whose options take their help from the section Options of its docstring.
+
+    An option with a help of its own keeps it, as those that commands share do.
+    """
+
+    def get_params(self, ctx: Context) -> list[Parameter]:
+        """Return options and arguments, each with its help."""
+        helps = option_helps(self.callback.__doc__ or "")
+        parameters = super().get_params(ctx)
+        for parameter in parameters:
+            if isinstance(parameter, TyperOption | TyperArgument) and not parameter.help:
+                parameter.help = helps.get(parameter.name or "")
+        return parameters
+
+
 @dataclass(frozen=True)
 class Command:
-    """A command as its module declares it; its help is the function's docstring."""
+    """A command as its module declares it."""
 
     run: Callable[..., object]
-    """Function whose parameters are the command's options and arguments."""
+    """Function whose parameters are the command's options and arguments. Its docstring is the help.
+    """
     examples: tuple[str, ...]
     """Command lines that the help ends with."""
-    kind: type[TyperCommand] | None = None
-    """Class of the command, if it is another than typer's."""
+    kind: type[TyperCommand] = DocumentedCommand
+    """Class of the command."""
     context_settings: Mapping[str, bool] = field(default_factory=dict)
     """Settings of click for this command."""
+
+
+def description_of(docstring: str) -> str:
+    """Return a docstring without its section Options, one line for each paragraph.
+
+    Lines of a paragraph would otherwise break at our width, not at the terminal's.
+    """
+    description = inspect.cleandoc(docstring).partition(_OPTIONS)[0]
+    return "\n\n".join(" ".join(each.split()) for each in description.split("\n\n"))
+
+
+def option_helps(docstring: str) -> dict[str, str]:
+    """Return the help of each parameter that the section Options of a docstring describes."""
+    entries = re.split(
+        r"^ {4}(\w+): ", inspect.cleandoc(docstring).partition(_OPTIONS)[2], flags=re.M
+    )
+    return {
+        name: " ".join(text.split())
+        for name, text in zip(entries[1::2], entries[2::2], strict=True)
+    }
 
 
 def epilog_of(*examples: str) -> str:

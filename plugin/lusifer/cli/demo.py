@@ -30,10 +30,7 @@ _STAGES = {
 
 
 def demo(
-    fresh: Annotated[
-        bool,
-        typer.Option("--fresh", help="Delete what earlier runs kept, and start again."),
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh")] = False,
     bundle: options.Bundle = None,
     as_json: options.Json = False,
 ) -> None:
@@ -42,6 +39,9 @@ def demo(
     The documents are Debian's descriptions of programs. On a machine without apt or a network, they
     are a small corpus that ships with LUSIFER. A run keeps what it builds, so that the next one
     takes seconds. An interrupted run continues where it stopped.
+
+    Options:
+        fresh: Delete what earlier runs kept, and start again.
     """
     from lusifer.common.paths import cache_directory
     from lusifer.demo.corpus import DOCUMENTS

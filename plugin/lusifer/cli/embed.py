@@ -30,32 +30,24 @@ _NUMBERS_SHOWN = 8
 
 
 def embed(
-    role: Annotated[
-        Role, typer.Option("--role", help="Whether the texts are queries or documents.")
-    ],
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="Texts to embed.")
-    ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--input", metavar="FILE", help="Read one text a line, UTF-8; - is standard input."
-        ),
-    ] = None,
+    role: Annotated[Role, typer.Option()],
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT")] = None,
+    source: Annotated[str | None, typer.Option("--input", metavar="FILE")] = None,
     as_json: options.Json = False,
     bundle: options.Bundle = None,
-    dimension: Annotated[
-        int | None,
-        typer.Option(
-            "--dimension", metavar="N", help="Length of the vectors, if the model offers it."
-        ),
-    ] = None,
+    dimension: Annotated[int | None, typer.Option(metavar="N")] = None,
     long_text: options.LongText = "truncate",
 ) -> None:
     """Embed texts as unit vectors.
 
     With --json every text gives one line, in the order given. A text that can't be embedded gives a
     line with its error instead, and the exit code is 1.
+
+    Options:
+        role: Whether the texts are queries or documents.
+        texts: Texts to embed.
+        source: Read one text a line, UTF-8; - is standard input.
+        dimension: Length of the vectors, if the model offers it.
     """
     if bool(texts) == (source is not None):
         raise typer.BadParameter("Give either texts or --input.")

@@ -24,60 +24,19 @@ _REJECTED_SHOWN = 10
 
 
 def index(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A .jsonl or .csv file (.gz too), a .parquet file, a folder of .txt or .md files, "
-            "or - for JSON lines on standard input.",
-        ),
-    ],
+    source: Annotated[str, typer.Argument(metavar="SOURCE")],
     index_path: options.Index = options.DEFAULT_INDEX,
     qdrant: options.Qdrant = None,
     weaviate: options.Weaviate = None,
     collection: options.Collection = None,
     tenant: options.Tenant = None,
-    text_field: Annotated[
-        str,
-        typer.Option("--text-field", metavar="FIELD", help="Field or column with the text."),
-    ] = "text",
-    id_field: Annotated[
-        str,
-        typer.Option(
-            "--id-field",
-            metavar="FIELD",
-            help="Field or column with the id. A record without one gets the sha256 of its text.",
-        ),
-    ] = "id",
-    window: Annotated[
-        int,
-        typer.Option(
-            "--window", metavar="N", min=1, help="Documents that are embedded and stored together."
-        ),
-    ] = 256,
-    keywords: Annotated[
-        bool,
-        typer.Option(
-            "--keywords", help="Store keywords (BM25) too, for hybrid searches of --index."
-        ),
-    ] = False,
+    text_field: Annotated[str, typer.Option(metavar="FIELD")] = "text",
+    id_field: Annotated[str, typer.Option(metavar="FIELD")] = "id",
+    window: Annotated[int, typer.Option(metavar="N", min=1)] = 256,
+    keywords: Annotated[bool, typer.Option("--keywords")] = False,
     keyword_language: options.KeywordLanguage = None,
-    wait: Annotated[
-        bool,
-        typer.Option(
-            "--wait/--no-wait",
-            help="Let Qdrant apply each write before the next; with --no-wait, only the last write "
-            "of a window.",
-        ),
-    ] = True,
-    ordering: Annotated[
-        Ordering,
-        typer.Option(
-            "--ordering",
-            metavar="LEVEL",
-            help="Write ordering of a replicated Qdrant collection: weak, medium or strong.",
-        ),
-    ] = "weak",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait")] = True,
+    ordering: Annotated[Ordering, typer.Option(metavar="LEVEL")] = "weak",
     grpc: options.Grpc = False,
     dimension: options.Dimension = None,
     long_text: options.LongText = "truncate",
@@ -89,20 +48,24 @@ def index(
 
     A record that can't be indexed is reported and skipped, and the exit code is 1. After Ctrl-C or
     a crash, the same command continues where it stopped.
+
+    Options:
+        source: A .jsonl or .csv file (.gz too), a .parquet file, a folder of .txt or .md files, or
+            - for JSON lines on standard input.
+        text_field: Field or column with the text.
+        id_field: Field or column with the id. A record without one gets the sha256 of its text.
+        window: Documents that are embedded and stored together.
+        keywords: Store keywords (BM25) too, for hybrid searches of --index.
+        wait: Let Qdrant apply each write before the next; with --no-wait, only the last write of a
+            window.
+        ordering: Write ordering of a replicated Qdrant collection: weak, medium or strong.
     """
     from lusifer.ingest.indexer import index_documents
     from lusifer.ingest.sources.source import DocumentSource
     from lusifer.qdrant.keywords import keyword_options
 
     target = StoreOptions(
-        index_path,
-        qdrant=qdrant,
-        weaviate=weaviate,
-        collection=collection,
-        tenant=tenant,
-        grpc=grpc,
-        wait=wait,
-        ordering=ordering,
+        index_path, qdrant, weaviate, collection, tenant, grpc=grpc, wait=wait, ordering=ordering
     )
     chosen = keyword_options(keyword_language) if keywords or keyword_language else None
     documents = DocumentSource(source, text_field=text_field, id_field=id_field)

@@ -35,7 +35,6 @@ __all__ = [
     "QdrantUrl",
     "ServerCollection",
     "Service",
-    "Service",
     "Tenant",
     "Weaviate",
     "WeaviateUrl",
@@ -56,7 +55,10 @@ Bundle = Annotated[
 Dimension = Annotated[
     int | None,
     typer.Option(
-        "--dimension", metavar="N", min=1, help="Length of the vectors (default: the model's)."
+        "--dimension",
+        metavar="N",
+        min=1,
+        help="Length of the vectors (default: the model's).",
     ),
 ]
 LongText = Annotated[
@@ -72,12 +74,25 @@ Service = Annotated[
     typer.Option(
         "--service",
         metavar="URL",
-        help="A running lusifer serve that embeds instead of this process (key: LUSIFER_API_KEY).",
+        help="A lusifer serve that embeds instead of this process (key: LUSIFER_API_KEY).",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print JSON for machines.",
+    ),
+]
 
-Index = Annotated[Path, typer.Option("--index", metavar="DIR", help="Folder of the index.")]
+Index = Annotated[
+    Path,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        help="Folder of the index.",
+    ),
+]
 Qdrant = Annotated[
     str | None,
     typer.Option(
@@ -95,7 +110,11 @@ Weaviate = Annotated[
     ),
 ]
 QdrantUrl = Annotated[
-    str, typer.Argument(metavar="URL", help="Address of the Qdrant server (key: QDRANT_API_KEY).")
+    str,
+    typer.Argument(
+        metavar="URL",
+        help="Address of the Qdrant server (key: QDRANT_API_KEY).",
+    ),
 ]
 OptionalQdrantUrl = Annotated[
     str | None,
@@ -107,13 +126,26 @@ OptionalQdrantUrl = Annotated[
 ]
 CollectionsFolder = Annotated[
     Path | None,
-    typer.Option("--index", metavar="DIR", help="Folder of collections, instead of a server."),
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        help="Folder of collections, instead of a server.",
+    ),
 ]
 WeaviateUrl = Annotated[
     str,
-    typer.Argument(metavar="URL", help="Address of the Weaviate server (key: WEAVIATE_API_KEY)."),
+    typer.Argument(
+        metavar="URL",
+        help="Address of the Weaviate server (key: WEAVIATE_API_KEY).",
+    ),
 ]
-Grpc = Annotated[bool, typer.Option("--grpc", help="Use gRPC to talk to Qdrant (port 6334).")]
+Grpc = Annotated[
+    bool,
+    typer.Option(
+        "--grpc",
+        help="Use gRPC to talk to Qdrant (port 6334).",
+    ),
+]
 Collection = Annotated[
     str | None,
     typer.Option(
@@ -124,14 +156,28 @@ Collection = Annotated[
 ]
 ServerCollection = Annotated[
     str | None,
-    typer.Option("--collection", metavar="NAME", help="Collection or alias to check."),
+    typer.Option(
+        "--collection",
+        metavar="NAME",
+        help="Collection or alias to check.",
+    ),
 ]
 Tenant = Annotated[
-    str | None, typer.Option("--tenant", metavar="NAME", help="Tenant of a Weaviate collection.")
+    str | None,
+    typer.Option(
+        "--tenant",
+        metavar="NAME",
+        help="Tenant of a Weaviate collection.",
+    ),
 ]
 
 NewCollection = Annotated[
-    str, typer.Option("--collection", metavar="NAME", help="Name of the new collection.")
+    str,
+    typer.Option(
+        "--collection",
+        metavar="NAME",
+        help="Name of the new collection.",
+    ),
 ]
 Alias = Annotated[
     str | None,
@@ -146,11 +192,15 @@ KeywordLanguage = Annotated[
     typer.Option(
         "--keyword-language",
         metavar="CODE",
-        help="Language in which keywords are stemmed (de, en, …). Without it, words are kept as "
-        "they are.",
+        help="Language of stemmed keywords (de, en, …). Without it, words are kept as they are.",
     ),
 ]
 
 KeysFile = Annotated[
-    Path, typer.Option("--file", metavar="FILE", help="File with the API keys of the service.")
+    Path,
+    typer.Option(
+        "--file",
+        metavar="FILE",
+        help="File with the API keys of the service.",
+    ),
 ]

@@ -23,77 +23,21 @@ _CHARACTERS_SHOWN = 160
 
 
 def search(
-    question: Annotated[
-        str, typer.Argument(metavar="QUESTION", help="Text to search for, in any language.")
-    ],
+    question: Annotated[str, typer.Argument(metavar="QUESTION")],
     index_path: options.Index = options.DEFAULT_INDEX,
     qdrant: options.Qdrant = None,
     weaviate: options.Weaviate = None,
     collection: options.Collection = None,
     tenant: options.Tenant = None,
-    limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="Number of hits.")
-    ] = 10,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--where",
-            metavar="FIELD=VALUE",
-            help="Only documents whose metadata field has this value. FIELD:=JSON compares with a "
-            "number, true or a list. May be given several times.",
-        ),
-    ] = None,
-    hybrid: Annotated[
-        bool,
-        typer.Option(
-            "--hybrid", help="Search for the question's words too, and fuse both rankings."
-        ),
-    ] = False,
-    language: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--language",
-            metavar="CODE",
-            help="Only documents in this language; with --boost, prefer them. May be given several "
-            "times.",
-        ),
-    ] = None,
-    boost: Annotated[
-        float,
-        typer.Option(
-            "--boost",
-            metavar="X",
-            min=0,
-            max=1,
-            help="Number added to the scores of documents in --language, instead of leaving out "
-            "all others.",
-        ),
-    ] = 0.0,
-    language_field: Annotated[
-        str,
-        typer.Option(
-            "--language-field", metavar="FIELD", help="Metadata field with the document's language."
-        ),
-    ] = "lang",
-    group_by: Annotated[
-        str | None,
-        typer.Option(
-            "--group-by",
-            metavar="FIELD",
-            help="Metadata field; at most --group-size hits share a value of it.",
-        ),
-    ] = None,
-    group_size: Annotated[
-        int,
-        typer.Option("--group-size", metavar="N", min=1, help="Hits for each value of --group-by."),
-    ] = 1,
-    by_server: Annotated[
-        bool,
-        typer.Option(
-            "--by-server",
-            help="Let Weaviate's module embed the question; no model is loaded here.",
-        ),
-    ] = False,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000)] = 10,
+    where: Annotated[list[str] | None, typer.Option(metavar="FIELD=VALUE")] = None,
+    hybrid: Annotated[bool, typer.Option("--hybrid")] = False,
+    language: Annotated[list[str] | None, typer.Option(metavar="CODE")] = None,
+    boost: Annotated[float, typer.Option(metavar="X", min=0, max=1)] = 0.0,
+    language_field: Annotated[str, typer.Option(metavar="FIELD")] = "lang",
+    group_by: Annotated[str | None, typer.Option(metavar="FIELD")] = None,
+    group_size: Annotated[int, typer.Option(metavar="N", min=1)] = 1,
+    by_server: Annotated[bool, typer.Option("--by-server")] = False,
     grpc: options.Grpc = False,
     bundle: options.Bundle = None,
     service: options.Service = None,
@@ -102,17 +46,25 @@ def search(
     """Find the documents that answer a question, best first.
 
     With --json every hit is one line: rank, id, score (cosine similarity), text, metadata.
+
+    Options:
+        question: Text to search for, in any language.
+        limit: Number of hits.
+        where: Only documents whose metadata field has this value. FIELD:=JSON compares with a
+            number, true or a list. May be given several times.
+        hybrid: Search for the question's words too, and fuse both rankings.
+        language: Only documents in this language; with --boost, prefer them. May be given several
+            times.
+        boost: Number added to the scores of documents in --language, instead of leaving out all
+            others.
+        language_field: Metadata field with the document's language.
+        group_by: Metadata field; at most --group-size hits share a value of it.
+        group_size: Hits for each value of --group-by.
+        by_server: Let Weaviate's module embed the question; no model is loaded here.
     """
     from lusifer.types import SearchOptions
 
-    target = StoreOptions(
-        index_path,
-        qdrant=qdrant,
-        weaviate=weaviate,
-        collection=collection,
-        tenant=tenant,
-        grpc=grpc,
-    )
+    target = StoreOptions(index_path, qdrant, weaviate, collection, tenant, grpc=grpc)
     search_options = SearchOptions(
         where=dict(map(_parse_where, where or [])),
         keywords=question if hybrid else None,

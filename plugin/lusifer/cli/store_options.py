@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from lusifer.errors import InvalidInputError
 
@@ -159,34 +159,30 @@ class StoreOptions:
 
     def _open_remote(self, embedder: Embedder) -> Store:
         name = self.collection or ""
+        model: _Model = {
+            "fingerprint": embedder.fingerprint,
+            "model": embedder.model_name,
+            "dimension": embedder.dimension,
+        }
         if self.weaviate:
             from lusifer.weaviate.connection import connect_by_environment as connect_to_weaviate
             from lusifer.weaviate.store import WeaviateStore
 
             weaviate = connect_to_weaviate(self.weaviate)
             with _closed_on_error(weaviate):
-                return WeaviateStore.open(
-                    weaviate,
-                    name,
-                    fingerprint=embedder.fingerprint,
-                    model=embedder.model_name,
-                    dimension=embedder.dimension,
-                    tenant=self.tenant,
-                )
+                return WeaviateStore.open(weaviate, name, tenant=self.tenant, **model)
         from lusifer.qdrant.connection import connect_by_environment
         from lusifer.qdrant.store import QdrantStore
 
         qdrant = connect_by_environment(self.qdrant or "", grpc=self.grpc)
         with _closed_on_error(qdrant):
-            return QdrantStore.open(
-                qdrant,
-                name,
-                fingerprint=embedder.fingerprint,
-                model=embedder.model_name,
-                dimension=embedder.dimension,
-                wait=self.wait,
-                ordering=self.ordering,
-            )
+            return QdrantStore.open(qdrant, name, wait=self.wait, ordering=self.ordering, **model)
+
+
+class _Model(TypedDict):
+    fingerprint: str
+    model: str
+    dimension: int
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from plugin.tests.cli.commands import ENVIRONMENT, run
 
 import lusifer
 from lusifer.cli.app import app
+from lusifer.cli.common import option_helps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +71,17 @@ def test_every_command_is_registered() -> None:
         "doctor qdrant",
         "doctor weaviate",
     }
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_option_has_a_help_and_every_help_an_option(path: tuple[str, ...]) -> None:
+    command = typer.main.get_command(app)
+    for name in path:
+        command = command.commands[name]  # type: ignore[attr-defined]
+    parameters = command.get_params(command.context_class(command))
+    assert [each.name for each in parameters if not getattr(each, "help", None)] == []
+    described = option_helps(command.callback.__doc__ or "")
+    assert set(described) <= {each.name for each in parameters}
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

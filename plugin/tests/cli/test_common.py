@@ -6,12 +6,44 @@ import logging
 import pytest
 import typer
 
-from lusifer.cli.common import epilog_of, guarded, start_logging, write_json
+from lusifer.cli.common import (
+    description_of,
+    epilog_of,
+    guarded,
+    option_helps,
+    start_logging,
+    write_json,
+)
 from lusifer.errors import InvalidTextError
 
 
 def test_the_examples_end_the_help() -> None:
     assert epilog_of("lusifer demo", "lusifer info") == "Examples:\n\nlusifer demo\n\nlusifer info"
+
+
+DOCSTRING = """Do one thing
+    and another.
+
+    A second paragraph.
+
+    Options:
+        text_field: Field with the text; a colon: stays.
+            A second line.
+        limit: Number of hits.
+    """
+
+
+def test_the_help_has_one_line_for_each_paragraph() -> None:
+    assert description_of(DOCSTRING) == "Do one thing and another.\n\nA second paragraph."
+    assert description_of("Do it.") == "Do it."
+
+
+def test_options_are_described_in_the_docstring() -> None:
+    assert option_helps(DOCSTRING) == {
+        "text_field": "Field with the text; a colon: stays. A second line.",
+        "limit": "Number of hits.",
+    }
+    assert option_helps("Do it.") == {}
 
 
 def raising(error: BaseException, **options: object) -> int:

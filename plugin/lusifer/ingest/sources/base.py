@@ -26,6 +26,7 @@ __all__ = [
     "Accepted",
     "DocumentBuilder",
     "FileReader",
+    "PathReader",
     "Reader",
     "Record",
     "Rejected",
@@ -128,17 +129,24 @@ class DocumentBuilder:
         return Accepted(where, document)
 
 
-class FileReader(ABC):
-    """Reads the records of one file; a file ``.gz`` is unpacked while it is read.
+class PathReader:
+    """Base of readers of a path.
 
     Args:
-        path: The file.
+        path: File or folder to read.
         builder: Turns records into documents.
     """
 
     def __init__(self, path: Path, builder: DocumentBuilder) -> None:
         self.path = path
         self.builder = builder
+
+
+class FileReader(PathReader, ABC):
+    """Reads the records of one file; a file ``.gz`` is unpacked while it is read."""
+
+    def __init__(self, path: Path, builder: DocumentBuilder) -> None:
+        super().__init__(path, builder)
         self._position: Callable[[], float | None] = lambda: None
 
     @property

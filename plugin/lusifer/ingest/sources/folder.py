@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lusifer.errors import InvalidInputError, InvalidTextError
 from lusifer.ingest.line_reader import MAXIMUM_LINE_BYTES, Line, decode_utf8
-from lusifer.ingest.sources.base import DocumentBuilder, Record, Rejected
+from lusifer.ingest.sources.base import DocumentBuilder, PathReader, Record, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,19 +19,14 @@ TEXT_SUFFIXES = frozenset({".txt", ".md"})
 """Endings of the files that are read."""
 
 
-class FolderReader:
+class FolderReader(PathReader):
     """Reads the text files of a folder and of its folders, except in hidden ones.
 
     The id of a document is the relative path of its file, which is its metadata ``path`` too.
-
-    Args:
-        folder: The folder.
-        builder: Turns texts into documents.
     """
 
-    def __init__(self, folder: Path, builder: DocumentBuilder) -> None:
-        self.folder = folder
-        self.builder = builder
+    def __init__(self, path: Path, builder: DocumentBuilder) -> None:
+        super().__init__(path, builder)
         self._done = 0
         self._total: int | None = None
 
@@ -47,15 +42,15 @@ class FolderReader:
             InvalidInputError: The folder holds no text file.
         """
         self._total = None
-        total = sum(1 for _ in _text_files(self.folder))
+        total = sum(1 for _ in _text_files(self.path))
         if total == 0:
             raise InvalidInputError(
-                f"{self.folder} holds no .txt or .md file.",
+                f"{self.path} holds no .txt or .md file.",
                 next_step="Name another folder, or a .jsonl or .csv file.",
             )
         self._done, self._total = 0, total
-        for path in _text_files(self.folder):
-            yield self._record(path, path.relative_to(self.folder).as_posix())
+        for path in _text_files(self.path):
+            yield self._record(path, path.relative_to(self.path).as_posix())
             self._done += 1
 
     def _record(self, path: Path, name: str) -> Record:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lusifer.cli import options
 from lusifer.cli.common import Command
-from lusifer.cli.doctor_output import show_diagnostics
+from lusifer.cli.doctor.output import show_diagnostics
 from lusifer.cli.embedders import open_embedder
 from lusifer.cli.store_options import StoreOptions
 from lusifer.errors import LusiferError

@@ -9,7 +9,7 @@ pytest.importorskip("weaviate")
 from plugin.tests.cli.commands import run, run_json
 from weaviate.classes.config import DataType
 
-from lusifer.cli.weaviate_setup import _property
+from lusifer.cli.weaviate.setup import _property
 from lusifer.errors import InvalidInputError
 from lusifer.weaviate import connection, schema
 

@@ -13,10 +13,14 @@ __all__ = ["COMMAND", "revoke"]
 
 
 def revoke(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Owner of the key.")],
+    name: Annotated[str, typer.Argument(metavar="NAME")],
     file: options.KeysFile = options.DEFAULT_KEYS,
 ) -> None:
-    """Remove a key; a running service refuses it within a second."""
+    """Remove a key; a running service refuses it within a second.
+
+    Options:
+        name: Owner of the key.
+    """
     from lusifer.service.auth import revoke_key
 
     revoke_key(file, name)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from lusifer.cli.doctor_output import show_diagnostics
+from lusifer.cli.doctor.output import show_diagnostics
 from lusifer.stores.diagnostics import Diagnostic
 
 GOOD = [

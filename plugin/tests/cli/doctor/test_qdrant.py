@@ -9,7 +9,7 @@ pytest.importorskip("qdrant_client")
 
 from plugin.tests.cli.commands import run
 
-from lusifer.cli import doctor_qdrant
+from lusifer.cli.doctor import qdrant as doctor_qdrant
 from lusifer.qdrant import doctor
 from lusifer.stores.diagnostics import Diagnostic
 

@@ -27,37 +27,12 @@ def setup(
     url: options.OptionalQdrantUrl = None,
     index_path: options.CollectionsFolder = None,
     alias: options.Alias = None,
-    quantization: Annotated[
-        Quantization,
-        typer.Option(
-            "--quantization",
-            metavar="METHOD",
-            help="Compression of the vectors in memory: none, turbo4 (an eighth; Qdrant 1.18), "
-            "turbo2, scalar or binary.",
-        ),
-    ] = "none",
-    keywords: Annotated[
-        bool, typer.Option("--keywords", help="Store keywords (BM25) too, for hybrid searches.")
-    ] = False,
+    quantization: Annotated[Quantization, typer.Option(metavar="METHOD")] = "none",
+    keywords: Annotated[bool, typer.Option("--keywords")] = False,
     keyword_language: options.KeywordLanguage = None,
-    index_field: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--index-field",
-            metavar="FIELD",
-            help="Metadata field that searches filter by (default: lang). May be given several "
-            "times.",
-        ),
-    ] = None,
+    index_field: Annotated[list[str] | None, typer.Option(metavar="FIELD")] = None,
     dimension: options.Dimension = None,
-    service_address: Annotated[
-        str,
-        typer.Option(
-            "--service-address",
-            metavar="URL",
-            help="Address at which Qdrant reaches lusifer serve.",
-        ),
-    ] = options.DEFAULT_SERVICE,
+    service_address: Annotated[str, typer.Option(metavar="URL")] = options.DEFAULT_SERVICE,
     grpc: options.Grpc = False,
     bundle: options.Bundle = None,
     service: options.Service = None,
@@ -66,6 +41,14 @@ def setup(
     """Create a collection for this model: named vector, dimension, distance, fingerprint.
 
     The output then shows the settings with which the server itself embeds documents and queries.
+
+    Options:
+        quantization: Compression of the vectors in memory: none, turbo4 (an eighth; Qdrant 1.18),
+            turbo2, scalar or binary.
+        keywords: Store keywords (BM25) too, for hybrid searches.
+        index_field: Metadata field that searches filter by (default: lang). May be given several
+            times.
+        service_address: Address at which Qdrant reaches lusifer serve.
     """
     from lusifer.qdrant.keywords import keyword_options
 

@@ -13,18 +13,18 @@ __all__ = ["COMMAND", "add"]
 
 
 def add(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Owner of the key, named in logs and errors.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME")],
     file: options.KeysFile = options.DEFAULT_KEYS,
-    tokens_per_minute: Annotated[
-        int | None, typer.Option(metavar="N", help="Most tokens that the key may embed a minute.")
-    ] = None,
-    maximum_texts: Annotated[
-        int | None, typer.Option(metavar="N", help="Most texts in one request with the key.")
-    ] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(metavar="N")] = None,
+    maximum_texts: Annotated[int | None, typer.Option(metavar="N")] = None,
 ) -> None:
-    """Draw a key, print it once, and store its salted hash."""
+    """Draw a key, print it once, and store its salted hash.
+
+    Options:
+        name: Owner of the key, named in logs and errors.
+        tokens_per_minute: Most tokens that the key may embed a minute.
+        maximum_texts: Most texts in one request with the key.
+    """
     from lusifer.service.auth import add_key
 
     typer.echo(

@@ -19,15 +19,8 @@ __all__ = ["COMMAND", "set_alias"]
 
 
 def set_alias(
-    alias: Annotated[
-        str, typer.Option("--alias", metavar="NAME", help="Name that applications use.")
-    ],
-    collection: Annotated[
-        str,
-        typer.Option(
-            "--collection", metavar="NAME", help="Collection that the alias points to from now on."
-        ),
-    ],
+    alias: Annotated[str, typer.Option(metavar="NAME")],
+    collection: Annotated[str, typer.Option(metavar="NAME")],
     url: options.OptionalQdrantUrl = None,
     index_path: options.CollectionsFolder = None,
     grpc: options.Grpc = False,
@@ -36,6 +29,10 @@ def set_alias(
     """Set the collection of an alias, atomically: a search sees the old one or the new one.
 
     A collection that is empty or has points without a vector is refused.
+
+    Options:
+        alias: Name that applications use.
+        collection: Collection that the alias points to from now on.
     """
     from lusifer.embedded.collections import EmbeddedCollections
     from lusifer.qdrant import schema

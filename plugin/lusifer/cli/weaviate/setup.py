@@ -22,82 +22,20 @@ __all__ = ["COMMAND", "setup"]
 def setup(
     url: options.WeaviateUrl,
     collection: options.NewCollection,
-    service_address: Annotated[
-        str,
-        typer.Option(
-            "--service-address",
-            metavar="URL",
-            help="Address at which Weaviate reaches lusifer serve.",
-        ),
-    ] = options.DEFAULT_SERVICE,
-    route: Annotated[
-        Route,
-        typer.Option(
-            "--route",
-            metavar="MODULE",
-            help="Weaviate's module: transformers (needs no key) or cohere (sends 96 texts a "
-            "request).",
-        ),
-    ] = "transformers",
-    text_property: Annotated[
-        str,
-        typer.Option(
-            "--text-property",
-            metavar="NAME",
-            help="Property to which lusifer index writes a document's text.",
-        ),
-    ] = "text",
+    service_address: Annotated[str, typer.Option(metavar="URL")] = options.DEFAULT_SERVICE,
+    route: Annotated[Route, typer.Option(metavar="MODULE")] = "transformers",
+    text_property: Annotated[str, typer.Option(metavar="NAME")] = "text",
     properties: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--property",
-            metavar="NAME[:TYPE]",
-            help="Another property (text, int, number, bool, date). May be given several times.",
-        ),
+        list[str] | None, typer.Option("--property", metavar="NAME[:TYPE]")
     ] = None,
-    sources: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--source",
-            metavar="NAME",
-            help="Property to embed (default: only the text property). May be given several times.",
-        ),
-    ] = None,
+    sources: Annotated[list[str] | None, typer.Option("--source", metavar="NAME")] = None,
     filter_fields: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--filter-field",
-            metavar="NAME",
-            help="Text property that filters compare as a whole (default: lang). May be given "
-            "several times.",
-        ),
+        list[str] | None, typer.Option("--filter-field", metavar="NAME")
     ] = None,
-    tokenization: Annotated[
-        WeaviateTokenization,
-        typer.Option(
-            "--tokenization",
-            metavar="NAME",
-            help="How hybrid search splits texts into words: word, whitespace, lowercase or field "
-            "for languages with spaces; gse or gse_ch for Chinese; kagome_ja; kagome_kr (for these "
-            "four the server needs ENABLE_TOKENIZER_GSE=true and so on); trigram for Thai and for "
-            "several languages.",
-        ),
-    ] = "word",
-    quantizer: Annotated[
-        WeaviateQuantizer,
-        typer.Option(
-            "--quantizer",
-            metavar="METHOD",
-            help="Compression of the vectors in memory: none, rq, sq, bq or pq.",
-        ),
-    ] = "none",
-    lower_case: Annotated[
-        bool,
-        typer.Option("--lower-case", help="The server runs with LOWERCASE_VECTORIZATION_INPUT."),
-    ] = False,
-    tenants: Annotated[
-        bool, typer.Option("--tenants", help="Store the objects of each tenant separately.")
-    ] = False,
+    tokenization: Annotated[WeaviateTokenization, typer.Option(metavar="NAME")] = "word",
+    quantizer: Annotated[WeaviateQuantizer, typer.Option(metavar="METHOD")] = "none",
+    lower_case: Annotated[bool, typer.Option("--lower-case")] = False,
+    tenants: Annotated[bool, typer.Option("--tenants")] = False,
     alias: options.Alias = None,
     dimension: options.Dimension = None,
     bundle: options.Bundle = None,
@@ -107,6 +45,22 @@ def setup(
     """Create a collection whose documents and queries Weaviate embeds with lusifer serve.
 
     The output then shows the settings that the server needs in its environment.
+
+    Options:
+        service_address: Address at which Weaviate reaches lusifer serve.
+        route: Weaviate's module: transformers (needs no key) or cohere (sends 96 texts a request).
+        text_property: Property to which lusifer index writes a document's text.
+        properties: Another property (text, int, number, bool, date). May be given several times.
+        sources: Property to embed (default: only the text property). May be given several times.
+        filter_fields: Text property that filters compare as a whole (default: lang). May be given
+            several times.
+        tokenization: How hybrid search splits texts into words: word, whitespace, lowercase or
+            field for languages with spaces; gse or gse_ch for Chinese; kagome_ja; kagome_kr (for
+            these four the server needs ENABLE_TOKENIZER_GSE=true and so on); trigram for Thai and
+            for several languages.
+        quantizer: Compression of the vectors in memory: none, rq, sq, bq or pq.
+        lower_case: The server runs with LOWERCASE_VECTORIZATION_INPUT.
+        tenants: Store the objects of each tenant separately.
     """
     from lusifer.weaviate.connection import client_errors, connect_by_environment
     from lusifer.weaviate.metadata import metadata_for

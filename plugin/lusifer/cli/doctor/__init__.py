@@ -1,0 +1,1 @@
+"""``lusifer doctor``: finds faults in the setup of a database."""

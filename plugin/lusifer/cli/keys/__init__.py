@@ -1,0 +1,1 @@
+"""``lusifer keys``: manages the API keys of the service."""

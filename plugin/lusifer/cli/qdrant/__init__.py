@@ -1,0 +1,1 @@
+"""``lusifer qdrant``: creates collections on a Qdrant server or in a folder."""

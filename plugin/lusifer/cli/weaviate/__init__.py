@@ -1,0 +1,1 @@
+"""``lusifer weaviate``: creates collections on a Weaviate server."""
