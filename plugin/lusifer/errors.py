@@ -41,9 +41,9 @@
     │   └── StorageFullError          507
     ├── ReindexError                  500
     │   ├── PlanError                 400  a plan that can't be made or does not fit
-    │   ├── QualityGateError          409  the new vectors find too little
+    │   ├── JobLockedError            423  another process works on the job; a retry helps
     │   ├── JobNotFoundError          404
-    │   └── JobLockedError            423  another process works on the job; a retry helps
+    │   └── QualityGateError          409  the new vectors find too little
     └── ExportError, TrainingError         the roots of the other components
 """
 
@@ -251,7 +251,10 @@ class MethodNotAllowedError(ServiceError):
 
 
 class RequestTooLargeError(ServiceError):
-    """A body, a list of texts or a text is over a fixed limit of the service."""
+    """A body, a list of texts or a text is over a limit of the service.
+
+    The limit is fixed, so that a retry does not help.
+    """
 
     status = 413
 
@@ -347,10 +350,11 @@ class PlanError(ReindexError):
     status = 400
 
 
-class QualityGateError(ReindexError):
-    """The new vectors find too little of what the old ones found; there was no cutover."""
+class JobLockedError(ReindexError):
+    """Another process works on the same job."""
 
-    status = 409
+    status = 423
+    retryable = True
 
 
 class JobNotFoundError(ReindexError):
@@ -359,8 +363,7 @@ class JobNotFoundError(ReindexError):
     status = 404
 
 
-class JobLockedError(ReindexError):
-    """Another process works on the same job."""
+class QualityGateError(ReindexError):
+    """The new vectors find too little of what the old ones found; there was no cutover."""
 
-    status = 423
-    retryable = True
+    status = 409

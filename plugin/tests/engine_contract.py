@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lusifer.engines.base import Engine
+from lusifer.errors import EngineError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,19 @@ class EngineContract:
     def test_closing_twice_is_fine(self, engine: Engine) -> None:
         engine.close()
         engine.close()
+
+
+class GraphEngineContract(EngineContract):
+    """What the engines that run a bundle's graph in this process must also keep."""
+
+    def test_closed_engine_says_so(self, engine: Engine) -> None:
+        engine.close()
+        with pytest.raises(EngineError, match="closed"):
+            engine.run(IDS, MASK)
+
+    def test_a_bug_of_ours_is_not_hidden(self, engine: Engine) -> None:
+        with pytest.raises(AttributeError):
+            engine.run(None, MASK)  # type: ignore[arg-type]
 
 
 def foreign_graph(folder: Path) -> Path:

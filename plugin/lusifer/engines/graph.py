@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lusifer.errors import BundleCorruptError, EngineBusyError, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 __all__ = [
     "INPUTS",
     "OUTPUT",
+    "RuntimeErrors",
     "check_signature",
     "closed_error",
     "is_out_of_memory",
-    "load_error",
-    "run_error",
 ]
 
 INPUTS = ("input_ids", "attention_mask")
@@ -54,28 +55,58 @@ def is_out_of_memory(error: object) -> bool:
     return isinstance(error, MemoryError) or any(words in text for words in _MEMORY_WORDS)
 
 
-def load_error(
-    runtime: str, model_path: Path | str, error: Exception
-) -> BundleCorruptError | EngineBusyError:
-    """Return the error for a graph that a runtime can't load."""
-    if is_out_of_memory(error):
-        return _busy_error(f"No memory to load {model_path}: {error}")
-    return BundleCorruptError(
-        f"{runtime} can't load {model_path}: {error}",
-        next_step="Open the bundle with verify=True to see which file is damaged, or export again.",
-    )
+@dataclass(frozen=True)
+class RuntimeErrors:
+    """Translates the errors of a runtime in this process to ours; other errors pass unchanged."""
 
+    runtime: str
+    """Display name of the runtime."""
+    is_own: Callable[[Exception], bool]
+    """Returns whether an error comes from the runtime."""
 
-def run_error(shape: tuple[int, ...], error: Exception) -> EngineError:
-    """Return the error for a batch ``(B, T)`` that a runtime can't compute."""
-    rows, length = shape
-    batch = f"a batch of {rows} rows x {length} tokens"
-    if is_out_of_memory(error):
-        return _busy_error(f"No memory for {batch}: {error}")
-    return EngineError(
-        f"The graph failed on {batch}: {error}",
-        next_step="Check the bundle with Bundle.open(path, verify=True); if whole, export again.",
-    )
+    @contextmanager
+    def loading(self, model_path: Path | str) -> Iterator[None]:
+        """Translate the errors of a block that loads a graph.
+
+        Raises:
+            EngineBusyError: There is not enough memory.
+            BundleCorruptError: The runtime can't load the graph.
+        """
+        try:
+            yield
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise _busy_error(f"No memory to load {model_path}: {error}") from error
+            if not self.is_own(error):
+                raise
+            raise BundleCorruptError(
+                f"{self.runtime} can't load {model_path}: {error}",
+                next_step="Open the bundle with verify=True to see which file is damaged, or "
+                "export again.",
+            ) from error
+
+    @contextmanager
+    def running(self, shape: tuple[int, ...]) -> Iterator[None]:
+        """Translate the errors of a block that computes a batch ``(B, T)``.
+
+        Raises:
+            EngineBusyError: There is not enough memory.
+            EngineError: The graph failed on the batch.
+        """
+        try:
+            yield
+        except Exception as error:
+            rows, length = shape
+            batch = f"a batch of {rows} rows x {length} tokens"
+            if is_out_of_memory(error):
+                raise _busy_error(f"No memory for {batch}: {error}") from error
+            if not self.is_own(error):
+                raise
+            raise EngineError(
+                f"The graph failed on {batch}: {error}",
+                next_step="Check the bundle with Bundle.open(path, verify=True); if whole, export "
+                "again.",
+            ) from error
 
 
 def closed_error(engine: str) -> EngineError:

@@ -6,15 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from lusifer.engines.cpu import usable_cores
-from lusifer.engines.graph import (
-    INPUTS,
-    OUTPUT,
-    check_signature,
-    closed_error,
-    is_out_of_memory,
-    load_error,
-    run_error,
-)
+from lusifer.engines.graph import INPUTS, OUTPUT, RuntimeErrors, check_signature, closed_error
 from lusifer.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -25,6 +17,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["OnnxEngine"]
+
+# Their classes share no base of their own; they come from one extension module.
+_ERRORS = RuntimeErrors(
+    "ONNX Runtime", lambda error: type(error).__module__.startswith("onnxruntime")
+)
 
 
 class OnnxEngine:
@@ -61,14 +58,10 @@ class OnnxEngine:
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
         options.log_severity_level = 3
-        try:
+        with _ERRORS.loading(model_path):
             session = onnxruntime.InferenceSession(
                 os.fspath(model_path), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:
-            if not _is_expected(error):
-                raise
-            raise load_error("ONNX Runtime", model_path, error) from error
         check_signature(
             model_path,
             [node.name for node in session.get_inputs()],
@@ -87,22 +80,11 @@ class OnnxEngine:
         """
         if self._session is None:
             raise closed_error(self.name)
-        try:
-            (vectors,) = self._session.run(
-                [OUTPUT], dict(zip(INPUTS, (input_ids, attention_mask), strict=True))
-            )
-        except Exception as error:
-            if not _is_expected(error):
-                raise
-            raise run_error(input_ids.shape, error) from error
-        result: NDArray[np.float32] = vectors
-        return result
+        feeds = dict(zip(INPUTS, (input_ids, attention_mask), strict=True))
+        with _ERRORS.running(input_ids.shape):
+            vectors: NDArray[np.float32] = self._session.run([OUTPUT], feeds)[0]
+        return vectors
 
     def close(self) -> None:
         """Drop the session, and with it weights and threads."""
         self._session = None
-
-
-def _is_expected(error: Exception) -> bool:
-    # The classes of ONNX Runtime share no base of their own; they come from one extension module.
-    return is_out_of_memory(error) or type(error).__module__.startswith("onnxruntime")

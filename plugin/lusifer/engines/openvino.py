@@ -7,15 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Literal
 
 from lusifer.engines.cpu import usable_cores
-from lusifer.engines.graph import (
-    INPUTS,
-    OUTPUT,
-    check_signature,
-    closed_error,
-    is_out_of_memory,
-    load_error,
-    run_error,
-)
+from lusifer.engines.graph import INPUTS, OUTPUT, RuntimeErrors, check_signature, closed_error
 from lusifer.errors import EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -27,6 +19,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["OpenVinoEngine", "multiplies_bf16"]
+
+# OpenVINO raises plain RuntimeError, with the place in its own source.
+_ERRORS = RuntimeErrors(
+    "OpenVINO",
+    lambda error: isinstance(error, RuntimeError) and "Exception from src/" in str(error),
+)
 
 
 class OpenVinoEngine:
@@ -64,14 +62,10 @@ class OpenVinoEngine:
             # Pinned threads of several processes would meet on the same core.
             "ENABLE_CPU_PINNING": False,
         }
-        try:
+        with _ERRORS.loading(model_path):
             core = _core()
             graph = core.read_model(os.fspath(model_path))
             model = core.compile_model(graph, "CPU", settings)
-        except Exception as error:
-            if not _is_expected(error):
-                raise
-            raise load_error("OpenVINO", model_path, error) from error
         check_signature(model_path, _port_names(model.inputs), _port_names(model.outputs))
         self._vocabulary = _vocabulary_size(graph)
         # One request is one computation: a second thread waits, as it would for the cores.
@@ -98,16 +92,12 @@ class OpenVinoEngine:
         with self._lock:
             if self._request is None:
                 raise closed_error(self.name)
-            try:
+            with _ERRORS.running(input_ids.shape):
                 answer = self._request.infer(
                     dict(zip(INPUTS, (input_ids, attention_mask), strict=True))
                 )
                 # A copy: the next call overwrites the request's own memory.
                 vectors: NDArray[np.float32] = answer[OUTPUT].copy()
-            except Exception as error:
-                if not _is_expected(error):
-                    raise
-                raise run_error(input_ids.shape, error) from error
         return vectors
 
     def close(self) -> None:
@@ -161,10 +151,3 @@ def _vocabulary_size(graph: openvino.Model) -> int | None:
         if ids.get_type_name() == "Parameter" and "input_ids" in ids.output(0).get_names():
             return int(operation.input_value(0).get_partial_shape()[0].get_length())
     return None
-
-
-def _is_expected(error: Exception) -> bool:
-    # OpenVINO raises plain RuntimeError, with the place in its own source.
-    return is_out_of_memory(error) or (
-        isinstance(error, RuntimeError) and "Exception from src/" in str(error)
-    )

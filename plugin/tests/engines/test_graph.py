@@ -2,14 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lusifer.engines.graph import (
-    check_signature,
-    closed_error,
-    is_out_of_memory,
-    load_error,
-    run_error,
-)
-from lusifer.errors import BundleCorruptError, EngineBusyError, EngineError
+from lusifer.engines.graph import RuntimeErrors, check_signature, closed_error, is_out_of_memory
+from lusifer.errors import BundleCorruptError, EngineBusyError, EngineError, LusiferError
 
 
 @pytest.mark.parametrize(
@@ -47,17 +41,52 @@ def test_lack_of_memory_is_found_in_the_message(error: object, expected: bool) -
     assert is_out_of_memory(error) is expected
 
 
-def test_errors_name_the_batch_and_what_to_do() -> None:
-    failed = run_error((3, 5), ValueError("bad index"))
-    assert type(failed) is EngineError
-    assert failed.message == "The graph failed on a batch of 3 rows x 5 tokens: bad index"
-    busy = run_error((3, 5), MemoryError("out of memory"))
-    assert isinstance(busy, EngineBusyError)
-    assert busy.message == "No memory for a batch of 3 rows x 5 tokens: out of memory"
-    assert isinstance(load_error("ONNX Runtime", "m.onnx", MemoryError()), EngineBusyError)
-    broken = load_error("ONNX Runtime", "m.onnx", ValueError("no graph"))
-    assert isinstance(broken, BundleCorruptError)
-    assert broken.message == "ONNX Runtime can't load m.onnx: no graph"
-    assert str(closed_error("triton")) == (
-        "The engine triton is closed. Load the vectorizer again."
-    )
+ERRORS = RuntimeErrors("A Runtime", lambda error: isinstance(error, LookupError))
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "message"),
+    [
+        (LookupError("no graph"), BundleCorruptError, "A Runtime can't load m.onnx: no graph"),
+        (MemoryError("4 GB"), EngineBusyError, "No memory to load m.onnx: 4 GB"),
+    ],
+)
+def test_errors_of_loading(raised: Exception, kind: type[LusiferError], message: str) -> None:
+    with pytest.raises(kind) as caught, ERRORS.loading("m.onnx"):
+        raise raised
+    assert type(caught.value) is kind
+    assert caught.value.message == message
+    assert caught.value.__cause__ is raised
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "message"),
+    [
+        (
+            LookupError("bad index"),
+            EngineError,
+            "The graph failed on a batch of 3 rows x 5 tokens: bad index",
+        ),
+        (
+            RuntimeError("std::bad_alloc"),
+            EngineBusyError,
+            "No memory for a batch of 3 rows x 5 tokens: std::bad_alloc",
+        ),
+    ],
+)
+def test_errors_of_running(raised: Exception, kind: type[LusiferError], message: str) -> None:
+    with pytest.raises(kind) as caught, ERRORS.running((3, 5)):
+        raise raised
+    assert type(caught.value) is kind
+    assert caught.value.message == message
+
+
+def test_errors_of_others_pass() -> None:
+    with pytest.raises(ZeroDivisionError), ERRORS.running((3, 5)):
+        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), ERRORS.loading("m.onnx"):
+        raise ZeroDivisionError
+
+
+def test_a_closed_engine() -> None:
+    assert str(closed_error("triton")) == "The engine triton is closed. Load the vectorizer again."

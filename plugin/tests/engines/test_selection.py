@@ -170,4 +170,4 @@ def test_info_shows_the_choice(probed: Bundle, monkeypatch: pytest.MonkeyPatch) 
     fields = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert fields["engine"] == "auto"
     assert fields["fastest_engine"]["trials"][0]["engine"] == "onnx"
-    assert " ms a question, " in CliRunner().invoke(app, arguments).stdout
+    assert " ms a query, " in CliRunner().invoke(app, arguments).stdout
