@@ -1,4 +1,4 @@
-"""The default model, shared by all tests, lent to a service that would close it."""
+"""The default model that all tests share, protected from a service that would close it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lusifer.embedding.vectorizer import Vectorizer
 
 
 class Borrowed(Vectorizer):
-    """The shared vectorizer, which a service must not close."""
+    """The shared vectorizer with a ``close`` that does nothing."""
 
     def __init__(self, lender: Vectorizer) -> None:
         super().__init__(lender.bundle, lender.engine)

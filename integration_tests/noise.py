@@ -1,8 +1,9 @@
-"""How far two vectors of one text may lie apart with the default bundle.
+"""Maximum difference of two vectors of one text with the default bundle.
 
-Sums in another order move a number by 3e-7. Where that flips the rounding of an int8 activation, it
-moves by 5e-5, as measured on one text of fourteen. Vectors of different texts are more than 1e-2
-apart."""
+Sums in another order move a number by 3e-7. Where that flips the rounding of an int8 activation,
+the number moves by 5e-5, as measured on one text of fourteen. Vectors of different texts are more
+than 1e-2 apart.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ FLIPPED = 3e-4
 
 
 def assert_same_vectors(found: ArrayLike, expected: ArrayLike, context: str = "") -> None:
-    """Vectors ``(N, D)`` or ``(D,)`` are of the same texts: nothing moved more than a flipped rounding does.
+    """Assert that vectors ``(N, D)`` or ``(D,)`` differ by no more than a flipped rounding.
 
-    Of many texts, half must not have moved at all.
+    Half of eight or more texts must not differ at all.
     """
     moved = np.abs(np.atleast_2d(np.asarray(found)) - np.atleast_2d(np.asarray(expected))).max(
         axis=1

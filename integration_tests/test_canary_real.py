@@ -1,4 +1,4 @@
-"""The canary on the default model: it passes with a margin, and sees every fault it is there for."""
+"""The canary on the default model: it passes with a margin and finds every fault."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from lusifer.engines.base import Engine
 
 MARGIN = 0.03
-"""Cosine between a sentence's own translation and the next one, to and from English."""
+"""Minimum margin in cosine of a sentence's own translation over the next one, both ways."""
 
 
 class Swapping:
-    """An engine whose first and last vector of every call change places."""
+    """An engine that swaps the first and the last vector of every call."""
 
     name = "swapping"
 
@@ -67,10 +67,10 @@ def test_it_passes_with_a_margin(vectors: NDArray[np.float32]) -> None:
     margins = right - np.maximum(others.max(axis=1), others.max(axis=2))
     assert margins.min() > MARGIN, dict(zip(SENTENCES, margins.min(axis=1), strict=True))
     pairs = (vectors @ vectors.T)[np.triu_indices(48, 1)]
-    assert pairs.max() < 0.985, "else two vectors that change places could pass for noise"
+    assert pairs.max() < 0.985, "two swapped vectors could pass for noise"
 
 
-def test_every_pair_of_different_topics_that_changes_places_is_seen(
+def test_every_swapped_pair_of_different_topics_is_found(
     vectors: NDArray[np.float32],
 ) -> None:
     for one in range(48):
@@ -82,14 +82,14 @@ def test_every_pair_of_different_topics_that_changes_places_is_seen(
 
 
 @pytest.mark.parametrize("batch_tokens", [256, 4096])
-def test_an_engine_that_swaps_is_seen(vectorizer: Vectorizer, batch_tokens: int) -> None:
+def test_an_engine_that_swaps_is_found(vectorizer: Vectorizer, batch_tokens: int) -> None:
     wrong = Vectorizer(vectorizer.bundle, Swapping(vectorizer.engine), batch_tokens=batch_tokens)
     assert not look(wrong).passed
 
 
-def test_a_wrong_tokenizer_is_seen(vectorizer: Vectorizer) -> None:
+def test_a_wrong_tokenizer_is_found(vectorizer: Vectorizer) -> None:
     class Shifted(Swapping):
-        """Every token id one off, as with the vocabulary of a sister model."""
+        """An engine that gets every token id shifted, as with the vocabulary of a related model."""
 
         def run(
             self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
@@ -103,7 +103,9 @@ def test_a_wrong_tokenizer_is_seen(vectorizer: Vectorizer) -> None:
     assert "nearer to a wrong" in report.reason
 
 
-def test_a_wrong_model_of_the_right_size_is_seen(real_bundle: Path, vectorizer: Vectorizer) -> None:
+def test_a_wrong_model_of_the_right_size_is_found(
+    real_bundle: Path, vectorizer: Vectorizer
+) -> None:
     from lusifer.engines.fake import FakeEngine
 
     engine = FakeEngine(vectorizer.bundle.manifest.dimension)

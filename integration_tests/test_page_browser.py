@@ -36,7 +36,7 @@ def browser() -> Iterator[Any]:
 
 
 class Page:
-    """A page that notes whatever a browser would complain about, and every request it makes."""
+    """A page with the warnings and errors of the browser, and the requests of the page."""
 
     def __init__(self, browser: Any, url: str, **options: Any) -> None:
         self.complaints: list[str] = []
@@ -111,7 +111,7 @@ def test_page_works_by_keyboard_on_a_small_dark_screen(
     assert page.complaints == []
 
 
-def test_texts_are_text_and_errors_are_told(
+def test_texts_are_text_and_errors_are_shown(
     browser: Any, bundle_of_fake: Vectorizer, start_service: Any
 ) -> None:
     service = start_service(bundle_of_fake, maximum_texts=5).ready()
@@ -125,7 +125,7 @@ def test_texts_are_text_and_errors_are_told(
     assert page.page.query_selector("#similarity table") is None
 
 
-def test_key_is_asked_for_and_sent(
+def test_key_is_requested_and_sent(
     browser: Any, bundle_of_fake: Vectorizer, start_service: Any, tmp_path: Path
 ) -> None:
     key = add_key(tmp_path / "keys.toml", "page")

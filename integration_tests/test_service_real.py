@@ -1,5 +1,4 @@
-"""The service over the real model: equal vectors everywhere, official clients, and schema-driven
-fuzzing."""
+"""The service over the real model: equal vectors on all protocols, official clients, fuzzing."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def texts() -> list[str]:
-    """200 texts in twelve languages, from two words to over the token limit."""
+    """Return 200 texts in twelve languages, from two words to over the token limit."""
     sentences = canary_texts()
     made = [
         *sentences,
@@ -85,7 +84,7 @@ def test_a_text_has_one_vector_on_every_protocol_alone_in_batches_and_under_load
     vectorizer: Vectorizer, start_service: Any, texts: list[str], record_property: Any
 ) -> None:
     service = start_service(Borrowed(vectorizer), cache="off").ready()
-    # Every second text is a question, on all protocols alike.
+    # Every second text is a query, on all protocols alike.
     parts: dict[Role, list[str]] = {"query": texts[::2], "document": texts[1::2]}
     expected = {
         text: vector
@@ -97,8 +96,7 @@ def test_a_text_has_one_vector_on_every_protocol_alone_in_batches_and_under_load
     requests: list[tuple[str, Role, list[str]]] = []
     for protocol, (role, part) in product(ASKED, parts.items()):
         shuffled = order.sample(part, len(part))
-        # The computation of 200 texts takes seconds: each protocol gets all of them, alone or in
-        # batches.
+        # Computing 200 texts takes seconds. Each protocol gets all of them, alone or in batches.
         while shuffled:
             size = 1 if protocol == "weaviate" else order.choice([1, 2, 7, 30])
             requests.append((protocol, role, shuffled[:size]))
@@ -132,8 +130,8 @@ def test_a_text_has_one_vector_on_every_protocol_alone_in_batches_and_under_load
 
 def test_the_canary_passes_on_the_real_model(vectorizer: Vectorizer, start_service: Any) -> None:
     service = start_service(Borrowed(vectorizer), canary=True).ready()
-    question = {"text": "How do I unpack an archive?", "config": {"task_type": "query"}}
-    answer = service.http.post("/vectors", json=question)
+    query = {"text": "How do I unpack an archive?", "config": {"task_type": "query"}}
+    answer = service.http.post("/vectors", json=query)
     expected = vectorizer.embed_query("How do I unpack an archive?").vector
     assert_same_vectors(answer.json()["vector"], expected)
 
@@ -171,7 +169,7 @@ def test_coheres_client(vectorizer: Vectorizer, start_service: Any) -> None:
     cohere = pytest.importorskip("cohere")
     service = start_service(Borrowed(vectorizer)).ready()
     texts = canary_texts()[:6]
-    # The client never closes the connection pool that it opens itself, so it gets one of ours.
+    # The client never closes a connection pool that it opened itself, so the test opens one.
     with httpx.Client(timeout=60, trust_env=False) as http:
         client = cohere.ClientV2(api_key="none", base_url=service.url, httpx_client=http)
         for kind, expected in (
@@ -202,27 +200,20 @@ def test_coheres_client(vectorizer: Vectorizer, start_service: Any) -> None:
 def test_whatever_the_schema_allows_or_forbids_is_never_a_server_error(
     vectorizer: Vectorizer, start_service: Any, tmp_path: Path
 ) -> None:
-    """Schemathesis on a real uvicorn, negative data and NUL bytes on; the engine is the fake one.
+    """Run schemathesis on a real uvicorn with the fake engine, negative data and NUL bytes.
 
-    All its checks but one: an empty text and the name of another model fit the schema and are
-    refused."""
+    One check is off: an empty text and the name of another model fit the schema and are refused.
+    """
     pytest.importorskip("schemathesis")
     fake = Vectorizer(vectorizer.bundle, FakeEngine(vectorizer.dimension))
-    # The page at / is a GET beside Qdrant's POST, and no part of the API.
+    # The page at / is a GET on the path of Qdrant's POST, and no part of the API.
     service = start_service(fake, page=False).ready()
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json"),
         *("--mode", "all", "--generation-allow-x00", "true", "--max-examples", "40"),
         *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
-        *(
-            "--seed",
-            "1",
-            "--generation-database",
-            "none",
-            "--no-color",
-            "--suppress-health-check",
-            "all",
-        ),
+        *("--seed", "1", "--generation-database", "none"),
+        *("--no-color", "--suppress-health-check", "all"),
     ]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]

@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchReport", "MicroBatcher"]
 
-_LOG = logging.getLogger(__name__)
-
 _SPEED_DECAY = 0.95
 """Factor by which each new batch reduces the weight of earlier ones in the measured speed."""
 
@@ -52,6 +51,9 @@ _ARRIVALS = 32
 """Number of gaps between requests whose median says how fast requests arrive."""
 
 _BUSY_WINDOW_S = 60.0
+"""Seconds over which the share of computing time is measured."""
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,9 @@ class MicroBatcher:
         maximum_wait_s: float = 0.005,
         on_batch: Callable[[BatchReport], None] = lambda report: None,
     ) -> None:
-        self._engine = engine
+        self._engine_name = engine.name
+        self._run = partial(run_batch, engine, dimension=dimension, pad_token_id=pad_token_id)
         self._dimension = dimension
-        self._pad_token_id = pad_token_id
         self._batch_tokens = batch_tokens
         self._maximum_wait_s = maximum_wait_s
         self._on_batch = on_batch
@@ -233,14 +235,7 @@ class MicroBatcher:
         def attempt(part: Sequence[QueuedRow]) -> list[NDArray[np.float32] | LusiferError]:
             nonlocal retries
             try:
-                return list(
-                    run_batch(
-                        self._engine,
-                        [row.ids for row in part],
-                        dimension=self._dimension,
-                        pad_token_id=self._pad_token_id,
-                    )
-                )
+                return list(self._run([row.ids for row in part]))
             except (EngineBusyError, EngineOutputError) as error:
                 if isinstance(error, EngineOutputError):
                     retries -= 1
@@ -249,7 +244,7 @@ class MicroBatcher:
             except LusiferError as error:
                 return [error] * len(part)
             except Exception as error:  # an engine may raise anything; requests need an answer
-                return [_unexpected(self._engine.name, error)] * len(part)
+                return [_unexpected(self._engine_name, error)] * len(part)
             half = len(part) // 2
             return attempt(part[:half]) + attempt(part[half:])
 

@@ -54,80 +54,46 @@ class Metrics:
     """Counters of one service, in a registry of its own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._requests = Histogram(
-            "lusifer_request_duration_seconds",
+        registry = self.registry = CollectorRegistry()
+
+        def counter(name: str, documentation: str, *labels: str) -> Counter:
+            return Counter(f"lusifer_{name}", documentation, labels, registry=registry)
+
+        def histogram(
+            name: str, documentation: str, buckets: Sequence[float], *labels: str
+        ) -> Histogram:
+            return Histogram(
+                f"lusifer_{name}", documentation, labels, buckets=buckets, registry=registry
+            )
+
+        self._requests = histogram(
+            "request_duration_seconds",
             "Seconds from the first byte of a request to its answer.",
-            ["protocol", "status"],
-            buckets=_SECONDS,
-            registry=self.registry,
+            _SECONDS,
+            "protocol",
+            "status",
         )
-        self._stages = Histogram(
-            "lusifer_stage_duration_seconds",
-            "Seconds in one stage of a request.",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=self.registry,
+        self._stages = histogram(
+            "stage_duration_seconds", "Seconds in one stage of a request.", _SECONDS, "stage"
         )
-        self._texts = Counter(
-            "lusifer_texts", "Texts embedded.", ["protocol", "role"], registry=self.registry
+        self._texts = counter("texts", "Texts embedded.", "protocol", "role")
+        self._tokens = counter("tokens", "Tokens of embedded texts, cached ones included.", "role")
+        self._truncated = counter("truncated_texts", "Texts whose end was cut off.", "protocol")
+        self._languages = counter("texts_by_language", "Texts by detected language.", "language")
+        self._cache = counter("cache_lookups", "Texts looked up in the cache.", "result")
+        self._rejected = counter(
+            "rejected_requests", "Requests without vectors, by reason.", "reason"
         )
-        self._tokens = Counter(
-            "lusifer_tokens",
-            "Tokens of embedded texts, cached ones included.",
-            ["role"],
-            registry=self.registry,
-        )
-        self._truncated = Counter(
-            "lusifer_truncated_texts",
-            "Texts whose end was cut off.",
-            ["protocol"],
-            registry=self.registry,
-        )
-        self._languages = Counter(
-            "lusifer_texts_by_language",
-            "Texts by detected language.",
-            ["language"],
-            registry=self.registry,
-        )
-        self._cache = Counter(
-            "lusifer_cache_lookups",
-            "Texts looked up in the cache.",
-            ["result"],
-            registry=self.registry,
-        )
-        self._rejected = Counter(
-            "lusifer_rejected_requests",
-            "Requests without vectors, by reason.",
-            ["reason"],
-            registry=self.registry,
-        )
-        self._batches = Counter(
-            # The label has the name it was published with.
-            "lusifer_batches",
-            "Batches of the engine, by priority.",
-            ["lane"],
-            registry=self.registry,
-        )
-        self._computed = Counter(
-            "lusifer_engine_tokens",
-            "Tokens the engine computed, by kind: text or padding.",
-            ["kind"],
-            registry=self.registry,
-        )
-        self._fill = Histogram(
-            "lusifer_batch_fill_ratio",
+        # Dashboards know the label by this name.
+        self._batches = counter("batches", "Batches of the engine, by priority.", "lane")
+        self._computed = counter("engine_tokens", "Tokens the engine computed.", "kind")
+        self._fill = histogram(
+            "batch_fill_ratio",
             "Padded tokens of a batch divided by its budget.",
-            buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
-            registry=self.registry,
+            (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
         )
-        self._rows = Histogram(
-            "lusifer_batch_rows",
-            "Rows of a batch.",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
-            registry=self.registry,
-        )
-        self._model = Info("lusifer_model", "The served model.", registry=self.registry)
+        self._rows = histogram("batch_rows", "Rows of a batch.", (1, 2, 4, 8, 16, 32, 64, 128, 256))
+        self._model = Info("lusifer_model", "The served model.", registry=registry)
         for reason in get_args(Rejection):
             self._rejected.labels(reason)
         for result in ("hit", "miss"):

@@ -15,7 +15,7 @@ from lusifer.errors import EngineBusyError, EngineError, EngineOutputError, NotR
 from lusifer.service.batcher import BatchReport, MicroBatcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -168,19 +168,27 @@ def test_a_passing_fault_fails_no_request(fault: str) -> None:
     batcher.close()
 
 
-class Poisoned(FakeEngine):
-    """An engine that returns NaN for a row with token 13, as a kernel broken for one input would."""
+class Spoiled(FakeEngine):
+    """An engine whose vectors ``change(input_ids, vectors)`` changes in place."""
+
+    def __init__(self, change: Callable[[NDArray[np.int64], NDArray[np.float32]], None]) -> None:
+        super().__init__(DIMENSION)
+        self._change = change
 
     def run(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         vectors = super().run(input_ids, attention_mask)
-        vectors[(input_ids == 13).any(axis=1)] = np.nan
+        self._change(input_ids, vectors)
         return vectors
 
 
 def test_a_row_that_fails_fails_its_own_request_only() -> None:
-    batcher = _batcher(Poisoned(DIMENSION))
+    def poison(input_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        # A NaN in each row with token 13, as a kernel broken for one input would give.
+        vectors[(input_ids == 13).any(axis=1)] = np.nan
+
+    batcher = _batcher(Spoiled(poison))
     requests = [batcher.submit([_row(5, n), _row(6, n)], "query") for n in range(10, 20)]
     for n, request in zip(range(10, 20), requests, strict=True):
         if n == 13:
@@ -192,13 +200,7 @@ def test_a_row_that_fails_fails_its_own_request_only() -> None:
 
 
 def test_an_engine_that_always_returns_invalid_vectors_is_not_called_for_ever() -> None:
-    class Broken(FakeEngine):
-        def run(
-            self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
-        ) -> NDArray[np.float32]:
-            return super().run(input_ids, attention_mask) * np.float32("nan")
-
-    engine = Broken(DIMENSION)
+    engine = Spoiled(lambda _, vectors: vectors.fill(np.nan))
     batcher = _batcher(engine, batch_tokens=10_000)
     with pytest.raises(EngineOutputError):
         batcher.submit([_row(5, n) for n in range(6, 500)], "bulk").future.result(timeout=120)
@@ -220,13 +222,10 @@ def test_a_batch_too_large_for_memory_is_halved() -> None:
 
 
 def test_an_engine_that_raises_anything_still_gives_every_request_an_answer() -> None:
-    class Crashing(FakeEngine):
-        def run(
-            self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
-        ) -> NDArray[np.float32]:
-            raise ZeroDivisionError("boom")
+    def crash(*_: object) -> None:
+        raise ZeroDivisionError("boom")
 
-    batcher = _batcher(Crashing(DIMENSION))
+    batcher = _batcher(Spoiled(crash))
     for _ in range(3):
         with pytest.raises(EngineError, match="ZeroDivisionError: boom"):
             batcher.submit([_row(5)], "query").future.result(timeout=120)

@@ -19,7 +19,7 @@ TEXTS = canary_texts()
 
 
 def good_vectors() -> NDArray[np.float32]:
-    """Vectors of a model for which a translation is close to, but not equal to, its English sentence."""
+    """Return vectors in which a translation is close to, but not equal to, its English sentence."""
     random = np.random.default_rng(0)
     topics = np.tile(np.eye(4, 32), (len(SENTENCES), 1))
     vectors = topics + 0.15 * random.normal(size=topics.shape) / np.sqrt(32)
@@ -27,7 +27,7 @@ def good_vectors() -> NDArray[np.float32]:
 
 
 class Model:
-    """Answers :func:`good_vectors`, spoiled on the calls that ``spoil`` knows."""
+    """A model that answers :func:`good_vectors`, which ``spoil`` changes on some calls."""
 
     def __init__(self, spoil: Callable[[int, NDArray[np.float32]], NDArray[np.float32]]) -> None:
         self.calls = 0
@@ -49,12 +49,12 @@ def swapped(vectors: NDArray[np.float32], one: int, other: int) -> NDArray[np.fl
     return vectors
 
 
-def test_the_sentences_are_what_they_say() -> None:
+def test_the_sentences_are_in_their_languages() -> None:
     assert len(SENTENCES) == 12
     assert len(set(TEXTS)) == 48
     assert TEXTS[:4] == list(SENTENCES["en"])
     for language, sentences in SENTENCES.items():
-        # A single short sentence may hold none of the words that the guess goes by.
+        # All four sentences, because detection is uncertain on a single short one.
         assert detect_language(" ".join(sentences)) == language
 
 
@@ -64,7 +64,7 @@ def test_a_good_model_passes() -> None:
     assert report.accuracy == dict.fromkeys(SENTENCES, 1.0)
 
 
-def test_any_two_answers_of_different_topics_that_change_places_are_noticed() -> None:
+def test_any_two_swapped_answers_of_different_topics_are_found() -> None:
     vectors = good_vectors()
     for one in range(48):
         for other in range(one):
@@ -76,7 +76,7 @@ def test_any_two_answers_of_different_topics_that_change_places_are_noticed() ->
 @pytest.mark.parametrize(
     "calls", [range(1, 2), range(2, 14), range(1, 14)], ids=["first", "later", "all"]
 )
-def test_swapped_answers_are_noticed_on_whatever_call(one: int, other: int, calls: range) -> None:
+def test_swapped_answers_are_found_on_any_call(one: int, other: int, calls: range) -> None:
     def spoil(call: int, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         # An index beyond a small call is the fault that swaps first and last.
         inside = max(one, other) < len(vectors)
@@ -89,12 +89,12 @@ def test_swapped_answers_are_noticed_on_whatever_call(one: int, other: int, call
     assert "canary" in report.reason
 
 
-def test_an_order_turned_round_is_noticed() -> None:
+def test_a_reversed_order_is_found() -> None:
     report = look(lambda _, vectors: vectors[::-1])
     assert not report.passed
 
 
-def test_a_vector_that_depends_on_its_neighbours_is_noticed() -> None:
+def test_a_vector_that_depends_on_its_batch_is_found() -> None:
     def spoil(_: int, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         drawn = vectors + 0.5 * vectors.mean(axis=0) * (len(vectors) == 48)
         return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)

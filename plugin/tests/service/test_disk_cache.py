@@ -87,7 +87,7 @@ def test_a_damaged_row_is_a_miss_and_is_deleted(
     cache.close()
 
 
-def test_two_rows_swapped_are_both_noticed(tmp_path: Path) -> None:
+def test_two_swapped_rows_are_both_found(tmp_path: Path) -> None:
     path = tmp_path / "cache.sqlite"
     cache = DiskCache(path, MIB)
     cache.put_many([(key(n), embedding(n)) for n in range(2)])
@@ -144,7 +144,7 @@ def test_places_that_can_not_be_written_are_refused(tmp_path: Path) -> None:
         DiskCache(tmp_path / "cache.sqlite", 1000)
 
 
-def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
+def test_another_database_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "other.sqlite"
     database = sqlite3.connect(path)
     database.execute("CREATE TABLE invoices (id)")
