@@ -4,7 +4,7 @@ const byId = (id) => document.getElementById(id);
 const origin = location.origin;
 let modelName = "";
 
-/** An element with text; texts of users only ever enter the page as text. */
+/** Make an element with text. Texts of users enter the page as text only, never as HTML. */
 function element(tag, text, attributes = {}) {
   const made = document.createElement(tag);
   if (text !== undefined) made.textContent = text;
@@ -25,10 +25,16 @@ function show(list, entries) {
       return pair;
     }),
   );
-  if (!list.classList.contains("tiles")) list.replaceChildren(...[...list.children].flatMap((pair) => [...pair.children]));
+  if (!list.classList.contains("tiles")) {
+    list.replaceChildren(...[...list.children].flatMap((pair) => [...pair.children]));
+  }
 }
 
-const POLICIES = { truncate: "is cut and reported as cut", mean_of_windows: "is averaged over windows", error: "is refused" };
+const POLICIES = {
+  truncate: "is cut and reported as truncated",
+  mean_of_windows: "is averaged over windows",
+  error: "is refused",
+};
 const number = (value, digits = 0) => value.toLocaleString("en", { maximumFractionDigits: digits });
 const milliseconds = (seconds) => `${number(1000 * seconds)} ms`;
 
@@ -47,21 +53,24 @@ function showStatus(status) {
       ["Name", status.model.name],
       ["Fingerprint", status.model.fingerprint.slice(0, 23) + "…"],
       ["Dimensions", status.model.dimensions.join(", ")],
-      ["Longest text", `${status.model.maximum_tokens} tokens; a longer one ${POLICIES[status.model.long_text]}`],
+      [
+        "Token limit",
+        `${status.model.maximum_tokens}; a longer text ${POLICIES[status.model.long_text]}`,
+      ],
       ["Engine", `${status.model.engine}, ${status.model.precision}`],
-      ["Languages measured", status.model.languages_evaluated.join(" ")],
+      ["Languages evaluated", status.model.languages_evaluated.join(" ")],
     ]);
   }
   if (status.load) {
-    const looked = status.cache.hits + status.cache.misses;
+    const lookups = status.cache.hits + status.cache.misses;
     show(byId("load"), [
-      ["latency, median", milliseconds(status.last_minute.p50_s)],
-      ["latency, 95th percentile", milliseconds(status.last_minute.p95_s)],
+      ["median latency", milliseconds(status.last_minute.p50_s)],
+      ["95th percentile latency", milliseconds(status.last_minute.p95_s)],
       ["requests/s", number(status.last_minute.requests_per_s, 1)],
-      ["tokens/s of the engine", number(status.load.tokens_per_s)],
+      ["engine tokens/s", number(status.load.tokens_per_s)],
       ["engine busy", `${number(100 * status.load.engine_busy)}%`],
-      ["tokens waiting", number(status.load.queued_tokens)],
-      ["found in cache", looked ? `${number((100 * status.cache.hits) / looked)}%` : "–"],
+      ["tokens queued", number(status.load.queued_tokens)],
+      ["cache hits", lookups ? `${number((100 * status.cache.hits) / lookups)}%` : "–"],
     ]);
   }
 }
@@ -81,23 +90,26 @@ async function refresh() {
 function connections() {
   const host = location.host;
   return [
-    ["Weaviate: embeds each object at ingest and each question", `ENABLE_MODULES=text2vec-transformers
+    ["Weaviate: embeds each object at ingest and each query", `ENABLE_MODULES=text2vec-transformers
 TRANSFORMERS_INFERENCE_API=${origin}`],
     ["Weaviate, Python", `client.collections.create(
     "Articles",
     vector_config=Configure.Vectors.text2vec_transformers(vectorize_collection_name=False),
 )`],
-    ["Weaviate, 96 objects a call through its Cohere module (any API key does, unless this service asks for one)", `Configure.Vectors.text2vec_cohere(
+    ["Weaviate, 96 objects per call through its Cohere module (with any API key, unless this " +
+      "service needs one)", `Configure.Vectors.text2vec_cohere(
     base_url="${origin}", model="${modelName}", vectorize_collection_name=False
 )`],
     ["Qdrant 1.17 or newer: embeds each Document", `QDRANT__INFERENCE__ADDRESS=${origin}/qdrant`],
     ["Qdrant, Python", `client = QdrantClient(url=..., cloud_inference=True, timeout=60)
-client.upsert("articles", [PointStruct(id=1, vector={"text": models.Document(text="...", model="${modelName}")})])
-client.query_points("articles", query=models.Document(text="...", model="${modelName}"), using="text")`],
+document = models.Document(text="...", model="${modelName}")
+client.upsert("articles", [models.PointStruct(id=1, vector={"text": document})])
+client.query_points("articles", query=document, using="text")`],
     ["OpenAI's client", `OpenAI(base_url="${origin}/v1", api_key="none").embeddings.create(
     model="${modelName}:query", input=["..."]
 )`],
-    ["Text Embeddings Inference", `curl ${host}/embed -d '{"inputs": ["..."], "prompt_name": "query"}'`],
+    ["Text Embeddings Inference", `curl ${host}/embed \\
+    -d '{"inputs": ["..."], "prompt_name": "query"}'`],
   ];
 }
 
@@ -111,7 +123,7 @@ function showConnections() {
           await navigator.clipboard.writeText(text);
           button.textContent = "Copied";
         } catch {
-          // Without https the clipboard is closed: select the text instead.
+          // Without https a page may not use the clipboard: select the text instead.
           getSelection().selectAllChildren(box.querySelector("pre"));
           button.textContent = "Selected";
         }
@@ -123,10 +135,10 @@ function showConnections() {
   );
 }
 
-/** Cosine of two unit vectors. */
+/** Compute the cosine of two unit vectors. */
 const cosine = (a, b) => a.reduce((sum, value, index) => sum + value * b[index], 0);
 
-/** Light to dark in one hue, readable without telling hues apart; from the lowest value shown to 1. */
+/** Choose background and ink, light to dark in one hue, for a share from 0 to 1. */
 function colour(share) {
   const lightness = 96 - 66 * share;
   return [`hsl(197 ${30 + 45 * share}% ${lightness}%)`, lightness > 55 ? "#14171a" : "#ffffff"];
@@ -137,7 +149,8 @@ function showSimilarity(texts, vectors) {
   const lowest = Math.min(...values.flat());
   const table = element("table");
   const head = element("tr");
-  head.append(element("td"), ...texts.map((_, index) => element("th", `${index + 1}`, { scope: "col" })));
+  const numbers = texts.map((_, index) => element("th", `${index + 1}`, { scope: "col" }));
+  head.append(element("td"), ...numbers);
   table.append(head);
   values.forEach((row, i) => {
     const line = element("tr");
@@ -154,16 +167,17 @@ function showSimilarity(texts, vectors) {
   byId("similarity").replaceChildren(table);
 }
 
-function tell(problem) {
+function report(problem) {
   byId("problem").hidden = !problem;
   byId("problem").textContent = problem;
 }
 
 byId("try").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const texts = byId("texts").value.split("\n").map((line) => line.trim()).filter(Boolean);
+  const lines = byId("texts").value.split("\n");
+  const texts = lines.map((line) => line.trim()).filter(Boolean);
   if (!texts.length || texts.length > 40) {
-    tell("Write 1 to 40 sentences, one a line.");
+    report("Write 1 to 40 sentences, one per line.");
     return;
   }
   const button = event.target.querySelector("button");
@@ -175,12 +189,14 @@ byId("try").addEventListener("submit", async (event) => {
       body: JSON.stringify({ input: texts, model: "", input_type: byId("role").value }),
     });
     const body = await answer.json();
-    if (!answer.ok) throw new Error(body.error?.message ?? `The service answered ${answer.status}.`);
-    tell("");
+    if (!answer.ok) {
+      throw new Error(body.error?.message ?? `The service answered with status ${answer.status}.`);
+    }
+    report("");
     showSimilarity(texts, body.data.map((item) => item.embedding));
   } catch (error) {
     byId("similarity").replaceChildren();
-    tell(error.message);
+    report(error.message);
   } finally {
     button.disabled = false;
   }
