@@ -14,6 +14,8 @@ from lusifer import errors
 
 PACKAGE = Path(lusifer.__file__).parent
 DEBIAN_PYTHON = "3.11.2"
+LONGEST_MODULE = 400
+TOP_LEVEL_FILES = {"__init__.py", "_version.py", "errors.py", "types.py", "py.typed"}
 HEAVY = ["torch", "transformers", "onnxruntime", "numpy", "pydantic", "tokenizers", "qdrant_edge"]
 
 
@@ -73,6 +75,30 @@ def test_the_core_needs_neither_torch_nor_transformers() -> None:
         "[getattr(lusifer, name) for name in lusifer.__all__]; print('onnxruntime' in sys.modules)"
     )
     assert _python(code).strip() == "False"
+
+
+def test_no_module_is_long() -> None:
+    root = PACKAGE.parents[1]
+    folders = [
+        root / "plugin" / "lusifer",
+        root / "training" / "lusifer_training",
+        root / "training" / "lusifer_evaluation",
+        root / "export" / "lusifer_export",
+    ]
+    modules = {
+        path.relative_to(root).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in folders
+        for path in folder.rglob("*.py")
+    }
+    assert len(modules) > 150
+    assert {name: lines for name, lines in modules.items() if lines > LONGEST_MODULE} == {}
+
+
+def test_the_top_level_holds_packages_and_four_modules() -> None:
+    entries = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert {path.name for path in entries if path.is_file()} == TOP_LEVEL_FILES
+    for folder in (path for path in entries if path.is_dir()):
+        assert (folder / "__init__.py").is_file(), f"{folder.name} is no package"
 
 
 def _python(code: str) -> str:
