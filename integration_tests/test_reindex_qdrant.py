@@ -112,7 +112,7 @@ class VectorWorld:
         return Migration(
             old,
             new,
-            QdrantNamedVectorCutover(self.client, name, source=self.old, target=self.new),
+            QdrantNamedVectorCutover(self.client, source=self.old, target=self.new),
             in_place=True,
         )
 

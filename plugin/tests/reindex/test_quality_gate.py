@@ -25,6 +25,8 @@ from lusifer.types import Document
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lusifer.reindex.endpoints.base import AnyMigration
+
 LANGUAGES = {"a": "en", "b": "en", "c": "de", "d": "en", "e": "de", "f": "de"}
 OLD = {"a": 0, "b": 10, "c": 21, "d": 90, "e": 100, "f": 111}
 NEW = {"a": 0, "b": 21, "c": 90, "d": 10, "e": 100, "f": 111}
@@ -46,7 +48,7 @@ MODEL = Circle(1, dimension=2)
 
 
 @pytest.fixture
-def migration(monkeypatch: pytest.MonkeyPatch) -> object:
+def migration(monkeypatch: pytest.MonkeyPatch) -> AnyMigration:
     monkeypatch.setattr("lusifer.reindex.quality_gate._NEIGHBOURS", 2)
     source, target, migration = memory_migration()
     for key, language in LANGUAGES.items():
@@ -56,7 +58,7 @@ def migration(monkeypatch: pytest.MonkeyPatch) -> object:
     return migration
 
 
-def test_recall_overlap_and_bias_by_language(migration) -> None:  # type: ignore[no-untyped-def]
+def test_recall_overlap_and_bias_by_language(migration: AnyMigration) -> None:
     result = measure(migration, MODEL, GateLimits(), GateOptions(old=MODEL))
     assert result.languages == {
         "de": LanguageResult(
@@ -71,7 +73,7 @@ def test_recall_overlap_and_bias_by_language(migration) -> None:  # type: ignore
     assert result.passed
 
 
-def test_every_limit_has_its_sentence(migration) -> None:  # type: ignore[no-untyped-def]
+def test_every_limit_has_its_sentence(migration: AnyMigration) -> None:
     limits = GateLimits(minimum_questions=3, minimum_overlap=0.34)
     result = measure(migration, MODEL, limits, GateOptions(old=MODEL))
     assert not result.passed
@@ -86,7 +88,7 @@ def test_every_limit_has_its_sentence(migration) -> None:  # type: ignore[no-unt
     )
 
 
-def test_without_the_old_model_recall_has_nothing_to_fall_from(migration) -> None:  # type: ignore[no-untyped-def]
+def test_without_the_old_model_recall_has_nothing_to_fall_from(migration: AnyMigration) -> None:
     limits = GateLimits(minimum_questions=3, minimum_recall=0.6, maximum_bias_gain=1)
     result = measure(migration, MODEL, limits)
     assert {name: each.recall_old for name, each in result.languages.items()} == {
@@ -96,7 +98,7 @@ def test_without_the_old_model_recall_has_nothing_to_fall_from(migration) -> Non
     assert result.failures == ("en: recall@10 is 0.33, required is 0.60.",)
 
 
-def test_a_file_as_source_leaves_recall_and_the_new_bias(migration) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_as_source_leaves_recall_and_the_new_bias(migration: AnyMigration) -> None:
     object.__setattr__(migration, "searchable", False)
     result = measure(migration, MODEL, GateLimits(minimum_questions=3), GateOptions(old=MODEL))
     assert result.languages["de"] == LanguageResult(
@@ -105,7 +107,7 @@ def test_a_file_as_source_leaves_recall_and_the_new_bias(migration) -> None:  # 
     assert result.failures == ("en: recall@10 is 0.33, required is 0.50.",)
 
 
-def test_queries_of_a_team_replace_those_made_from_titles(migration) -> None:  # type: ignore[no-untyped-def]
+def test_queries_of_a_team_replace_those_made_from_titles(migration: AnyMigration) -> None:
     queries = [
         GateQuery("about a", "fr", "a"),
         # Without a known answer, only the overlap of what old and new find is measured: d of {d, e}
@@ -122,7 +124,7 @@ def test_queries_of_a_team_replace_those_made_from_titles(migration) -> None:  #
     assert result.languages["de"].questions == 0
 
 
-def test_at_most_so_many_documents_of_a_language_are_looked_at(migration) -> None:  # type: ignore[no-untyped-def]
+def test_at_most_so_many_documents_of_a_language_are_looked_at(migration: AnyMigration) -> None:
     result = measure(migration, MODEL, GateLimits(), GateOptions(per_language=2))
     assert [each.questions for each in result.languages.values()] == [2, 2]
 
@@ -150,7 +152,7 @@ def test_each_measure_decides_from_ten_on(
     assert all(each.startswith("(no language): ") for each in found)
 
 
-def test_a_document_without_vector_is_left_out(migration) -> None:  # type: ignore[no-untyped-def]
+def test_a_document_without_vector_is_left_out(migration: AnyMigration) -> None:
     assert isinstance(migration.target, MemoryEndpoint)
     del migration.target.stored_vectors["a"]
     result = measure(migration, MODEL, GateLimits(), GateOptions(old=MODEL))

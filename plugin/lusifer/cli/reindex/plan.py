@@ -45,13 +45,9 @@ InPlaceOption = Annotated[
 VectorNameOption = Annotated[
     str | None, typer.Option("--vector-name", metavar="NAME", help="Name of the new vector.")
 ]
+_SERVICE_ADDRESS = "Where Weaviate reaches lusifer serve with the new model."
 ServiceAddressOption = Annotated[
-    str | None,
-    typer.Option(
-        "--service-address",
-        metavar="URL",
-        help="Where Weaviate reaches lusifer serve with the new model.",
-    ),
+    str | None, typer.Option("--service-address", metavar="URL", help=_SERVICE_ADDRESS)
 ]
 TextFieldOption = Annotated[str, typer.Option("--text-field", help="Field with the text.")]
 IdFieldOption = Annotated[str, typer.Option("--id-field", help="Field of a file with the id.")]
@@ -135,10 +131,10 @@ def plan(
     maximum_recall_loss: RecallLossOption = 0.05,
     minimum_recall: RecallOption = 0.5,
     minimum_overlap: OverlapOption = 0.1,
-    dimension: options.Dimension = None,
-    long_text: options.LongText = "truncate",
     bundle: options.Bundle = None,
     service: options.Service = None,
+    dimension: options.Dimension = None,
+    long_text: options.LongText = "truncate",
     as_json: options.Json = False,
 ) -> None:
     """Inspect a collection, embed a sample, and write a plan; nothing is changed.

@@ -9,29 +9,22 @@ import typer
 
 from lusifer.cli import options
 from lusifer.cli.common import Command, write_json
-from lusifer.cli.reindex.job_options import (
-    DEFAULT_JOB,
-    JobArgument,
-    OldBundleOption,
-    OldServiceOption,
-    PerLanguageOption,
-    QuestionsOption,
-    SamplesOption,
-    check_options,
-    open_migration,
-    open_model,
-    open_old_model,
-)
+from lusifer.cli.reindex import job_options
 from lusifer.cli.reindex.output import progress, show_checks
 
 __all__ = ["COMMAND", "switch"]
 
 
 def switch(
-    job_path: JobArgument = DEFAULT_JOB,
+    job_path: job_options.JobArgument = job_options.DEFAULT_JOB,
     force: Annotated[
         bool, typer.Option("--force", help="Switch although the checks fail.")
     ] = False,
+    questions: job_options.QuestionsOption = None,
+    old_bundle: job_options.OldBundleOption = None,
+    old_service: job_options.OldServiceOption = None,
+    samples: job_options.SamplesOption = 200,
+    per_language: job_options.PerLanguageOption = 25,
     hold_writes: Annotated[
         bool,
         typer.Option(
@@ -40,11 +33,6 @@ def switch(
             "switch: nothing can be missed, and applications must try again.",
         ),
     ] = False,
-    questions: QuestionsOption = None,
-    old_bundle: OldBundleOption = None,
-    old_service: OldServiceOption = None,
-    samples: SamplesOption = 200,
-    per_language: PerLanguageOption = 25,
     as_json: options.Json = False,
 ) -> None:
     """Point applications at the new vectors, atomically, if the checks pass.
@@ -58,12 +46,12 @@ def switch(
     job = Job(job_path)
     with (
         job.locked(),
-        open_migration(job.plan, hold_writes=hold_writes) as migration,
-        open_model(job.plan.model) as embedder,
-        open_old_model(job.plan, old_bundle, old_service) as old,
+        job_options.open_migration(job.plan, hold_writes=hold_writes) as migration,
+        job_options.open_model(job.plan.model) as embedder,
+        job_options.open_old_model(job.plan, old_bundle, old_service) as old,
         progress(job.plan) as on_progress,
     ):
-        chosen = check_options(migration, old, questions, samples, per_language)
+        chosen = job_options.check_options(migration, old, questions, samples, per_language)
         done = cut_over(job, migration, embedder, chosen, force=force, on_progress=on_progress)
     if as_json:
         checks = None if done.checks is None else done.checks.as_dict()

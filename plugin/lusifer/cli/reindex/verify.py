@@ -6,31 +6,19 @@ import typer
 
 from lusifer.cli import options
 from lusifer.cli.common import EXIT_ERROR, Command, write_json
-from lusifer.cli.reindex.job_options import (
-    DEFAULT_JOB,
-    JobArgument,
-    OldBundleOption,
-    OldServiceOption,
-    PerLanguageOption,
-    QuestionsOption,
-    SamplesOption,
-    check_options,
-    open_migration,
-    open_model,
-    open_old_model,
-)
+from lusifer.cli.reindex import job_options
 from lusifer.cli.reindex.output import show_checks
 
 __all__ = ["COMMAND", "verify"]
 
 
 def verify(
-    job_path: JobArgument = DEFAULT_JOB,
-    questions: QuestionsOption = None,
-    old_bundle: OldBundleOption = None,
-    old_service: OldServiceOption = None,
-    samples: SamplesOption = 200,
-    per_language: PerLanguageOption = 25,
+    job_path: job_options.JobArgument = job_options.DEFAULT_JOB,
+    questions: job_options.QuestionsOption = None,
+    old_bundle: job_options.OldBundleOption = None,
+    old_service: job_options.OldServiceOption = None,
+    samples: job_options.SamplesOption = 200,
+    per_language: job_options.PerLanguageOption = 25,
     as_json: options.Json = False,
 ) -> None:
     """Count source and target, embed a sample again, and search both: may the switch be made?"""
@@ -40,11 +28,11 @@ def verify(
     job = Job(job_path)
     with (
         job.locked(),
-        open_migration(job.plan) as migration,
-        open_model(job.plan.model) as embedder,
-        open_old_model(job.plan, old_bundle, old_service) as old,
+        job_options.open_migration(job.plan) as migration,
+        job_options.open_model(job.plan.model) as embedder,
+        job_options.open_old_model(job.plan, old_bundle, old_service) as old,
     ):
-        chosen = check_options(migration, old, questions, samples, per_language)
+        chosen = job_options.check_options(migration, old, questions, samples, per_language)
         checks = check(job, migration, embedder, chosen)
     if as_json:
         write_json(checks.as_dict())

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from lusifer.errors import PlanError
 
 __all__ = ["AliasCutover"]
 
 
+@dataclass(eq=False, kw_only=True)
 class AliasCutover(ABC):
-    """An alias that means the source collection or the target collection.
+    """An alias that means the source collection or the target collection."""
 
-    Args:
-        alias: Name that applications ask; None where the plan has none.
-        source: Collection that the alias meant before; None where it meant nothing.
-        target: Collection with the new vectors.
-    """
-
-    def __init__(self, *, alias: str | None, source: str | None, target: str) -> None:
-        self.alias = alias
-        self.source = source
-        self.target = target
+    alias: str | None
+    """Name that applications ask; None where the plan has none."""
+    source: str | None
+    """Collection that the alias meant before; None where it meant nothing."""
+    target: str
+    """Collection with the new vectors."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -27,7 +27,7 @@ class AliasCutover(ABC):
 
     def is_live(self) -> bool:
         """Return whether the alias means the target collection."""
-        return self._find_alias() == self.target
+        return self.alias is not None and self._find_alias() == self.target
 
     def activate(self) -> None:
         """Point the alias at the target collection."""
@@ -47,6 +47,19 @@ class AliasCutover(ABC):
     def remove_target(self) -> str:
         """Delete the target collection; return what was deleted."""
         return self._delete_collection(self.target)
+
+    @property
+    def _name(self) -> str:
+        """Name of the alias.
+
+        Raises:
+            PlanError: The plan has none.
+        """
+        if self.alias is None:
+            raise PlanError(
+                "The plan names no alias to switch.", next_step="Make a new plan with --alias NAME."
+            )
+        return self.alias
 
     @abstractmethod
     def _find_alias(self) -> str | None:

@@ -6,6 +6,7 @@ The collection's metadata names the vector that applications use.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lusifer.common.iteration import chunked
@@ -51,19 +52,19 @@ class NamedVectorTarget(ABC, Generic[_Content]):
         """Write the vectors of unchanged documents; return how many were written."""
 
 
+@dataclass(eq=False, kw_only=True)
 class NamedVectorCutover(ABC, Generic[_MetadataT]):
-    """The collection's metadata, which names the vector in use.
+    """The collection's metadata, which names the vector in use."""
 
-    Args:
-        collection: Name of the collection.
-        source: Its metadata as it was planned.
-        target: The same metadata with the new vector's name and model.
-    """
+    source: _MetadataT
+    """Metadata as it was planned."""
+    target: _MetadataT
+    """The same metadata with the new vector's name and model."""
 
-    def __init__(self, collection: str, *, source: _MetadataT, target: _MetadataT) -> None:
-        self.collection = collection
-        self.source = source
-        self.target = target
+    @property
+    def collection(self) -> str:
+        """Name of the collection."""
+        return self.target.collection
 
     @abstractmethod
     def prepare(self) -> None:

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import pytest
 
+from lusifer.errors import PlanError
 from lusifer.reindex.endpoints.alias import AliasCutover
 
 
 class Server(AliasCutover):
     """Aliases and collections in memory."""
 
-    def __init__(self, source: str | None) -> None:
-        super().__init__(alias="live", source=source, target="v2")
+    def __init__(self, source: str | None, alias: str | None = "live") -> None:
+        super().__init__(alias=alias, source=source, target="v2")
         self.aliases = {} if source is None else {"live": source}
         self.deleted: list[str] = []
 
@@ -17,13 +18,13 @@ class Server(AliasCutover):
         """Do nothing."""
 
     def _find_alias(self) -> str | None:
-        return self.aliases.get("live")
+        return self.aliases.get(self._name)
 
     def _set_alias(self, collection: str) -> None:
-        self.aliases["live"] = collection
+        self.aliases[self._name] = collection
 
     def _delete_alias(self) -> None:
-        del self.aliases["live"]
+        del self.aliases[self._name]
 
     def _delete_collection(self, collection: str) -> str:
         self.deleted.append(collection)
@@ -56,3 +57,10 @@ def test_an_alias_that_was_not_there_is_deleted_again(other: str | None) -> None
     server.aliases = {} if other is None else {"live": other}
     server.deactivate()
     assert server.aliases == ({} if other is None else {"live": other})
+
+
+def test_a_plan_without_alias_can_not_be_switched() -> None:
+    server = Server("v1", alias=None)
+    assert not server.is_live()
+    with pytest.raises(PlanError, match="The plan names no alias to switch"):
+        server.activate()

@@ -54,7 +54,7 @@ def record(key: str) -> Record[None]:
 
 
 def test_the_metadata_names_the_vector_in_use() -> None:
-    cutover = Cutover("a", source=OLD, target=NEW)
+    cutover = Cutover(source=OLD, target=NEW)
     assert not cutover.is_live()
     cutover.activate()
     assert cutover.is_live()

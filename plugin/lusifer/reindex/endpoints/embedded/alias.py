@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lusifer.reindex.endpoints.alias import AliasCutover
@@ -14,33 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedAliasCutover"]
 
 
+@dataclass(eq=False)
 class EmbeddedAliasCutover(AliasCutover):
-    """An alias of a folder.
+    """An alias of a folder."""
 
-    Args:
-        collections: The folder.
-        alias: Name that applications ask.
-        source: Collection that the alias meant before; None where it meant nothing.
-        target: Collection with the new vectors.
-        model: The new model.
-        keywords: Keyword options of the target collection.
-    """
-
-    def __init__(
-        self,
-        collections: EmbeddedCollections,
-        *,
-        alias: str,
-        source: str | None,
-        target: str,
-        model: Model,
-        keywords: KeywordOptions | None,
-    ) -> None:
-        super().__init__(alias=alias, source=source, target=target)
-        self.collections = collections
-        self._alias = alias
-        self._model = model
-        self._keywords = keywords
+    collections: EmbeddedCollections
+    """The folder."""
+    model: Model
+    """The new model."""
+    keywords: KeywordOptions | None = None
+    """Keyword options of the target collection."""
 
     def prepare(self) -> None:
         """Create the target collection."""
@@ -48,20 +32,20 @@ class EmbeddedAliasCutover(AliasCutover):
 
         EmbeddedStore.open_or_create(
             self.collections.root / "collections" / self.target,
-            fingerprint=self._model.fingerprint,
-            model=self._model.name,
-            dimension=self._model.dimension,
-            keywords=self._keywords,
+            fingerprint=self.model.fingerprint,
+            model=self.model.name,
+            dimension=self.model.dimension,
+            keywords=self.keywords,
         ).close()
 
     def _find_alias(self) -> str | None:
-        return self.collections.aliases().get(self._alias)
+        return self.collections.aliases().get(self._name)
 
     def _set_alias(self, collection: str) -> None:
-        self.collections.set_alias(self._alias, collection)
+        self.collections.set_alias(self._name, collection)
 
     def _delete_alias(self) -> None:
-        self.collections.delete_alias(self._alias)
+        self.collections.delete_alias(self._name)
 
     def _delete_collection(self, collection: str) -> str:
         if collection not in self.collections.names():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,34 +52,22 @@ class _ReadAhead:
     """Cursor after the last one."""
 
 
+@dataclass(eq=False)
 class EmbeddedEndpoint:
-    """A collection of a folder.
+    """A collection of a folder."""
 
-    Args:
-        collections: The folder.
-        name: Name of the collection, not an alias.
-        language_field: Metadata field with the language of a document.
-        keep_open: Whether the collection stays open between calls; only where no application uses
-            it.
-        retry_for_s: How long to wait for another process that has it open.
-    """
-
-    def __init__(
-        self,
-        collections: EmbeddedCollections,
-        name: str,
-        *,
-        language_field: str = "lang",
-        keep_open: bool = False,
-        retry_for_s: float = 120.0,
-    ) -> None:
-        self.collections = collections
-        self.name = name
-        self.language_field = language_field
-        self.keep_open = keep_open
-        self.retry_for_s = retry_for_s
-        self._kept: EmbeddedStore | None = None
-        self._ahead: _ReadAhead | None = None
+    collections: EmbeddedCollections
+    """The folder."""
+    name: str
+    """Name of the collection, not an alias."""
+    language_field: str = "lang"
+    """Metadata field with the language of a document."""
+    keep_open: bool = False
+    """Whether the collection stays open between calls; only where no application uses it."""
+    retry_for_s: float = 120.0
+    """How long to wait for another process that has it open."""
+    _kept: EmbeddedStore | None = field(default=None, init=False)
+    _ahead: _ReadAhead | None = field(default=None, init=False)
 
     def count(self) -> int:
         """Count the documents, exactly."""

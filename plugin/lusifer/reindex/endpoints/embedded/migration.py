@@ -36,7 +36,7 @@ def open_migration(plan: Plan, *, exclusive: bool = False) -> Migration[Document
         keywords = read_index(collections.root / "collections" / plan.source.collection).keywords
     cutover = EmbeddedAliasCutover(
         collections,
-        alias=plan.alias or "",
+        alias=plan.alias,
         source=plan.shown_before,
         target=plan.target.collection,
         model=plan.model,

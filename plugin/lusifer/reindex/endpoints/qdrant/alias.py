@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lusifer.errors import PlanError
 from lusifer.qdrant.connection import client_errors
 from lusifer.qdrant.metadata import METADATA_KEY, CollectionMetadata, parse_metadata
 from lusifer.qdrant.schema import create_collection
@@ -16,36 +16,18 @@ if TYPE_CHECKING:
 __all__ = ["QdrantAliasCutover"]
 
 
+@dataclass(eq=False)
 class QdrantAliasCutover(AliasCutover):
-    """An alias of a Qdrant server.
+    """An alias of a Qdrant server."""
 
-    Args:
-        client: Client of the server; its owner closes it.
-        alias: Name that applications ask.
-        source: Collection that the alias meant before; None where it meant nothing.
-        target: Collection with the new vectors.
-        metadata: Metadata of the target collection.
-        template: Collection whose settings the target gets; None where the documents come from
-            elsewhere.
-        replaced_vector: Vector of the template that the new one replaces; empty for an unnamed one.
-    """
-
-    def __init__(
-        self,
-        client: QdrantClient,
-        *,
-        alias: str | None,
-        source: str | None,
-        target: str,
-        metadata: CollectionMetadata,
-        template: str | None = None,
-        replaced_vector: str = "",
-    ) -> None:
-        super().__init__(alias=alias, source=source, target=target)
-        self.client = client
-        self.metadata = metadata
-        self.template = template
-        self.replaced_vector = replaced_vector
+    client: QdrantClient
+    """Client of the server; its owner closes it."""
+    metadata: CollectionMetadata
+    """Metadata of the target collection."""
+    template: str | None = None
+    """Collection whose settings the target gets; None where the documents come from elsewhere."""
+    replaced_vector: str = ""
+    """Vector of the template that the new one replaces; empty for an unnamed one."""
 
     def prepare(self) -> None:
         """Create the target with the template's settings.
@@ -71,17 +53,13 @@ class QdrantAliasCutover(AliasCutover):
     def _find_alias(self) -> str | None:
         with client_errors(""):
             found = self.client.get_aliases().aliases
-        return {each.alias_name: each.collection_name for each in found}.get(self.alias or "")
+        return {each.alias_name: each.collection_name for each in found}.get(self._name)
 
     def _set_alias(self, collection: str) -> None:
         from qdrant_client import models
 
-        if self.alias is None:
-            raise PlanError(
-                "The plan names no alias to switch.", next_step="Make a new plan with --alias NAME."
-            )
         # Creating an alias that exists overwrites it, in one action.
-        created = models.CreateAlias(collection_name=collection, alias_name=self.alias)
+        created = models.CreateAlias(collection_name=collection, alias_name=self._name)
         with client_errors(collection):
             self.client.update_collection_aliases(
                 [models.CreateAliasOperation(create_alias=created)]
@@ -90,7 +68,7 @@ class QdrantAliasCutover(AliasCutover):
     def _delete_alias(self) -> None:
         from qdrant_client import models
 
-        deleted = models.DeleteAlias(alias_name=self.alias or "")
+        deleted = models.DeleteAlias(alias_name=self._name)
         with client_errors(self.target):
             self.client.update_collection_aliases(
                 [models.DeleteAliasOperation(delete_alias=deleted)]

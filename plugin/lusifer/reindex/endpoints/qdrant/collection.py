@@ -5,6 +5,7 @@ What guards a write is in the payload; see :mod:`lusifer.reindex.endpoints.qdran
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -63,44 +64,28 @@ _BYTES_PER_NUMBER = 13
 """A number of a vector as JSON."""
 
 
+@dataclass(eq=False)
 class QdrantEndpoint:
-    """One vector of a collection.
+    """One vector of a collection."""
 
-    Args:
-        client: Client of the server; its owner closes it.
-        collection: The collection's own name.
-        vector_name: Name of the dense vector; empty for an unnamed one.
-        text_field: Payload field with the text.
-        language_field: Field of the metadata, or of the payload, with the language.
-        only_lacking: Read only points that lack this vector; for the source in place.
-        copied_vectors: Names of other vectors, which a copy takes along.
-        keywords: Keyword options of a collection with a BM25 vector, for documents that come from a
-            file.
-        retry_for_s: How long a busy or absent server is asked again.
-    """
-
-    def __init__(
-        self,
-        client: QdrantClient,
-        collection: str,
-        vector_name: str,
-        *,
-        text_field: str = "text",
-        language_field: str = "lang",
-        only_lacking: str | None = None,
-        copied_vectors: Sequence[str] = (),
-        keywords: KeywordOptions | None = None,
-        retry_for_s: float = RETRY_FOR_S,
-    ) -> None:
-        self.client = client
-        self.collection = collection
-        self.vector_name = vector_name
-        self.text_field = text_field
-        self.language_field = language_field
-        self.only_lacking = only_lacking
-        self.copied_vectors = list(copied_vectors)
-        self.keywords = keywords
-        self.retry_for_s = retry_for_s
+    client: QdrantClient
+    """Client of the server; its owner closes it."""
+    collection: str
+    """The collection's own name."""
+    vector_name: str
+    """Name of the dense vector; empty for an unnamed one."""
+    text_field: str = "text"
+    """Payload field with the text."""
+    language_field: str = "lang"
+    """Field of the metadata, or of the payload, with the language."""
+    only_lacking: str | None = None
+    """Read only points that lack this vector; for the source in place."""
+    copied_vectors: Sequence[str] = ()
+    """Names of other vectors, which a copy takes along."""
+    keywords: KeywordOptions | None = None
+    """Options of a collection with a BM25 vector, for documents that come from a file."""
+    retry_for_s: float = RETRY_FOR_S
+    """How long a busy or absent server is asked again."""
 
     def count(self) -> int:
         """Count the points, exactly."""
@@ -142,7 +127,7 @@ class QdrantEndpoint:
             cursor or key_range.first,
             limit,
             payload=True,
-            vectors=self.copied_vectors or False,
+            vectors=list(self.copied_vectors) or False,
             only=lacks_vector(self.only_lacking) if self.only_lacking else None,
         )
         records = [self._record(point) for point in points]
@@ -270,43 +255,46 @@ class QdrantEndpoint:
         mode: models.UpdateMode,
         expected: Mapping[str, str],
     ) -> None:
+        from qdrant_client.models import PointStruct
+
+        points = [
+            PointStruct(
+                id=id_of(record.key),
+                vector=self._vectors(record, vector),
+                payload=dict(copied_payload(record)),
+            )
+            for record, vector in rows
+        ]
+        sized = zip(points, (vector for _, vector in rows), strict=True)
+        for chunk in chunked(
+            sized, _POINTS_PER_REQUEST, size=_size_bytes, maximum_size=_BYTES_PER_REQUEST
+        ):
+            chosen = [point for point, _ in chunk]
+            keys = [key_of(point.id) for point in chosen]
+            guards = [has_version(key, expected[key]) for key in keys if key in expected]
+            self._write_guarded(self.client.upsert, chosen, guards, update_mode=mode)
+
+    def _write_guarded(
+        self,
+        write: Callable[..., object],
+        points: Sequence[models.PointStruct] | Sequence[models.PointVectors],
+        guards: Sequence[models.Filter],
+        **options: object,
+    ) -> None:
+        """Write points with a method of the client, each under its guard; none is no guard."""
         from qdrant_client import models
 
-        payloads = [copied_payload(record) for record, _ in rows]
-        sizes = [
-            payload_bytes(payload) + _BYTES_PER_NUMBER * (0 if vector is None else len(vector))
-            for payload, (_, vector) in zip(payloads, rows, strict=True)
-        ]
-        for indices in chunked(
-            range(len(rows)),
-            _POINTS_PER_REQUEST,
-            size=sizes.__getitem__,
-            maximum_size=_BYTES_PER_REQUEST,
-        ):
-            points = [
-                models.PointStruct(
-                    id=id_of(rows[i][0].key),
-                    vector=self._vectors(*rows[i]),
-                    payload=dict(payloads[i]),
-                )
-                for i in indices
-            ]
-            guards: list[models.Condition] = (
-                [has_version(key, expected[key]) for key in (rows[i][0].key for i in indices)]
-                if expected
-                else []
+        self._call(
+            partial(
+                write,
+                self.collection,
+                points,
+                wait=True,
+                ordering=models.WriteOrdering.MEDIUM,
+                update_filter=models.Filter(should=list(guards)) if guards else None,
+                **options,
             )
-            self._call(
-                partial(
-                    self.client.upsert,
-                    self.collection,
-                    points,
-                    wait=True,
-                    ordering=models.WriteOrdering.MEDIUM,
-                    update_filter=models.Filter(should=guards) if guards else None,
-                    update_mode=mode,
-                )
-            )
+        )
 
     def _vectors(
         self, record: Record[Content], vector: Vector | None
@@ -383,3 +371,10 @@ class QdrantEndpoint:
 
 def _cursor_in(key_range: KeyRange, cursor: str | None) -> str | None:
     return cursor if cursor is not None and cursor in key_range else None
+
+
+def _size_bytes(row: tuple[models.PointStruct, Vector | None]) -> int:
+    point, vector = row
+    return payload_bytes(point.payload or {}) + _BYTES_PER_NUMBER * (
+        0 if vector is None else len(vector)
+    )

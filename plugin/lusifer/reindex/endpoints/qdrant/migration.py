@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lusifer.errors import CollectionMismatchError
@@ -39,27 +40,15 @@ def open_migration(plan: Plan) -> Migration[Content]:
 
 
 def _open_named_vector(client: QdrantClient, plan: Plan, old_model: Model) -> Migration[Content]:
-    source, target, language_field = plan.source, plan.target, plan.language_field
+    source, target = plan.source, plan.target
     keywords, _ = _read_template(client, plan, target.collection)
     return Migration(
-        QdrantEndpoint(
-            client,
-            source.collection,
-            source.vector_name,
-            text_field=source.text_field,
-            language_field=language_field,
-            only_lacking=target.vector_name,
-        ),
+        replace(_endpoint(client, plan, source), only_lacking=target.vector_name),
         QdrantNamedVectorTarget(
-            client,
-            target.collection,
-            target.vector_name,
-            text_field=source.text_field,
-            language_field=language_field,
+            client, target.collection, target.vector_name, source.text_field, plan.language_field
         ),
         QdrantNamedVectorCutover(
             client,
-            target.collection,
             source=_metadata(source, old_model, keywords),
             target=_metadata(target, plan.model, keywords),
         ),
@@ -69,18 +58,11 @@ def _open_named_vector(client: QdrantClient, plan: Plan, old_model: Model) -> Mi
 
 
 def _open_alias(client: QdrantClient, plan: Plan) -> Migration[Content]:
-    source, target, language_field = plan.source, plan.target, plan.language_field
+    source, target = plan.source, plan.target
     from_file = source.kind == "file"
     template = target.collection if from_file else source.collection
     keywords, copied_vectors = _read_template(client, plan, template)
-    new = QdrantEndpoint(
-        client,
-        target.collection,
-        target.vector_name,
-        text_field=source.text_field,
-        language_field=language_field,
-        keywords=keywords,
-    )
+    new = replace(_endpoint(client, plan, target), keywords=keywords)
     cutover = QdrantAliasCutover(
         client,
         alias=plan.alias,
@@ -92,15 +74,14 @@ def _open_alias(client: QdrantClient, plan: Plan) -> Migration[Content]:
     )
     if from_file:
         return Migration(open_file(plan), new, cutover, searchable=False, release=client.close)
-    old = QdrantEndpoint(
-        client,
-        source.collection,
-        source.vector_name,
-        text_field=source.text_field,
-        language_field=language_field,
-        copied_vectors=copied_vectors,
-    )
+    old = replace(_endpoint(client, plan, source), copied_vectors=copied_vectors)
     return Migration(old, new, cutover, release=client.close)
+
+
+def _endpoint(client: QdrantClient, plan: Plan, place: Location) -> QdrantEndpoint:
+    return QdrantEndpoint(
+        client, place.collection, place.vector_name, plan.source.text_field, plan.language_field
+    )
 
 
 def _read_template(

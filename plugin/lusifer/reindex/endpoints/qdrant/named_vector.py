@@ -6,7 +6,7 @@ request has at most 32 points, which Qdrant applies as one chunk, and the rest i
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lusifer.common.iteration import chunked
@@ -57,16 +57,7 @@ class QdrantNamedVectorTarget(NamedVectorTarget[Content], QdrantEndpoint):
             ]
             guards = [content_unchanged(record, self.text_field) for record, _ in left]
             try:
-                self._call(
-                    partial(
-                        self.client.update_vectors,
-                        self.collection,
-                        points,
-                        wait=True,
-                        ordering=models.WriteOrdering.MEDIUM,
-                        update_filter=models.Filter(should=list(guards)),
-                    )
-                )
+                self._write_guarded(self.client.update_vectors, points, guards)
             except InvalidInputError as error:
                 if "no point with id" not in error.message.lower():
                     raise
@@ -90,26 +81,12 @@ class QdrantNamedVectorTarget(NamedVectorTarget[Content], QdrantEndpoint):
         return points
 
 
+@dataclass(eq=False)
 class QdrantNamedVectorCutover(NamedVectorCutover[CollectionMetadata]):
-    """The metadata of a collection, which names the vector in use.
+    """The metadata of a collection, which names the vector in use."""
 
-    Args:
-        client: Client of the server; its owner closes it.
-        collection: Name of the collection.
-        source: Its metadata as it was planned.
-        target: The same metadata with the new vector's name and model.
-    """
-
-    def __init__(
-        self,
-        client: QdrantClient,
-        collection: str,
-        *,
-        source: CollectionMetadata,
-        target: CollectionMetadata,
-    ) -> None:
-        super().__init__(collection, source=source, target=target)
-        self.client = client
+    client: QdrantClient
+    """Client of the server; its owner closes it."""
 
     def prepare(self) -> None:
         """Add the named vector, which is empty at first (Qdrant 1.18)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lusifer.reindex.endpoints.alias import AliasCutover
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from weaviate import WeaviateClient
     from weaviate.outputs.config import CollectionConfig
 
+    from lusifer.reindex.endpoints.weaviate.objects import Service
     from lusifer.weaviate.metadata import CollectionMetadata
 
 __all__ = ["WeaviateAliasCutover"]
@@ -21,44 +23,20 @@ __all__ = ["WeaviateAliasCutover"]
 _DEFAULT_SERVICE = "http://localhost:8000"
 
 
+@dataclass(eq=False)
 class WeaviateAliasCutover(AliasCutover):
-    """An alias of a Weaviate server.
+    """An alias of a Weaviate server."""
 
-    Args:
-        client: Connected client; its owner closes it.
-        alias: Name that applications ask.
-        source: Collection that the alias meant before; None where it meant nothing.
-        target: Collection with the new vectors.
-        metadata: Metadata of the target collection.
-        template: Collection whose schema the target gets; None where the documents come from
-            elsewhere.
-        replaced_vector: Vector of the template that the new one replaces.
-        service_address: Where the server reaches the service of the new model; None keeps the
-            address.
-        service_dimension: Length of vectors that it requests; None is the model's own.
-    """
-
-    def __init__(
-        self,
-        client: WeaviateClient,
-        *,
-        alias: str,
-        source: str | None,
-        target: str,
-        metadata: CollectionMetadata,
-        template: str | None,
-        replaced_vector: str,
-        service_address: str | None,
-        service_dimension: int | None,
-    ) -> None:
-        super().__init__(alias=alias, source=source, target=target)
-        self.client = client
-        self.metadata = metadata
-        self.template = template
-        self.replaced_vector = replaced_vector
-        self.service_address = service_address
-        self.service_dimension = service_dimension
-        self._alias = alias
+    client: WeaviateClient
+    """Connected client; its owner closes it."""
+    metadata: CollectionMetadata
+    """Metadata of the target collection."""
+    template: str | None
+    """Collection whose schema the target gets; None where the documents come from elsewhere."""
+    replaced_vector: str
+    """Vector of the template that the new one replaces."""
+    service: Service
+    """Service that Weaviate requests the new vectors from."""
 
     def prepare(self) -> None:
         """Create the target with the template's schema, settings and tenants."""
@@ -74,8 +52,8 @@ class WeaviateAliasCutover(AliasCutover):
                 create_collection(
                     self.client,
                     self.metadata,
-                    service_url=self.service_address or _DEFAULT_SERVICE,
-                    dimensions=self.service_dimension,
+                    service_url=self.service.address or _DEFAULT_SERVICE,
+                    dimensions=self.service.dimension,
                 )
                 return
             template = self.client.collections.get(self.template)
@@ -97,19 +75,19 @@ class WeaviateAliasCutover(AliasCutover):
 
     def _find_alias(self) -> str | None:
         with client_errors(self.target):
-            found = self.client.alias.get(alias_name=self._alias)
+            found = self.client.alias.get(alias_name=self._name)
         return None if found is None else found.collection
 
     def _set_alias(self, collection: str) -> None:
         with client_errors(collection):
-            if self.client.alias.get(alias_name=self._alias) is None:
-                self.client.alias.create(alias_name=self._alias, target_collection=collection)
+            if self.client.alias.get(alias_name=self._name) is None:
+                self.client.alias.create(alias_name=self._name, target_collection=collection)
             else:
-                self.client.alias.update(alias_name=self._alias, new_target_collection=collection)
+                self.client.alias.update(alias_name=self._name, new_target_collection=collection)
 
     def _delete_alias(self) -> None:
         with client_errors(self.target):
-            self.client.alias.delete(alias_name=self._alias)
+            self.client.alias.delete(alias_name=self._name)
 
     def _delete_collection(self, collection: str) -> str:
         with client_errors(collection):
@@ -134,11 +112,11 @@ class WeaviateAliasCutover(AliasCutover):
 
     def _change_service(self, module: str, settings: dict[str, object]) -> None:
         settings.pop("dimensions", None)
-        if self.service_dimension is not None and module != "none":
-            settings["dimensions"] = self.service_dimension
-        if self.service_address is None:
+        if self.service.dimension is not None and module != "none":
+            settings["dimensions"] = self.service.dimension
+        if self.service.address is None:
             return
-        address = self.service_address.rstrip("/")
+        address = self.service.address.rstrip("/")
         if "inferenceUrl" in settings:
             settings["inferenceUrl"] = address
         if "baseURL" in settings:

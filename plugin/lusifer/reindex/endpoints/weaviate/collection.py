@@ -13,7 +13,8 @@ from __future__ import annotations
 import random
 import time
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
@@ -72,40 +73,30 @@ def release_writes(handle: Collection) -> None:
         handle.config.update_shards("READY", held)
 
 
+@dataclass(eq=False)
 class WeaviateEndpoint:
-    """One vector of a collection.
+    """One vector of a collection."""
 
-    Args:
-        client: Connected client; its owner closes it.
-        collection: The collection's own name.
-        vector_name: Name of the vector.
-        rules: How the text of an object is composed.
-        language_field: Property with the language.
-        text_property: Property for the text of documents that come from a file.
-        retry_for_s: How long a busy or absent server is asked again.
-    """
+    client: WeaviateClient
+    """Connected client; its owner closes it."""
+    collection: str
+    """The collection's own name."""
+    vector_name: str
+    """Name of the vector."""
+    rules: TextRules
+    """How the text of an object is composed."""
+    language_field: str = "lang"
+    """Property with the language."""
+    text_property: str = "text"
+    """Property for the text of documents that come from a file."""
+    retry_for_s: float = RETRY_FOR_S
+    """How long a busy or absent server is asked again."""
+    _known_config: CollectionConfig | None = field(default=None, init=False)
+    _known_tenants: list[str] | None = field(default=None, init=False)
 
-    def __init__(
-        self,
-        client: WeaviateClient,
-        collection: str,
-        vector_name: str,
-        *,
-        rules: TextRules,
-        language_field: str = "lang",
-        text_property: str = "text",
-        retry_for_s: float = RETRY_FOR_S,
-    ) -> None:
-        self.client = client
-        self.collection = collection
-        self.vector_name = vector_name
-        self.rules = rules
-        self.language_field = language_field
-        self.text_property = text_property
-        self.retry_for_s = retry_for_s
-        self._base: Collection = client.collections.get(collection)
-        self._known_config: CollectionConfig | None = None
-        self._known_tenants: list[str] | None = None
+    @cached_property
+    def _base(self) -> Collection:
+        return self.client.collections.get(self.collection)
 
     def count(self) -> int:
         """Count the objects of all tenants, exactly."""

@@ -13,6 +13,7 @@ from lusifer.reindex.endpoints.weaviate.named_vector import (
     WeaviateNamedVectorCutover,
     WeaviateNamedVectorTarget,
 )
+from lusifer.reindex.endpoints.weaviate.objects import Service
 from lusifer.weaviate.connection import client_errors, connect_by_environment
 from lusifer.weaviate.metadata import CollectionMetadata, parse_metadata, rules_of
 from lusifer.weaviate.objects import object_id
@@ -92,11 +93,9 @@ def _open_named_vector(
     rules = rules_of(before, config)
     cutover = WeaviateNamedVectorCutover(
         client,
-        target.collection,
+        Service(plan.service_address, plan.service_dimension),
         source=before,
         target=_changed(before, target, plan.model),
-        service_address=plan.service_address,
-        service_dimension=plan.service_dimension,
     )
     return Migration(
         WeaviateEndpoint(
@@ -138,14 +137,13 @@ def _alias(
 ) -> WeaviateAliasCutover:
     return WeaviateAliasCutover(
         client,
-        alias=plan.alias or "",
+        alias=plan.alias,
         source=plan.shown_before,
         target=plan.target.collection,
         metadata=metadata,
         template=None if plan.source.kind == "file" else plan.source.collection,
         replaced_vector=plan.source.vector_name,
-        service_address=plan.service_address,
-        service_dimension=plan.service_dimension,
+        service=Service(plan.service_address, plan.service_dimension),
     )
 
 

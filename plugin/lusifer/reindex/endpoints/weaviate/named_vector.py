@@ -13,14 +13,14 @@ nothing, every vector is that of its text.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lusifer.common.retry import RETRY_FOR_S
 from lusifer.errors import IndexNotFoundError
 from lusifer.reindex.endpoints.named_vector import NamedVectorCutover, NamedVectorTarget
 from lusifer.reindex.endpoints.weaviate.collection import WeaviateEndpoint
-from lusifer.reindex.endpoints.weaviate.objects import Content, hash_of, mark_of
+from lusifer.reindex.endpoints.weaviate.objects import Content, Service, hash_of, mark_of
 from lusifer.weaviate.connection import client_errors
 from lusifer.weaviate.metadata import (
     CollectionMetadata,
@@ -38,49 +38,21 @@ if TYPE_CHECKING:
     from weaviate.outputs.config import CollectionConfig
 
     from lusifer.reindex.endpoints.base import Record, Vector
-    from lusifer.weaviate.text_composition import TextRules
 
 __all__ = ["WeaviateNamedVectorCutover", "WeaviateNamedVectorTarget"]
 
 
+@dataclass(eq=False)
 class WeaviateNamedVectorTarget(NamedVectorTarget[Content], WeaviateEndpoint):
-    """The new vector of objects that are there already.
+    """The new vector of objects that are there already."""
 
-    Args:
-        client: Connected client; its owner closes it.
-        collection: The collection's own name.
-        vector_name: Name of the new vector.
-        rules: How the text of an object is composed.
-        in_use: Returns whether applications use the new vector already.
-        language_field: Property with the language.
-        retry_for_s: How long a busy or absent server is asked again.
-    """
-
-    def __init__(
-        self,
-        client: WeaviateClient,
-        collection: str,
-        vector_name: str,
-        *,
-        rules: TextRules,
-        in_use: Callable[[], bool],
-        language_field: str = "lang",
-        retry_for_s: float = RETRY_FOR_S,
-    ) -> None:
-        super().__init__(
-            client,
-            collection,
-            vector_name,
-            rules=rules,
-            language_field=language_field,
-            retry_for_s=retry_for_s,
-        )
-        self._in_use = in_use
+    in_use: Callable[[], bool] = lambda: False
+    """Returns whether applications use the new vector already."""
 
     def hashes(self, keys: Sequence[str]) -> dict[str, str]:
         """Return content hashes of the objects whose vector was made from their content."""
         found = {}
-        unmarked = {None} if self._in_use() else set()
+        unmarked = {None} if self.in_use() else set()
         for key, each in self._fetch(keys, vectors=[self.vector_name]):
             sha256, mark = hash_of(each), each.properties.get(MARK_PROPERTY)
             if each.vector.get(self.vector_name) and mark in {mark_of(sha256), *unmarked}:
@@ -114,33 +86,14 @@ class WeaviateNamedVectorTarget(NamedVectorTarget[Content], WeaviateEndpoint):
         return True
 
 
+@dataclass(eq=False)
 class WeaviateNamedVectorCutover(NamedVectorCutover[CollectionMetadata]):
-    """The metadata in a collection's description, which names the vector in use.
+    """The metadata in a collection's description, which names the vector in use."""
 
-    Args:
-        client: Connected client; its owner closes it.
-        collection: Name of the collection.
-        source: Its metadata as it was planned.
-        target: The same metadata with the new vector's name and model.
-        service_address: Where the server reaches the service of the new model, for a collection
-            that a module embeds.
-        service_dimension: Length of vectors that it requests; None is the model's own.
-    """
-
-    def __init__(
-        self,
-        client: WeaviateClient,
-        collection: str,
-        *,
-        source: CollectionMetadata,
-        target: CollectionMetadata,
-        service_address: str | None,
-        service_dimension: int | None,
-    ) -> None:
-        super().__init__(collection, source=source, target=target)
-        self.client = client
-        self.service_address = service_address
-        self.service_dimension = service_dimension
+    client: WeaviateClient
+    """Connected client; its owner closes it."""
+    service: Service
+    """Service that Weaviate requests the new vectors from, if a module embeds the collection."""
 
     def prepare(self) -> None:
         """Add the named vector, which is empty at first, and the property of the mark."""
@@ -182,10 +135,10 @@ class WeaviateNamedVectorCutover(NamedVectorCutover[CollectionMetadata]):
             return made
         old = (config.vector_config or {})[self.source.vector_name].vectorizer
         return vectors(
-            self.service_address or "",
+            self.service.address or "",
             source_properties=old.source_properties or (),
             route="cohere" if module == "text2vec-cohere" else "transformers",
             name=self.target.vector_name,
             model=self.target.model,
-            dimensions=self.service_dimension,
+            dimensions=self.service.dimension,
         )

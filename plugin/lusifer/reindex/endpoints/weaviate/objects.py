@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Content",
     "ObjectContent",
+    "Service",
     "WholeObject",
     "copied_content",
     "group_by_tenant",
@@ -62,6 +63,16 @@ class ObjectContent:
     """Vectors other than the one that is replaced."""
     references: Mapping[str, list[str]]
     """UUIDs of the objects that each reference names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The service of the new model, as a module of Weaviate asks it."""
+
+    address: str | None
+    """Address at which Weaviate reaches it; None keeps the source's."""
+    dimension: int | None
+    """Length of vectors that Weaviate requests; None is the model's own."""
 
 
 Content: TypeAlias = Document | ObjectContent

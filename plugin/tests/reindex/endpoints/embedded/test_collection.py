@@ -39,8 +39,7 @@ class EmbeddedWorld:
 
     def migration(self) -> Migration:
         cutover = EmbeddedAliasCutover(
-            self.collections, alias="live", source="v1", target="v2", model=make_plan().model,
-            keywords=None,
+            self.collections, alias="live", source="v1", target="v2", model=make_plan().model
         )  # fmt: skip
         old = EmbeddedEndpoint(self.collections, "v1")
         return Migration(

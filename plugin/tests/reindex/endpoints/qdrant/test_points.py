@@ -11,17 +11,7 @@ from lusifer.types import Document
 pytest.importorskip("qdrant_client")
 from qdrant_client import models
 
-from lusifer.reindex.endpoints.qdrant.points import (
-    PointContent,
-    content_unchanged,
-    copied_payload,
-    has_version,
-    id_of,
-    key_of,
-    lacks_vector,
-    record_of,
-    version_of,
-)
+from lusifer.reindex.endpoints.qdrant import points
 
 UUID = "0b5a5b0b-0c6d-5d4e-9f1c-6c7573696665"
 INDEXED = {"id": "d1", "text": "Ein Text", "metadata": {"lang": "de", "title": "T"}}
@@ -35,21 +25,23 @@ def record(payload: dict[str, Any], **options: str) -> Record[Any]:
         id=options.pop("id", UUID), payload=payload, vector={"old": [1.0, 0.0], "other": [0.5]}
     )
     names = {"text_field": "text", "language_field": "lang", "vector_name": "old", **options}
-    return record_of(point, **names)
+    return points.record_of(point, **names)
 
 
 @pytest.mark.parametrize(
     ("point_id", "key"), [(0, "#00000000000000000000"), (17, "#00000000000000000017"), (UUID, UUID)]
 )
 def test_an_id_is_a_key_and_back(point_id: int | str, key: str) -> None:
-    assert key_of(point_id) == key
-    assert id_of(key) == point_id
+    assert points.key_of(point_id) == key
+    assert points.id_of(key) == point_id
 
 
 def test_a_point_that_lusifer_indexed() -> None:
     found = record({**INDEXED, "sha256": INDEXED_SHA})
     assert found == Record(UUID, INDEXED_SHA, "Ein Text", "de", "T", None)
-    assert found.content == PointContent({**INDEXED, "sha256": INDEXED_SHA}, {"other": [0.5]})
+    assert found.content == points.PointContent(
+        {**INDEXED, "sha256": INDEXED_SHA}, {"other": [0.5]}
+    )
 
 
 def test_the_hash_is_of_the_content_not_the_one_that_is_stored() -> None:
@@ -83,16 +75,16 @@ def test_a_point_without_text_has_nothing_to_embed(payload: dict[str, Any]) -> N
     ],
 )
 def test_a_version_tells_copies_apart(payload: dict[str, str] | None, version: str) -> None:
-    assert version_of(payload) == version
+    assert points.version_of(payload) == version
 
 
 def test_a_copy_is_marked_with_the_hash_of_its_content() -> None:
-    assert copied_payload(record(FOREIGN, text_field="body")) == {
+    assert points.copied_payload(record(FOREIGN, text_field="body")) == {
         **FOREIGN,
         "lusifer_sha256": FOREIGN_SHA,
     }
     stale_hash = {**INDEXED, "sha256": "of an older text", "lusifer_sha256": "older"}
-    assert copied_payload(record(stale_hash)) == {
+    assert points.copied_payload(record(stale_hash)) == {
         **INDEXED,
         "sha256": INDEXED_SHA,
         "lusifer_sha256": INDEXED_SHA,
@@ -102,7 +94,7 @@ def test_a_copy_is_marked_with_the_hash_of_its_content() -> None:
 def test_a_document_of_a_file_is_written_as_lusifer_index_does() -> None:
     document = Document("d1", "Ein Text", {"lang": "de", "title": "T"})
     made: Record[Any] = Record(UUID, INDEXED_SHA, "Ein Text", "de", "T", document)
-    assert copied_payload(made) == {**INDEXED, "sha256": INDEXED_SHA}
+    assert points.copied_payload(made) == {**INDEXED, "sha256": INDEXED_SHA}
 
 
 def fields(filter_: models.Filter) -> list[tuple[str, str | None]]:
@@ -130,20 +122,20 @@ def fields(filter_: models.Filter) -> list[tuple[str, str | None]]:
 def test_a_guard_holds_for_one_version(
     version: str, expected: list[tuple[str, str | None]]
 ) -> None:
-    assert fields(has_version(UUID, version)) == expected
+    assert fields(points.has_version(UUID, version)) == expected
 
 
 def test_a_vector_is_written_where_hash_or_text_are_still_the_same() -> None:
     indexed = record({**INDEXED, "sha256": INDEXED_SHA})
-    assert fields(content_unchanged(indexed, "text")) == [("sha256", INDEXED_SHA)]
+    assert fields(points.content_unchanged(indexed, "text")) == [("sha256", INDEXED_SHA)]
     wrong_hash = record({**INDEXED, "sha256": "of an older text"})
-    assert fields(content_unchanged(wrong_hash, "text")) == [("text", "Ein Text")]
+    assert fields(points.content_unchanged(wrong_hash, "text")) == [("text", "Ein Text")]
     foreign = record(FOREIGN, text_field="body")
-    assert fields(content_unchanged(foreign, "body")) == [("body", "their text")]
+    assert fields(points.content_unchanged(foreign, "body")) == [("body", "their text")]
     empty = record({"body": ""}, text_field="body")
-    assert fields(content_unchanged(empty, "body")) == [("body", "")]
+    assert fields(points.content_unchanged(empty, "body")) == [("body", "")]
 
 
 def test_points_without_a_vector_are_asked_for() -> None:
-    (condition,) = lacks_vector("second").must_not  # type: ignore[misc]
+    (condition,) = points.lacks_vector("second").must_not  # type: ignore[misc]
     assert condition.has_vector == "second"

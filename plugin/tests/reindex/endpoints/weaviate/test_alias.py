@@ -8,6 +8,7 @@ from plugin.tests.weaviate.fakes import METADATA
 
 pytest.importorskip("weaviate")
 from lusifer.reindex.endpoints.weaviate.alias import WeaviateAliasCutover
+from lusifer.reindex.endpoints.weaviate.objects import Service
 
 
 class Client:
@@ -50,7 +51,7 @@ class Client:
 def cutover(client: Any, **changes: Any) -> WeaviateAliasCutover:
     options = {
         "alias": "Live", "source": "Old", "target": "New", "metadata": METADATA, "template": "Old",
-        "replaced_vector": "old", "service_address": None, "service_dimension": None, **changes,
+        "replaced_vector": "old", "service": Service(None, None), **changes,
     }  # fmt: skip
     return WeaviateAliasCutover(client, **options)
 
@@ -106,16 +107,16 @@ def test_the_target_has_the_schema_of_the_template() -> None:
         (
             "text2vec-transformers",
             {"inferenceUrl": "http://a"},
-            {"service_address": "http://b/", "service_dimension": 4},
+            {"service": Service("http://b/", 4)},
             {"inferenceUrl": "http://b", "dimensions": 4},
         ),
         (
             "text2vec-cohere",
             {"baseURL": "http://a/cohere", "model": "old"},
-            {"service_address": "http://b/"},
+            {"service": Service("http://b/", None)},
             {"baseURL": "http://b/cohere", "model": "m"},
         ),
-        ("none", {}, {"service_address": "http://b", "service_dimension": 4}, {}),
+        ("none", {}, {"service": Service("http://b", 4)}, {}),
     ],
 )  # fmt: skip
 def test_the_service_of_the_new_model_takes_the_place_of_the_old_one(
