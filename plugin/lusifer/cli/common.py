@@ -136,10 +136,7 @@ def guarded(command: Callable[_Parameters, _Answer]) -> Callable[_Parameters, _A
             _silence_stdout()
             report_error(_output_error(error), as_json=False)
             raise typer.Exit(EXIT_ERROR) from None
-        except Exception as error:
-            # Training and export have error trees of their own, with the same two attributes.
-            if not isinstance(getattr(error, "next_step", None), str):
-                raise
+        except LusiferError as error:
             logging.getLogger(__name__).debug("The error in full", exc_info=True)
             report_error(error, as_json=as_json)
             raise typer.Exit(EXIT_ERROR) from None
@@ -148,17 +145,13 @@ def guarded(command: Callable[_Parameters, _Answer]) -> Callable[_Parameters, _A
     return run
 
 
-def report_error(error: Exception, *, as_json: bool) -> None:
+def report_error(error: LusiferError, *, as_json: bool) -> None:
     """Write what went wrong and what to do next, for a person or a machine."""
-    message = getattr(error, "message", None) or str(error)
-    next_step = getattr(error, "next_step", "")
     if as_json:
-        as_dict = getattr(error, "as_dict", None)
-        fields = as_dict() if as_dict else {"type": type(error).__name__, "message": message}
-        write_json({"error": {"next_step": next_step, **fields}})
+        write_json({"error": error.as_dict()})
         sys.stdout.flush()
         return
-    for line in (f"Error: {message}", next_step):
+    for line in (f"Error: {error.message}", error.next_step):
         sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
 
 

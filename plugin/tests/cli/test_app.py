@@ -13,6 +13,7 @@ from plugin.tests.cli.commands import ENVIRONMENT, run
 import lusifer
 from lusifer.cli.app import app
 from lusifer.cli.common import option_helps
+from lusifer.errors import LusiferError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,10 +139,10 @@ def test_without_the_extra_its_name_is_reported(
 
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for the training component, with an error tree of its own."""
+    """Replace the training component by a small one, with an error of the common tree."""
 
-    class TrainingError(Exception):
-        next_step = "Do this."
+    class TrainingError(LusiferError):
+        pass
 
     group = typer.Typer(no_args_is_help=True)
 
@@ -154,7 +155,7 @@ def training(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> None:
         """Start it."""
         if fail:
-            raise TrainingError("It broke.")
+            raise TrainingError("It broke.", next_step="Do this.")
         typer.echo(f"{config} {names}")
         raise typer.Exit(code)
 

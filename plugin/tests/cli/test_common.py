@@ -71,8 +71,8 @@ def test_with_json_an_error_is_one_line_on_standard_output(
     error = InvalidTextError("The text is empty.", next_step="Leave it out.")
     assert raising(error, as_json=True) == 1
     assert capsys.readouterr() == (
-        '{"error": {"next_step": "Leave it out.", "type": "InvalidTextError", '
-        '"message": "The text is empty.", "status": 400, "retryable": false}}\n',
+        '{"error": {"type": "InvalidTextError", "message": "The text is empty.", '
+        '"next_step": "Leave it out.", "status": 400, "retryable": false}}\n',
         "",
     )
 
@@ -99,6 +99,7 @@ def test_a_full_disk_behind_standard_output(capsys: pytest.CaptureFixture[str]) 
     "error",
     [
         ValueError("a bug"),
+        type("ForeignError", (Exception,), {"next_step": "Do this."})("not ours"),
         OSError(errno.ENOSPC, "No space left on device", "/some/file"),
         OSError(errno.EPERM, "Operation not permitted"),
     ],
