@@ -24,12 +24,12 @@ _CHARACTERS_SHOWN = 160
 
 def search(
     question: Annotated[str, typer.Argument(metavar="QUESTION")],
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000)] = 10,
     index_path: options.Index = options.DEFAULT_INDEX,
     qdrant: options.Qdrant = None,
     weaviate: options.Weaviate = None,
     collection: options.Collection = None,
     tenant: options.Tenant = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000)] = 10,
     where: Annotated[list[str] | None, typer.Option(metavar="FIELD=VALUE")] = None,
     hybrid: Annotated[bool, typer.Option("--hybrid")] = False,
     language: Annotated[list[str] | None, typer.Option(metavar="CODE")] = None,

@@ -143,13 +143,7 @@ class StoreOptions:
         if folder := self.folder:
             from lusifer.embedded.store import EmbeddedStore
 
-            return EmbeddedStore.open_or_create(
-                folder,
-                fingerprint=embedder.fingerprint,
-                dimension=embedder.dimension,
-                model=embedder.model_name,
-                keywords=keywords,
-            )
+            return EmbeddedStore.open_or_create(folder, keywords=keywords, **_model_of(embedder))
         if keywords is not None:
             raise InvalidInputError(
                 "A collection on a server gets its keywords when it is created.",
@@ -159,11 +153,7 @@ class StoreOptions:
 
     def _open_remote(self, embedder: Embedder) -> Store:
         name = self.collection or ""
-        model: _Model = {
-            "fingerprint": embedder.fingerprint,
-            "model": embedder.model_name,
-            "dimension": embedder.dimension,
-        }
+        model = _model_of(embedder)
         if self.weaviate:
             from lusifer.weaviate.connection import connect_by_environment as connect_to_weaviate
             from lusifer.weaviate.store import WeaviateStore
@@ -183,6 +173,14 @@ class _Model(TypedDict):
     fingerprint: str
     model: str
     dimension: int
+
+
+def _model_of(embedder: Embedder) -> _Model:
+    return {
+        "fingerprint": embedder.fingerprint,
+        "model": embedder.model_name,
+        "dimension": embedder.dimension,
+    }
 
 
 @contextmanager

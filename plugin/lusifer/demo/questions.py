@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["Question", "load_questions"]
 
@@ -25,7 +21,7 @@ class Question:
     """Meaning of the question in a few English words."""
     text: str
     """The question in its language."""
-    expected: Mapping[str, frozenset[str]]
+    expected: dict[str, frozenset[str]]
     """Ids of documents that answer the question, by corpus: ``debian`` or ``shipped``."""
 
 

@@ -106,15 +106,8 @@ class _Tally:
         self.rejected += window.rejected[: REJECTED_KEPT - len(self.rejected)]
 
     def report(self, seconds: float) -> IndexReport:
-        return IndexReport(
-            added=self.added,
-            unchanged=self.unchanged,
-            rejected_count=self.rejected_count,
-            rejected=tuple(self.rejected),
-            truncated=self.truncated,
-            tokens=self.tokens,
-            seconds=seconds,
-        )
+        fields = {**vars(self), "rejected": tuple(self.rejected)}
+        return IndexReport(**fields, seconds=seconds)
 
 
 @dataclass

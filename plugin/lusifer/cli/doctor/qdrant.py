@@ -18,9 +18,9 @@ _TIMEOUT_S = 30
 def examine_qdrant(
     url: options.QdrantUrl,
     collection: options.ServerCollection = None,
+    grpc: options.Grpc = False,
     service: options.Service = None,
     bundle: options.Bundle = None,
-    grpc: options.Grpc = False,
     as_json: options.Json = False,
 ) -> None:
     """Check a Qdrant server, its inference and a collection; exit code 1 if there is an error."""

@@ -34,18 +34,19 @@ def set_alias(
         alias: Name that applications use.
         collection: Collection that the alias points to from now on.
     """
-    from lusifer.embedded.collections import EmbeddedCollections
-    from lusifer.qdrant import schema
-    from lusifer.qdrant.metadata import find_metadata
-    from lusifer.qdrant.store import QdrantStore
-
     check_one_place(url, index_path)
     if index_path is not None:
+        from lusifer.embedded.collections import EmbeddedCollections
+
         collections = EmbeddedCollections(index_path)
         with collections.open(collection) as store:
             _check_complete(store, collection)
         collections.set_alias(alias, collection)
     else:
+        from lusifer.qdrant import schema
+        from lusifer.qdrant.metadata import find_metadata
+        from lusifer.qdrant.store import QdrantStore
+
         with connected(url or "", grpc=grpc) as client:
             metadata, _ = find_metadata(client, collection)
             _check_complete(QdrantStore(client, metadata), collection)

@@ -15,8 +15,6 @@ from lusifer.cli.store_options import check_one_place, connected
 from lusifer.types import Quantization
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lusifer.qdrant.metadata import CollectionMetadata
 
 __all__ = ["COMMAND", "setup"]
@@ -114,7 +112,7 @@ def _create_on_server(
     metadata: CollectionMetadata,
     alias: str | None,
     quantization: Quantization,
-    index_fields: Sequence[str],
+    index_fields: tuple[str, ...],
     *,
     grpc: bool,
 ) -> None:

@@ -22,6 +22,7 @@ __all__ = ["COMMAND", "setup"]
 def setup(
     url: options.WeaviateUrl,
     collection: options.NewCollection,
+    alias: options.Alias = None,
     service_address: Annotated[str, typer.Option(metavar="URL")] = options.DEFAULT_SERVICE,
     route: Annotated[Route, typer.Option(metavar="MODULE")] = "transformers",
     text_property: Annotated[str, typer.Option(metavar="NAME")] = "text",
@@ -36,7 +37,6 @@ def setup(
     quantizer: Annotated[WeaviateQuantizer, typer.Option(metavar="METHOD")] = "none",
     lower_case: Annotated[bool, typer.Option("--lower-case")] = False,
     tenants: Annotated[bool, typer.Option("--tenants")] = False,
-    alias: options.Alias = None,
     dimension: options.Dimension = None,
     bundle: options.Bundle = None,
     service: options.Service = None,

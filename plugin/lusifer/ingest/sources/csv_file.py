@@ -10,7 +10,6 @@ from lusifer.errors import InvalidInputError
 from lusifer.ingest.line_reader import MAXIMUM_LINE_BYTES
 from lusifer.ingest.sources.base import (
     UNREADABLE,
-    DocumentBuilder,
     FileReader,
     Record,
     Rejected,
@@ -20,23 +19,15 @@ from lusifer.ingest.sources.base import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-__all__ = ["CsvReader"]
+__all__ = ["CsvReader", "TsvReader"]
 
 
 class CsvReader(FileReader):
-    """Reads a table whose first line names the columns.
+    """Reads a file ``.csv``, whose first line names the columns."""
 
-    Args:
-        path: The file.
-        builder: Turns records into documents.
-        separator: Character between two columns: a comma, or a tab.
-    """
-
-    def __init__(self, path: Path, builder: DocumentBuilder, separator: str) -> None:
-        super().__init__(path, builder)
-        self.separator = separator
+    separator = ","
+    """Character between two columns."""
 
     def read(self, file: IO[bytes], name: str) -> Iterator[Record]:
         """Yield a record for each row of an open file.
@@ -103,3 +94,9 @@ class CsvReader(FileReader):
             next_step="Write the names of the columns in the first line, one of them "
             f"{self.builder.text_field!r}.",
         )
+
+
+class TsvReader(CsvReader):
+    """Reads a file ``.tsv``, whose columns are separated by tabs."""
+
+    separator = "\t"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from lusifer.errors import InvalidInputError
 from lusifer.ingest.duplicates import DuplicateIds
-from lusifer.ingest.sources.base import Accepted, DocumentBuilder, Reader, Rejected
-from lusifer.ingest.sources.csv_file import CsvReader
+from lusifer.ingest.sources.base import Accepted, DocumentBuilder, FileReader, Reader, Rejected
+from lusifer.ingest.sources.csv_file import CsvReader, TsvReader
 from lusifer.ingest.sources.folder import FolderReader
 from lusifer.ingest.sources.jsonl import JsonLinesReader, StandardInputReader
 from lusifer.ingest.sources.parquet import ParquetReader
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DocumentSource"]
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_READERS: dict[str, type[FileReader]] = {
+    ".jsonl": JsonLinesReader,
+    ".ndjson": JsonLinesReader,
+    ".json": JsonLinesReader,
+    ".csv": CsvReader,
+    ".tsv": TsvReader,
+    ".parquet": ParquetReader,
+}
+"""Readers by the ending of the file's name; a name may end in ``.gz`` too, except of Parquet."""
 
 
 class DocumentSource:
@@ -106,15 +114,10 @@ def _choose_reader(source: str, builder: DocumentBuilder) -> Reader:
     if is_folder:
         return FolderReader(path, builder)
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes[-1:] == [".gz"]:
+    if suffixes[-1:] == [".gz"] and suffixes[-2:] != [".parquet", ".gz"]:
         suffixes.pop()
-    kind = suffixes[-1] if suffixes else ""
-    if kind in {".jsonl", ".ndjson", ".json"}:
-        return JsonLinesReader(path, builder)
-    if kind in _SEPARATORS:
-        return CsvReader(path, builder, _SEPARATORS[kind])
-    if kind == ".parquet" and path.suffix.lower() == ".parquet":
-        return ParquetReader(path, builder)
+    if suffixes and suffixes[-1] in _READERS:
+        return _READERS[suffixes[-1]](path, builder)
     raise InvalidInputError(
         f"{path} has no format that can be indexed.",
         next_step="Name a .jsonl or .csv file (.gz too), a .parquet file, a folder of .txt or .md "
