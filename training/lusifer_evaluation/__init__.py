@@ -1,1 +1,1 @@
-"""Cross-lingual evaluation: what embeds, what is measured, and one table of both."""
+"""Cross-lingual evaluation: models, tasks, metrics and tables."""

@@ -1,15 +1,15 @@
-"""Why a cross-lingual retriever misses: the analysis of xMRC (arXiv 2504.10906), for vectors.
+"""Analyse the errors of a cross-lingual retriever: the analysis of xMRC (arXiv 2504.10906).
 
-* **Ratios**: each cell of the XQuAD matrix over English to English.
-* **Error split**: in the mixed pool, is a wrong first hit of the question's language, of the right
-  article, or neither?
-* **Evidence oracle**: dropping which sentence of the right paragraph lowers its cosine with the
-  question most? If that is the sentence with the answer although the paragraph isn't found, the
-  evidence is seen and the ranking is at fault.
-* **Read-out oracle**: how much does a linear fix win, fitted on other articles? That is what an
-  offset costs.
-* **Needle grid**: a sentence in one language inside sentences of another, at the start, middle and
-end.
+* **Ratios**: each cell of the XQuAD matrix divided by English to English.
+* **Error split**: kinds of the first hits in the mixed pool. A wrong hit is in the question's
+  language, of the right article, or neither.
+* **Evidence oracle**: the sentence of the right paragraph whose removal lowers the cosine with the
+  question most. If it is the sentence with the answer although the paragraph isn't found, the
+  vector has the evidence and the ranking is at fault.
+* **Read-out oracle**: the gain of a linear fix that was fitted on other articles. It is the cost of
+  an offset between languages.
+* **Needle grid**: a sentence in one language inside sentences of another, at the start, in the
+  middle and at the end.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ from lusifer_training.language_subspace import LanguageMeans, language_basis, pr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import TypeAlias
+
+    from numpy.typing import NDArray
 
     from lusifer_evaluation.tasks import XquadSet
-    from lusifer_training.embed_function import EmbedFunction
+    from lusifer_training.embed_function import EmbedFunction, Role, Vectors
 
-    Fix = Callable[[str, np.ndarray, str], np.ndarray]
+    Fix: TypeAlias = Callable[[str, Vectors, Role], Vectors]
 
 __all__ = [
     "error_split",
@@ -47,9 +50,9 @@ _THAI_SPACE = re.compile(r" (?=[\u0e00-\u0e7f])")
 
 
 def ratios(cells: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    """Percent of each pair of languages over that of English to English: 1 is no language penalty.
+    """Divide the percent of each pair of languages by that of English to English.
 
-    None where English finds nothing either.
+    A ratio of 1 is no penalty for the languages. It is None if English finds nothing either.
     """
     english = cells["en"]["en"]
     return {
@@ -59,12 +62,13 @@ def ratios(cells: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, floa
 
 
 def error_split(
-    questions: Mapping[str, np.ndarray], paragraphs: Mapping[str, np.ndarray], data: XquadSet
+    questions: Mapping[str, Vectors], paragraphs: Mapping[str, Vectors], data: XquadSet
 ) -> dict[str, dict[str, float]]:
-    """Percent of questions by what their first hit in the mixed pool is, by question language.
+    """Split the questions of each language by their first hit in the mixed pool, in percent.
 
-    ``right``; ``near`` (another paragraph of the article, in any language); ``language`` (another
-    article, in the question's language); ``content`` (another article, in another language).
+    The kinds are ``right``; ``near``, another paragraph of the article in any language;
+    ``language``, another article in the question's language; and ``content``, another article in
+    another language.
     """
     languages = tuple(questions)
     pool = np.concatenate([paragraphs[language] for language in languages])
@@ -82,7 +86,7 @@ def error_split(
 
 
 def sentences(paragraph: str) -> list[str]:
-    """A paragraph's sentences; Thai has no full stop, and its spaces stand between phrases."""
+    """Split a paragraph into sentences; Thai is split at the spaces between its phrases."""
     found = [each for each in _SENTENCE_END.split(paragraph) if each.strip()]
     if len(found) < 3 and re.search(r"[\u0e00-\u0e7f]{20}", paragraph):
         found = [each for each in _THAI_SPACE.split(paragraph) if each.strip()]
@@ -92,18 +96,18 @@ def sentences(paragraph: str) -> list[str]:
 def evidence_oracle(
     embedder: EmbedFunction, data: XquadSet, pairs: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], dict[str, float | None]]:
-    """Whether the vector of a paragraph rests on the sentence with the answer.
+    """Test whether the vector of a paragraph depends on the sentence with the answer.
 
     Args:
-        embedder: What is analysed; each paragraph is embedded once without each of its sentences.
+        embedder: The analysed model; each paragraph is embedded once without each sentence.
         data: Questions, paragraphs and answers.
         pairs: Question language and paragraph language.
 
     Returns:
-        By pair, in percent: ``oracle`` (the sentence with the answer lowers the cosine most),
-        ``chance``, ``r1``, and ``seen_but_missed``, the oracle among the questions whose paragraph
-        isn't the first hit. None of no questions: where none is missed, or no answer lies in one
-        sentence.
+        By pair, in percent: ``oracle``, the share of questions where removing the sentence with the
+        answer lowers the cosine most; ``chance``; ``r1``; and ``seen_but_missed``, the oracle among
+        the questions whose paragraph isn't the first hit. A value is None if it has no questions:
+        none is missed, or no answer lies in one sentence.
     """
     found: dict[tuple[str, str], dict[str, float | None]] = {}
     for a, b in pairs:
@@ -126,7 +130,7 @@ def evidence_oracle(
             answer = data.answer_texts[b][question]
             parts = split[paragraph]
             holds = [number for number, part in enumerate(parts) if answer and answer in part]
-            # An answer that stands in two sentences, or across them, names none.
+            # An answer in two sentences, or across them, has no single sentence.
             if paragraph not in offsets or len(holds) != 1:
                 continue
             start = offsets[paragraph]
@@ -147,21 +151,21 @@ def evidence_oracle(
     return found
 
 
-def _percent(shares: np.ndarray) -> float | None:
+def _percent(shares: NDArray[np.float64] | NDArray[np.bool_]) -> float | None:
     return float(100 * shares.mean()) if len(shares) else None
 
 
 def readout_oracle(
-    questions: Mapping[str, np.ndarray], paragraphs: Mapping[str, np.ndarray], data: XquadSet
+    questions: Mapping[str, Vectors], paragraphs: Mapping[str, Vectors], data: XquadSet
 ) -> dict[str, dict[str, float]]:
-    """What linear fixes win that were fitted on the other half of the articles.
+    """Score linear fixes that were fitted on the other half of the articles.
 
-    ``demean`` and the two maps to English need to know each text's language; ``project`` (all L - 1
-    directions between the means) doesn't.
+    ``demean`` and the two maps to English, ``procrustes`` and ``ridge``, need the language of each
+    text. ``project``, which removes all L - 1 directions between the means, does not.
 
     Returns:
-        By fix, in percent: R@1 of ``different`` languages and ``map`` of the mixed pool, mean of
-        both halves.
+        By fix, in percent: R@1 of ``different`` languages and ``map`` of the mixed pool, each the
+        mean of both halves.
     """
     articles = np.unique(data.articles)
     halves = [np.isin(data.articles, articles[part::2]) for part in (0, 1)]
@@ -193,8 +197,8 @@ def readout_oracle(
     }
 
 
-def _fitted(questions: dict[str, np.ndarray], paragraphs: dict[str, np.ndarray]) -> dict[str, Fix]:
-    sides = {"query": questions, "document": paragraphs}
+def _fitted(questions: dict[str, Vectors], paragraphs: dict[str, Vectors]) -> dict[str, Fix]:
+    sides: dict[Role, dict[str, Vectors]] = {"query": questions, "document": paragraphs}
     means = {
         role: {name: each.mean(axis=0) for name, each in side.items()}
         for role, side in sides.items()
@@ -203,16 +207,15 @@ def _fitted(questions: dict[str, np.ndarray], paragraphs: dict[str, np.ndarray])
     basis = language_basis(
         [
             LanguageMeans("fit", role, tuple(each), np.stack(list(each.values())))
-            for role, each in (("query", means["query"]), ("document", means["document"]))
+            for role, each in means.items()
         ],
         len(questions) - 1,
     )
 
-    def unit(vectors: np.ndarray) -> np.ndarray:
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = metrics.unit_rows
 
-    def both(language: str) -> np.ndarray:
-        # Questions and paragraphs are row-aligned over the languages, so that both teach the map.
+    def both(language: str) -> Vectors:
+        # Questions and paragraphs are row-aligned over the languages, so that both fit the map.
         return np.concatenate([questions[language], paragraphs[language]])
 
     rotations = {name: orthogonal_procrustes(both(name), both("en"))[0] for name in questions}
@@ -240,26 +243,27 @@ def needle_grid(
     distractors: int = 4,
     seed: int = 0,
 ) -> list[dict[str, object]]:
-    """Find the document that hides the answer's sentence among sentences of another language.
+    """Find documents with the answer's sentence among sentences of another language.
 
-    After the multilingual needle in a haystack (arXiv 2408.10151), for a retriever: each question's
-    needle is the sentence with its answer in one language; it is put at the start, the middle or
-    the end of ``distractors`` sentences of another article in another language; the pool holds one
+    It is the multilingual needle in a haystack (arXiv 2408.10151), for a retriever. The needle of a
+    question is the sentence with its answer in one language. It is put at the start, the middle or
+    the end of ``distractors`` sentences of another article in another language. The pool holds one
     such document for each question.
 
     Args:
-        embedder: What is analysed.
+        embedder: The analysed model.
         data: Questions, paragraphs and answers.
-        languages: Of questions, needles and distractors: their cube times three positions.
-        distractors: Sentences around the needle.
-        seed: Of the choice of distractors.
+        languages: Languages of questions, needles and distractors. Each triple is scored at three
+            positions.
+        distractors: Number of sentences around the needle.
+        seed: Seed of the choice of distractors.
 
     Returns:
-        Rows of ``question``, ``needle``, ``distractor``, ``position`` and ``r1`` in percent;
-        ``alone`` as position is the needle by itself, the ceiling.
+        Rows of ``question``, ``needle``, ``distractor``, ``position`` and ``r1`` in percent. The
+        position ``alone`` is the needle without distractors, the upper limit.
     """
     rng = np.random.default_rng(seed)
-    # One question a paragraph: two needles of one sentence would be one document.
+    # One question for each paragraph: two needles of one sentence would be one document.
     chosen = [
         int(np.flatnonzero(data.answers == paragraph)[0]) for paragraph in np.unique(data.answers)
     ]
@@ -312,7 +316,7 @@ def needle_grid(
 
 
 def _needle(data: XquadSet, language: str, question: int) -> str:
-    """The sentence with the answer, or the paragraph's first where none holds it whole."""
+    """Return the sentence with the answer, or the first sentence if none holds the whole answer."""
     parts = sentences(data.paragraphs[language].texts[data.answers[question]])
     answer = data.answer_texts[language][question]
     return next((part for part in parts if answer and answer in part), parts[0])

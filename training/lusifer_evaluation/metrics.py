@@ -1,11 +1,13 @@
-"""Scores of vectors. Metrics come from ir-measures, scikit-learn and scipy; only the grouping is
-ours.
+"""Compute the scores of vectors.
+
+Metrics come from ir-measures, scikit-learn and scipy; only the grouping is our own.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import ir_measures
@@ -24,7 +26,10 @@ from lusifer_training.data.translations import bitext_hits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
     from sklearn.pipeline import Pipeline
+
+    from lusifer_training.embed_function import Vectors
 
 __all__ = [
     "RetrievalMatrix",
@@ -35,6 +40,7 @@ __all__ = [
     "retrieval_matrix",
     "sts_matrix",
     "tatoeba",
+    "unit_rows",
 ]
 
 CUT = 10
@@ -43,33 +49,33 @@ _MEASURES = {"r1": R @ 1, "mrr10": RR @ CUT, "ndcg10": nDCG @ CUT}
 
 @dataclass(frozen=True, slots=True)
 class RetrievalMatrix:
-    """Questions in one language against paragraphs in another.
+    """Scores of questions in each language against paragraphs in each language.
 
     Attributes:
         languages: L codes.
-        by_question: ``(L, L, Q)`` in 0..1 by metric (``r1``, ``mrr10``, ``ndcg10``): question
-            language, paragraph language, question.
-        answers: The paragraph of each question ``(Q,)``.
+        by_question: Scores ``(L, L, Q)`` from 0 to 1 by metric (``r1``, ``mrr10``, ``ndcg10``). The
+            axes are question language, paragraph language and question.
+        answers: Index of the paragraph that answers each question ``(Q,)``.
     """
 
     languages: tuple[str, ...]
-    by_question: dict[str, np.ndarray]
-    answers: np.ndarray
+    by_question: dict[str, NDArray[np.float64]]
+    answers: NDArray[np.int64]
 
     def cells(self, metric: str) -> dict[str, dict[str, float]]:
-        """Percent, question language -> paragraph language."""
+        """Return percent by question language and paragraph language."""
         means = 100 * self.by_question[metric].mean(axis=2)
         return {
             a: {b: float(means[i, j]) for j, b in enumerate(self.languages)}
             for i, a in enumerate(self.languages)
         }
 
-    def measure(self, metric: str, cells: np.ndarray) -> Measure:
-        """Mean over some cells ``(L, L)``, with questions of one paragraph drawn together."""
+    def measure(self, metric: str, cells: NDArray[np.bool_]) -> Measure:
+        """Average some cells ``(L, L)``; the questions of a paragraph are drawn together."""
         return _by_paragraph(self.by_question[metric][cells].mean(axis=0), self.answers)
 
     def measures(self, metric: str) -> dict[str, Measure]:
-        """Pairs of different languages, of equal ones, and English to English where there is English."""
+        """Measure pairs of ``different`` languages, of the ``same`` language, and of ``en``."""
         same = np.eye(len(self.languages), dtype=bool)
         found = {"different": self.measure(metric, ~same), "same": self.measure(metric, same)}
         if "en" in self.languages:
@@ -81,14 +87,16 @@ class RetrievalMatrix:
 
 
 def retrieval_matrix(
-    questions: Mapping[str, np.ndarray], paragraphs: Mapping[str, np.ndarray], answers: np.ndarray
+    questions: Mapping[str, Vectors],
+    paragraphs: Mapping[str, Vectors],
+    answers: NDArray[np.int64],
 ) -> RetrievalMatrix:
-    """R@1, MRR@10 and nDCG@10 of every pair of languages.
+    """Compute R@1, MRR@10 and nDCG@10 of every pair of languages.
 
     Args:
         questions: Unit vectors ``(Q, D)`` by language.
         paragraphs: Unit vectors ``(P, D)`` by language.
-        answers: The paragraph of each question ``(Q,)``.
+        answers: Index of the paragraph that answers each question ``(Q,)``.
     """
     languages = tuple(questions)
     shape = (len(languages), len(languages), len(answers))
@@ -103,8 +111,8 @@ def retrieval_matrix(
     return RetrievalMatrix(languages, values, answers)
 
 
-def _run(scores: np.ndarray) -> dict[str, dict[str, float]]:
-    """The first ten of each row, as trec_eval reads them."""
+def _run(scores: Vectors) -> dict[str, dict[str, float]]:
+    """Return the first ten documents of each row, in the format of trec_eval."""
     cut = min(CUT, scores.shape[1])
     top = np.argpartition(-scores, cut - 1, axis=1)[:, :cut]
     values = np.take_along_axis(scores, top, axis=1).astype(float)
@@ -115,18 +123,20 @@ def _run(scores: np.ndarray) -> dict[str, dict[str, float]]:
 
 
 def mixed_pool(
-    questions: Mapping[str, np.ndarray], paragraphs: Mapping[str, np.ndarray], answers: np.ndarray
+    questions: Mapping[str, Vectors],
+    paragraphs: Mapping[str, Vectors],
+    answers: NDArray[np.int64],
 ) -> tuple[dict[str, Measure], dict[str, dict[str, float]]]:
-    """One pool with the paragraphs of all languages (LAReQA, arXiv 2004.05484): do languages mix?
+    """Score one pool with the paragraphs of all languages (LAReQA, arXiv 2004.05484).
 
-    * ``map``: mean average precision; the paragraph in every language is relevant.
-    * ``map_other``: the same with the question's own language left out of the pool.
+    * ``map``: mean average precision; the right paragraph is relevant in every language.
+    * ``map_other``: mean average precision without the paragraphs of the question's language.
     * ``bias``: share of questions whose first hit is a wrong paragraph in their own language.
-    * ``own_share``: share of the first ten in the question's language; ``1 / L`` is fair.
-    * ``mean_rank``: of the right paragraphs in other languages, from 1.
+    * ``own_share``: share of the first ten in the question's language; ``1 / L`` is unbiased.
+    * ``mean_rank``: mean rank of the right paragraphs in other languages, from 1.
 
     Returns:
-        Measures, and each by question language.
+        The measures, and each measure by question language.
     """
     languages = tuple(questions)
     own_of = np.repeat(np.arange(len(languages)), len(next(iter(paragraphs.values()))))
@@ -146,7 +156,7 @@ def mixed_pool(
         top = np.argpartition(-scores, min(CUT, len(pool)) - 1, axis=1)[:, :CUT]
         values["own_share"][i] = own[top].mean(axis=1)
         others = relevant & ~own
-        # Question by question the same number of right paragraphs: one in every other language.
+        # Every question has the same number of right paragraphs: one in every other language.
         ranks = rankdata(-scores, axis=1)[others].reshape(len(answers), -1)
         values["mean_rank"][i] = ranks.mean(axis=1) if ranks.size else 1.0
     scale = {"mean_rank": 1.0}
@@ -163,8 +173,13 @@ def mixed_pool(
     return measures, by_language
 
 
-def _average_precision(relevant: np.ndarray, scores: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Of each question ``(Q,)``: the mean over its paragraph's questions, as scikit-learn reports means."""
+def _average_precision(
+    relevant: NDArray[np.bool_], scores: Vectors, answers: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Compute the average precision of each question ``(Q,)``.
+
+    It is the mean over the questions of its paragraph, because scikit-learn returns means only.
+    """
     found = np.zeros(len(answers))
     for paragraph in np.unique(answers):
         rows = answers == paragraph
@@ -174,19 +189,23 @@ def _average_precision(relevant: np.ndarray, scores: np.ndarray, answers: np.nda
     return found
 
 
-def _by_paragraph(by_question: np.ndarray, answers: np.ndarray, *, scale: float = 100.0) -> Measure:
+def _by_paragraph(
+    by_question: NDArray[np.float64], answers: NDArray[np.int64], *, scale: float = 100.0
+) -> Measure:
     _, unit = np.unique(answers, return_inverse=True)
     return mean_measure(np.bincount(unit, by_question), np.bincount(unit), scale=scale)
 
 
-def tatoeba(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Measure, dict[str, float]]:
-    """Accuracy of finding translations, mean of both directions; languages count alike.
+def tatoeba(pairs: Mapping[str, tuple[Vectors, Vectors]]) -> tuple[Measure, dict[str, float]]:
+    """Compute the accuracy of retrieving translations, the mean of both directions.
+
+    Languages count alike.
 
     Args:
         pairs: Row-aligned unit vectors ``(N, D)`` of a language and of English, by language.
 
     Returns:
-        The mean over languages, and percent by language.
+        The mean over the languages, and percent by language.
     """
     values, weights, by_language = [], [], {}
     for language, (ours, english) in pairs.items():
@@ -198,17 +217,19 @@ def tatoeba(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Measure
 
 
 def sts_matrix(
-    pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], scores: np.ndarray
+    pairs: Mapping[str, tuple[Vectors, Vectors]], scores: NDArray[np.float64]
 ) -> tuple[dict[str, Measure], dict[str, dict[str, float]]]:
-    """Spearman correlation of cosines with human scores, first sentence in one language, second in another.
+    """Compute the Spearman correlation of cosines with human scores, for every pair of languages.
+
+    The first sentence is in one language and the second in another.
 
     Args:
         pairs: Unit vectors ``(N, D)`` of first and second sentences, by language.
-        scores: Human ``(N,)``.
+        scores: Human scores ``(N,)``.
 
     Returns:
-        Means over pairs of different and of equal languages and English, and percent by pair of
-        languages.
+        Means over pairs of ``different`` languages, of the ``same`` language and of ``en``; and
+        percent by pair of languages.
     """
     languages = tuple(pairs)
     cosines = np.array(
@@ -220,9 +241,7 @@ def sts_matrix(
         groups["en"] = np.zeros_like(same)
         groups["en"][languages.index("en"), languages.index("en")] = True
     measures = {
-        name: resampled_measure(
-            len(scores), lambda drawn, at=cells: _spearman(cosines[at], scores, drawn)
-        )
+        name: resampled_measure(len(scores), partial(_spearman, cosines[cells], scores))
         for name, cells in groups.items()
         if cells.any()
     }
@@ -237,10 +256,13 @@ def sts_matrix(
     return measures, table
 
 
-def _spearman(cosines: np.ndarray, scores: np.ndarray, drawn: np.ndarray) -> float:
-    """Mean over rows ``(C, N)``; scipy's ranks, because its own function takes one pair at a time.
+def _spearman(
+    cosines: NDArray[np.float64], scores: NDArray[np.float64], drawn: NDArray[np.int64]
+) -> float:
+    """Average the Spearman correlation over rows ``(C, N)``.
 
-    Of a model whose cosines are all equal it is 0; scipy's is NaN.
+    It uses scipy's ranks, because scipy's own function takes one pair at a time. If all cosines are
+    equal, it is 0, where scipy's is NaN.
     """
     ours = rankdata(cosines[:, drawn], axis=1)
     gold = rankdata(scores[drawn])
@@ -250,32 +272,38 @@ def _spearman(cosines: np.ndarray, scores: np.ndarray, drawn: np.ndarray) -> flo
     return float((ours @ gold / np.maximum(spread, 1e-12)).mean())
 
 
-def english_probe(vectors: np.ndarray, labels: np.ndarray) -> Pipeline:
-    """A logistic regression on English vectors ``(N, D)``.
+def unit_rows(vectors: Vectors) -> Vectors:
+    """Scale vectors ``(N, D)`` to unit length; a zero vector stays zero."""
+    unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return unit
 
-    They are standardised first: sentence vectors lie in a narrow cone.
+
+def english_probe(vectors: Vectors, labels: NDArray[np.str_]) -> Pipeline:
+    """Train a logistic regression on English vectors ``(N, D)``.
+
+    The vectors are standardised first, because sentence vectors lie in a narrow cone.
     """
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=1000))
     with warnings.catch_warnings():
-        # Of a sample with few texts; the probe is then what it is.
+        # With few texts the fit does not converge, and is used as it is.
         warnings.filterwarnings("ignore", message="lbfgs failed to converge")
         return probe.fit(vectors, labels)
 
 
 def probe_accuracy(
     probe: Pipeline,
-    vectors: Mapping[str, np.ndarray],
-    labels: Mapping[str, np.ndarray],
+    vectors: Mapping[str, Vectors],
+    labels: Mapping[str, NDArray[np.str_]],
     *,
     parallel: bool,
 ) -> tuple[dict[str, Measure], dict[str, float]]:
-    """Accuracy of a probe in languages it was not trained on.
+    """Compute the accuracy of a probe in languages that it was not trained on.
 
     Args:
         probe: Trained on English.
-        vectors: ``(N, D)`` by language; the one named like English is reported apart.
+        vectors: ``(N, D)`` by language; English is the first language whose name starts with en.
         labels: ``(N,)`` by language.
-        parallel: Row n is one sentence in all languages: they are drawn together.
+        parallel: Whether row n is one sentence in all languages; its rows are then drawn together.
 
     Returns:
         ``en`` and ``other``, and percent by language.
@@ -299,21 +327,23 @@ def probe_accuracy(
 
 
 def clustering(
-    vectors: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]
+    vectors: Mapping[str, Vectors], labels: Mapping[str, NDArray[np.str_]]
 ) -> tuple[dict[str, Measure], dict[str, float]]:
-    """V-measure of k-means against topics: each language alone, and all languages in one pool.
-
-    A pool whose clusters are languages scores near 0.
+    """Compute the V-measure of k-means against topics.
 
     Args:
         vectors: ``(N, D)`` by language, row n the same sentence in all.
         labels: ``(N,)`` by language.
+
+    Returns:
+        ``pool``, all languages in one pool, and ``alone``, the mean over languages; and percent by
+        language. A pool whose clusters are languages scores near 0.
     """
     topics = np.unique(np.concatenate(list(labels.values())))
     languages = list(vectors)
 
-    def clusters(points: np.ndarray) -> np.ndarray:
-        found: np.ndarray = KMeans(len(topics), n_init=4, random_state=0).fit_predict(points)
+    def clusters(points: Vectors) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = KMeans(len(topics), n_init=4, random_state=0).fit_predict(points)
         return found
 
     rows = len(next(iter(vectors.values())))

@@ -1,4 +1,4 @@
-"""From a word on the command line to something that embeds."""
+"""Open the model that is named on the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hashlib
 import importlib
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,13 +17,17 @@ from lusifer_training.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lusifer_training.embed_function import EmbedFunction, Role
+    from numpy.typing import ArrayLike
+
+    from lusifer.embedding.remote import RemoteVectorizer
+    from lusifer.embedding.vectorizer import Vectorizer
+    from lusifer_training.embed_function import EmbedFunction, Role, Vectors
 
 __all__ = ["NAMED", "checkpoint_folder", "named_source", "open_source"]
 
 
-# PyTorch is imported where a checkpoint is opened: a cached evaluation of a bundle ends before it
-# would be.
+# PyTorch is imported where a checkpoint is opened, so that a cached evaluation of a bundle never
+# imports it.
 
 
 def _default() -> Path:
@@ -62,32 +66,35 @@ NAMED: dict[str, Callable[[], EmbedFunction]] = {
     "lusifer": lambda: _checkpoint(_default()),
     "bundle": lambda: _bundle(_default_bundle()),
 }
-"""The default model, the controls it is measured against, and its bundle, which is what serves."""
+"""The default model, its controls, and its bundle, which is the served form."""
 
 
 def named_source(source: str) -> tuple[str, str]:
-    """``NAME=SOURCE`` to the name of a column and the source; a source alone is its own name."""
+    """Split ``NAME=SOURCE`` into the name of a column and the source; the name is optional."""
     name, equals, rest = source.partition("=")
     return (name, rest) if equals and "/" not in name else (source, source)
 
 
 def checkpoint_folder(source: str) -> Path | None:
-    """The checkpoint that a source names, where it names one."""
+    """Return the checkpoint that a source names; None if it names no checkpoint."""
     folder = {"lusifer": _default(), "encoder-only": _encoder_only()}.get(source, Path(source))
     return folder if (folder / "adapter.safetensors").is_file() else None
 
 
 def open_source(source: str) -> EmbedFunction:
-    """Open anything that embeds.
+    """Open a model by its source.
 
     Args:
-        source: A name in ``NAMED``; ``http://HOST:PORT`` of a running ``lusifer serve``; the folder
-            of a checkpoint, a bundle or a sentence-transformers model; ``unprojected:FOLDER`` for a
-            checkpoint without its language projection; or ``MODULE:FUNCTION``, a function of texts
-            and role.
+        source: One of:
+
+            * a name in ``NAMED``
+            * ``http://HOST:PORT`` of a running ``lusifer serve``
+            * the folder of a checkpoint, a bundle or a sentence-transformers model
+            * ``unprojected:FOLDER``, a checkpoint without its language projection
+            * ``MODULE:FUNCTION``, a function of texts and role
 
     Raises:
-        ConfigError: It is none of these.
+        ConfigError: The source is none of these.
         CheckpointError: A checkpoint can't be read.
     """
     if source in NAMED:
@@ -106,9 +113,9 @@ def open_source(source: str) -> EmbedFunction:
     if not folder.exists() and source.count(":") == 1:
         return _function(*source.split(":"))
     raise ConfigError(
-        f"{source!r} is nothing that embeds.",
-        next_step=f"Name one of {', '.join(NAMED)}, a service's http:// address, MODULE:FUNCTION, or the "
-        "folder of a checkpoint, a bundle or a sentence-transformers model.",
+        f"{source!r} is not a model.",
+        next_step=f"Name one of {', '.join(NAMED)}, a service's http:// address, MODULE:FUNCTION, "
+        "or the folder of a checkpoint, a bundle or a sentence-transformers model.",
     )
 
 
@@ -119,28 +126,28 @@ def _default_bundle() -> Path:
 
 
 class _Plugin:
-    """A bundle or a service through the plugin, whose reader is the one definition of the format.
+    """Embed with a bundle or a service through the plugin.
 
     Args:
-        identity: See :class:`EmbedFunction`.
-        load: Opens it when the first text has to be computed: a cached evaluation never does.
+        identity: Identity of an :class:`EmbedFunction`.
+        load: Opens the bundle or service at the first call: a cached evaluation never opens it.
     """
 
-    def __init__(self, identity: str, load: Callable[[], Any]) -> None:
+    def __init__(self, identity: str, load: Callable[[], Vectorizer | RemoteVectorizer]) -> None:
         self.identity = identity
         self._load = load
 
     @cached_property
-    def _opened(self) -> Any:
+    def _opened(self) -> Vectorizer | RemoteVectorizer:
         return self._load()
 
-    def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
+    def __call__(self, texts: Sequence[str], role: Role) -> Vectors:
         embed = self._opened.embed_queries if role == "query" else self._opened.embed_documents
-        vectors: np.ndarray = embed(list(texts)).vectors
+        vectors: Vectors = embed(list(texts)).vectors
         return vectors
 
     def close(self) -> None:
-        """Give up the session or the connection."""
+        """Close the session or the connection."""
         self._opened.close()
 
 
@@ -163,10 +170,11 @@ def _bundle(folder: Path) -> EmbedFunction:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed for the next batch.
+    """Let glibc keep freed memory for the next batch.
 
-    It hands blocks of many megabytes back to the system each time, and asking for them again costs
-    batches of long texts a fifth of their time. A process that only evaluates can keep its peak.
+    By default it returns blocks of many megabytes to the system each time. Allocating them again
+    costs batches of long texts a fifth of their time. A process that only evaluates can keep its
+    peak.
     """
     mmap_threshold, trim_threshold = -3, -1
     with contextlib.suppress(AttributeError, OSError):
@@ -183,13 +191,14 @@ def _service(url: str) -> EmbedFunction:
 
 
 class _Function:
-    def __init__(self, identity: str, function: Callable[[Sequence[str], Role], Any]) -> None:
+    def __init__(self, identity: str, function: Callable[[list[str], Role], ArrayLike]) -> None:
         self.identity = identity
         self._function = function
 
-    def __call__(self, texts: Sequence[str], role: Role) -> np.ndarray:
+    def __call__(self, texts: Sequence[str], role: Role) -> Vectors:
         vectors = np.asarray(self._function(list(texts), role), dtype=np.float32)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+        unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+        return unit
 
 
 def _function(module: str, name: str) -> EmbedFunction:
@@ -214,10 +223,10 @@ def _sentence_transformers(folder: Path) -> EmbedFunction:
             digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
 
-    def embed(texts: Sequence[str], role: Role) -> np.ndarray:
-        # These two put the model's own prompts before the texts, where it has any.
+    def embed(texts: list[str], role: Role) -> ArrayLike:
+        # Both put the model's own prompts before the texts, if it has any.
         encode = model.encode_query if role == "query" else model.encode_document
-        vectors: np.ndarray = encode(list(texts), show_progress_bar=False)
+        vectors: Vectors = encode(texts, show_progress_bar=False)
         return vectors
 
     return _Function(f"sentence-transformers:{digest.hexdigest()}", embed)

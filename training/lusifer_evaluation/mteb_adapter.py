@@ -1,6 +1,6 @@
-"""MTEB runs any LUSIFER: an encoder by its protocol, and the paper's 123 datasets as a benchmark.
+"""Run MTEB (arXiv 2210.07316) on a model, by default on the paper's 123 datasets.
 
-Data is downloaded from the hub by mteb itself, where there is one.
+mteb itself downloads the data from the hub. The datasets are those of arXiv 2501.00874, table 1.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import math
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mteb
 from mteb.models.abs_encoder import AbsEncoder
@@ -19,33 +19,34 @@ from mteb.types import PromptType
 from lusifer_evaluation.model_sources import named_source, open_source
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Iterable, Mapping
 
-    from lusifer_training.embed_function import EmbedFunction, Role
+    from mteb.abstasks import AbsTask
+
+    from lusifer_training.embed_function import EmbedFunction, Role, Vectors
 
 __all__ = ["PAPER_TASKS", "MtebEncoder", "available_paper_tasks", "paper_benchmark", "run_mteb"]
 
 PAPER_TASKS: dict[str, list[str]] = json.loads(
     Path(__file__).with_name("paper_tasks.json").read_text(encoding="utf-8")
 )
-"""The datasets behind each language's average in Table 1 of arXiv 2501.00874, by their names in mteb.
+"""Names in mteb of the datasets of each language in Table 1 of arXiv 2501.00874.
 
 The paper counts 123; its code lists these 124 names.
 """
 
 
-class MtebEncoder(AbsEncoder):
-    """An embedder as mteb wants it: queries get the query prompt, documents the document prompt.
+class MtebEncoder(AbsEncoder):  # type: ignore[misc]  # mteb has no types
+    """Give mteb an embedder: queries get the query prompt, documents the document prompt.
 
-    Texts without a role, as in classification, clustering and STS, get the query prompt on both
-    sides, as in our own tasks.
+    Texts without a role, as in classification, clustering and STS, get the query prompt, as in our
+    own tasks.
 
     Args:
-        model_name: ``lusifer/NAME``; what :func:`open_source` opens, for mteb's own loading by
-            name.
-        revision: Given by mteb, and of no use here: a source names its own revision.
-        embedder: Already opened.
-        **options: Whatever else mteb passes, such as a device.
+        model_name: ``lusifer/NAME``. :func:`open_source` opens the name, when mteb loads a model.
+        revision: Passed by mteb and not used, because a source has its own revision.
+        embedder: An opened embedder.
+        **options: Other arguments of mteb, such as a device; not used.
     """
 
     def __init__(
@@ -54,29 +55,29 @@ class MtebEncoder(AbsEncoder):
         revision: str | None = None,
         *,
         embedder: EmbedFunction | None = None,
-        **options: Any,
+        **options: object,
     ) -> None:
         self.embedder = embedder or open_source(model_name.removeprefix("lusifer/"))
         self.mteb_model_meta = model_meta(model_name)
 
     def encode(
         self,
-        inputs: Any,
+        inputs: Iterable[Mapping[str, list[str]]],
         *,
-        task_metadata: Any,
+        task_metadata: object,
         hf_split: str,
         hf_subset: str,
         prompt_type: PromptType | None = None,
-        **options: Any,
-    ) -> np.ndarray:
-        """Unit vectors ``(N, D)`` of the batches of a DataLoader, in their order."""
+        **options: object,
+    ) -> Vectors:
+        """Embed the batches of a DataLoader: unit vectors ``(N, D)`` in their order."""
         role: Role = "document" if prompt_type == PromptType.document else "query"
         texts = list(chain.from_iterable(batch["text"] for batch in inputs))
         return self.embedder(texts, role)
 
 
 def model_meta(name: str) -> ModelMeta:
-    """What mteb writes beside its results."""
+    """Return the description of a model that mteb writes beside its results."""
     return ModelMeta(
         loader=MtebEncoder,
         name=name,
@@ -99,7 +100,7 @@ def model_meta(name: str) -> ModelMeta:
 
 
 def available_paper_tasks() -> dict[str, list[str]]:
-    """``PAPER_TASKS`` without the few names that the installed mteb no longer knows."""
+    """Return ``PAPER_TASKS`` without the few names that the installed mteb doesn't know."""
     known = {task.metadata.name for task in mteb.get_tasks(exclude_superseded=False)}
     return {
         language: [name for name in names if name in known]
@@ -108,7 +109,7 @@ def available_paper_tasks() -> dict[str, list[str]]:
 
 
 def paper_benchmark() -> mteb.Benchmark:
-    """The paper's datasets, each in the paper's languages, as mteb runs a benchmark."""
+    """Return the paper's datasets, each in the paper's languages, as a benchmark of mteb."""
     languages: dict[str, list[str]] = {}
     for language, names in available_paper_tasks().items():
         for name in names:
@@ -122,16 +123,16 @@ def paper_benchmark() -> mteb.Benchmark:
     )
 
 
-def run_mteb(source: str, tasks: list[Any], output: Path) -> dict[str, float | None]:
-    """Run tasks; results that are in the folder already are not computed again.
+def run_mteb(source: str, tasks: list[AbsTask], output: Path) -> dict[str, float | None]:
+    """Run tasks; results that are in the folder are not computed again.
 
     Args:
-        source: As for :func:`open_source`, or ``NAME=SOURCE``.
-        tasks: Of mteb.
+        source: Source for :func:`open_source`, or ``NAME=SOURCE``.
+        tasks: Tasks of mteb.
         output: Folder of mteb's result files.
 
     Returns:
-        Main score by task, in percent; None where mteb has none.
+        Main score by task, in percent; None if mteb has no score.
     """
     name, opened = named_source(source)
     encoder = MtebEncoder(

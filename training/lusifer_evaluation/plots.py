@@ -1,11 +1,11 @@
-"""Pictures of scores, and one self-contained page of them."""
+"""Plot scores, and write all plots into one self-contained page."""
 
 from __future__ import annotations
 
 import base64
 import html
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -17,34 +17,36 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from lusifer_evaluation.layer_analysis import Phases
+    from lusifer_evaluation.layer_analysis import LayerAnalysis
     from lusifer_evaluation.table import Scores
+    from lusifer_training.embed_function import Vectors
 
-__all__ = ["heat_map", "map_of_sentences", "phase_curves", "radar", "report", "score_pictures"]
+__all__ = ["heat_map", "layer_curves", "map_of_sentences", "radar", "report", "score_pictures"]
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .6rem; text-align: right }
+table { border-collapse: collapse; margin: 1rem 0 }
+td, th { padding: .2rem .6rem; text-align: right }
 td:first-child { text-align: left } tr:nth-child(even) { background: #f4f4f4 }
 figure { display: inline-block; margin: .5rem } img { max-width: 100% }
 """
 
 
 def heat_map(cells: Mapping[str, Mapping[str, float]], title: str) -> Figure:
-    """A matrix of percents, question language by row, with the numbers in it."""
+    """Plot a matrix of percents with its numbers, question language by row."""
     rows, columns = list(cells), list(next(iter(cells.values())))
     values = np.array([[cells[a][b] for b in columns] for a in rows])
     figure = Figure(
         figsize=(1.5 + 0.5 * len(columns), 1.2 + 0.42 * len(rows)), layout="constrained"
     )
     axes = figure.subplots()
-    image = axes.imshow(values, cmap="viridis", vmin=min(50, values.min()), vmax=100)
+    axes.imshow(values, cmap="viridis", vmin=min(50, values.min()), vmax=100)
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     axes.set_xlabel("paragraphs")
     axes.set_ylabel("questions")
     axes.set_title(title, fontsize=10)
-    middle = (image.norm.vmin + image.norm.vmax) / 2
+    middle = (min(50, values.min()) + 100) / 2
     for (row, column), value in np.ndenumerate(values):
         colour = "white" if value < middle else "black"
         axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour)
@@ -52,7 +54,7 @@ def heat_map(cells: Mapping[str, Mapping[str, float]], title: str) -> Figure:
 
 
 def radar(values: Mapping[str, Mapping[str, float]], title: str) -> Figure:
-    """One closed line a model, one axis a language or task; percent."""
+    """Plot percents as one closed line for each model and one axis for each language or task."""
     axes_names = list(next(iter(values.values())))
     angles = np.linspace(0, 2 * np.pi, len(axes_names), endpoint=False)
     figure = Figure(figsize=(5.5, 5.5), layout="constrained")
@@ -62,7 +64,7 @@ def radar(values: Mapping[str, Mapping[str, float]], title: str) -> Figure:
         line = [each[key] for key in axes_names]
         axes.plot([*angles, angles[0]], [*line, line[0]], label=name, linewidth=1.2)
     axes.set_xticks(angles, axes_names, fontsize=7)
-    # From a round number below the lowest, so that models can be told apart.
+    # The axis starts at a round number below the lowest, so that models can be distinguished.
     axes.set_ylim(max(0.0, 10 * np.floor(lowest / 10) - 10), 100)
     axes.set_title(title, fontsize=10)
     axes.legend(loc="lower right", bbox_to_anchor=(1.15, -0.1), fontsize=7)
@@ -70,15 +72,15 @@ def radar(values: Mapping[str, Mapping[str, float]], title: str) -> Figure:
 
 
 def map_of_sentences(
-    vectors: Mapping[str, np.ndarray], topics: Sequence[str], title: str, *, seed: int = 0
+    vectors: Mapping[str, Vectors], topics: Sequence[str], title: str, *, seed: int = 0
 ) -> Figure:
-    """t-SNE of parallel sentences, once coloured by language and once by topic.
+    """Plot t-SNE of parallel sentences, once coloured by language and once by topic.
 
     Args:
         vectors: ``(N, D)`` by language, row n the same sentence in all.
-        topics: N names.
-        title: Of the picture.
-        seed: Of t-SNE.
+        topics: Topic of each sentence, N names.
+        title: Title of the plot.
+        seed: Seed of t-SNE.
     """
     from openTSNE import TSNE
 
@@ -105,9 +107,9 @@ def map_of_sentences(
     return figure
 
 
-def phase_curves(phases: Phases) -> Figure:
-    """Where languages meet: alignment, retrieval and language by site; a tick for each language's meeting."""
-    sites = [each.site for each in phases.sites]
+def layer_curves(analysis: LayerAnalysis) -> Figure:
+    """Plot alignment, retrieval and language by site, and where each language is aligned."""
+    sites = [each.site for each in analysis.sites]
     figure = Figure(figsize=(11, 5), layout="constrained")
     axes = figure.subplots()
     for name, title in (
@@ -117,9 +119,9 @@ def phase_curves(phases: Phases) -> Figure:
         ("language", "language probe"),
         ("random_cosine", "cosine of random pairs"),
     ):
-        axes.plot([getattr(each, name) for each in phases.sites], marker=".", label=title)
-    for number, (language, site) in enumerate(phases.meeting.items()):
-        spread = phases.meeting_spread[language]
+        axes.plot([getattr(each, name) for each in analysis.sites], marker=".", label=title)
+    for number, (language, site) in enumerate(analysis.meeting.items()):
+        spread = analysis.meeting_spread[language]
         axes.errorbar(site, -0.03 - 0.025 * number, xerr=spread, fmt="|", color="grey", capsize=2)
         axes.annotate(
             language,
@@ -129,16 +131,17 @@ def phase_curves(phases: Phases) -> Figure:
             textcoords="offset points",
         )
     axes.set_xticks(range(len(sites)), sites, rotation=60, fontsize=7)
-    axes.set_ylim(-0.06 - 0.025 * len(phases.meeting), 1.03)
+    axes.set_ylim(-0.06 - 0.025 * len(analysis.meeting), 1.03)
     axes.set_title(
-        "Where languages meet; below: first site with 0.9 of the best MEXA with English, ± bootstrap"
+        "Where languages meet; "
+        "below: first site with 0.9 of the best MEXA with English, ± bootstrap"
     )
     axes.legend(fontsize=8)
     return figure
 
 
 def score_pictures(scores: Mapping[str, Scores]) -> dict[str, Figure]:
-    """Heat maps of each model's matrices, and radar charts of all models by task and by language."""
+    """Plot heat maps of each model, and radar charts of all models by task and by language."""
     pictures = {}
     for name, each in scores.items():
         if "xquad" in each.details:
@@ -165,10 +168,10 @@ def score_pictures(scores: Mapping[str, Scores]) -> dict[str, Figure]:
 
 
 def report(pictures: Mapping[str, Figure], scores: Mapping[str, Scores], folder: Path) -> Path:
-    """Write each picture as PNG, and ``report.html``: the table and all pictures in one file.
+    """Write each plot as PNG, and ``report.html`` with the table and all plots.
 
     Returns:
-        The page.
+        The path of the page.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = []
@@ -183,14 +186,15 @@ def report(pictures: Mapping[str, Figure], scores: Mapping[str, Scores], folder:
     page = folder / "report.html"
     page.write_text(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>LUSIFER evaluation</title>'
-        f"<style>{_STYLE}</style><h1>LUSIFER evaluation</h1>{_html_table(scores)}{''.join(figures)}</html>\n",
+        f"<style>{_STYLE}</style><h1>LUSIFER evaluation</h1>"
+        f"{_html_table(scores)}{''.join(figures)}</html>\n",
         encoding="utf-8",
     )
     return page
 
 
 def _html_table(scores: Mapping[str, Scores]) -> str:
-    def row(cells: Sequence[Any], tag: str) -> str:
+    def row(cells: Sequence[object], tag: str) -> str:
         return (
             "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
         )

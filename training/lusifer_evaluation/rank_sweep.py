@@ -1,8 +1,9 @@
-"""What a language projection of each rank wins and costs."""
+"""Measure the language projection of each rank on XQuAD."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -13,40 +14,44 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lusifer_evaluation.tasks import XquadSet
-    from lusifer_training.embed_function import EmbedFunction
+    from lusifer_training.embed_function import EmbedFunction, Role, Vectors
     from lusifer_training.language_subspace import LanguageMeans
 
-__all__ = ["sweep"]
+__all__ = ["sweep_ranks"]
+
+Change: TypeAlias = "Callable[[str, Vectors, Role], Vectors]"
+"""Maps the vectors of a language and role to changed vectors."""
 
 
-def sweep(
+def sweep_ranks(
     embedder: EmbedFunction, sets: XquadSet, means: Sequence[LanguageMeans], ranks: Sequence[int]
 ) -> dict[str, dict[str, float]]:
-    """Scores by row: ``raw``, ``de-meaned`` and ``r = N``, the ranks that the means have.
+    """Score the vectors without a projection, de-meaned, and projected with each rank.
 
     Args:
-        embedder: Of the model without a projection.
+        embedder: The model without a projection.
         sets: XQuAD.
-        means: Of monolingual text.
-        ranks: Numbers of directions.
+        means: Language means of monolingual text.
+        ranks: Numbers of directions; ranks above that of the means are left out.
 
     Returns:
-        In percent, ``mean_rank`` apart: R@1 of pairs of ``different`` languages, of equal ones, of
-        English, and of the language that loses most (``worst_change``, against raw, over question
-        languages); and the mixed pool.
+        Scores by row: ``raw``, ``de-meaned`` and ``r = N``. All are percent but ``mean_rank``. They
+        are R@1 of pairs of ``different`` languages, of the ``same`` language and of English;
+        ``worst_change``, the R@1 change against raw of the question language that loses most; and
+        the measures of the mixed pool.
     """
     questions = {name: embedder(each.texts, each.role) for name, each in sets.questions.items()}
     paragraphs = {name: embedder(each.texts, each.role) for name, each in sets.paragraphs.items()}
     rows: dict[str, dict[str, float]] = {}
-    before: np.ndarray | None = None
+    before: Vectors | None = None
 
-    def add(name: str, change: Callable[[str, np.ndarray, str], np.ndarray]) -> None:
+    def add(name: str, change: Change) -> None:
         nonlocal before
         q = {language: change(language, each, "query") for language, each in questions.items()}
         p = {language: change(language, each, "document") for language, each in paragraphs.items()}
         matrix = metrics.retrieval_matrix(q, p, sets.answers)
         pool, _ = metrics.mixed_pool(q, p, sets.answers)
-        # Of each question language, over all paragraph languages.
+        # R@1 of each question language, over all paragraph languages.
         recall = 100 * matrix.by_question["r1"].mean(axis=(1, 2))
         before = recall if before is None else before
         row = {group: measure.value for group, measure in matrix.measures("r1").items()}
@@ -54,31 +59,34 @@ def sweep(
         rows[name] = row | {key: measure.value for key, measure in pool.items()}
 
     add("raw", lambda language, vectors, role: vectors)
+    roles: tuple[Role, ...] = ("query", "document")
     known = {
         (role, language): offset
-        for role in ("query", "document")
+        for role in roles
         for language, offset in _offsets([each for each in means if each.role == role]).items()
     }
     if all(("query", language) in known for language in sets.languages):
-        add("de-meaned", lambda language, vectors, role: _unit(vectors - known[role, language]))
+        add(
+            "de-meaned",
+            lambda language, vectors, role: metrics.unit_rows(vectors - known[role, language]),
+        )
     most = language_basis(means).shape[1]
     for rank in ranks:
         if rank <= most:
-            basis = language_basis(means, rank)
-            add(f"r = {rank}", lambda language, vectors, role, at=basis: project_out(vectors, at))
+            add(f"r = {rank}", partial(_projected, language_basis(means, rank)))
     return rows
 
 
-def _offsets(means: Sequence[LanguageMeans]) -> dict[str, np.ndarray]:
-    """Of each language from the mean of all, averaged over the sources that have it ``(D,)``."""
-    found: dict[str, list[np.ndarray]] = {}
+def _projected(basis: Vectors, language: str, vectors: Vectors, role: Role) -> Vectors:
+    return project_out(vectors, basis)
+
+
+def _offsets(means: Sequence[LanguageMeans]) -> dict[str, Vectors]:
+    """Return the offset of each language from the mean of all ``(D,)``, averaged over sources."""
+    found: dict[str, list[Vectors]] = {}
     for each in means:
         for language, offset in zip(
             each.languages, each.vectors - each.vectors.mean(axis=0), strict=True
         ):
             found.setdefault(language, []).append(offset)
     return {language: np.mean(offsets, axis=0) for language, offsets in found.items()}
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,9 +1,9 @@
-"""The tasks: which texts each one needs, and what its vectors score."""
+"""The evaluation tasks: their texts, and the scores of their vectors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from lusifer_evaluation import metrics
 from lusifer_evaluation.tasks import (
@@ -23,29 +23,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import numpy as np
-
     from lusifer_evaluation.bootstrap import Measure
+    from lusifer_training.embed_function import Vectors
 
-    Vectors = Callable[[TextSet], np.ndarray]
-    Outcome = tuple[dict[str, Measure], dict[str, Any]]
+    VectorsOf: TypeAlias = Callable[[TextSet], Vectors]
 
-__all__ = ["TASKS", "TITLES", "Task"]
+__all__ = ["TASKS", "TITLES", "Details", "Task"]
+
+S = TypeVar("S")
+Details: TypeAlias = dict[str, Any]
+"""Tables by name, JSON-ready. ``Any``: they are nested to a depth that depends on the task."""
+Outcome: TypeAlias = "tuple[dict[str, Measure], Details]"
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One set and its metrics.
+class Task(Generic[S]):
+    """An evaluation set of type ``S`` and its metrics.
 
     Attributes:
-        load: Reads the sets of a size from the data folder.
-        texts: All texts of the sets.
-        score: Measures by name, and tables by language, from vectors.
+        load: Reads the set of a size from the data folder.
+        texts: Returns all texts of the set.
+        score: Returns measures by name, and tables by language, from vectors.
     """
 
-    load: Callable[[Path, Size], Any]
-    texts: Callable[[Any], list[TextSet]]
-    score: Callable[[Any, Vectors], Outcome]
+    load: Callable[[Path, Size], S]
+    texts: Callable[[S], list[TextSet]]
+    score: Callable[[S, VectorsOf], Outcome]
 
 
 TITLES = {
@@ -71,10 +74,10 @@ TITLES = {
     "tweets.other": "Tweet sentiment, English probe on other languages",
     "tweets.en": "Tweet sentiment, English probe on English",
 }
-"""Of every measure, in the order of the table; an arrow marks those that are better low."""
+"""Title of each measure, in the order of the table; an arrow marks those that are better low."""
 
 
-def _xquad(sets: XquadSet, vectors: Vectors) -> Outcome:
+def _xquad(sets: XquadSet, vectors: VectorsOf) -> Outcome:
     questions = {name: vectors(each) for name, each in sets.questions.items()}
     paragraphs = {name: vectors(each) for name, each in sets.paragraphs.items()}
     matrix = metrics.retrieval_matrix(questions, paragraphs, sets.answers)
@@ -89,14 +92,14 @@ def _xquad(sets: XquadSet, vectors: Vectors) -> Outcome:
     return measures, {"xquad": cells, "pool": by_language}
 
 
-def _tatoeba(sets: dict[str, tuple[TextSet, TextSet]], vectors: Vectors) -> Outcome:
+def _tatoeba(sets: dict[str, tuple[TextSet, TextSet]], vectors: VectorsOf) -> Outcome:
     measure, by_language = metrics.tatoeba(
         {language: (vectors(ours), vectors(english)) for language, (ours, english) in sets.items()}
     )
     return {"tatoeba.accuracy": measure}, {"tatoeba": by_language}
 
 
-def _stsb(sets: ScoredSet, vectors: Vectors) -> Outcome:
+def _stsb(sets: ScoredSet, vectors: VectorsOf) -> Outcome:
     measures, table = metrics.sts_matrix(
         {
             language: (vectors(first), vectors(second))
@@ -107,14 +110,14 @@ def _stsb(sets: ScoredSet, vectors: Vectors) -> Outcome:
     return {f"stsb.{name}": measure for name, measure in measures.items()}, {"stsb": table}
 
 
-def _classification(name: str, sets: LabelledSet, vectors: Vectors) -> Outcome:
+def _classification(name: str, sets: LabelledSet, vectors: VectorsOf) -> Outcome:
     probe = metrics.english_probe(vectors(sets.train), sets.train_labels)
     test = {language: vectors(each) for language, each in sets.test.items()}
     accuracy, by_language = metrics.probe_accuracy(
         probe, test, sets.test_labels, parallel=sets.parallel
     )
     measures = {f"{name}.{group}": measure for group, measure in accuracy.items()}
-    details: dict[str, Any] = {name: by_language}
+    details: Details = {name: by_language}
     if sets.parallel:
         clusters, by_language = metrics.clustering(test, sets.test_labels)
         measures |= {f"{name}.clusters_{group}": measure for group, measure in clusters.items()}
@@ -122,7 +125,8 @@ def _classification(name: str, sets: LabelledSet, vectors: Vectors) -> Outcome:
     return measures, details
 
 
-TASKS = {
+# Any: each task has a type of set of its own.
+TASKS: dict[str, Task[Any]] = {
     "xquad": Task(
         lambda folder, size: load_xquad(folder, size.xquad),
         lambda sets: [*sets.questions.values(), *sets.paragraphs.values()],
@@ -149,4 +153,4 @@ TASKS = {
         lambda sets, vectors: _classification("tweets", sets, vectors),
     ),
 }
-"""By name, cheapest to interpret first."""
+"""Tasks by name, in the order of the table."""

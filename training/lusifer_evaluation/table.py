@@ -1,4 +1,4 @@
-"""Scores of several models on the same sets, from cached vectors, as one table with intervals."""
+"""Score several models on the same sets, from cached vectors, in one table with intervals."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from lusifer.common.files import write_atomic
 from lusifer_evaluation.bootstrap import Measure
-from lusifer_evaluation.suite import TASKS, TITLES, Task
+from lusifer_evaluation.suite import TASKS, TITLES, Details, Task
 from lusifer_evaluation.tasks import SIZES, Size
 from lusifer_training.errors import ConfigError
 from lusifer_training.vector_cache import CachedEmbedder
@@ -21,36 +23,37 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lusifer_evaluation.tasks import TextSet
-    from lusifer_training.embed_function import EmbedFunction, Role
+    from lusifer_training.embed_function import EmbedFunction, Role, Vectors
 
 __all__ = ["Scores", "evaluate", "markdown_table", "named"]
 
 _log = logging.getLogger(__name__)
 
 REVISION = 2
-"""Of the metrics: raised whenever one changes, so that no result of the old one is read again."""
+"""Version of the metrics. It is raised when a metric changes, so that old results are not read."""
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Of one model.
+    """Scores of one model.
 
     Attributes:
-        measures: By name, such as ``xquad.r1.different``.
-        details: The same by language or pair of languages, JSON-ready.
+        measures: Measures by name, such as ``xquad.r1.different``.
+        details: Tables by language or pair of languages, JSON-ready.
     """
 
     measures: dict[str, Measure] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Details = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> float:
-        """The value of one measure, in percent."""
+        """Return the value of one measure, in percent."""
         return self.measures[name].value
 
     def as_dict(self) -> dict[str, object]:
-        """JSON-ready."""
+        """Return measures and details as JSON-ready fields."""
         measures = {name: measure.as_dict() for name, measure in self.measures.items()}
         return {"measures": measures, "details": self.details}
 
@@ -64,16 +67,16 @@ def evaluate(
     tasks: Iterable[str] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Scores:
-    """Embed the sets and score them; vectors and results already in the cache are not computed again.
+    """Embed the sets and score them; cached vectors and results are not computed again.
 
     Args:
-        embedder: What is measured.
+        embedder: The measured model.
         data_folder: Holds ``eval/``.
         cache_folder: Vectors by model and text, results by model and texts.
-        size: A name in ``SIZES``, or sizes of one's own.
+        size: A name in ``SIZES``, or a size.
         tasks: Names in ``TASKS``; all by default.
-        progress: Called with a task's name, the number of texts embedded so far and of all it
-            needs.
+        progress: Called with a task's name, the number of embedded texts and the number of all
+            texts that are not cached.
 
     Raises:
         ConfigError: A size or a task is unknown.
@@ -89,12 +92,8 @@ def evaluate(
             measures, details = _read(path)
         else:
             vectors = CachedEmbedder(cache_folder, embedder)
-            _fill(
-                vectors,
-                task.texts(sets),
-                (lambda *counts, at=name: progress(at, *counts)) if progress else None,
-            )
-            measures, details = task.score(sets, lambda each, at=vectors: at(each.texts, each.role))
+            _fill(vectors, task.texts(sets), partial(progress, name) if progress else None)
+            measures, details = task.score(sets, partial(_vectors_of, vectors))
             _write(path, measures, details)
             _log.info("scored %s", name)
         scores.measures.update(measures)
@@ -103,14 +102,14 @@ def evaluate(
 
 
 def markdown_table(scores: Mapping[str, Scores], *, languages: bool = False) -> str:
-    """Models by column, measures with their intervals of 95 % by row.
+    """Format scores as a table, with models by column and measures with intervals of 95 % by row.
 
-    Against the first model, a paired difference whose interval holds no 0 is marked with ``+`` or
-    ``-``.
+    The others are compared with the first model. A paired difference whose interval does not
+    contain 0 is marked with ``+`` or ``−``.
 
     Args:
-        scores: By the model's name; the first is what the others are compared with.
-        languages: Also XQuAD by question language and Tatoeba by language.
+        scores: Scores by the name of the model.
+        languages: Whether to add XQuAD by question language and Tatoeba by language.
     """
     first, *others = scores.values()
     names = [name for name in TITLES if all(name in each.measures for each in scores.values())]
@@ -153,10 +152,15 @@ def _by_language(scores: list[Scores]) -> Iterable[tuple[str, list[float]]]:
 
 
 def named(kind: str, name: str, known: Mapping[str, T]) -> T:
-    """What a name stands for.
+    """Return the value of a name.
+
+    Args:
+        kind: Kind of the name, for the error.
+        name: The name.
+        known: Values by name.
 
     Raises:
-        ConfigError: It is unknown; the error lists those that are known.
+        ConfigError: The name is unknown; the error lists the known names.
     """
     if name not in known:
         raise ConfigError(
@@ -168,7 +172,7 @@ def named(kind: str, name: str, known: Mapping[str, T]) -> T:
 def _fill(
     vectors: CachedEmbedder, sets: list[TextSet], progress: Callable[[int, int], None] | None
 ) -> None:
-    """Compute what is missing of all sets together: fuller batches, and one progress."""
+    """Compute the missing vectors of all sets together, for fuller batches and one progress."""
     by_role: dict[Role, list[str]] = {}
     for each in sets:
         by_role.setdefault(each.role, []).extend(each.texts)
@@ -181,7 +185,11 @@ def _fill(
                 progress(done, total)
 
 
-def _result_key(embedder: EmbedFunction, task: Task, sets: Any) -> str:
+def _vectors_of(vectors: CachedEmbedder, texts: TextSet) -> Vectors:
+    return vectors(texts.texts, texts.role)
+
+
+def _result_key(embedder: EmbedFunction, task: Task[S], sets: S) -> str:
     key = hashlib.sha256(f"{REVISION}\0{embedder.identity}\0".encode())
     for each in task.texts(sets):
         for text in (each.name, each.role, *each.texts):
@@ -189,7 +197,7 @@ def _result_key(embedder: EmbedFunction, task: Task, sets: Any) -> str:
     return key.hexdigest()[:32]
 
 
-def _read(path: Path) -> tuple[dict[str, Measure], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Measure], Details]:
     stored = json.loads(path.read_text(encoding="utf-8"))
     measures = {
         name: Measure(each["value"], np.array(each["replicates"]))
@@ -198,7 +206,7 @@ def _read(path: Path) -> tuple[dict[str, Measure], dict[str, Any]]:
     return measures, stored["details"]
 
 
-def _write(path: Path, measures: dict[str, Measure], details: dict[str, Any]) -> None:
+def _write(path: Path, measures: dict[str, Measure], details: Details) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = {
         "measures": {
@@ -207,6 +215,4 @@ def _write(path: Path, measures: dict[str, Measure], details: dict[str, Any]) ->
         },
         "details": details,
     }
-    aside = path.with_suffix(".new")
-    aside.write_text(json.dumps(stored), encoding="utf-8")
-    aside.rename(path)
+    write_atomic(path, json.dumps(stored))

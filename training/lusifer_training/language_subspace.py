@@ -113,7 +113,7 @@ def language_means(
 
 
 def language_basis(means: Sequence[LanguageMeans], rank: int | None = None) -> Vectors:
-    """Return orthonormal directions ``(D, rank)`` that separate the language means, strongest first.
+    """Return orthonormal directions ``(D, rank)`` that separate language means, strongest first.
 
     Args:
         means: Each item is centred by itself before all are stacked. So directions between roles
@@ -218,7 +218,7 @@ class LanguageIdentifier:
     def save(self, folder: Path) -> None:
         """Write the identifier into a checkpoint folder."""
         save_file(
-            {"basis": self.basis, **self.centroids},
+            {"basis": self.basis, **{str(role): each for role, each in self.centroids.items()}},
             folder / IDENTIFIER_NAME,
             metadata={"languages": " ".join(self.languages)},
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -11,6 +11,7 @@ from lusifer_training.config import Frozen, ModelConfig, validated
 from lusifer_training.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from pathlib import Path
 
 __all__ = ["AlignRecipe", "DatasetRecipe", "FinetuneRecipe", "LoopRecipe", "Recipe", "load_recipe"]
@@ -20,17 +21,17 @@ class DatasetRecipe(Frozen):
     """One English dataset: a JSON-lines file, or a Hugging Face dataset by name."""
 
     file: str | None = None
-    """Path below the data folder, absolute, or, with ``./``, beside the recipe; ``python -m
-    lusifer.demo.debian`` makes ``debian.jsonl``."""
+    """Path below the data folder, absolute path, or, with ``./``, path beside the recipe. ``python
+    -m lusifer.demo.debian`` makes ``debian.jsonl``."""
     hub: str | None = None
     """Name for ``datasets.load_dataset``, such as ``ORGANISATION/NAME``, or a folder."""
     subset: str | None = None
-    """The hub dataset's configuration."""
+    """Configuration of the hub dataset."""
     revision: str | None = None
-    """The hub dataset's commit."""
+    """Commit of the hub dataset."""
     split: str = "train"
     columns: dict[str, str] = Field(default_factory=dict)
-    """Their column by our field, such as ``{document: positive, negatives: negative}``."""
+    """Column of the dataset by our field, such as ``{document: positive}``."""
     schema_: Literal[
         "debian",
         "debian_sentences",
@@ -41,18 +42,19 @@ class DatasetRecipe(Frozen):
         "text",
     ] = Field(alias="schema")
     stages: tuple[Literal["align", "finetune"], ...] = ("align", "finetune")
-    """Where it is used; plain ``text`` has no pairs and serves stage 1 only."""
+    """Stages that read the dataset; plain ``text`` has no pairs and is for stage 1 only."""
     weight: float = Field(1.0, gt=0)
-    """Share of the batches, relative to the other sets."""
+    """Share of the batches, relative to the other datasets."""
     maximum_examples: int = Field(50_000, gt=0)
     symmetric: bool = False
-    """Both sides are of one kind: the query prompt on both."""
+    """Whether both sides are of one kind and get the query prompt."""
     own_negatives_only: bool = False
-    """In-example mode: others of the batch may share the label, so contrast with the own negatives
-    only."""
+    """Whether to contrast with the own negatives only, because other pairs of the batch may have
+    the same label."""
     query_prompt: str | None = None
-    """Instead of the model's prompt, as an instruction of this set."""
+    """Instruction of this dataset, which replaces the model's prompt."""
     document_prompt: str | None = None
+    """Instruction of this dataset, which replaces the model's prompt."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -69,87 +71,88 @@ class DatasetRecipe(Frozen):
 
 
 class LoopRecipe(Frozen):
-    """What both stages' loops share."""
+    """Settings of the loop of both stages."""
 
     accumulation: int = Field(1, gt=0)
-    """Batches per optimiser step; negatives come from one batch, so prefer the gradient cache in
+    """Batches per optimiser step. Negatives come from one batch, so prefer the gradient cache in
     stage 2."""
     clip_norm: float = Field(1.0, gt=0)
-    """Gradients longer than this are shortened to it."""
+    """Maximum norm of the gradient."""
     warmup_share: float = Field(0.1, ge=0, lt=1)
-    """Of the steps, before the cosine falls to a tenth."""
+    """Share of the steps before the learning rate falls as a cosine to a tenth."""
     weight_decay: float = Field(0.01, ge=0)
     save_every: int = Field(20, gt=0)
-    """Steps between states: what a kill can cost."""
+    """Steps between states: a kill loses this number of steps at most."""
     keep_states: int = Field(2, gt=0)
-    """Newest states kept."""
+    """Number of newest states kept."""
     probe_every: int | None = Field(None, gt=0)
-    """Steps between translation retrieval scores by language; None: never."""
+    """Steps between validations by translation retrieval; None: never."""
     probe_pairs: int = Field(50, gt=1)
-    """Of each language."""
+    """Translation pairs of each language in a validation."""
 
 
 class AlignRecipe(Frozen):
-    """Stage 1: the connector learns to speak the LLM's language."""
+    """Settings of stage 1, which aligns the connector's output with the LLM's input."""
 
     steps: int = Field(gt=0)
     batch_texts: int = Field(gt=0)
     batch_tokens: int | None = Field(None, gt=0)
-    """Of the encoder, padding not counted: a batch ends before ``batch_texts`` where its texts are
-    long."""
+    """Encoder tokens of a batch at most, without padding: with long texts a batch has fewer than
+    ``batch_texts``."""
     maximum_tokens: int = Field(64, gt=4)
     learning_rate: float = Field(gt=0)
     train_encoder: bool = False
-    """Train the encoder's LoRA too, as the paper does; costs its backward pass."""
+    """Whether to train the encoder's LoRA too, as the paper does; this costs its backward pass."""
     objective: Literal["reading", "reconstruction"] = "reading"
-    """``reading``: the LLM's own reading of the text is the teacher, no LM head needed.
-    ``reconstruction``: the paper's, tokens through the LM head; needs all of the LLM's layers."""
+    """``reading``: the LLM's own states of the text are the target; no LM head is needed.
+    ``reconstruction``: the paper's objective, tokens through the LM head; it needs all LLM
+    layers."""
     mask_share: float = Field(0.5, ge=0, lt=1)
-    """Of the encoder's input tokens masked in reconstruction (the paper's k)."""
+    """Share of the encoder's input tokens that reconstruction masks (the paper's k)."""
     completion_share: float = Field(0.5, ge=0, le=1)
-    """Of the pairs whose document is completed from the query, instead of a text reconstructed."""
+    """Share of the pairs whose document is completed from the query, instead of reconstructed."""
 
 
 class FinetuneRecipe(Frozen):
-    """Stage 2: contrastive representation finetuning."""
+    """Settings of stage 2, contrastive representation finetuning."""
 
     steps: int = Field(gt=0)
     batch_pairs: int = Field(gt=1)
     batch_tokens: int | None = Field(None, gt=0)
-    """Queries, documents and negatives, padding not counted: a batch ends before ``batch_pairs``
-    where its pairs are long."""
+    """Tokens of queries, documents and negatives at most, without padding: with long pairs a batch
+    has fewer than ``batch_pairs``."""
     maximum_query_tokens: int = Field(48, gt=4)
     maximum_document_tokens: int = Field(128, gt=4)
     learning_rate: float = Field(gt=0)
-    """Of LoRA layers."""
+    """Peak learning rate of LoRA layers."""
     new_learning_rate: float = Field(gt=0)
-    """Of connector, head and layer mix, which start untrained."""
+    """Peak learning rate of connector, head and layer mix, which start untrained."""
     temperature: float = Field(0.02, gt=0)
+    """Temperature of the contrastive softmax."""
     order_temperature: float = Field(0.05, gt=0)
-    """Of the cosines of scored pairs, which are put in the order of their scores."""
+    """Temperature of the cosines of scored pairs, whose order follows their scores."""
     distillation_weight: float = Field(1.0, ge=0)
-    """Weight of keeping the teacher's English similarities."""
+    """Weight of the loss that keeps the teacher's English similarities."""
     teacher: str | None = None
-    """Whose similarities are kept: the folder of a checkpoint, or JSON lines of ``text`` and
-    ``vector``, from any model. None: the raw encoder. With ``./``, beside the recipe."""
+    """Folder of a checkpoint, or JSON lines of ``text`` and ``vector`` from any model. None: the
+    raw encoder. A path with ``./`` is beside the recipe."""
     distillation_temperature: float = Field(0.02, gt=0)
     maximum_negatives: int = Field(7, ge=0)
-    """Hard negatives used of each pair."""
+    """Number of hard negatives used of each pair at most."""
     false_negative_margin: float | None = Field(None, gt=0)
-    """Mask in-batch documents that the teacher finds as near to a query as its own, up to this
-    cosine."""
+    """In-batch documents whose cosine to a query, in the teacher's vectors, is above that of the
+    own document less this are masked."""
     matryoshka_dimensions: tuple[int, ...] = ()
-    """Train these prefixes of the vector too (arXiv 2205.13147), each a search vector by itself."""
+    """Lengths of the prefixes of the vector that are trained too (arXiv 2205.13147)."""
     gradient_cache: bool = False
-    """Keep no activations: each group of texts is run again in the backward pass (GradCache, arXiv
-    2101.06983), so that the memory of a batch is that of one group, whatever the number of
-    pairs."""
+    """Whether to run each group of texts again in the backward pass and keep no activations
+    (GradCache, arXiv 2101.06983). The memory of a batch is then that of one group."""
     group_tokens: int = Field(2048, gt=0)
     """Tokens run at once, padding included."""
 
 
 class Recipe(Frozen):
-    """Everything a training run needs."""
+    """Everything that a training run needs."""
 
     model: ModelConfig
     seed: int = 0
@@ -158,10 +161,11 @@ class Recipe(Frozen):
     align: AlignRecipe | None = None
     finetune: FinetuneRecipe
     interpolation: float = Field(1.0, gt=0, le=1)
-    """Share of what training changed that is kept; the rest stays the raw encoder (WiSE-FT,
+    """Kept share of the trained change; the rest stays the raw encoder (WiSE-FT, arXiv
     2109.01903)."""
     head_interpolation: float | None = Field(None, gt=0, le=1)
-    """The same for what the LLM adds to the encoder's vector; None: as ``interpolation``."""
+    """Kept share of the head, which adds the LLM to the encoder's vector; None: as
+    ``interpolation``."""
 
     @model_validator(mode="after")
     def _has_teacher(self) -> Self:
@@ -183,31 +187,34 @@ class Recipe(Frozen):
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Of what training changed, in the encoder and in the head, that is kept."""
+        """Kept shares of the trained change in the encoder and in the head."""
         return self.interpolation, self.head_interpolation or self.interpolation
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """A key that stands twice is an error; YAML's own readers take the last one and say nothing."""
+class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    """Refuse a duplicate key; YAML's own readers take the last value silently."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, object]:
         seen: set[str] = set()
-        # What is no mapping, or has lists for keys, YAML itself refuses.
+        # YAML itself refuses other nodes, and lists as keys.
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     raise yaml.MarkedYAMLError(
-                        problem=f"{key.value} stands twice", problem_mark=key.start_mark
+                        problem=f"{key.value} is there twice", problem_mark=key.start_mark
                     )
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Hashable, object] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe.
 
     Raises:
-        ConfigError: The file isn't YAML, or a key is unknown, wrong or there twice.
+        ConfigError: The file isn't YAML, or a key is unknown, wrong or duplicate.
     """
     try:
         values = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()

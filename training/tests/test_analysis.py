@@ -12,8 +12,8 @@ import pytest
 from training.tests.oracle import LANGUAGES, Oracle, write_data
 
 from lusifer_evaluation import error_analysis
-from lusifer_evaluation.layer_analysis import meeting_layer, phase_scores, site_states
-from lusifer_evaluation.plots import map_of_sentences, phase_curves, report, score_pictures
+from lusifer_evaluation.layer_analysis import analyse_layers, meeting_site, site_states
+from lusifer_evaluation.plots import layer_curves, map_of_sentences, report, score_pictures
 from lusifer_evaluation.table import evaluate
 from lusifer_evaluation.tasks import TextSet, XquadSet
 
@@ -158,7 +158,7 @@ class TestPhases:
                 for number, name in enumerate(("en", "de", "ja"))
             }
 
-        found = phase_scores(
+        found = analyse_layers(
             {"apart": states(5, 0), "offset": states(0.1, 9), "together": states(0.1, 0)}
         )
         apart, offset, together = found.sites
@@ -174,8 +174,8 @@ class TestPhases:
         assert found.meeting == {"de": 1, "ja": 1}
         assert all(spread < 0.5 for spread in found.meeting_spread.values())
 
-    def test_meeting_layer(self) -> None:
-        assert meeting_layer(np.array([0.0, 0.5, 0.92, 1.0, 0.3])) == 2
+    def test_meeting_site(self) -> None:
+        assert meeting_site(np.array([0.0, 0.5, 0.92, 1.0, 0.3])) == 2
 
     @pytest.mark.parametrize("llm", ["llama", None])
     def test_every_site_of_a_checkpoint(self, tiny: Any, tmp_path: Path, llm: str | None) -> None:
@@ -231,8 +231,8 @@ class TestPictures:
             "oracle, by language",
             "oracle, by topic",
         ]
-        found = phase_scores({"one": vectors, "two": vectors})
-        axes = phase_curves(found).axes[0]
+        found = analyse_layers({"one": vectors, "two": vectors})
+        axes = layer_curves(found).axes[0]
         assert [label.get_text() for label in axes.get_xticklabels()] == ["one", "two"]
 
 

@@ -157,7 +157,7 @@ def test_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     path.write_text(
         (CONFIGS / "tiny.yaml").read_text(encoding="utf-8") + "\nseed: 1\n", encoding="utf-8"
     )
-    with pytest.raises(ConfigError, match=r"seed stands twice(.|\n)*line \d+"):
+    with pytest.raises(ConfigError, match=r"seed is there twice(.|\n)*line \d+"):
         load_recipe(path)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from training.tests.oracle import LANGUAGES, Oracle, write_data
 
-from lusifer_evaluation.rank_sweep import sweep
+from lusifer_evaluation.rank_sweep import sweep_ranks
 from lusifer_evaluation.tasks import load_xquad
 from lusifer_training.checkpoint import load_checkpoint, with_language_basis
 from lusifer_training.embedders import checkpoint_embedder
@@ -47,7 +47,7 @@ class TestBasis:
         basis = language_basis(language_means(embedder, MONOLINGUAL), rank=2)
         np.testing.assert_allclose(basis.T @ basis, np.eye(2), atol=1e-6)
         sets = load_xquad(write_data(tmp_path, write_lines))
-        rows = sweep(embedder, sets, language_means(embedder, MONOLINGUAL), [1, 2])
+        rows = sweep_ranks(embedder, sets, language_means(embedder, MONOLINGUAL), [1, 2])
         assert rows["raw"]["different"] > 85
         # Its own paragraph is first, those of the other languages come after all other German ones.
         assert rows["raw"]["map"] < 60

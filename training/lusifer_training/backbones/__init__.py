@@ -1,1 +1,1 @@
-"""Where weights come from: hub, folder or installed package, to Hugging Face modules."""
+"""Load backbones from a hub, a folder or an installed package as Hugging Face modules."""

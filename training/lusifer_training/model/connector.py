@@ -5,9 +5,9 @@
     encoder state (H_e) ─ LayerNorm ─ Linear ─ ReLU ─ Linear ─ norm matching ─▶ LLM input (H_l)
 
 The paper's connector (arXiv 2501.00874, section 3.1) is the two linear layers with a ReLU. The
-LLM's own token embeddings are small vectors of nearly equal length; an input ten or a hundred times
-longer saturates the first layers. So the output is brought to the length of the LLM's token
-embeddings, times a learned gain.
+LLM's own token embeddings are small vectors of nearly equal length. An input that is ten or a
+hundred times longer saturates the first layers. So the output is scaled to the length of the LLM's
+token embeddings, times a learned gain.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ __all__ = ["Connector"]
 
 
 class Connector(nn.Module):
-    """Two linear layers with norm matching.
+    """Apply two linear layers with norm matching.
 
     Args:
         encoder_size: H_e.
         hidden_size: Width between the two layers.
         llm_size: H_l.
-        embedding_rms: Root mean square of the LLM's token table, the scale its first layer expects.
+        embedding_rms: Root mean square of the LLM's token table, the scale that its first layer
+            expects.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Connector(nn.Module):
         self.gain = nn.Parameter(torch.full((1,), embedding_rms))
 
     def forward(self, states: Tensor) -> Tensor:
-        """Encoder states ``(B, T, H_e)`` to LLM inputs ``(B, T, H_l)`` of equal root mean square."""
-        hidden = self.down(self.up(self.input_norm(states)).relu())
+        """Map encoder states ``(B, T, H_e)`` to LLM inputs ``(B, T, H_l)`` of equal RMS."""
+        hidden: Tensor = self.down(self.up(self.input_norm(states)).relu())
         rms = hidden.pow(2).mean(dim=-1, keepdim=True).add(1e-6).sqrt()
         return hidden / rms * self.gain

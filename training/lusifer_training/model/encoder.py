@@ -1,4 +1,4 @@
-"""The multilingual encoder: tokens in any language to one state per token."""
+"""The multilingual encoder: it turns tokens of any language into one state for each token."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ __all__ = ["Encoder", "additive_mask"]
 
 
 def additive_mask(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Mask ``(B, T)`` of 0 and 1 to the bidirectional ``(B, 1, 1, T)`` that is added to attention scores."""
+    """Return the bidirectional mask ``(B, 1, 1, T)`` that is added to attention scores.
+
+    Args:
+        attention_mask: ``(B, T)``, 1 for tokens and 0 for padding.
+        dtype: Type of the attention scores.
+    """
     blocked = torch.finfo(dtype).min
     return torch.where(attention_mask[:, None, None, :].bool(), 0.0, blocked).to(dtype)
 
 
 class Encoder(nn.Module):
-    """BERT or XLM-R, optionally with a learned mix of its layers (arXiv 2508.09091).
+    """Encode with BERT or XLM-R, optionally with a learned mix of its layers (arXiv 2508.09091).
 
     Args:
         backbone: The Hugging Face module, without pooler.
-        layer_mix: Learn one softmax weight per layer, the embeddings included. It starts at the
-            last layer.
+        layer_mix: Whether to learn one softmax weight per layer, the embeddings included. The
+            weights start at the last layer.
     """
 
     def __init__(self, backbone: PreTrainedModel, *, layer_mix: bool) -> None:
@@ -39,22 +44,21 @@ class Encoder(nn.Module):
         self.mix_logits = nn.Parameter(torch.zeros(layers)) if layer_mix else None
         if self.mix_logits is not None:
             with torch.no_grad():
-                # e^5 : the last layer starts with more than nine tenths of the weight of 13 layers.
+                # e^5: the last layer starts with more than nine tenths of the weight of 13 layers.
                 self.mix_logits[-1] = 5.0
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode.
+        """Encode tokens.
 
         Args:
             input_ids: ``(B, T)`` int64.
-            attention_mask: ``(B, T)``, 1 for tokens and 0 for padding, wherever the padding is.
+            attention_mask: ``(B, T)``, 1 for tokens and 0 for padding on either side.
 
         Returns:
-            States for the connector ``(B, T, H)`` and the last layer's states ``(B, T, H)``; the
-            same tensor twice without a layer mix.
+            States for the connector ``(B, T, H)`` and the last layer's states ``(B, T, H)``. They
+            are one tensor without a layer mix.
         """
-        # Positions come from the mask, so that they don't depend on the side or the amount of
-        # padding.
+        # Positions come from the mask, so that they don't depend on side and amount of padding.
         position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0) + self.first_position
         output = self.backbone(
             input_ids=input_ids,

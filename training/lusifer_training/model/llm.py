@@ -1,4 +1,4 @@
-"""The first layers of an English LLM, reading the connector's output in both directions."""
+"""The first layers of an English LLM, which read the connector's output bidirectionally."""
 
 from __future__ import annotations
 
@@ -17,17 +17,23 @@ __all__ = ["Llm"]
 
 
 class Llm(nn.Module):
-    """Llama, Mistral or Qwen2, cut to its first layers, without token table and LM head.
+    """Run the first layers of a Llama, Mistral or Qwen2, without token table and LM head.
 
-    Of the token table only the BOS row is kept: LLMs expect it in first place and park attention on
-    it (the reference code has it in stage 1 and loses it in stage 2 and at inference).
+    Only the BOS row of the token table is kept. LLMs expect BOS in first place and use it as an
+    attention sink (StreamingLLM, arXiv 2309.17453). The reference code has it in stage 1 and loses
+    it in stage 2 and at inference.
 
     Args:
         backbone: The Hugging Face module without LM head; its layers and token table are cut here.
-        layers: First layers to keep; None keeps all.
-        keep_token_table: Stage 1 needs the table for its teacher; inference never does.
-        lm_head: Stage 1 with reconstruction writes with it.
+        layers: Number of first layers to keep; None keeps all.
+        keep_token_table: Keep the token table. Stage 1 needs it, inference does not.
+        lm_head: The LM head, for stage 1 with reconstruction.
+
+    Raises:
+        ConfigError: The LLM has fewer layers.
     """
+
+    bos: Tensor
 
     def __init__(
         self,
@@ -46,7 +52,7 @@ class Llm(nn.Module):
             )
         self.hidden_size: int = backbone.config.hidden_size
         table = backbone.get_input_embeddings()
-        # A model of shapes only has no numbers to measure.
+        # A model on the meta device has shapes but no numbers to measure.
         self.embedding_rms = (
             1.0 if table.weight.is_meta else float(table.weight.detach().pow(2).mean().sqrt())
         )
@@ -64,7 +70,7 @@ class Llm(nn.Module):
         self.backbone = backbone
 
     def forward(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """Read the connector's output with BOS put first, every position seeing every other.
+        """Read the connector's output behind BOS, with bidirectional attention.
 
         Args:
             inputs: ``(B, T, H)``.
@@ -73,23 +79,25 @@ class Llm(nn.Module):
         Returns:
             The last kept layer's normalised states ``(B, T, H)``, without BOS.
         """
-        batch = inputs.shape[0]
-        inputs = torch.cat([self.bos.expand(batch, 1, -1).to(inputs.dtype), inputs], dim=1)
+        inputs = torch.cat([self._bos_of(inputs), inputs], dim=1)
         mask = torch.cat([torch.ones_like(attention_mask[:, :1]), attention_mask], dim=1)
         output = self.backbone(
             inputs_embeds=inputs,
             # A mask of four dimensions replaces the causal one.
             attention_mask=additive_mask(mask, inputs.dtype),
-            # From the mask: a rotary position must not depend on padding.
+            # Positions come from the mask: a rotary position must not depend on padding.
             position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
             use_cache=False,
         )
-        return output.last_hidden_state[:, 1:]
+        states: Tensor = output.last_hidden_state[:, 1:]
+        return states
 
     def write(
         self, inputs: Tensor, attention_mask: Tensor, target_ids: Tensor, target_mask: Tensor
     ) -> Tensor:
-        """Predict a text, token by token, after the connector's output: BOS, inputs, target, all causal.
+        """Predict a text token by token after the connector's output.
+
+        The LLM reads BOS, inputs and target with causal attention.
 
         Args:
             inputs: ``(B, S, H)``.
@@ -99,11 +107,14 @@ class Llm(nn.Module):
 
         Returns:
             Logits of the token after each target position ``(B, T, V)``.
+
+        Raises:
+            ConfigError: The model has no token table or no LM head.
         """
         if self.token_table is None or self.lm_head is None:
             raise ConfigError("The LM head was dropped.", next_step="Build with keep_lm_head=True.")
-        first = self.bos.expand(inputs.shape[0], 1, -1).to(inputs.dtype)
-        inputs = torch.cat([first, inputs, self.token_table(target_ids).to(inputs.dtype)], dim=1)
+        targets = self.token_table(target_ids).to(inputs.dtype)
+        inputs = torch.cat([self._bos_of(inputs), inputs, targets], dim=1)
         mask = torch.cat(
             [torch.ones_like(attention_mask[:, :1]), attention_mask, target_mask], dim=1
         )
@@ -113,11 +124,12 @@ class Llm(nn.Module):
             position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
             use_cache=False,
         )
-        # Only where something is predicted: a vocabulary is wide.
-        return self.lm_head(output.last_hidden_state[:, -target_ids.shape[1] :])
+        # Logits are wide, so that they are computed at the target's positions only.
+        logits: Tensor = self.lm_head(output.last_hidden_state[:, -target_ids.shape[1] :])
+        return logits
 
     def read_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The LLM's own causal reading of its own tokens: the teacher of stage 1.
+        """Read the LLM's own tokens with causal attention: the target of stage 1.
 
         Args:
             input_ids: Tokens of the LLM's tokenizer ``(B, T)``, padded on the right.
@@ -125,6 +137,9 @@ class Llm(nn.Module):
 
         Returns:
             Token embeddings ``(B, T, H)`` and the last kept layer's states ``(B, T, H)``.
+
+        Raises:
+            ConfigError: The model has no token table.
         """
         if self.token_table is None:
             raise ConfigError(
@@ -135,3 +150,6 @@ class Llm(nn.Module):
             inputs_embeds=embeddings, attention_mask=attention_mask, use_cache=False
         )
         return embeddings, output.last_hidden_state
+
+    def _bos_of(self, inputs: Tensor) -> Tensor:
+        return self.bos.expand(inputs.shape[0], 1, -1).to(inputs.dtype)

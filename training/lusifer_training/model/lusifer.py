@@ -2,14 +2,18 @@
 
 ::
 
-    tokens ─▶ Encoder ─▶ Connector ─▶ Llm ─▶ pooling ─▶ head ─▶ (+) ─▶ language subspace out ─▶ unit vector
+    tokens ─▶ Encoder ─▶ Connector ─▶ Llm ─▶ pooling ─▶ head ─▶ (+) ─▶ projection ─▶ unit vector
                  └────────────── mean pooling, unit length ──────┘  residual
+
+The architecture is that of section 3.1. The residual path and the projection of the language
+subspace are additions.
 """
 
 from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager, nullcontext
+from functools import reduce
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -35,15 +39,24 @@ __all__ = ["Lusifer", "build_model", "with_lora"]
 
 
 class Lusifer(nn.Module):
-    """The whole model, from token ids to unit vectors.
+    """Turn token ids into unit vectors.
 
     Args:
         config: Shapes and switches.
         encoder: Hugging Face encoder, without pooler.
         llm: Hugging Face LLM, without LM head; None for the encoder alone.
-        keep_token_table: Keep the LLM's token table for stage 1's teacher.
-        lm_head: The LLM's, for stage 1 with reconstruction.
+        keep_token_table: Keep the LLM's token table for stage 1.
+        lm_head: LM head of the LLM, for stage 1 with reconstruction.
+
+    Attributes:
+        language_basis: Directions of the language subspace ``(D, r)``, projected out of the vector.
+        connector: Only with an LLM.
+        head: Only with an LLM.
     """
+
+    connector: Connector
+    head: nn.Linear
+    language_basis: Tensor
 
     def __init__(
         self,
@@ -60,11 +73,12 @@ class Lusifer(nn.Module):
         self.encoder = Encoder(encoder, layer_mix=config.encoder_layer_mix)
         if config.residual and config.output_dimension != self.encoder.hidden_size:
             raise ConfigError(
-                f"The residual path adds the encoder's {self.encoder.hidden_size} dimensions to an output "
-                f"of {config.output_dimension}.",
-                next_step="Set output_dimension to the encoder's hidden size, or residual to false.",
+                f"The residual path adds the encoder's {self.encoder.hidden_size} dimensions to an "
+                f"output of {config.output_dimension}.",
+                next_step="Set output_dimension to the encoder's hidden size, "
+                "or residual to false.",
             )
-        # Backbones never train as a whole; the LoRA layers put on them do.
+        # Backbones are frozen; their LoRA layers train.
         self.encoder.backbone.requires_grad_(False)
         self.encoder.backbone = with_lora(self.encoder.backbone, config.encoder_lora)
         self.llm: Llm | None = None
@@ -82,7 +96,7 @@ class Lusifer(nn.Module):
             )
             self.head = nn.Linear(self.llm.hidden_size, config.output_dimension)
             if config.residual:
-                # A zero head: training starts exactly at the encoder's own vectors.
+                # With a zero head, training starts exactly at the encoder's own vectors.
                 nn.init.zeros_(self.head.weight)
                 nn.init.zeros_(self.head.bias)
         self.register_buffer(
@@ -90,7 +104,7 @@ class Lusifer(nn.Module):
         )
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Embed.
+        """Embed tokens.
 
         Args:
             input_ids: ``(B, T)`` int64, role prompt and special tokens included.
@@ -100,33 +114,56 @@ class Lusifer(nn.Module):
             Unit vectors ``(B, D)``.
         """
         states, last = self.encoder(input_ids, attention_mask)
-        vector: Tensor | float = 0.0
+        parts = []
         if self.llm is not None:
-            vector = self.head(self.read(states, attention_mask))
+            parts.append(self.head(self.read(states, attention_mask)))
         if self.config.residual:
-            vector = vector + normalize(mean_pool(last, attention_mask), dim=-1)
+            parts.append(normalize(mean_pool(last, attention_mask), dim=-1))
+        vector = reduce(torch.add, parts)
         if self.config.language_rank:
             vector = vector - (vector @ self.language_basis) @ self.language_basis.T
         return normalize(vector, dim=-1)
 
     def read(self, states: Tensor, attention_mask: Tensor) -> Tensor:
-        """The LLM's pooled states ``(B, L)`` of the encoder's ``(B, T, H)``, for the head."""
+        """Return the head's input ``(B, L)``, the LLM's pooled states, of encoder states.
+
+        Args:
+            states: ``(B, T, H)``.
+            attention_mask: ``(B, T)``.
+
+        Raises:
+            ConfigError: The model has no LLM.
+        """
         pool = mean_pool if self.config.pooling == "mean" else last_token_pool
-        return pool(self.llm(self.connector(states), attention_mask), attention_mask)
+        return pool(self.require_llm()(self.connector(states), attention_mask), attention_mask)
+
+    def require_llm(self) -> Llm:
+        """Return the LLM.
+
+        Raises:
+            ConfigError: The model is an encoder alone.
+        """
+        if self.llm is None:
+            raise ConfigError("The model has no LLM.", next_step="Name a model with an LLM.")
+        return self.llm
 
     def transformer_layers(self) -> list[nn.Module]:
-        """Of both backbones, in the order they run."""
+        """Return the transformer layers of both backbones, in the order they run."""
         parts = (self.encoder, self.llm)
         return [layer for part in parts if part is not None for layer in _layers(part.backbone)]
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.language_basis.device
 
     @contextmanager
     def raw_encoder(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
-        """Within the block: the encoder as it came, ``(B, T), (B, T) -> (B, H)`` unit vectors, no grad."""
+        """Give the original encoder within the block, without its LoRA and without gradients.
+
+        The function maps ``input_ids (B, T)`` and ``attention_mask (B, T)`` to unit vectors
+        ``(B, H)``.
+        """
 
         def embed(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
             _, last = self.encoder(input_ids, attention_mask)
@@ -134,7 +171,7 @@ class Lusifer(nn.Module):
 
         backbone = self.encoder.backbone
         disabled = backbone.disable_adapter() if isinstance(backbone, PeftModel) else nullcontext()
-        # Dropout off: a target that changes from one reading to the next is no target.
+        # No dropout: a target must not change between two runs.
         training = backbone.training
         backbone.eval()
         try:
@@ -144,7 +181,7 @@ class Lusifer(nn.Module):
             backbone.train(training)
 
     def merge_lora(self) -> None:
-        """Fold the LoRA layers into the weights they adapt, for export; training ends here."""
+        """Fold the LoRA layers into the weights that they adapt; this ends training."""
         for part in (self.encoder, self.llm):
             if part is not None and isinstance(part.backbone, PeftModel):
                 part.backbone = part.backbone.merge_and_unload()
@@ -158,17 +195,17 @@ def build_model(
     weights: bool = True,
     llm_dtype: torch.dtype | Literal["auto"] = torch.float32,
 ) -> Lusifer:
-    """Load the backbones a configuration names and put the model together, untrained.
+    """Build an untrained model from the backbones that a configuration names.
 
     Args:
         config: Backbones, shapes and switches.
-        keep_token_table: Keep the LLM's token table for stage 1's teacher.
+        keep_token_table: Keep the LLM's token table for stage 1.
         keep_lm_head: Keep the LLM's head too, for stage 1 with reconstruction.
         weights: False builds shapes only, for estimates.
-        llm_dtype: Of the LLM's weights; ``auto`` leaves them as they are stored.
+        llm_dtype: Type of the LLM's weights; ``auto`` leaves them as they are stored.
 
     Raises:
-        BackboneError: A source is missing, of another hash or of an unsupported kind.
+        BackboneError: A source is missing, has another hash or an unsupported kind.
         ConfigError: The configuration doesn't fit the backbones.
     """
     encoder = load_encoder(config.encoder, weights=weights)
@@ -176,7 +213,7 @@ def build_model(
     if config.llm:
         llm = load_llm(config.llm, head=keep_lm_head, weights=weights, dtype=llm_dtype)
     lm_head = None
-    if keep_lm_head:
+    if keep_lm_head and llm is not None:
         llm, lm_head = llm.get_decoder(), llm.get_output_embeddings()
     shapes_only = all(part.device.type == "meta" for part in (encoder, llm) if part is not None)
     with torch.device("meta") if shapes_only else nullcontext():
@@ -186,12 +223,17 @@ def build_model(
 
 
 def with_lora(backbone: PreTrainedModel, shape: LoraShape | None) -> PreTrainedModel | PeftModel:
-    """LoRA on the linear layers of a backbone's chosen transformer layers; None leaves it as it is."""
+    """Add LoRA to the linear layers of a backbone's last transformer layers.
+
+    Args:
+        backbone: The Hugging Face module.
+        shape: Rank, and number of layers; None adds nothing.
+    """
     if shape is None:
         return backbone
     total = backbone.config.num_hidden_layers
     first = max(0, total - (shape.last_layers or total))
-    # Full names: peft can't restrict "all-linear" to some layers.
+    # Full names, because peft can't restrict "all-linear" to some layers.
     layers = _layers(backbone)
     prefix = next(name for name, child in backbone.named_modules() if child is layers)
     targets = [

@@ -1,4 +1,4 @@
-"""Token states to one vector."""
+"""Pool the states of a text's tokens into one vector."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["last_token_pool", "mean_pool"]
 
 
 def mean_pool(states: Tensor, attention_mask: Tensor) -> Tensor:
-    """Mean over real tokens: ``(B, T, H)`` and ``(B, T)`` to ``(B, H)``."""
+    """Average the states ``(B, T, H)`` of real tokens, given a mask ``(B, T)``, to ``(B, H)``."""
     weights = attention_mask.to(states.dtype).unsqueeze(-1)
     return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
 def last_token_pool(states: Tensor, attention_mask: Tensor) -> Tensor:
-    """The last real token, wherever the padding is: ``(B, T, H)`` and ``(B, T)`` to ``(B, H)``."""
+    """Take the state of the last real token ``(B, H)``, with padding on either side."""
     positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
     last = (positions * attention_mask).argmax(dim=1)
     return states[torch.arange(states.shape[0], device=states.device), last]

@@ -74,7 +74,7 @@ class AlignmentObjective:
         self.train_encoder = train_encoder
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Return the scalars ``loss``, its parts ``input`` and ``state``, and the count ``tokens``."""
+        """Return the scalars ``loss``, its parts ``input`` and ``state``, and ``tokens``."""
         texts = sorted((" ".join(text.split()) for text in texts), key=len)
         size = -(-len(texts) // GROUPS)
         groups = [self._read(texts[start : start + size]) for start in range(0, len(texts), size)]
@@ -90,7 +90,7 @@ class AlignmentObjective:
         }
 
     def _read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the summed cosines at the input and at the state, and the counts of words and tokens."""
+        """Return the summed cosines at input and state, and the counts of words and tokens."""
         ours = [_cut(each, self.maximum_tokens) for each in self.tokenizer.encode_batch(texts)]
         theirs = [
             _cut(each, self.maximum_tokens)
@@ -104,7 +104,7 @@ class AlignmentObjective:
         with torch.set_grad_enabled(self.train_encoder):
             states, _ = self.model.encoder(ids, mask)
         inputs = self.model.connector(states)
-        read = self.model.llm(inputs, mask)
+        read = self.model.require_llm()(inputs, mask)
 
         # BOS comes first, as in the connector's path, and is dropped before words are compared.
         their_ids, their_mask = pad(
@@ -112,7 +112,7 @@ class AlignmentObjective:
         )
         # The LLM's LoRA is still zero in stage 1: this is the original LLM.
         with torch.no_grad():
-            embeddings, target = self.model.llm.read_tokens(their_ids, their_mask)
+            embeddings, target = self.model.require_llm().read_tokens(their_ids, their_mask)
             embeddings, target = embeddings[:, 1:], target[:, 1:]
 
         at_input = _cosines(inputs, our_words, embeddings, their_words)

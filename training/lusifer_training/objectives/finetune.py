@@ -140,12 +140,12 @@ class FinetuneObjective:
         finally:
             hook.remove()
         with torch.no_grad():
-            head.weight /= scale
+            head.weight.div_(scale)
             if model.config.residual:
                 # Added to the encoder's vector, a constant carries no information about a text.
                 head.bias.copy_(-head.weight @ self._head_inputs(rows).mean(dim=0))
             else:
-                head.bias -= head.weight @ mean
+                head.bias.sub_(head.weight @ mean)
 
     def _head_inputs(self, rows: TokenRows) -> Tensor:
         """Compute the head's inputs of these texts ``(N, L)``, without gradients and dropout."""
@@ -222,7 +222,7 @@ class FinetuneObjective:
         return self.distributed.gather(own, len(texts))
 
     def _model_with_gradient_cache(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Run the model; with the gradient cache, keep no graph and run it again in the backward pass.
+        """Run the model; the gradient cache keeps no graph.
 
         GradCache (arXiv 2101.06983, section 3) runs a group again when the gradients of its
         vectors are known. The random state of the first run is restored, so that dropout has the
@@ -237,7 +237,7 @@ class FinetuneObjective:
     def _embed(
         self, rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tensor]
     ) -> Tensor:
-        """Embed token rows in groups of like length; return the vectors of all processes ``(N, D)``."""
+        """Return the vectors of all processes ``(N, D)``, run in groups of like length."""
         distributed = self.distributed
         grouped = [
             token_budget_groups(

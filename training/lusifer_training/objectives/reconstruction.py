@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from lusifer_training.errors import ConfigError
 from lusifer_training.token_rows import pad, tokenize
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ class ReconstructionObjective:
         self.eos: int = llm_tokenizer.eos_token_id
         self.recipe = recipe
         self.seed = seed
-        mask = tokenizer.token_to_id("<mask>")
-        self.mask_token_id: int = tokenizer.token_to_id("<unk>") if mask is None else mask
+        self.mask_token_id = _mask_token_id(tokenizer)
 
     def __call__(self, pairs: Sequence[Pair], step: int) -> dict[str, Tensor]:
         """Return ``loss``, the mean over all predicted tokens, and the count ``tokens``."""
@@ -111,8 +111,19 @@ class ReconstructionObjective:
             [[self.bos, *each] for each in tokens], self.bos, device=device
         )
         labels, _ = pad([[*each, self.eos] for each in tokens], IGNORED, device=device)
-        logits = self.model.llm.write(self.model.connector(states), mask, target_ids, target_mask)
+        logits = self.model.require_llm().write(
+            self.model.connector(states), mask, target_ids, target_mask
+        )
         return logits, labels
+
+
+def _mask_token_id(tokenizer: Tokenizer) -> int:
+    for token in ("<mask>", "<unk>"):
+        if (token_id := tokenizer.token_to_id(token)) is not None:
+            return token_id
+    raise ConfigError(
+        "The tokenizer has neither <mask> nor <unk>.", next_step="Use objective: reading."
+    )
 
 
 def masked(row: Sequence[int], share: float, mask_token_id: int, rng: random.Random) -> list[int]:

@@ -192,9 +192,10 @@ def _flops(part: nn.Module | None) -> float:
 
 
 def _training_flops(model: Lusifer, *, encoder_trained: bool) -> float:
-    """Count the FLOPs per token of a forward pass and of a backward pass to the lowest trained layer.
+    """Count the FLOPs per token of a forward and a backward pass.
 
-    Gradients of frozen weights are not computed.
+    The backward pass ends at the lowest trained layer. Gradients of frozen weights are not
+    computed.
     """
     later = _flops(model.llm) + _flops(getattr(model, "connector", None))
     encoder, backward = _flops(model.encoder), later
@@ -209,7 +210,7 @@ def _widths(model: Lusifer) -> int:
     """Sum the hidden sizes of all layers that keep activations."""
     shape, lora = model.encoder.backbone.config, model.config.encoder_lora
     kept = min(lora.last_layers or shape.num_hidden_layers, shape.num_hidden_layers) if lora else 0
-    total = kept * shape.hidden_size
+    total: int = kept * shape.hidden_size
     if model.llm is not None:
         total += model.llm.backbone.config.num_hidden_layers * model.llm.hidden_size
     return total

@@ -1,4 +1,4 @@
-"""The training loop of all stages: AdamW, cosine schedule, progress with ETA, resume after a kill."""
+"""The training loop of all stages: AdamW, cosine schedule, progress, resume after a kill."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class TrainingLoop:
         try:
             losses = losses_of_batch(number)
             self._check_finite("loss", losses["loss"], number)
-            (losses["loss"] / parts).backward()
+            torch.autograd.backward(losses["loss"] / parts)
             return losses
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

@@ -273,7 +273,7 @@ def what_fits(
     while fits > 1:
         try:
             with distributed.alone():
-                losses_of(batch, fits)["loss"].backward()
+                torch.autograd.backward(losses_of(batch, fits)["loss"])
             break
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

@@ -37,7 +37,7 @@ def test_a_line_separator_inside_a_text_is_text(tmp_path: Path, write_lines: Any
 
 
 def test_no_data_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no evaluation data in .*xquad"):
+    with pytest.raises(DataError, match=r"no evaluation data in .*xquad"):
         evaluation_files(tmp_path / "eval" / "xquad")
 
 
