@@ -16,7 +16,9 @@ The way of one text, which passes each module once and never returns to an earli
         │
     lusifer.engines      token ids -> vectors
 
-The answer takes the way back as return values. Beside the way stand :mod:`canary` (checks the
-model), :mod:`metrics`, :mod:`logs` and :mod:`tracing` (never contain a text), :mod:`openapi` and
-:mod:`page` (describe the service), and :mod:`settings`.
+The vectors take the same way back as return values. On it ``prepared_texts`` joins them in the
+order of the request and fills the cache.
+
+Other modules serve this way: ``canary`` checks the model, ``metrics``, ``logs`` and ``tracing``
+record requests without their texts, ``openapi`` and ``page`` describe the service.
 """

@@ -56,8 +56,8 @@ class DiskCache(VectorCache):
     """One SQLite file that several processes may use at once.
 
     Rows lie in the order of their last use. The oldest thus lie side by side, and deleting them
-    frees whole pages. A row that is read moves to the end, but only from the older half of a cache
-    that is filling up, and many rows at a time. Otherwise every read would be a write.
+    frees whole pages. A row that is read moves to the end only if it lies in the older half of a
+    cache that is filling up. Many rows move at a time. Otherwise every read would be a write.
 
     Args:
         path: File of the cache, created if missing. SQLite's ``-wal`` and ``-shm`` lie beside it.

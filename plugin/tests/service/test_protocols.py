@@ -134,8 +134,8 @@ def test_a_full_queue_says_when_to_come_back(
     assert int(answer.headers["retry-after"]) >= 1
     assert "queue" in message_of(answer.json())
     if protocol in {"weaviate", "cohere"}:
-        # Weaviate's Python client sends an object again if its error has this phrase; Weaviate
-        # itself puts it before Cohere's message, and not before the transformers module's.
+        # Weaviate's Python client sends an object again if its error has this phrase. Weaviate
+        # adds it to messages of its Cohere module, but not to those of text2vec-transformers.
         assert ("failed with status: 503 error" in message_of(answer.json())) == (
             protocol == "weaviate"
         )
