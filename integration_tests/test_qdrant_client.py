@@ -1,4 +1,4 @@
-"""``models.Document`` without a server's inference: our model in the client's registry."""
+"""``models.Document`` without inference on a server: our model in the client's registry."""
 
 from __future__ import annotations
 
@@ -36,12 +36,7 @@ from lusifer.errors import (
 from lusifer.qdrant.registry import MODEL
 
 ROOT = Path(lusifer.__file__).parents[2]
-TEXTS = [
-    "the cat sits on the mat",
-    "Wie packe ich ein Archiv aus?",
-    "猫はマットの上に",
-    "Кошка сидит",
-]
+TEXTS = ["the cat sits on the mat", "Wie packe ich ein Archiv aus?", "猫はマットの上に", "Кошка сидит"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +67,7 @@ def stored(client: QdrantClient) -> dict[Any, Any]:
     return {record.id: np.float32(record.vector["lusifer"]) for record in records}
 
 
-def test_documents_and_questions_keep_their_roles(
+def test_documents_and_queries_keep_their_roles(
     client: QdrantClient, vectorizer: Vectorizer, tiny: Path
 ) -> None:
     options = {"bundle": str(tiny)}
@@ -95,7 +90,7 @@ def test_documents_and_questions_keep_their_roles(
     assert [hit.score for hit in found] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
 
 
-def test_a_text_that_can_not_be_embedded_stores_nothing(client: QdrantClient, tiny: Path) -> None:
+def test_a_text_that_cannot_be_embedded_stores_nothing(client: QdrantClient, tiny: Path) -> None:
     options = {"bundle": str(tiny)}
     documents = [models.Document(text=text, model=MODEL, options=options) for text in ("good", " ")]
     with pytest.raises(InvalidTextError, match="no visible character"):
@@ -145,7 +140,7 @@ if __name__ == "__main__":
 def test_parallel_uploads_know_the_model(
     qdrant: QdrantUnderTest, vectorizer: Vectorizer, tiny: Path, tmp_path: Path
 ) -> None:
-    """Two processes embed and two upload; each of them imports the script anew."""
+    """Two processes embed and two upload; each of them imports the script again."""
     script = tmp_path / "upload.py"
     script.write_text(SCRIPT)
     client, name = qdrant.client(), f"lusifer-test-{uuid.uuid4().hex[:12]}"
@@ -244,7 +239,7 @@ class TestRemoteVectorizer:
         with pytest.raises(InvalidDimensionError, match="Dimension 7"):
             RemoteVectorizer(service.url, dimension=7)
 
-    def test_nothing_there_or_something_else(self, service: Any) -> None:
+    def test_no_service_or_another_one(self, service: Any) -> None:
         with pytest.raises(EngineUnavailableError, match="can't be reached"):
             RemoteVectorizer("http://127.0.0.1:9", attempts=1)
         with pytest.raises(InvalidInputError, match="can't be used"):
@@ -252,7 +247,7 @@ class TestRemoteVectorizer:
         with pytest.raises(ServiceError, match="answered 404"):
             RemoteVectorizer(f"{service.url}/elsewhere", attempts=1)
 
-    def test_a_key_that_is_missing(
+    def test_a_missing_key(
         self, vectorizer: Vectorizer, start_service: Any, tmp_path: Path
     ) -> None:
         from lusifer.service.auth import add_key
@@ -293,7 +288,7 @@ class TestRemoteVectorizer:
             ),
         ],
     )
-    def test_an_answer_that_is_wrong_is_refused(
+    def test_a_wrong_answer_is_refused(
         self, service: Any, monkeypatch: pytest.MonkeyPatch, content: Any, said: str
     ) -> None:
         with RemoteVectorizer(service.url) as remote:
@@ -301,7 +296,7 @@ class TestRemoteVectorizer:
             with pytest.raises(EngineOutputError, match=said):
                 remote.embed_query("a")
 
-    def test_an_overloaded_service_is_waited_for(
+    def test_an_overloaded_service_is_retried(
         self, vectorizer: Vectorizer, start_service: Any
     ) -> None:
         engine = FakeEngine(vectorizer.dimension, faults=Faults(slow_s=0.3))

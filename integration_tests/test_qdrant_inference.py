@@ -1,4 +1,4 @@
-"""Qdrant's server-side inference in front of our service: who embeds what, as which role, and every failure.
+"""Qdrant's server-side inference with our service: what is embedded, in which role, and failures.
 
 The same tests run on LoopbackQdrant and, with QDRANT_URL, on a real Qdrant: see ``qdrant_server``.
 """
@@ -59,7 +59,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The plugin's tiny bundle: its tokenizer and prompts are real, FakeEngine computes."""
+    """Return the plugin's tiny bundle: real tokenizer and prompts; FakeEngine computes."""
     base = tmp_path_factory.mktemp("bundles")
     return make_bundle(base / "staging", base / "tiny")
 
@@ -90,11 +90,11 @@ class World:
         return models.Document(text=text, model=self.model, **options)
 
     def documents(self, texts: list[str]) -> NDArray[np.float32]:
-        """Vectors under the prompt of documents, ``(N, D)``."""
+        """Return vectors with the prompt of documents, ``(N, D)``."""
         return self.vectorizer.embed_documents(texts).vectors
 
     def query(self, text: str) -> list[float]:
-        """The vector under the prompt of queries, ``(D,)``."""
+        """Return the vector with the prompt of queries, ``(D,)``."""
         return self.vectorizer.embed_queries([text]).vectors[0].tolist()
 
     def stored(self, document_uuid: int, vector: str | None = NAME) -> Any:
@@ -107,7 +107,7 @@ class World:
         return sum(self.client.count(name).count for name in (self.name, self.unnamed))
 
     def fill(self, texts: list[str] = TEXTS) -> None:
-        """Points 0, 1, … with vectors of our own, so without inference."""
+        """Write points 0, 1, … with vectors of our own, so without inference."""
         points = [
             models.PointStruct(id=n, vector={NAME: vector.tolist()}, payload={"group": n % 2})
             for n, vector in enumerate(self.documents(texts))
@@ -129,7 +129,7 @@ class World:
 def world(
     qdrant: QdrantUnderTest, client: QdrantClient, gate: InferenceGate, bundle: Bundle
 ) -> Iterator[World]:
-    """Fresh collections; nothing behind the gate yet."""
+    """Yield new collections, with no service behind the gate yet."""
     gate.reset()
     name = f"lusifer-test-{uuid.uuid4().hex[:12]}"
     params = models.VectorParams(size=D, distance=models.Distance.COSINE)
@@ -146,13 +146,13 @@ def world(
 
 @pytest.fixture
 def served(world: World, start_service: Any, bundle: Bundle) -> World:
-    """The same with our service behind the gate."""
+    """Yield new collections, with our service behind the gate."""
     world.gate.forward_to = start_service(Vectorizer(bundle, FakeEngine(D))).ready().url
     return world
 
 
 def loopback(world: World) -> LoopbackQdrant:
-    """The server of ours, for what can't be done to a real one."""
+    """Return our own server, for faults that a real one can't be made to have."""
     if world.qdrant.server is None:
         pytest.skip("a real server can't be made to do this")
     return world.qdrant.server
@@ -163,7 +163,7 @@ def error_of(failed: pytest.ExceptionInfo[UnexpectedResponse]) -> tuple[int, str
 
 
 def vectors_for(recorded: Recorded) -> list[list[float]]:
-    """One vector of the right length for each input."""
+    """Return one vector of the right length for each input."""
     return [[float(n + 1)] * D for n, _ in enumerate(recorded.json()["inputs"])]
 
 
@@ -246,12 +246,12 @@ def test_all_documents_of_an_upsert_go_out_in_one_post_each_once(served: World) 
     expected = served.documents(texts)
     for n in range(len(texts)):
         assert np.abs(served.stored(n) - expected[n]).max() < EXACT, (
-            "an answer belongs to its place"
+            "vectors are matched by position"
         )
         assert np.abs(served.stored(n, "title") - expected[0]).max() < EXACT
 
 
-def test_the_order_of_the_inputs_says_nothing(served: World) -> None:
+def test_vectors_do_not_depend_on_the_order_of_inputs(served: World) -> None:
     texts = [f"text number {n}" for n in range(20)]
     orders = set()
     for _ in range(3):
@@ -447,7 +447,7 @@ def test_options_reach_the_service_as_they_are(served: World, options: dict[str,
     "options", ['"options":null', '"options":{}', None], ids=["rest", "grpc", "absent"]
 )
 def test_options_of_null_empty_and_absent_are_the_same(served: World, options: str | None) -> None:
-    # REST sends null and gRPC {}: both as Qdrant writes them, to the service itself.
+    # Sent to the service itself as Qdrant writes them: null over REST, {} over gRPC.
     fields = ['"data":"Hallo Welt"', '"data_type":"text"', f'"model":"{served.model}"']
     body = f'{{"inputs":[{{{",".join([*fields, *([options] if options else [])])}}}],"inference":"search"}}'
     answer = httpx.post(f"{served.gate.forward_to}/qdrant", content=body, trust_env=False)
@@ -529,7 +529,7 @@ def test_a_sparse_result_for_an_unnamed_vector_is_refused(served: World) -> None
     ],
     ids=["image", "object"],
 )
-def test_images_and_objects_reach_the_service_which_says_what_it_embeds(
+def test_images_and_objects_reach_the_service_which_refuses_them(
     served: World, value: Any, kind: str
 ) -> None:
     with pytest.raises(UnexpectedResponse) as failed:
@@ -649,7 +649,7 @@ def test_the_calls_own_timeout_ends_inference(world: World, path: str) -> None:
         (points, "PUT") if path == "/points" else ({"query": document, "using": NAME}, "POST")
     )
     answer = world.post(path, body, method=method, params={"timeout": 1, "wait": "true"})
-    # Without a timeout of its own the call would have waited for the answer, and been right.
+    # Without its own timeout the call would have waited for the answer and succeeded.
     assert answer.status_code == 500
     assert "Failed to send inference request: " in answer.json()["status"]["error"]
     assert world.count() == 0
@@ -699,7 +699,7 @@ def test_one_embedding_too_few_is_refused_and_nothing_is_stored(world: World) ->
         world.client.query_points(world.name, query=world.document("a"), using=NAME)
     status, error = error_of(failed)
     assert status == 500 and "Inference service returned no vectors" in error, (
-        "one less than one is none"
+        "one vector less than one is none"
     )
 
 
@@ -711,8 +711,8 @@ def test_a_short_answer_beside_bm25_stores_nothing_and_qdrant_goes_on(world: Wor
         vector={NAME: world.document("a"), "bm25": models.Document(text="a cat", model="bm25")},
     )
     for _ in range(4):
-        # By the random order of the two: a message, or a panic where the results are merged, which
-        # ends the connection.
+        # The two come in random order. Either there is a message, or Qdrant panics while it merges
+        # the results, which ends the connection.
         with pytest.raises((UnexpectedResponse, ResponseHandlingException)) as failed:
             world.client.upsert(world.name, [point])
         if isinstance(failed.value, UnexpectedResponse):
@@ -720,7 +720,7 @@ def test_a_short_answer_beside_bm25_stores_nothing_and_qdrant_goes_on(world: Wor
     assert world.count() == 0
 
 
-def test_embeddings_over_the_number_of_inputs_are_dropped_without_a_word(world: World) -> None:
+def test_surplus_embeddings_are_dropped_silently(world: World) -> None:
     more = [[1.0] * D]
     world.gate.answer_with(
         lambda recorded: (
@@ -775,7 +775,7 @@ def test_a_wrong_dimension_of_one_point_stops_all_of_them(world: World) -> None:
     ],
     ids=["empty", "nul", "model", "option", "dimension"],
 )
-def test_what_our_service_refuses_is_told_word_for_word(
+def test_refusals_of_our_service_are_passed_on_unchanged(
     served: World, text: str, model: str | None, options: dict[str, Any] | None, says: str
 ) -> None:
     document = models.Document(text=text, model=model or served.model, options=options)
@@ -892,7 +892,7 @@ def test_upload_points_sleeps_on_429_and_completes(served: World) -> None:
     ]
     start_s = time.perf_counter()
     with pytest.warns(UserWarning, match="rate limit. Waiting for 1 seconds"):
-        # Without a retry to spend: a 429 with Retry-After does not count as an attempt.
+        # No retries are allowed here: a 429 with Retry-After does not count as an attempt.
         served.client.upload_points(served.name, points, batch_size=3, max_retries=0, wait=True)
     assert time.perf_counter() - start_s >= 2
     assert len(served.gate.requests) == 4
@@ -900,7 +900,7 @@ def test_upload_points_sleeps_on_429_and_completes(served: World) -> None:
     assert all(np.abs(served.stored(n) - expected[n]).max() < EXACT for n in range(5))
 
 
-def test_the_rate_of_a_key_slows_an_upload_down_and_loses_nothing(
+def test_the_rate_limit_of_a_key_slows_an_upload_and_loses_nothing(
     world: World, start_service: Any, bundle: Bundle, tmp_path: Path
 ) -> None:
     texts = [f"text number {n}" for n in range(12)]
@@ -929,7 +929,7 @@ def test_the_rate_of_a_key_slows_an_upload_down_and_loses_nothing(
     )
 
 
-def test_over_grpc_it_is_the_same_but_back_pressure_reaches_writes_only(served: World) -> None:
+def test_over_grpc_back_pressure_reaches_writes_only(served: World) -> None:
     if not served.qdrant.real:
         pytest.skip("LoopbackQdrant speaks REST only")
     port = int(os.environ.get("QDRANT_GRPC_PORT", "6334"))
@@ -969,7 +969,7 @@ def test_wait_false_still_waits_for_inference(world: World) -> None:
     assert error_of(failed)[0] == 400
 
 
-def test_an_unknown_collection_is_told_before_inference_on_writes_and_after_it_on_queries(
+def test_an_unknown_collection_is_reported_before_inference_on_writes_and_after_it_on_queries(
     served: World,
 ) -> None:
     text = "Not found: Collection `nowhere` doesn't exist!"
@@ -1015,7 +1015,7 @@ def test_settings_that_a_migration_changes_are_read_back(world: World) -> None:
     assert info.payload_schema["group"].data_type == models.PayloadSchemaType.INTEGER
 
 
-def test_one_action_switches_an_alias_and_a_failing_one_leaves_what_was_done(world: World) -> None:
+def test_one_action_switches_an_alias_and_a_failing_one_keeps_earlier_ones(world: World) -> None:
     alias = f"{world.name}-alias"
 
     def create(name: str) -> models.CreateAliasOperation:
@@ -1040,7 +1040,7 @@ def test_one_action_switches_an_alias_and_a_failing_one_leaves_what_was_done(wor
     assert behind() == [], "applied one by one"
 
 
-def test_points_without_a_new_vector_are_counted_and_found_by_their_lack_of_it(
+def test_points_without_a_new_vector_are_counted_and_found(
     world: World,
 ) -> None:
     world.fill()
@@ -1072,7 +1072,7 @@ def test_a_guarded_update_spares_a_point_that_was_edited(world: World) -> None:
 @pytest.mark.parametrize(
     ("mode", "ids"), [("upsert", [0, 9]), ("insert_only", [9]), ("update_only", [0])]
 )
-def test_the_update_mode_says_which_points_an_upsert_writes(
+def test_the_update_mode_selects_the_points_an_upsert_writes(
     world: World, mode: str, ids: list[int]
 ) -> None:
     world.fill()
@@ -1110,7 +1110,9 @@ def test_a_missing_point_is_404_and_32_points_a_call_write_all_others(world: Wor
     assert update(range(CHUNK_POINTS), -1.0) == (404, "Not found: No point with id 7 found")
     assert written(-1.0) == CHUNK_POINTS - 1
     assert update(range(256), -5.0)[0] == 404
-    assert CHUNK_POINTS - 1 <= written(-5.0) <= 255, "how many of the others is the engine's affair"
+    assert CHUNK_POINTS - 1 <= written(-5.0) <= 255, (
+        "how many of the others are written depends on the engine"
+    )
 
 
 def test_a_body_over_32_megabytes_is_refused(world: World) -> None:
@@ -1134,7 +1136,7 @@ def test_the_loopback_server_drops_a_connection_before_or_after_the_write(
     assert world.count() == 1
 
 
-def test_the_loopback_server_fails_as_often_as_it_was_told(world: World) -> None:
+def test_the_loopback_server_fails_as_often_as_it_was_asked_to(world: World) -> None:
     server = loopback(world)
     server.fail_next(2, status=429, headers={"retry-after": "3"}, path="/points/count")
     server.fail_next(1, status=503, after=True, path="/points")
@@ -1145,7 +1147,7 @@ def test_the_loopback_server_fails_as_often_as_it_was_told(world: World) -> None
     with pytest.raises(UnexpectedResponse) as failed:
         world.client.upsert(world.name, [models.PointStruct(id=1, vector={NAME: [1.0] * D})])
     assert error_of(failed)[0] == 503
-    assert world.count() == 1, "done, and answered as if not"
+    assert world.count() == 1, "written, although the answer was lost"
     assert [request.path for request in server.requests if request.method == "PUT"][-1].endswith(
         "/points"
     )

@@ -1,4 +1,4 @@
-"""Bulk ingest into a server and a folder: kills and storms, compared with a model of what must be."""
+"""Bulk ingest into a server and a folder, with kills and bursts of errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KILLS = 10
 
 @pytest.fixture(scope="module")
 def vectorizer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vectorizer]:
-    """The tiny model on ONNX Runtime, so that a process of its own computes the same vectors."""
+    """Return the tiny model on ONNX Runtime, so that another process computes the same vectors."""
     base = tmp_path_factory.mktemp("tiny")
     make_bundle(base / "staging", base / "bundle")
     with Vectorizer.load(base / "bundle") as loaded:
@@ -50,7 +50,7 @@ def vectorizer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vectorizer]
 
 
 class Expected:
-    """A model of the state: what each point may hold on the way of an ingest, and must hold at its end."""
+    """Model of the state: what each point may hold during an ingest, and must hold at its end."""
 
     def __init__(self, old: list[Document], new: list[Document], vectorizer: Vectorizer) -> None:
         self.old, self.new = (
@@ -60,29 +60,29 @@ class Expected:
         self.vectors = dict(zip(texts, vectorizer.embed_documents(texts).vectors, strict=True))
 
     def check(self, points: list[tuple[str, Any, NDArray[np.float32]]]) -> int:
-        """Every point is whole, old or new, and there once; returns how many are new."""
+        """Check that every point is whole, old or new, and stored once; return how many are new."""
         assert len({point for point, _, _ in points}) == len(points)
         done = 0
         for point, payload, vector in points:
             allowed = [side[point] for side in (self.old, self.new) if point in side]
             (document,) = (each for each in allowed if payload_of(each) == payload)
-            assert np.abs(vector - self.vectors[document.text]).max() < 1e-5, "of this very text"
+            assert np.abs(vector - self.vectors[document.text]).max() < 1e-5, (
+                "the vector is that of this text"
+            )
             done += document is self.new.get(point)
-        assert self.old.keys() <= {point for point, _, _ in points}, (
-            "nothing that was there is gone"
-        )
+        assert self.old.keys() <= {point for point, _, _ in points}, "no earlier point is lost"
         return done
 
 
 class Place(Protocol):
-    """Where an ingest goes."""
+    """Target of an ingest."""
 
     arguments: list[str]
 
     def open(self) -> Store: ...
 
     def points(self) -> list[tuple[str, Any, NDArray[np.float32]]]:
-        """Id, payload and vector of all there is."""
+        """Return id, payload and vector of all points."""
         ...
 
 
@@ -165,7 +165,7 @@ def command(place: Place, source: Path, vectorizer: Vectorizer) -> list[str]:
 
 
 def kill_when_stored(run: subprocess.Popen[str], stored: int, delay_s: float) -> None:
-    """SIGKILL a little after the command says that it has dealt with so many documents."""
+    """Kill the command a little after it reports at least this number of documents."""
     assert run.stderr is not None
     for line in run.stderr:
         if "Stored so far: " in line:
@@ -195,7 +195,7 @@ def test_an_ingest_into_a_folder_killed_at_ten_points_resumes_to_exactly_every_d
 
 
 def kill_and_resume(place: Place, vectorizer: Vectorizer, tmp_path: Path) -> None:
-    """SIGKILL of the real command at ten seeded moments of its progress, then the same command to its end."""
+    """Kill the real command at ten seeded moments of its progress, then run it to its end."""
     old, new = documents(REPLACED, "old"), documents(COUNT)
     source = tmp_path / "documents.jsonl"
     source.write_text(
@@ -221,7 +221,7 @@ def kill_and_resume(place: Place, vectorizer: Vectorizer, tmp_path: Path) -> Non
             kill_when_stored(run, target, rng.uniform(0, 0.01))
             assert run.wait() == -signal.SIGKILL
         before, done = done, expected.check(place.points())
-        assert max(before, target) <= done, "what was told as stored is there"
+        assert max(before, target) <= done, "what was reported as stored is there"
     assert done < COUNT
     last = subprocess.run(
         command(place, source, vectorizer),
@@ -237,7 +237,7 @@ def kill_and_resume(place: Place, vectorizer: Vectorizer, tmp_path: Path) -> Non
     assert (expected.check(place.points()), len(place.points())) == (COUNT, COUNT)
 
 
-def test_a_storm_of_429_and_broken_connections_during_an_ingest(
+def test_an_ingest_survives_many_429_and_broken_connections(
     qdrant: QdrantUnderTest, vectorizer: Vectorizer
 ) -> None:
     if qdrant.server is None:

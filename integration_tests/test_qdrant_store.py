@@ -1,4 +1,4 @@
-"""A collection as a store: the common contract, schemas that do not fit, faults on the wire, kills."""
+"""A collection as a store: the common contract, wrong schemas, and faults of the connection."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class TestQdrantStore(StoreContract, SearchContract):
 
 
 @pytest.mark.parametrize("quantization", ["none", "turbo4", "turbo2", "scalar", "binary"])
-def test_a_collection_is_made_the_right_way(
+def test_a_collection_has_the_right_schema(
     client: QdrantClient, name: str, quantization: Any
 ) -> None:
     made = collection_metadata(
@@ -181,7 +181,7 @@ def test_collections_that_do_not_fit_are_refused(client: QdrantClient, name: str
         open_store(client, name)
 
 
-def test_another_model_is_refused_before_anything_is_asked(client: QdrantClient, name: str) -> None:
+def test_another_model_is_refused_before_a_search(client: QdrantClient, name: str) -> None:
     create_collection(client, collection_metadata(name))
     with pytest.raises(FingerprintMismatchError, match="the model in use is other") as caught:
         QdrantStore.open(client, name, fingerprint="sha256:" + "b" * 64, model="other")
@@ -209,7 +209,7 @@ def test_points_that_other_programs_wrote(client: QdrantClient, name: str) -> No
             found(payload)
 
 
-def test_points_without_the_vector_are_counted_and_not_taken_for_done(
+def test_points_without_the_vector_are_counted_and_not_unchanged(
     client: QdrantClient, name: str
 ) -> None:
     create_collection(client, collection_metadata(name))
@@ -222,7 +222,7 @@ def test_points_without_the_vector_are_counted_and_not_taken_for_done(
     assert store.count_without_vector() == 0
 
 
-def test_a_busy_server_is_waited_for_as_long_as_it_asks(
+def test_a_busy_server_is_retried_when_it_asks(
     client: QdrantClient, fake: LoopbackQdrant, name: str
 ) -> None:
     create_collection(client, collection_metadata(name))
@@ -244,7 +244,7 @@ def test_a_busy_server_is_waited_for_as_long_as_it_asks(
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
-def test_a_connection_that_breaks_in_the_middle_loses_and_doubles_nothing(
+def test_a_broken_connection_loses_and_duplicates_nothing(
     client: QdrantClient, fake: LoopbackQdrant, name: str, after: bool
 ) -> None:
     create_collection(client, collection_metadata(name))
@@ -254,7 +254,9 @@ def test_a_connection_that_breaks_in_the_middle_loses_and_doubles_nothing(
     assert (store.count(), len(store.unchanged(documents(600)))) == (600, 600)
 
 
-def test_a_server_that_stays_away(qdrant: QdrantUnderTest, client: QdrantClient, name: str) -> None:
+def test_a_server_that_never_answers(
+    qdrant: QdrantUnderTest, client: QdrantClient, name: str
+) -> None:
     create_collection(client, collection_metadata(name))
     store = open_store(client, name, retry_for_s=0.5)
     store.client = connect("http://127.0.0.1:9")
@@ -263,7 +265,7 @@ def test_a_server_that_stays_away(qdrant: QdrantUnderTest, client: QdrantClient,
     assert caught.value.retryable
 
 
-def test_a_wrong_address_or_a_wrong_key_says_so(
+def test_a_wrong_address_or_key_is_reported(
     fake: LoopbackQdrant, client: QdrantClient, name: str
 ) -> None:
     with pytest.raises(InvalidInputError, match="can't be used"):
@@ -288,7 +290,7 @@ def fill(client: QdrantClient, name: str, embedder: Vectorizer) -> None:
     client.upsert(name, points(LIBRARY, embedder, keywords=KeywordOptions()))
 
 
-def test_helpers_beside_a_client_of_the_teams_own(
+def test_helpers_beside_a_client_of_your_own(
     client: QdrantClient, name: str, tiny: Vectorizer
 ) -> None:
     fill(client, name, tiny)

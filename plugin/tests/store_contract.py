@@ -1,4 +1,4 @@
-"""What every store must keep; implementations inherit the class and give the fixture ``store``."""
+"""The contract of every store: each implementation inherits it and provides the fixtures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def unit(count: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 class StoreContract:
-    """What every store must keep; a subclass gives the fixture ``store``, empty, dimension 16."""
+    """Contract of every store; a subclass provides ``store``, empty, with dimension 16."""
 
     def test_is_an_empty_store(self, store: Store) -> None:
         assert isinstance(store, Store)
@@ -139,7 +139,7 @@ class StoreContract:
 
 
 def near(*cosines: float) -> NDArray[np.float32]:
-    """Unit vectors with these cosines to the first axis."""
+    """Return unit vectors with these cosines to the first axis."""
     vectors = np.zeros((len(cosines), DIMENSION), dtype=np.float32)
     vectors[:, 0] = cosines
     vectors[:, 1] = np.sqrt(1 - np.square(vectors[:, 0]))
@@ -164,7 +164,7 @@ COSINES = (0.9, 0.85, 0.8, 0.75, 0.7)
 
 
 class SearchContract:
-    """What every store finds when asked for more than the nearest; fixture ``library`` holds ``LIBRARY``."""
+    """Contract of search options; a subclass provides ``library``, which holds ``LIBRARY``."""
 
     def ids(self, store: Store, limit: int = 10, **options: object) -> list[str]:
         return [hit.id for hit in store.search(QUESTION, limit, SearchOptions(**options))]  # type: ignore[arg-type]

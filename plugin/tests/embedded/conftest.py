@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
-    """A closed index of 300 documents: two operations, of which the log still holds the last."""
+    """Return a closed index of 300 documents: two operations, the last one still in the log."""
     with create(tmp_path / "index") as store:
         store.upsert(documents(300), unit(300))
     return tmp_path / "index"

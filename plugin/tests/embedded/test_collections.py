@@ -1,5 +1,3 @@
-"""Collections and aliases of a folder, which the embedded engine does not know."""
-
 from __future__ import annotations
 
 import json
@@ -34,7 +32,7 @@ def fill(
 
 @pytest.fixture
 def collections(tmp_path: Path) -> EmbeddedCollections:
-    """Two filled collections, of 3 and of 5 documents; the alias ``live`` means the first."""
+    """Return two collections, of 3 and of 5 documents; the alias ``live`` means the first."""
     made = EmbeddedCollections(tmp_path / "database")
     fill(made, "v1")
     fill(made, "v2", 5, "b")
@@ -42,7 +40,7 @@ def collections(tmp_path: Path) -> EmbeddedCollections:
     return made
 
 
-def test_nothing_is_there_before_the_first(tmp_path: Path) -> None:
+def test_an_empty_database(tmp_path: Path) -> None:
     empty = EmbeddedCollections(tmp_path / "nowhere")
     assert (empty.names(), empty.aliases()) == ([], {})
     with pytest.raises(IndexNotFoundError, match="no collection 'v1'; it has none"):
@@ -64,11 +62,11 @@ def test_an_alias_is_switched_and_an_open_store_stays(collections: EmbeddedColle
         with collections.open("live") as after:
             assert (before.count(), after.count()) == (3, 5)
     assert EmbeddedCollections(collections.root).resolve("live") == "v2", (
-        "seen by everybody else as well"
+        "other processes see it too"
     )
 
 
-def test_what_an_alias_can_not_mean(collections: EmbeddedCollections) -> None:
+def test_aliases_that_are_refused(collections: EmbeddedCollections) -> None:
     with pytest.raises(IndexNotFoundError, match="'v3'; it has v1, v2"):
         collections.set_alias("live", "v3")
     with pytest.raises(StoreError, match="A collection is named 'v2'"):
@@ -80,7 +78,7 @@ def test_what_an_alias_can_not_mean(collections: EmbeddedCollections) -> None:
     assert collections.aliases() == {"live": "v1"}
 
 
-def test_a_collection_that_an_alias_means_or_that_is_open_stays(
+def test_a_collection_in_use_is_not_deleted(
     collections: EmbeddedCollections,
 ) -> None:
     with pytest.raises(StoreError, match="alias 'live' means the collection 'v1'"):
@@ -95,7 +93,7 @@ def test_a_collection_that_an_alias_means_or_that_is_open_stays(
         collections.delete("v1")
 
 
-def test_a_deletion_that_was_killed_leaves_no_collection(
+def test_a_killed_deletion_leaves_no_collection(
     collections: EmbeddedCollections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
@@ -124,18 +122,18 @@ def test_names_that_would_leave_the_folder(collections: EmbeddedCollections, nam
             call(name)
 
 
-def test_damaged_aliases_are_told(collections: EmbeddedCollections) -> None:
+def test_damaged_aliases_are_reported(collections: EmbeddedCollections) -> None:
     (collections.root / "aliases.json").write_text("{")
     with pytest.raises(IndexCorruptError, match=r"aliases\.json can't be read"):
         collections.open("live")
 
 
-def test_switches_at_once_all_count(collections: EmbeddedCollections) -> None:
+def test_concurrent_switches_are_all_kept(collections: EmbeddedCollections) -> None:
     def switch(number: int) -> None:
         while True:
             try:
                 collections.set_alias(f"alias-{number}", "v1")
-            except IndexLockedError:  # somebody else is switching
+            except IndexLockedError:  # another thread is switching
                 continue
             return
 

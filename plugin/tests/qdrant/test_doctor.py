@@ -1,6 +1,3 @@
-"""What the doctor finds, each with its fix; a server that has everything wrong is made of plain
-objects."""
-
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Server:
-    """A client of a server that answers what a test says."""
+    """A client whose server answers what a test sets."""
 
     def __init__(
         self, metadata: CollectionMetadata | None, version: str = "1.19.0", **strict: Any
@@ -87,16 +84,18 @@ def metadata(vectorizer: Vectorizer) -> CollectionMetadata:
 
 
 def look(server: Server, **options: Any) -> dict[str, list[Diagnostic]]:
-    """Findings by subject; whatever is not fine must say how to mend it."""
+    """Return diagnostics by subject; each that is not ok must have a fix."""
     found: dict[str, list[Diagnostic]] = {}
-    for finding in examine(server, **{"collection": "docs", **options}):
-        assert finding.severity == "ok" or finding.fix, finding
-        found.setdefault(finding.subject, []).append(finding)
+    for diagnostic in examine(server, **{"collection": "docs", **options}):
+        assert diagnostic.severity == "ok" or diagnostic.fix, diagnostic
+        found.setdefault(diagnostic.subject, []).append(diagnostic)
     return found
 
 
 def severities(found: dict[str, list[Diagnostic]]) -> dict[str, list[str]]:
-    return {subject: [each.severity for each in findings] for subject, findings in found.items()}
+    return {
+        subject: [each.severity for each in diagnostics] for subject, diagnostics in found.items()
+    }
 
 
 def test_a_healthy_collection(metadata: CollectionMetadata, vectorizer: Vectorizer) -> None:
@@ -121,8 +120,8 @@ def test_a_healthy_collection(metadata: CollectionMetadata, vectorizer: Vectoriz
     ],
 )
 def test_versions(metadata: CollectionMetadata, version: str, severity: str, said: str) -> None:
-    (finding,) = look(Server(metadata, version))["version"]
-    assert (finding.severity, said in finding.message) == (severity, True)
+    (diagnostic,) = look(Server(metadata, version))["version"]
+    assert (diagnostic.severity, said in diagnostic.message) == (severity, True)
 
 
 def test_no_server(metadata: CollectionMetadata) -> None:
@@ -134,13 +133,13 @@ def test_no_server(metadata: CollectionMetadata) -> None:
 
 
 def test_no_collection_or_none_named(metadata: CollectionMetadata) -> None:
-    (finding,) = look(Server(metadata), collection="other")["collection"]
-    assert (finding.severity, "lusifer qdrant setup" in finding.fix) == ("error", True)
-    (finding,) = look(Server(metadata), collection=None)["collection"]
-    assert finding.severity == "note"
+    (diagnostic,) = look(Server(metadata), collection="other")["collection"]
+    assert (diagnostic.severity, "lusifer qdrant setup" in diagnostic.fix) == ("error", True)
+    (diagnostic,) = look(Server(metadata), collection=None)["collection"]
+    assert diagnostic.severity == "note"
 
 
-def test_a_collection_of_somebody_else(metadata: CollectionMetadata) -> None:
+def test_a_collection_of_another_program(metadata: CollectionMetadata) -> None:
     server = Server(None)
     server.vectors = models.VectorParams(size=16, distance=models.Distance.COSINE)
     found = look(server)
@@ -155,7 +154,7 @@ def test_another_model(metadata: CollectionMetadata, vectorizer: Vectorizer) -> 
     assert "switch the alias" in found["fingerprint"][0].fix
 
 
-def test_keywords_that_the_version_does_not_know(metadata: CollectionMetadata) -> None:
+def test_keywords_that_the_version_does_not_support(metadata: CollectionMetadata) -> None:
     neutral = metadata.model_copy(update={"keywords": KeywordOptions()})
     german = metadata.model_copy(update={"keywords": KeywordOptions(language="german")})
     assert severities(look(Server(neutral, "1.18.2")))["keywords"] == ["error"]
@@ -163,7 +162,7 @@ def test_keywords_that_the_version_does_not_know(metadata: CollectionMetadata) -
     assert "keywords" not in look(Server(german, "1.18.2"))
 
 
-def test_points_that_no_search_finds_or_that_lack_their_payload(
+def test_points_without_vector_or_payload(
     metadata: CollectionMetadata,
 ) -> None:
     server = Server(metadata)
@@ -176,8 +175,7 @@ def test_points_that_no_search_finds_or_that_lack_their_payload(
     ]
     server.counts = [answered(500, "no")]
     assert severities(look(server))["points"] == ["error"]
-    # Strict mode refuses filters on fields without an index: then that is the finding, not the
-    # count.
+    # Strict mode refuses filters on fields without an index, and has a diagnostic of its own.
     server.counts = [10, 0, answered(400, "Bad request: Index required but not found")]
     assert "payload" not in look(server)
 
@@ -220,7 +218,7 @@ def test_a_red_collection(metadata: CollectionMetadata) -> None:
         (0.9, answered(500, "no"), "error", "500: no"),
     ],
 )
-def test_a_probe_through_the_servers_inference(
+def test_a_query_through_the_servers_inference(
     metadata: CollectionMetadata,
     vectorizer: Vectorizer,
     inferred: Any,
@@ -230,11 +228,11 @@ def test_a_probe_through_the_servers_inference(
 ) -> None:
     server = Server(metadata)
     server.inferred, server.sent = inferred, sent
-    (finding,) = look(server, embedder=vectorizer)["inference"]
-    assert (finding.severity, said in finding.message) == (severity, True)
+    (diagnostic,) = look(server, embedder=vectorizer)["inference"]
+    assert (diagnostic.severity, said in diagnostic.message) == (severity, True)
 
 
-def test_a_service_that_answers_embeds_the_probe_too(
+def test_a_service_embeds_the_query_too(
     metadata: CollectionMetadata,
     vectorizer: Vectorizer,
     start_service: Any,
@@ -256,32 +254,30 @@ def test_a_service_that_answers_embeds_the_probe_too(
     }
 
 
-def test_a_slow_service_is_weighed_against_every_timeout_on_the_way(
+def test_a_slow_service_is_compared_with_every_timeout_on_the_way(
     metadata: CollectionMetadata, bundle: Bundle, start_service: Any
 ) -> None:
     engine = FakeEngine(bundle.manifest.dimension, faults=Faults(slow_s=0.3))
     service = start_service(Vectorizer(bundle, engine)).ready()
-    (finding,) = look(Server(metadata, "1.16.0"), service_url=service.url)["timeouts"]
-    assert finding.severity == "warning"
+    (diagnostic,) = look(Server(metadata, "1.16.0"), service_url=service.url)["timeouts"]
+    assert diagnostic.severity == "warning"
     assert (
         "qdrant-client by default waits for 5 s and this Qdrant by default waits for 10 s"
-        in finding.message
+        in diagnostic.message
     )
-    assert "QdrantClient(timeout=" in finding.fix
-    assert "QDRANT__INFERENCE__TIMEOUT=" in finding.fix
+    assert "QdrantClient(timeout=" in diagnostic.fix
+    assert "QDRANT__INFERENCE__TIMEOUT=" in diagnostic.fix
 
 
-def test_a_service_that_is_away_or_has_another_model(
+def test_an_absent_service_or_one_of_another_model(
     metadata: CollectionMetadata, vectorizer: Vectorizer, start_service: Any, tmp_path: Any
 ) -> None:
     from plugin.tests.conftest import make_bundle
 
     found = look(Server(metadata), service_url="http://127.0.0.1:9")
     assert severities(found)["service"] == ["error"]
-    assert severities(found)["schema"] == ["ok"], (
-        "what can be seen without it is looked at all the same"
-    )
+    assert severities(found)["schema"] == ["ok"], "the collection is examined without it"
     other = make_bundle(tmp_path / "staging", tmp_path / "other", seed=1)
     service = start_service(Vectorizer(other, FakeEngine(16))).ready()
-    (finding,) = look(Server(metadata), embedder=vectorizer, service_url=service.url)["service"]
-    assert "Serve the same bundle" in finding.fix
+    (diagnostic,) = look(Server(metadata), embedder=vectorizer, service_url=service.url)["service"]
+    assert "Serve the same bundle" in diagnostic.fix

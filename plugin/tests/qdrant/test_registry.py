@@ -1,5 +1,3 @@
-"""Our model in fastembed's registry, where qdrant-client looks for it."""
-
 from __future__ import annotations
 
 import sys

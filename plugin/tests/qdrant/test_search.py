@@ -1,5 +1,3 @@
-"""Points and searches beside a client of the team's own, in the client's local mode."""
-
 from __future__ import annotations
 
 import asyncio
@@ -65,15 +63,13 @@ def test_points_hold_vector_id_and_payload(client: QdrantClient, vectorizer: Vec
         assert np.abs(np.float32(record.vector["lusifer"]) - vector).max() < 1e-6
 
 
-def test_rows_of_an_array_do_for_points_of_ones_own(
-    client: QdrantClient, vectorizer: Vectorizer
-) -> None:
+def test_rows_of_an_array_serve_as_vectors(client: QdrantClient, vectorizer: Vectorizer) -> None:
     (vector,) = vectorizer.embed_documents(["text"]).vectors
     client.upsert("docs", [models.PointStruct(id=1, vector={"lusifer": vector})])
     assert client.count("docs").count == len(LIBRARY) + 1
 
 
-def test_a_document_that_can_not_be_embedded_makes_no_points(vectorizer: Vectorizer) -> None:
+def test_a_document_that_cannot_be_embedded_makes_no_points(vectorizer: Vectorizer) -> None:
     with pytest.raises(InvalidTextError):
         points([*LIBRARY, Document("x", " ")], vectorizer)
     with pytest.raises(InvalidTextError):
@@ -100,7 +96,7 @@ def test_search_is_that_of_the_model(client: QdrantClient, vectorizer: Vectorize
     assert {hit.metadata["book"] for hit in grouped} == {"x", "y", "z"}
 
 
-def test_another_model_or_dimension_is_refused_before_the_question_is_embedded(
+def test_another_model_or_dimension_is_refused_before_the_query_is_embedded(
     client: QdrantClient, vectorizer: Vectorizer
 ) -> None:
     from lusifer.qdrant.metadata import METADATA_KEY
@@ -119,7 +115,7 @@ def test_another_model_or_dimension_is_refused_before_the_question_is_embedded(
 
 
 class HeldEngine(FakeEngine):
-    """Computes only once somebody on the event loop lets it: a loop that is blocked never would."""
+    """Computes only once the event loop lets it: a loop that is blocked never would."""
 
     def __init__(self, dimension: int) -> None:
         super().__init__(dimension)
@@ -133,7 +129,7 @@ class HeldEngine(FakeEngine):
 
 def test_the_event_loop_is_never_blocked(bundle: Bundle) -> None:
     async def held(work: Any) -> Any:
-        """Run work; while the engine is at it, only this loop can let it go on."""
+        """Run work; while the engine waits, only this loop can let it continue."""
         engine = HeldEngine(16)
         slow: Embedder = Vectorizer(bundle, engine)
         task = asyncio.create_task(work(slow))
