@@ -15,6 +15,10 @@ __all__ = ["DIMENSION", "LANGUAGES", "Oracle", "accent", "write_data"]
 
 LANGUAGES = ("de", "en", "ja")
 DIMENSION = 64
+MONOLINGUAL = {
+    "guide": {language: [f"{language} {n}" for n in range(100, 400)] for language in LANGUAGES}
+}
+"""Texts of one source by language, as many as means need."""
 
 
 class Oracle:

@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 
 from lusifer_training.checkpoint import load_checkpoint, read_adapter
 from lusifer_training.config import validated
-from lusifer_training.data.ddtp import write_parallel
 from lusifer_training.embedders import checkpoint_embedder
 from lusifer_training.errors import ConfigError, DataError
 from lusifer_training.lens import LensObjective, LensRecipe, load_parallel, train_lens
@@ -193,23 +192,6 @@ class TestTraining:
         assert json.loads(line)["push"] > 0
         # Stage 3 moved the vectors, and the side vector with them: it has to be found again.
         assert not (tmp_path / "out" / "language_centroids.safetensors").exists()
-
-    def test_translated_descriptions(self, tmp_path: Path) -> None:
-        def translation(language: str, *texts: str) -> None:
-            stanzas = [
-                f"Package: p{n}\nDescription-md5: {n}\nDescription-{language}: {text}\n more\n"
-                for n, text in enumerate(texts)
-            ]
-            name = f"host_i18n_Translation-{language.replace('_', '%5f')}"
-            (tmp_path / name).write_text("\n".join(stanzas), encoding="utf-8")
-
-        with pytest.raises(DataError, match="no translated descriptions"):
-            write_parallel(tmp_path, tmp_path / "out.jsonl")
-        translation("en", "an editor of images", "a reader of archives", "a game")
-        translation("pt_BR", "um editor de imagens", "a reader of archives", "um jogo")
-        assert write_parallel(tmp_path, tmp_path / "out.jsonl") == 1
-        found = load_parallel(tmp_path / "out.jsonl")
-        assert found == [("pt", "um editor de imagens", "an editor of images")]
 
     def test_parallel_texts(self, tmp_path: Path, write_lines: Any) -> None:
         records = [

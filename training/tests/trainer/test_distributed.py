@@ -149,7 +149,6 @@ def one(config: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
 
 
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
-"""What `accelerate launch --use_fsdp --fsdp_version 2` adds."""
 
 
 @pytest.mark.parametrize("variables", [{}, FSDP], ids=["ddp", "fsdp"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,14 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lusifer_training.checkpoint import load_checkpoint
+from lusifer_training.checkpoint import (
+    load_checkpoint,
+)
 from lusifer_training.embedders import checkpoint_embedder
 from lusifer_training.errors import CheckpointError, DataError, TooLargeError
 from lusifer_training.objectives.alignment import AlignmentObjective
 from lusifer_training.objectives.finetune import FinetuneObjective
 from lusifer_training.recipe import Recipe
 from lusifer_training.trainer.distributed import Distributed
-from lusifer_training.trainer.pipeline import train, what_fits
+from lusifer_training.trainer.pipeline import interpolate, train, what_fits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -250,3 +253,35 @@ class TestMemory:
         with pytest.raises(TooLargeError, match="doesn't fit into memory") as caught:
             train(recipe(align=None), data_folder=data, run_folder=tmp_path / "run")
         assert "finetune.batch_pairs 3 fits" in caught.value.next_step
+
+
+def vectors(model: Any) -> torch.Tensor:
+    ids = torch.randint(4, 320, (3, 11), generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        return model(ids, torch.ones_like(ids))
+
+
+class TestInterpolation:
+    def test_nothing_kept_is_the_raw_encoder_and_all_the_trained_model(self, tiny: Any) -> None:
+        raw, model = vectors(tiny.model(trained=False)), tiny.model()
+        trained = vectors(model)
+        interpolate(model, 1.0, 1.0)
+        assert torch.equal(vectors(model), trained)
+        interpolate(model, 0.0, 0.0)
+        torch.testing.assert_close(vectors(model), raw, rtol=0, atol=1e-6)
+
+    def test_half_lies_between(self, tiny: Any) -> None:
+        raw, model = vectors(tiny.model(trained=False)), tiny.model()
+        trained = vectors(model)
+        interpolate(model, 0.5, 0.5)
+        half = vectors(model)
+        assert ((half * raw).sum(1) > (trained * raw).sum(1)).all()
+
+    def test_without_the_head_the_trained_encoder_is_left(self, tiny: Any) -> None:
+        model, other, raw = tiny.model(), tiny.model(), vectors(tiny.model(trained=False))
+        interpolate(model, 1.0, 0.0)
+        with torch.no_grad():
+            other.head.weight.zero_()
+            other.head.bias.zero_()
+        assert torch.equal(vectors(model), vectors(other))
+        assert (vectors(model) - raw).abs().max() > 1e-4

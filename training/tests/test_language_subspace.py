@@ -11,10 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
-from training.tests.oracle import LANGUAGES, Oracle, write_data
+from training.tests.oracle import LANGUAGES, MONOLINGUAL, Oracle
 
-from lusifer_evaluation.rank_sweep import sweep_ranks
-from lusifer_evaluation.tasks import load_xquad
 from lusifer_training.checkpoint import load_checkpoint, with_language_basis
 from lusifer_training.embedders import checkpoint_embedder
 from lusifer_training.errors import CheckpointError, ConfigError, DataError
@@ -31,31 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-MONOLINGUAL = {
-    "guide": {language: [f"{language} {n}" for n in range(100, 400)] for language in LANGUAGES}
-}
-
 
 def means_of(*arrays: np.ndarray) -> list[LanguageMeans]:
     return [LanguageMeans("", "query", tuple(map(str, range(len(each)))), each) for each in arrays]
 
 
 class TestBasis:
-    def test_a_pure_language_offset_is_repaired(self, tmp_path: Path, write_lines: Any) -> None:
-        """Pairs of languages are fine with it, the mixed pool is not, and the projection mends the pool."""
-        embedder = Oracle(offset=3.0)
-        basis = language_basis(language_means(embedder, MONOLINGUAL), rank=2)
-        np.testing.assert_allclose(basis.T @ basis, np.eye(2), atol=1e-6)
-        sets = load_xquad(write_data(tmp_path, write_lines))
-        rows = sweep_ranks(embedder, sets, language_means(embedder, MONOLINGUAL), [1, 2])
-        assert rows["raw"]["different"] > 85
-        # Its own paragraph is first, those of the other languages come after all other German ones.
-        assert rows["raw"]["map"] < 60
-        assert rows["r = 2"]["map"] > 95
-        assert rows["de-meaned"]["map"] > 95
-        assert rows["raw"]["map"] < rows["r = 1"]["map"] < rows["r = 2"]["map"]
-        assert rows["r = 2"]["worst_change"] >= -1
-
     @given(seed=st.integers(0, 10_000), languages=st.integers(2, 6), offset=st.floats(1, 4))
     @settings(max_examples=8, deadline=None)
     def test_language_is_inside_and_only_inside(
