@@ -16,10 +16,14 @@ __all__ = ["COMMAND", "clean"]
 
 def clean(
     job_path: JobArgument = DEFAULT_JOB,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Delete what applications do not see: the old vectors after a switch, else the new ones."""
+    """Delete what applications do not see: the old vectors after a switch, else the new ones.
+
+    Options:
+        yes: Do not ask.
+    """
     from lusifer.reindex import cutover
     from lusifer.reindex.job import Job
 

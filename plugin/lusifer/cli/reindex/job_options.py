@@ -59,12 +59,15 @@ QuestionsOption = Annotated[
     ),
 ]
 SamplesOption = Annotated[
-    int, typer.Option("--samples", min=1, help="Documents to embed again and compare.")
+    int, typer.Option("--samples", metavar="N", min=1, help="Documents to embed again and compare.")
 ]
 PerLanguageOption = Annotated[
     int,
     typer.Option(
-        "--per-language", min=1, help="Documents of each language that the gate looks at."
+        "--per-language",
+        metavar="N",
+        min=1,
+        help="Documents of each language that the gate compares.",
     ),
 ]
 

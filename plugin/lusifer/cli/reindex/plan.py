@@ -17,94 +17,6 @@ from lusifer.errors import InvalidInputError
 
 __all__ = ["COMMAND", "plan"]
 
-FileOption = Annotated[
-    str | None,
-    typer.Option(
-        "--from",
-        metavar="FILE",
-        help="Take the documents from a .jsonl, .csv or .parquet file instead.",
-    ),
-]
-NewJobOption = Annotated[
-    Path, typer.Option("--job", metavar="DIR", help="New folder for plan and state.")
-]
-AliasOption = Annotated[
-    str | None,
-    typer.Option(
-        "--alias", help="Alias that applications are going to ask, if --collection is none."
-    ),
-]
-NewCollectionOption = Annotated[
-    str | None,
-    typer.Option("--new-collection", metavar="NAME", help="Name of the new collection."),
-]
-InPlaceOption = Annotated[
-    bool,
-    typer.Option("--in-place", help="Fill a second named vector of the same documents instead."),
-]
-VectorNameOption = Annotated[
-    str | None, typer.Option("--vector-name", metavar="NAME", help="Name of the new vector.")
-]
-_SERVICE_ADDRESS = "Where Weaviate reaches lusifer serve with the new model."
-ServiceAddressOption = Annotated[
-    str | None, typer.Option("--service-address", metavar="URL", help=_SERVICE_ADDRESS)
-]
-TextFieldOption = Annotated[str, typer.Option("--text-field", help="Field with the text.")]
-IdFieldOption = Annotated[str, typer.Option("--id-field", help="Field of a file with the id.")]
-LanguageFieldOption = Annotated[
-    str,
-    typer.Option("--language-field", help="Field with a document's language; detected if absent."),
-]
-WindowOption = Annotated[
-    int, typer.Option("--window", min=1, help="Documents between two checkpoints.")
-]
-EstimateOption = Annotated[
-    int, typer.Option("--samples", min=1, help="Documents to embed for the estimate.")
-]
-SourceRateOption = Annotated[
-    float,
-    typer.Option("--source-per-s", min=0, help="Documents read per second, at most; 0: no limit."),
-]
-TokenRateOption = Annotated[
-    float, typer.Option("--tokens-per-s", min=0, help="Tokens embedded per second, at most.")
-]
-TargetRateOption = Annotated[
-    float, typer.Option("--target-per-s", min=0, help="Documents written per second, at most.")
-]
-PriceOption = Annotated[
-    float | None,
-    typer.Option(
-        "--price-per-hour", min=0, help="Price of the machine, for the estimate of the cost."
-    ),
-]
-RecallLossOption = Annotated[
-    float,
-    typer.Option(
-        "--maximum-recall-loss",
-        min=0,
-        max=1,
-        help="Largest fall of recall@10 in any language that the gate allows.",
-    ),
-]
-RecallOption = Annotated[
-    float,
-    typer.Option(
-        "--minimum-recall",
-        min=0,
-        max=1,
-        help="Smallest recall@10 in any language that the gate allows.",
-    ),
-]
-OverlapOption = Annotated[
-    float,
-    typer.Option(
-        "--minimum-overlap",
-        min=0,
-        max=1,
-        help="Smallest share of common neighbours, old and new, that the gate allows.",
-    ),
-]
-
 
 def plan(
     index_path: options.Index = options.DEFAULT_INDEX,
@@ -112,25 +24,25 @@ def plan(
     weaviate: options.Weaviate = None,
     collection: options.Collection = None,
     grpc: options.Grpc = False,
-    source: FileOption = None,
-    job: NewJobOption = DEFAULT_JOB,
-    alias: AliasOption = None,
-    new_collection: NewCollectionOption = None,
-    in_place: InPlaceOption = False,
-    vector_name: VectorNameOption = None,
-    service_address: ServiceAddressOption = None,
-    text_field: TextFieldOption = "text",
-    id_field: IdFieldOption = "id",
-    language_field: LanguageFieldOption = "lang",
-    window: WindowOption = 256,
-    samples: EstimateOption = 128,
-    source_per_s: SourceRateOption = 0,
-    tokens_per_s: TokenRateOption = 0,
-    target_per_s: TargetRateOption = 0,
-    price_per_hour: PriceOption = None,
-    maximum_recall_loss: RecallLossOption = 0.05,
-    minimum_recall: RecallOption = 0.5,
-    minimum_overlap: OverlapOption = 0.1,
+    source: Annotated[str | None, typer.Option("--from", metavar="FILE")] = None,
+    job: Annotated[Path, typer.Option(metavar="DIR")] = DEFAULT_JOB,
+    alias: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    new_collection: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    in_place: Annotated[bool, typer.Option("--in-place")] = False,
+    vector_name: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    service_address: Annotated[str | None, typer.Option(metavar="URL")] = None,
+    text_field: Annotated[str, typer.Option(metavar="FIELD")] = "text",
+    id_field: Annotated[str, typer.Option(metavar="FIELD")] = "id",
+    language_field: Annotated[str, typer.Option(metavar="FIELD")] = "lang",
+    window: Annotated[int, typer.Option(metavar="N", min=1)] = 256,
+    samples: Annotated[int, typer.Option(metavar="N", min=1)] = 128,
+    source_per_s: Annotated[float, typer.Option(metavar="X", min=0)] = 0,
+    tokens_per_s: Annotated[float, typer.Option(metavar="X", min=0)] = 0,
+    target_per_s: Annotated[float, typer.Option(metavar="X", min=0)] = 0,
+    price_per_hour: Annotated[float | None, typer.Option(metavar="X", min=0)] = None,
+    maximum_recall_loss: Annotated[float, typer.Option(metavar="X", min=0, max=1)] = 0.05,
+    minimum_recall: Annotated[float, typer.Option(metavar="X", min=0, max=1)] = 0.5,
+    minimum_overlap: Annotated[float, typer.Option(metavar="X", min=0, max=1)] = 0.1,
     bundle: options.Bundle = None,
     service: options.Service = None,
     dimension: options.Dimension = None,
@@ -141,6 +53,27 @@ def plan(
 
     The plan says how many documents there are in which languages, how long it will take, what it
     costs, how large the new index becomes, and what about the server speaks against it.
+
+    Options:
+        source: File whose documents are taken instead: .jsonl, .csv or .parquet.
+        job: New folder for plan and state.
+        alias: Alias that applications are going to use, if --collection is not an alias.
+        new_collection: Name of the new collection.
+        in_place: Fill a second named vector of the same documents instead.
+        vector_name: Name of the new vector.
+        service_address: Address at which Weaviate reaches lusifer serve with the new model.
+        text_field: Field with the text.
+        id_field: Field of a file with the id.
+        language_field: Field with a document's language; detected if absent.
+        window: Documents between two checkpoints.
+        samples: Documents to embed for the estimate.
+        source_per_s: Most documents read per second; 0 is no limit.
+        tokens_per_s: Most tokens embedded per second; 0 is no limit.
+        target_per_s: Most documents written per second; 0 is no limit.
+        price_per_hour: Price of the machine per hour, to estimate the cost.
+        maximum_recall_loss: Largest fall of recall@10 in any language that the gate allows.
+        minimum_recall: Smallest recall@10 in any language that the gate allows.
+        minimum_overlap: Smallest share of common neighbours, old and new, that the gate allows.
     """
     from lusifer.reindex.inspection import PlanRequest
     from lusifer.reindex.job import Job
@@ -149,9 +82,7 @@ def plan(
 
     if collection is None:
         raise InvalidInputError("No collection is named.", next_step="Add --collection NAME.")
-    target = StoreOptions(
-        index_path, qdrant=qdrant, weaviate=weaviate, collection=collection, grpc=grpc
-    )
+    target = StoreOptions(index_path, qdrant, weaviate, collection, grpc=grpc)
     request = PlanRequest(
         kind=target.kind,
         address=target.address,
@@ -195,15 +126,13 @@ def plan(
 COMMAND = Command(
     plan,
     (
-        "lusifer reindex plan --qdrant http://localhost:6333 --collection articles "
-        "--bundle ./new-model",
-        "lusifer reindex plan --qdrant http://localhost:6333 --collection articles --in-place",
-        "lusifer reindex plan --weaviate http://localhost:8080 --collection Articles "
+        "lusifer reindex plan --qdrant http://db:6333 --collection news --bundle ./new",
+        "lusifer reindex plan --qdrant http://db:6333 --collection news --in-place",
+        "lusifer reindex plan --weaviate http://db:8080 --collection News "
         "--service http://gpu:8000",
-        "lusifer reindex plan --weaviate http://localhost:8080 --collection Articles --in-place "
+        "lusifer reindex plan --weaviate http://db:8080 --collection News --in-place "
         "--service-address http://gpu:8000",
-        "lusifer reindex plan --index ./db --collection articles --bundle ./new-model",
-        "lusifer reindex plan --from export.parquet --qdrant http://localhost:6333 "
-        "--collection articles",
+        "lusifer reindex plan --index ./db --collection news --bundle ./new",
+        "lusifer reindex plan --from news.parquet --qdrant http://db:6333 --collection news",
     ),
 )

@@ -20,32 +20,22 @@ __all__ = ["COMMAND", "run"]
 
 def run(
     job_path: JobArgument = DEFAULT_JOB,
-    maximum_passes: Annotated[
-        int,
-        typer.Option(
-            "--maximum-passes",
-            min=1,
-            help="Passes at most, for applications that never stop writing.",
-        ),
-    ] = 5,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            "--ray", metavar="ADDRESS", help="Embed on a Ray cluster: auto, ray://HOST:PORT, local."
-        ),
-    ] = None,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Models in the Ray cluster.")
-    ] = 2,
-    gpus: Annotated[
-        float, typer.Option("--gpus", min=0, help="GPUs for each of these models.")
-    ] = 0,
+    maximum_passes: Annotated[int, typer.Option(metavar="N", min=1)] = 5,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS")] = None,
+    workers: Annotated[int, typer.Option(metavar="N", min=1)] = 2,
+    gpus: Annotated[float, typer.Option(metavar="X", min=0)] = 0,
     as_json: options.Json = False,
 ) -> None:
     """Embed what is missing or stale, pass after pass, until a pass finds nothing.
 
     Ctrl-C or SIGTERM pauses after the batch at hand, and the same command continues from there.
     Applications may write meanwhile.
+
+    Options:
+        maximum_passes: Most passes, for applications that never stop writing.
+        ray: Embed on a Ray cluster: auto, ray://HOST:PORT, local.
+        workers: Models in the Ray cluster.
+        gpus: GPUs for each of these models.
     """
     from lusifer.reindex import runner
     from lusifer.reindex.job import Job

@@ -17,28 +17,24 @@ __all__ = ["COMMAND", "switch"]
 
 def switch(
     job_path: job_options.JobArgument = job_options.DEFAULT_JOB,
-    force: Annotated[
-        bool, typer.Option("--force", help="Switch although the checks fail.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force")] = False,
     questions: job_options.QuestionsOption = None,
     old_bundle: job_options.OldBundleOption = None,
     old_service: job_options.OldServiceOption = None,
     samples: job_options.SamplesOption = 200,
     per_language: job_options.PerLanguageOption = 25,
-    hold_writes: Annotated[
-        bool,
-        typer.Option(
-            "--hold-writes",
-            help="Have Weaviate refuse writes to the old collection from the last pass to the "
-            "switch: nothing can be missed, and applications must try again.",
-        ),
-    ] = False,
+    hold_writes: Annotated[bool, typer.Option("--hold-writes")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Point applications at the new vectors, atomically, if the checks pass.
 
     Change the model for their queries at the same time: every search compares fingerprints and
     refuses to mix two models. A second call copies what was still written to the old collection.
+
+    Options:
+        force: Switch although the checks fail.
+        hold_writes: Have Weaviate refuse writes to the old collection from the last pass to the
+            switch: nothing can be missed, and applications must try again.
     """
     from lusifer.reindex.cutover import cut_over
     from lusifer.reindex.job import Job
