@@ -26,6 +26,9 @@ def test_a_range_that_is_finished_twice_counts_once() -> None:
     state.finish(1)
     state.finish(1)
     assert state.finished == [(1, 2)]
+    state = State(plan_id="p", spans=4, finished=[(0, 3)])
+    state.finish(1)
+    assert state.finished == [(0, 3)]
 
 
 def test_the_end_of_a_pass_starts_the_next_one() -> None:

@@ -158,3 +158,13 @@ def test_a_document_without_vector_is_left_out(migration: AnyMigration) -> None:
     result = measure(migration, MODEL, GateLimits(), GateOptions(old=MODEL))
     # b keeps {a, c} of the old and {d, c} of the new ones; d keeps none of {e, f}.
     assert result.languages["en"].overlap == 0.25
+
+
+def test_a_value_at_its_limit_passes() -> None:
+    result = LanguageResult(
+        questions=10, recall_old=0.75, recall_new=0.5, overlap=0.25, bias_old=0.25, bias_new=0.5
+    )
+    limits = GateLimits(
+        minimum_recall=0.5, maximum_recall_loss=0.25, minimum_overlap=0.25, maximum_bias_gain=0.25
+    )
+    assert list(failures({"en": result}, {"en": (10, 10)}, limits)) == []

@@ -80,11 +80,21 @@ def test_what_an_application_wrote_to_the_target_wins(scene: Scene) -> None:
 
 
 def test_an_edit_of_a_part_of_a_copy_wins(scene: Scene) -> None:
-    scene.target.edit(document("a", "edited in part"))
+    for key in "ab":
+        scene.target.edit(document(key, "edited in part"))
     scene.source.put(document("a", "late in the source"))
-    scene.source.remove("a")
+    scene.source.remove("b")
     assert scene.reconcile() == 0
-    assert texts(scene.target)["a"] == "edited in part"
+    assert texts(scene.target) == {"a": "edited in part", "b": "edited in part"}
+
+
+def test_an_application_that_wrote_what_the_source_has_keeps_it(scene: Scene) -> None:
+    scene.source.put(document("f", "the same on both sides"))
+    scene.target.put(document("f", "the same on both sides"))
+    assert scene.reconcile() == 0
+    scene.source.remove("f")
+    assert scene.reconcile() == 0
+    assert texts(scene.target) == {"f": "the same on both sides"}
 
 
 def test_a_decision_holds_until_the_source_changes_again(scene: Scene) -> None:

@@ -49,6 +49,18 @@ def test_a_stopped_run_goes_on_where_it_was(job: Job) -> None:
     assert target.count() == 5
 
 
+def test_the_rest_of_a_pass_that_finds_nothing_does_not_settle_the_job(job: Job) -> None:
+    source, target, migration = memory_migration()
+    for number in range(5):
+        document = Document(f"d{number}", f"text {number}", {"lang": "en"})
+        source.put(document)
+        target.put(document, NEW.vector(document.text))
+    run(job, migration, NEW, PassOptions(stopped=lambda: True))
+    state = run(job, migration, NEW)
+    assert [each.found for each in state.passes] == [0, 0]
+    assert state.phase == "settled"
+
+
 def test_an_application_that_writes_in_every_pass_leaves_the_job_running(job: Job) -> None:
     source, _, migration = memory_migration()
     source.put(Document("a", "text", {"lang": "en"}))

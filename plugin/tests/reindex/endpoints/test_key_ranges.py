@@ -93,6 +93,16 @@ def test_the_largest_number_is_found_by_asking_upwards(
     assert len(asked) <= 65
 
 
+def test_every_largest_number_is_found() -> None:
+    for largest in (*range(40), 2**64 - 2):
+        keys = sorted({numbered(0), numbered(largest // 2), numbered(largest)})
+
+        def first_key(begin: str, keys: list[str] = keys) -> str | None:
+            return next((key for key in keys if key >= begin), None)
+
+        assert largest_number(first_key) == largest
+
+
 def test_cursors_are_sorted_and_the_same_for_the_same_seed() -> None:
     assert uuid_cursors(3, 0) == uuid_cursors(3, 0) == sorted(uuid_cursors(3, 0))
     assert uuid_cursors(3, 0) != uuid_cursors(3, 1)
