@@ -27,9 +27,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
@@ -61,8 +60,7 @@ PROFILED = {
 }
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An engine on the bundle of a precision."""
 
     label: str
@@ -91,8 +89,7 @@ PRECISIONS = ("fp32", "int8", "int8-dynamic", "int4")
 BUNDLED = [name for name, each in CANDIDATES.items() if each.engine != "torch"]
 
 
-@dataclass(frozen=True)
-class Workload:
+class Workload(NamedTuple):
     """Texts of one length."""
 
     texts: int

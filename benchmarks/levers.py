@@ -36,7 +36,6 @@ from lusifer_training.language_subspace import ProjectedEmbedder, language_basis
 from lusifer_training.model.pooling import mean_pool
 from lusifer_training.objectives.contrastive import contrastive_loss
 from lusifer_training.objectives.distillation import similarity_distillation
-from lusifer_training.recipe import load_recipe
 from lusifer_training.token_rows import run_rows, tokenize
 from lusifer_training.trainer.cost_estimate import forward_flops_per_token
 from lusifer_training.vector_cache import CachedEmbedder
@@ -48,6 +47,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from benchmarks.ablate import MACRO, RANK, short_texts, turn
+from benchmarks.report import add_data_options, small_recipe
 
 SIZE = Size(xquad=24, tatoeba=40, stsb=60, train=250, test=40)
 TASKS = ("xquad", "tatoeba", "stsb", "sib200")
@@ -196,25 +196,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("../shared/data"), help="folder with train/ and eval/"
-    )
-    parser.add_argument(
-        "--debian", type=Path, required=True, help="made by python -m lusifer.demo.debian"
-    )
+    add_data_options(parser)
     parser.add_argument("--cache", type=Path, default=Path("runs/levers"), help="kept states")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
 
-    recipe = load_recipe(ROOT / "training" / "configs" / "small.yaml")
-    datasets = {
-        name: each.model_copy(
-            update={"file": str(options.debian.resolve())} if "debian" in name else {}
-        )
-        for name, each in recipe.datasets.items()
-        # Others of a batch may share the label, and a head sees no difference.
-        if not each.own_negatives_only
-    }
+    recipe = small_recipe(options.debian)
+    # Others of a batch may share the label, and a head sees no difference.
+    datasets = {n: each for n, each in recipe.datasets.items() if not each.own_negatives_only}
     sampler = PairSampler(recipe.model_copy(update={"datasets": datasets}), options.data)
     monolingual = short_texts()
     table = [

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lusifer_training.recipe import Recipe
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_PAGE = ROOT / "docs" / "results.md"
 
@@ -37,6 +39,28 @@ def parser_for(docstring: str | None) -> argparse.ArgumentParser:
         "--write", action="store_true", help=f"put the table into {RESULTS_PAGE.relative_to(ROOT)}"
     )
     return parser
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options ``--data`` and ``--debian`` of benchmarks that train."""
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data"), help="folder with train/ and eval/"
+    )
+    parser.add_argument(
+        "--debian", type=Path, required=True, help="made by python -m lusifer.demo.debian"
+    )
+
+
+def small_recipe(debian: Path) -> Recipe:
+    """Return the default recipe, with the Debian pairs from the given file."""
+    from lusifer_training.recipe import load_recipe
+
+    recipe = load_recipe(ROOT / "training" / "configs" / "small.yaml")
+    datasets = {
+        name: each.model_copy(update={"file": str(debian.resolve())} if "debian" in name else {})
+        for name, each in recipe.datasets.items()
+    }
+    return recipe.model_copy(update={"datasets": datasets})
 
 
 def write_table(name: str, table: str, page: Path = RESULTS_PAGE) -> None:

@@ -21,9 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
-from benchmarks.report import parser_for, write_table
+from benchmarks.report import add_data_options, parser_for, small_recipe, write_table
 
-from lusifer_training.recipe import load_recipe
 from lusifer_training.trainer.cost_estimate import estimate, matrix_peak_flops
 from lusifer_training.trainer.distributed import Distributed
 from lusifer_training.trainer.pipeline import train
@@ -33,27 +32,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = parser_for(__doc__)
-    parser.add_argument(
-        "--data", type=Path, default=Path("../shared/data"), help="folder with train/, eval/"
-    )
-    parser.add_argument(
-        "--debian", type=Path, required=True, help="of python -m lusifer.demo.debian"
-    )
+    add_data_options(parser)
     parser.add_argument(
         "--steps", type=int, default=6, help="of each stage; the first is not counted"
     )
     options = parser.parse_args()
 
-    recipe = load_recipe(ROOT / "training" / "configs" / "small.yaml")
-    datasets = {
-        name: each.model_copy(
-            update={"file": str(options.debian.resolve())} if "debian" in name else {}
-        )
-        for name, each in recipe.datasets.items()
-    }
+    recipe = small_recipe(options.debian)
     align = recipe.align and recipe.align.model_copy(update={"steps": options.steps})
     finetune = recipe.finetune.model_copy(update={"steps": options.steps})
-    recipe = recipe.model_copy(update={"datasets": datasets, "align": align, "finetune": finetune})
+    recipe = recipe.model_copy(update={"align": align, "finetune": finetune})
     _, stages = estimate(recipe, options.data)
     peak = matrix_peak_flops(2048, seconds=5)
     speeds = {}

@@ -833,12 +833,9 @@ class LoopbackQdrant(LoopbackServer):
                 using=body.using,
                 prefetch=body.prefetch,
                 query_filter=body.filter,
-                limit=body.limit if body.limit is not None else 10,
                 offset=body.offset,
-                with_payload=body.with_payload or False,
-                with_vectors=body.with_vector or False,
-                score_threshold=body.score_threshold,
                 lookup_from=body.lookup_from,
+                **_shown(body),
             )
         return _plain(found)
 
@@ -854,11 +851,8 @@ class LoopbackQdrant(LoopbackServer):
                 using=body.using,
                 prefetch=body.prefetch,
                 query_filter=body.filter,
-                limit=body.limit if body.limit is not None else 10,
                 group_size=body.group_size if body.group_size is not None else 3,
-                with_payload=body.with_payload or False,
-                with_vectors=body.with_vector or False,
-                score_threshold=body.score_threshold,
+                **_shown(body),
                 with_lookup=body.with_lookup,
                 lookup_from=body.lookup_from,
             )
@@ -1173,6 +1167,16 @@ def _engine_text(text: str) -> str:
         if text.startswith("Unnamed vectors are not allowed")
         else text
     )
+
+
+def _shown(body: models.QueryRequest | models.QueryGroupsRequest) -> dict[str, Any]:
+    """Return how many hits a query answers, and what each of them shows."""
+    return {
+        "limit": body.limit if body.limit is not None else 10,
+        "with_payload": body.with_payload or False,
+        "with_vectors": body.with_vector or False,
+        "score_threshold": body.score_threshold,
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -297,16 +297,10 @@ class RunningWeaviate:
 
     def client(self, **options: Any) -> Any:
         """Make a client, which the caller closes."""
-        import weaviate
-
-        return weaviate.connect_to_custom(
-            http_host="127.0.0.1", http_port=self.port, http_secure=False,
-            grpc_host="127.0.0.1", grpc_port=self.grpc_port, grpc_secure=False, **options,
-        )  # fmt: skip
+        return _connect("127.0.0.1", self.port, self.grpc_port, options)
 
 
-@dataclass(frozen=True)
-class GivenWeaviate:
+class GivenWeaviate(NamedTuple):
     """The server at ``WEAVIATE_URL``."""
 
     url: str
@@ -318,13 +312,15 @@ class GivenWeaviate:
 
     def client(self, **options: Any) -> Any:
         """Make a client, which the caller closes."""
-        import weaviate
+        return _connect(urlsplit(self.url).hostname or "", self.port, self.grpc_port, options)
 
-        host = urlsplit(self.url).hostname
-        return weaviate.connect_to_custom(
-            http_host=host, http_port=self.port, http_secure=False,
-            grpc_host=host, grpc_port=self.grpc_port, grpc_secure=False, **options,
-        )  # fmt: skip
+
+def _connect(host: str, port: int, grpc_port: int, options: Mapping[str, Any]) -> Any:
+    import weaviate
+
+    http = {"http_host": host, "http_port": port, "http_secure": False}
+    grpc = {"grpc_host": host, "grpc_port": grpc_port, "grpc_secure": False}
+    return weaviate.connect_to_custom(**http, **grpc, **options)
 
 
 def given() -> GivenWeaviate | None:
