@@ -80,7 +80,7 @@ class Tiny:
         return self._save(kind, lambda: XLMRobertaModel(config, add_pooling_layer=False))
 
     def llm_folder(self, kind: str) -> Path:
-        """Write a random Llama, Mistral or Qwen2 and its tokenizer: H 48, 4 layers, 4 heads on 2."""
+        """Write a random Llama, Mistral or Qwen2 and its tokenizer: H 48, 4 layers, 4 heads."""
         from transformers import (
             LlamaConfig,
             LlamaForCausalLM,

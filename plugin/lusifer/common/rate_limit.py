@@ -31,10 +31,8 @@ class RateLimit:
     ) -> None:
         self.per_s = per_s
         self.burst = burst
-        self._clock = clock
-        self._sleep = sleep
-        self._level = burst
-        self._since_s = clock()
+        self._clock, self._sleep = clock, sleep
+        self._level, self._since_s = burst, clock()
 
     def take(self, units: float) -> float:
         """Take units if they are there.
