@@ -106,8 +106,8 @@ class EmbeddedCollections:
         name: str,
         *,
         fingerprint: str,
-        dimension: int,
         model: str,
+        dimension: int,
         keywords: KeywordOptions | None = None,
         quantization: Quantization = "none",
     ) -> EmbeddedStore:
@@ -125,8 +125,8 @@ class EmbeddedCollections:
         return EmbeddedStore.create(
             self.root / "collections" / name,
             fingerprint=fingerprint,
-            dimension=dimension,
             model=model,
+            dimension=dimension,
             keywords=keywords,
             quantization=quantization,
         )

@@ -1,4 +1,4 @@
-"""Arguments of the client's query calls for a search.
+"""Searches in an open collection, as query calls of the client.
 
 ::
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lusifer.qdrant.connection import import_client
+from lusifer.qdrant.connection import client_errors, import_client
 from lusifer.qdrant.filters import build_filter, language_condition
 from lusifer.qdrant.keywords import BM25_MODEL
 from lusifer.qdrant.points import KEYWORD_VECTOR, hit_of
@@ -22,12 +22,13 @@ from lusifer.stores.search import RRF_K, candidates, check_search
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from qdrant_client import QdrantClient
     from qdrant_client.models import Filter, GroupsResult, QueryResponse
 
     from lusifer.qdrant.metadata import CollectionMetadata
     from lusifer.types import Hit, SearchOptions
 
-__all__ = ["hits_of", "query_arguments", "without_vector"]
+__all__ = ["find", "hits_of", "query_arguments", "without_vector"]
 
 
 def query_arguments(
@@ -107,3 +108,25 @@ def without_vector(vector_name: str) -> Filter:
     models = import_client().models
     lacking: Filter = models.Filter(must_not=[models.HasVectorCondition(has_vector=vector_name)])
     return lacking
+
+
+def find(
+    client: QdrantClient,
+    metadata: CollectionMetadata,
+    vector: NDArray[np.float32],
+    limit: int,
+    options: SearchOptions,
+) -> list[Hit]:
+    """Return the nearest documents of an open collection to a vector ``(D,)``, best first.
+
+    Raises:
+        InvalidDimensionError: The vector has another dimension than the collection.
+        InvalidInputError: The vector, the limit or an option can't be used.
+        IndexCorruptError: A point found was not written as a document.
+        StoreError: The server refused or does not answer.
+    """
+    arguments = query_arguments(metadata, vector, limit, options)
+    call = client.query_points_groups if "group_by" in arguments else client.query_points
+    with client_errors(metadata.collection):
+        answer = call(**arguments)
+    return hits_of(answer, metadata.collection)

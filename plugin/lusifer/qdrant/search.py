@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lusifer.qdrant.connection import client_errors, import_client
 from lusifer.qdrant.metadata import open_metadata, parse_metadata
 from lusifer.qdrant.points import keyword_vector, payload_of
-from lusifer.qdrant.queries import hits_of, query_arguments
+from lusifer.qdrant.queries import find, hits_of, query_arguments
 from lusifer.stores.metadata import identity_of
 from lusifer.stores.payloads import VECTOR_NAME, document_uuid
 from lusifer.types import SearchOptions
@@ -27,12 +27,10 @@ if TYPE_CHECKING:
 
     from lusifer.embedding.base import Embedder
     from lusifer.qdrant.keywords import KeywordOptions
-    from lusifer.qdrant.metadata import CollectionMetadata
     from lusifer.types import Document, Hit, Role
 
 __all__ = [
     "embed_async",
-    "find",
     "points",
     "points_async",
     "search",
@@ -170,26 +168,4 @@ async def search_async(
     call = client.query_points_groups if "group_by" in arguments else client.query_points
     with client_errors(collection):
         answer = await call(**arguments)
-    return hits_of(answer, metadata.collection)
-
-
-def find(
-    client: QdrantClient,
-    metadata: CollectionMetadata,
-    vector: NDArray[np.float32],
-    limit: int,
-    options: SearchOptions,
-) -> list[Hit]:
-    """Return the nearest documents of an open collection to a vector ``(D,)``, best first.
-
-    Raises:
-        InvalidDimensionError: The vector has another dimension than the collection.
-        InvalidInputError: The vector, the limit or an option can't be used.
-        IndexCorruptError: A point found was not written as a document.
-        StoreError: The server refused or does not answer.
-    """
-    arguments = query_arguments(metadata, vector, limit, options)
-    call = client.query_points_groups if "group_by" in arguments else client.query_points
-    with client_errors(metadata.collection):
-        answer = call(**arguments)
     return hits_of(answer, metadata.collection)

@@ -11,8 +11,7 @@ from lusifer.errors import InvalidInputError
 from lusifer.qdrant.connection import client_errors, import_client
 from lusifer.qdrant.metadata import CollectionMetadata, open_metadata
 from lusifer.qdrant.points import ids_with_hash, keyword_vector, payload_of
-from lusifer.qdrant.queries import without_vector
-from lusifer.qdrant.search import find
+from lusifer.qdrant.queries import find, without_vector
 from lusifer.stores.base import ServerStore
 from lusifer.stores.payloads import check_rows, document_uuid, payload_bytes
 from lusifer.types import SearchOptions
