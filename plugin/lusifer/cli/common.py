@@ -30,6 +30,7 @@ __all__ = [
     "EXIT_ERROR",
     "EXIT_INTERRUPTED",
     "Command",
+    "DocumentedCommand",
     "console",
     "description_of",
     "epilog_of",

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperOption
 
-from lusifer.cli.common import Command
+from lusifer.cli.common import Command, DocumentedCommand
 from lusifer.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMAND", "serve"]
 
 
-class ServeCommand(TyperCommand):
+class ServeCommand(DocumentedCommand):
     """The command ``serve``, with the help of its settings from the class Settings.
 
     The class is imported when the command's help or its options are read, not for
@@ -46,34 +46,33 @@ class ServeCommand(TyperCommand):
 
 def serve(
     context: typer.Context,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="TOML file with any of the settings."),
-    ] = None,
-    host: Annotated[str | None, typer.Option()] = None,
-    port: Annotated[int | None, typer.Option()] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
+    host: Annotated[str | None, typer.Option(metavar="HOST")] = None,
+    port: Annotated[int | None, typer.Option(metavar="N")] = None,
     bundle: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
-    engine: Annotated[str | None, typer.Option()] = None,
+    engine: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     triton_url: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
-    threads: Annotated[int | None, typer.Option()] = None,
-    long_text: Annotated[str | None, typer.Option()] = None,
-    batch_tokens: Annotated[int | None, typer.Option()] = None,
-    queue_tokens: Annotated[int | None, typer.Option()] = None,
-    cache: Annotated[str | None, typer.Option()] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N")] = None,
+    long_text: Annotated[str | None, typer.Option(metavar="POLICY")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(metavar="N")] = None,
+    queue_tokens: Annotated[int | None, typer.Option(metavar="N")] = None,
+    cache: Annotated[str | None, typer.Option(metavar="PLACE")] = None,
     api_keys_file: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
     canary: Annotated[bool | None, typer.Option("--canary/--no-canary")] = None,
-    log_format: Annotated[str | None, typer.Option()] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Check settings, bundle and keys, and end.")
-    ] = False,
+    log_format: Annotated[str | None, typer.Option(metavar="FORMAT")] = None,
+    check: Annotated[bool, typer.Option("--check")] = False,
 ) -> None:
     """Embed for Weaviate, Qdrant and the clients of Cohere, OpenAI and TEI over HTTP.
 
-    Every setting can also stand in the environment (LUSIFER_SERVE_PORT=9000) or in a TOML file
+    Every setting can also be given in the environment (LUSIFER_SERVE_PORT=9000) or in a TOML file
     (port = 9000). A flag comes before the environment, the environment before the file. The
-    settings without a flag below are flags too: --deadline-s 60.
+    settings that are not listed below are flags too: --deadline-s 60.
 
     The page at / shows what is served, how to connect each database, the load, and a playground.
+
+    Options:
+        config: TOML file with any of the settings.
+        check: Check settings, bundle and keys, and end.
     """
     flags = {
         "host": host,
@@ -127,7 +126,7 @@ def _other_settings(arguments: Sequence[str]) -> dict[str, str]:
     for argument in rest:
         flag, equals, value = argument.partition("=")
         if not flag.startswith("--"):
-            raise typer.BadParameter(f"{argument!r} belongs to no flag.")
+            raise typer.BadParameter(f"{argument!r} does not belong to a flag.")
         given = value if equals else next(rest, None)
         if given is None:
             raise typer.BadParameter(f"{flag} needs a value.")
