@@ -156,7 +156,10 @@ class InvalidTextError(InvalidInputError):
 
 
 class TextTooLongError(InvalidInputError):
-    """A text is over the token limit and the policy is ``error``."""
+    """A text is over the token limit.
+
+    The policy for long texts is ``error``.
+    """
 
 
 class InvalidDimensionError(InvalidInputError):
@@ -176,7 +179,10 @@ class SettingsError(LusiferError):
 
 
 class UnauthorizedError(LusiferError):
-    """An API key is missing or wrong: the service's, or that of a database."""
+    """An API key is missing or wrong.
+
+    It is the key of the vectorizer service, or that of a database.
+    """
 
     status = 401
 
@@ -196,7 +202,10 @@ class BundleCorruptError(BundleError):
 
 
 class BundleGateError(BundleError):
-    """The bundle failed export's quality gate: its vectors are not those of its model."""
+    """The bundle failed export's quality gate.
+
+    Its vectors are not those of its model.
+    """
 
 
 class BundleSchemaError(BundleError):
@@ -296,7 +305,10 @@ class IndexNotFoundError(StoreError):
 
 
 class IndexCorruptError(StoreError):
-    """The index's files can't be read."""
+    """The index's files can't be read.
+
+    They are damaged, or another program wrote them.
+    """
 
 
 class FingerprintMismatchError(StoreError):

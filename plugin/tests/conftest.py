@@ -1,5 +1,4 @@
-"""A complete bundle of a few kilobytes, so that the plugin's tests run real files and real
-inference."""
+"""A complete bundle of a few kilobytes: the plugin's tests run real files and real inference."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ _SENTENCES = [
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a bundle: byte-level tokenizer, table in external data, mean, unit norm; D = 16, T = 32."""
+    """Write a bundle: byte-level tokenizer, table in external data, mean, unit norm; D = 16, T = 32."""
     pytest.importorskip("onnx")
     base = tmp_path_factory.mktemp("bundles")
     target = base / "tiny"
@@ -43,7 +42,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bundle(tiny_bundle: Path) -> Bundle:
-    """The tiny bundle, opened."""
+    """Open the tiny bundle."""
     return Bundle.open(tiny_bundle)
 
 

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lusifer.errors import BundleCorruptError, EngineBusyError, EngineError
+from lusifer.errors import BundleCorruptError, EngineBusyError, EngineError, LusiferError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 __all__ = [
@@ -64,57 +65,57 @@ class RuntimeErrors:
     is_own: Callable[[Exception], bool]
     """Returns whether an error comes from the runtime."""
 
-    @contextmanager
-    def loading(self, model_path: Path | str) -> Iterator[None]:
+    def loading(self, model_path: Path | str) -> AbstractContextManager[None]:
         """Translate the errors of a block that loads a graph.
 
         Raises:
             EngineBusyError: There is not enough memory.
             BundleCorruptError: The runtime can't load the graph.
         """
-        try:
-            yield
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise _busy_error(f"No memory to load {model_path}: {error}") from error
-            if not self.is_own(error):
-                raise
-            raise BundleCorruptError(
+        return self._translating(
+            f"to load {model_path}",
+            lambda error: BundleCorruptError(
                 f"{self.runtime} can't load {model_path}: {error}",
                 next_step="Open the bundle with verify=True to see which file is damaged, or "
                 "export again.",
-            ) from error
+            ),
+        )
 
-    @contextmanager
-    def running(self, shape: tuple[int, ...]) -> Iterator[None]:
+    def running(self, shape: tuple[int, ...]) -> AbstractContextManager[None]:
         """Translate the errors of a block that computes a batch ``(B, T)``.
 
         Raises:
             EngineBusyError: There is not enough memory.
             EngineError: The graph failed on the batch.
         """
-        try:
-            yield
-        except Exception as error:
-            rows, length = shape
-            batch = f"a batch of {rows} rows x {length} tokens"
-            if is_out_of_memory(error):
-                raise _busy_error(f"No memory for {batch}: {error}") from error
-            if not self.is_own(error):
-                raise
-            raise EngineError(
+        rows, length = shape
+        batch = f"a batch of {rows} rows x {length} tokens"
+        return self._translating(
+            f"for {batch}",
+            lambda error: EngineError(
                 f"The graph failed on {batch}: {error}",
                 next_step="Check the bundle with Bundle.open(path, verify=True); if whole, export "
                 "again.",
-            ) from error
+            ),
+        )
+
+    @contextmanager
+    def _translating(
+        self, purpose: str, failure: Callable[[Exception], LusiferError]
+    ) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise EngineBusyError(
+                    f"No memory {purpose}: {error}",
+                    next_step="Lower batch_tokens, free memory, or try again later.",
+                ) from error
+            if not self.is_own(error):
+                raise
+            raise failure(error) from error
 
 
 def closed_error(engine: str) -> EngineError:
     """Return the error for a call of an engine that was closed."""
     return EngineError(f"The engine {engine} is closed.", next_step="Load the vectorizer again.")
-
-
-def _busy_error(message: str) -> EngineBusyError:
-    return EngineBusyError(
-        message, next_step="Lower batch_tokens, free memory, or try again later."
-    )

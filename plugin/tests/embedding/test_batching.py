@@ -15,7 +15,7 @@ PAD = 9
 
 
 class SumEngine:
-    """A row's vector is ``(sum of its ids, 0)`` over its length; memory is for so many rows."""
+    """A row's vector is ``(sum of its ids, 0)`` over its length; memory fits ``memory_rows``."""
 
     name = "sum"
 

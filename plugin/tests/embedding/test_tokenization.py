@@ -32,7 +32,7 @@ def tokenizer_file(path: Path, words: list[str] = WORDS, template: str = "<s> $A
 
 @pytest.fixture
 def word_bundle(bundle: Bundle, tmp_path: Path) -> Bundle:
-    """At most 6 tokens: ``<s>``, a prompt of one token, three words and ``</s>``."""
+    """Make a bundle with at most 6 tokens: ``<s>``, one of the prompt, three words and ``</s>``."""
     tokenizer_file(tmp_path / "tokenizer.json")
     prompts = RolePrompts(query="q: ", document="d: ")
     manifest = bundle.manifest.model_copy(update={"role_prompts": prompts, "maximum_tokens": 6})

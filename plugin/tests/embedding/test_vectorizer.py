@@ -125,7 +125,7 @@ def test_truncated_flag_and_windows_agree_with_the_tokenizer(tiny_bundle: Path, 
 
 
 def _rejoin(rows: list[NDArray[np.int64]], prompt_tokens: int) -> list[int]:
-    """Prompt and content of a text from its windows, in the order fed: all full ones, then the rest."""
+    """Join prompt and content of a text from its windows, in the order fed: full ones first."""
     content = [token for row in rows for token in row[1 + prompt_tokens : -1].tolist()]
     return [*rows[0][1 : 1 + prompt_tokens].tolist(), *content]
 

@@ -48,7 +48,7 @@ def probed_path(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def probed(probed_path: Path) -> Bundle:
-    """The tiny bundle with a probe."""
+    """Open the tiny bundle with a probe."""
     return Bundle.open(probed_path)
 
 
