@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.metadata
 import json
 import logging
 import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,7 +24,7 @@ from lusifer.bundle.format import (
 )
 from lusifer.bundle.probe import write_probe
 from lusifer.engines.onnx import OnnxEngine
-from lusifer_export.errors import NoSpaceError
+from lusifer_export.errors import translate_full_disk
 from lusifer_export.fingerprint import checkpoint_fingerprint
 from lusifer_export.gate import BARS, check_gate, judge, measure_gate, probe_rows, reference_vectors
 from lusifer_export.graph import trace_graph, weight_reader
@@ -35,6 +35,8 @@ from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import onnx
 
     from lusifer_export.gate import Reference
@@ -72,13 +74,11 @@ def export_checkpoint(
         NoSpaceError: The disk is full; the target is unchanged.
         TrainingError: The checkpoint or its backbones can't be loaded.
     """
-    staging: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # A sibling of the target: the last step is a rename, which must not cross filesystems.
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        # mkdtemp keeps other users out, but whoever may read the target's folder may read a bundle.
-        staging.chmod(0o755)
+    full_disk = translate_full_disk(
+        f"No space left in {target.parent} while exporting.",
+        next_step="Free about 2 GB there, or choose another target.",
+    )
+    with full_disk, _staging_folder(target) as staging:
         traced, model, reference = _trace(checkpoint, staging)
         ladder = PRECISIONS if precision == "auto" else (precision,)
         for rung in ladder:
@@ -95,16 +95,20 @@ def export_checkpoint(
         )
         write_probe(staging, *probe_rows(reference))
         return finish_bundle(staging, target, _fields(model.config, reference, checkpoint, report))
-    except Exception as error:
-        if _is_disk_full(error):
-            raise NoSpaceError(
-                f"No space left in {target.parent} while exporting.",
-                next_step="Free about 2 GB there, or choose another target.",
-            ) from error
-        raise
+
+
+@contextmanager
+def _staging_folder(target: Path) -> Iterator[Path]:
+    """Create a folder beside the target, and remove it at the end if it is still there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A sibling of the target: the last step is a rename, which must not cross filesystems.
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        # mkdtemp keeps other users out, but whoever may read the target's folder may read a bundle.
+        staging.chmod(0o755)
+        yield staging
     finally:
-        if staging:
-            shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _trace(checkpoint: Path, staging: Path) -> tuple[onnx.ModelProto, Lusifer, Reference]:
@@ -199,10 +203,3 @@ def _fields(
 def _versions() -> dict[str, str]:
     names = ("torch", "transformers", "onnx", "onnxruntime")
     return {"lusifer": __version__, **{name: importlib.metadata.version(name) for name in names}}
-
-
-def _is_disk_full(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOSPC
-    # The tokenizers library raises bare Exception, with the number in its text.
-    return f"os error {errno.ENOSPC}" in str(error)

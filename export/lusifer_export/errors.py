@@ -11,9 +11,16 @@
 
 from __future__ import annotations
 
+import errno
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from lusifer.errors import LusiferError
 
-__all__ = ["ExportError", "GateError", "NoSpaceError", "TensorRtError"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["ExportError", "GateError", "NoSpaceError", "TensorRtError", "translate_full_disk"]
 
 
 class ExportError(LusiferError):
@@ -32,3 +39,20 @@ class NoSpaceError(ExportError):
     """The disk of the target is too full."""
 
     status = 507
+
+
+@contextmanager
+def translate_full_disk(message: str, *, next_step: str) -> Iterator[None]:
+    """Translate the error of a full disk in the block; other errors pass unchanged.
+
+    Raises:
+        NoSpaceError: The disk is full.
+    """
+    try:
+        yield
+    # The tokenizers library raises bare Exception, with the number in its text.
+    except Exception as error:
+        full = f"os error {errno.ENOSPC}" in str(error)
+        if full or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            raise NoSpaceError(message, next_step=next_step) from error
+        raise

@@ -9,7 +9,6 @@ bundle's ``engines/``, outside the manifest, because each machine has its own.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import json
 import logging
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from lusifer.common.files import atomic_writer, write_atomic
 from lusifer.engines.graph import INPUTS
-from lusifer_export.errors import NoSpaceError, TensorRtError
+from lusifer_export.errors import TensorRtError, translate_full_disk
 from lusifer_export.triton.config import length_buckets
 
 if TYPE_CHECKING:
@@ -178,13 +177,8 @@ def _build_plan(tensorrt: ModuleType, bundle: Bundle, timing_cache: Path) -> mem
 
 
 def _write(path: Path, content: memoryview) -> None:
-    try:
-        with atomic_writer(path) as file:
-            file.write(content)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise NoSpaceError(
-                f"No space left for {path}.",
-                next_step="Free about 1 GB there and run the command again.",
-            ) from error
-        raise
+    full_disk = translate_full_disk(
+        f"No space left for {path}.", next_step="Free about 1 GB there and run the command again."
+    )
+    with full_disk, atomic_writer(path) as file:
+        file.write(content)

@@ -11,10 +11,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from export.tests.helpers import change_config, names
 from safetensors.torch import load_file, save_file
 
 from lusifer.bundle.format import PRECISIONS, Bundle
@@ -22,37 +23,13 @@ from lusifer.bundle.probe import read_probe
 from lusifer.engines.onnx import OnnxEngine
 from lusifer.errors import BundleGateError
 from lusifer_export import build as build_module
-from lusifer_export import default as default_module
 from lusifer_export.build import export_checkpoint
 from lusifer_export.cases import parity_texts
-from lusifer_export.default import build_default_bundle
 from lusifer_export.errors import GateError, NoSpaceError
 from lusifer_export.fingerprint import checkpoint_fingerprint
 from lusifer_export.gate import BARS
-from lusifer_export.graph import load_graph
 from lusifer_training.embedders import checkpoint_embedder
 from lusifer_training.errors import TrainingError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-FEW = {"en": ["archive", "The cat sits on the mat. " * 30], "ja": ["猫", "猫はマットの上"]}
-SAME = {
-    "en": ["The cat sits on the mat.", "A library."],
-    "ja": ["猫はマットの上に座っています。", "図書館。"],
-}
-
-
-@pytest.fixture
-def quick(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exports of the same checkpoint take their graph from the bundle, and compare a few texts."""
-    monkeypatch.setattr(build_module, "trace_graph", lambda model: load_graph(bundle.model_path))
-    monkeypatch.setattr("lusifer_export.cases.parity_texts", lambda: FEW)
-    monkeypatch.setattr("lusifer_export.cases.translations", lambda: SAME)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 class TestBundle:
@@ -221,9 +198,7 @@ class TestFailure:
         encoder = Path(shutil.copytree(tiny.encoder_folder("bert"), tmp_path / "encoder"))
         kind = json.loads((encoder / "config.json").read_text()) | {"model_type": "gpt2"}
         (encoder / "config.json").write_text(json.dumps(kind))
-        TestFingerprint.change(
-            copy, lambda values: values["encoder"].update(location=f"folder:{encoder}")
-        )
+        change_config(copy, lambda values: values["encoder"].update(location=f"folder:{encoder}"))
         with pytest.raises(TrainingError, match="gpt2"):
             export_checkpoint(copy, tmp_path / "b", precision="fp32")
         assert names(tmp_path) == ["copy", "encoder"]
@@ -269,118 +244,6 @@ def test_a_killed_export_leaves_no_bundle(checkpoint: Path, bundle: Bundle, tmp_
     assert "manifest.json" not in names(left)
 
 
-class TestFingerprint:
-    @pytest.fixture
-    def copy(self, checkpoint: Path, tmp_path: Path) -> Path:
-        return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
-
-    @staticmethod
-    def change(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
-        values = json.loads((folder / "config.json").read_text())
-        edit(values)
-        (folder / "config.json").write_text(json.dumps(values))
-
-    def test_a_copy_has_the_same(self, checkpoint: Path, copy: Path) -> None:
-        (copy / "training_report.json").write_text("{}")
-        self.change(copy, lambda values: values.update(name="another name"))
-        self.change(copy, lambda values: values["encoder_lora"].update(dropout=0.1))
-        assert checkpoint_fingerprint(copy, "fp32") == checkpoint_fingerprint(checkpoint, "fp32")
-
-    def test_precisions_differ(self, checkpoint: Path) -> None:
-        assert checkpoint_fingerprint(checkpoint, "fp32") != checkpoint_fingerprint(
-            checkpoint, "int8"
-        )
-
-    @pytest.mark.parametrize(
-        "edit",
-        [
-            lambda values: values.update(query_prompt="Query: "),
-            lambda values: values.update(document_prompt=""),
-            lambda values: values.update(pooling="last_token"),
-            lambda values: values.update(llm_layers=1),
-            lambda values: values.update(residual=False),
-            lambda values: values["encoder_lora"].update(alpha=8),
-            lambda values: values["llm_lora"].update(alpha=8),
-            lambda values: values["encoder"].update(location="folder:/elsewhere"),
-            lambda values: values["tokenizer"].update(sha256="0" * 64),
-            lambda values: values.update(llm=None, llm_lora=None),
-        ],
-        ids=range(10),
-    )
-    def test_what_changes_vectors_changes_it(
-        self, checkpoint: Path, copy: Path, edit: Callable[[dict[str, Any]], Any]
-    ) -> None:
-        self.change(copy, edit)
-        assert checkpoint_fingerprint(copy, "fp32") != checkpoint_fingerprint(checkpoint, "fp32")
-
-    def test_so_does_one_trained_number(self, checkpoint: Path, copy: Path) -> None:
-        path = copy / "adapter.safetensors"
-        tensors = load_file(path)
-        tensors["head.bias"][0] += 1e-6
-        save_file(tensors, path)
-        assert checkpoint_fingerprint(copy, "fp32") != checkpoint_fingerprint(checkpoint, "fp32")
-
-
-class TestDefaultBundle:
-    @pytest.fixture
-    def exports(
-        self, checkpoint: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-    ) -> list[Path]:
-        """Exports asked for; each copies the module's bundle."""
-        asked: list[Path] = []
-
-        def export(source: Path, target: Path, *, precision: str) -> Bundle:
-            asked.append(target)
-            shutil.copytree(bundle.path, target)
-            return Bundle.open(target)
-
-        monkeypatch.setattr(default_module, "default_checkpoint", lambda: checkpoint)
-        monkeypatch.setattr(build_module, "export_checkpoint", export)
-        return asked
-
-    def test_it_is_built_once(self, exports: list[Path], checkpoint: Path, tmp_path: Path) -> None:
-        first = build_default_bundle(tmp_path / "bundles", "fp32")
-        assert build_default_bundle(tmp_path / "bundles", "fp32") == first
-        assert exports == [first]
-        digits = checkpoint_fingerprint(checkpoint, "fp32").removeprefix("sha256:")
-        assert first.name == f"tiny-fp32-{digits[:12]}"
-
-    @pytest.mark.parametrize(
-        "damage", ["cut weights", "no manifest", "broken manifest", "another fingerprint"]
-    )
-    def test_a_damaged_one_is_built_again(
-        self, exports: list[Path], tmp_path: Path, damage: str
-    ) -> None:
-        target = build_default_bundle(tmp_path, "fp32")
-        manifest = target / "manifest.json"
-        if damage == "cut weights":
-            with (target / "model.onnx.data").open("r+b") as file:
-                file.truncate(100)
-        elif damage == "no manifest":
-            manifest.unlink()
-        elif damage == "broken manifest":
-            manifest.write_text("{")
-        else:
-            values = json.loads(manifest.read_text())
-            manifest.write_text(json.dumps({**values, "fingerprint": "sha256:" + "0" * 64}))
-        assert build_default_bundle(tmp_path, "fp32") == target
-        assert len(exports) == 2
-        assert Bundle.open(target)
-
-    def test_what_a_killed_export_left_is_cleared(
-        self, exports: list[Path], tmp_path: Path
-    ) -> None:
-        target = build_default_bundle(tmp_path, "fp32")
-        shutil.rmtree(target)
-        (tmp_path / f".{target.name}.k1ll3d").mkdir()
-        (tmp_path / f".{target.name}.k1ll3d" / "model.onnx.data").touch()
-        (tmp_path / ".tiny-int8-000000000000.k1ll3d").mkdir()
-        build_default_bundle(tmp_path, "fp32")
-        # Another bundle's may still be at work.
-        left = {".tiny-int8-000000000000.k1ll3d", f".{target.name}.lock", target.name}
-        assert set(names(tmp_path)) == left
-
-
 @pytest.mark.usefixtures("quick")
 class TestLadder:
     @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -419,32 +282,4 @@ class TestLadder:
         )
         with pytest.raises(GateError, match="gate failed for fp32"):
             export_checkpoint(checkpoint, tmp_path / "b", precision="auto")
-        assert names(tmp_path) == []
-
-
-@pytest.mark.usefixtures("quick")
-class TestCommand:
-    def test_export(self, checkpoint: Path, tmp_path: Path) -> None:
-        from typer.testing import CliRunner
-
-        from lusifer_export.cli import export_app
-
-        arguments = [str(checkpoint), str(tmp_path / "b"), "--precision", "fp32"]
-        result = CliRunner().invoke(export_app, [*arguments, "--json"])
-        assert result.exit_code == 0, result.output
-        assert json.loads(result.stdout)["verdict"] == "passed"
-        result = CliRunner().invoke(export_app, arguments)
-        assert result.exit_code == 0, result.output
-        assert "  ja  mean 1.0" in result.stdout
-        assert "R@1 " in result.stdout
-
-    def test_an_unknown_precision(self, checkpoint: Path, tmp_path: Path) -> None:
-        from typer.testing import CliRunner
-
-        from lusifer_export.cli import export_app
-
-        result = CliRunner().invoke(
-            export_app, [str(checkpoint), str(tmp_path / "b"), "--precision", "fp8"]
-        )
-        assert result.exit_code == 2
         assert names(tmp_path) == []

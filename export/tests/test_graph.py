@@ -3,28 +3,24 @@ batch."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from export.tests.helpers import batch
 
 from lusifer.engines.graph import INPUTS, OUTPUT
 from lusifer.engines.onnx import OnnxEngine
 from lusifer_export.build import write_lowered
-from lusifer_export.graph import export_graph, load_graph, save_graph, trace_graph
-from lusifer_export.quantize import quantize_weights
-from lusifer_export.weights import WeightStore, fp32_arithmetic, merged_weights, read_beside
+from lusifer_export.graph import export_graph, load_graph, save_graph
+from lusifer_export.weights import WeightStore, read_beside
 from lusifer_training.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lusifer.bundle.format import Precision
 
 MODELS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
@@ -56,7 +52,7 @@ class Exported:
         self._lowered: dict[str, OnnxEngine] = {}
 
     def lowered(self, precision: Precision) -> OnnxEngine:
-        """The engine of another precision; made once."""
+        """Return the engine of another precision; it is made once."""
         if precision not in self._lowered:
             folder = self.folder / precision
             folder.mkdir()
@@ -84,15 +80,6 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     model.merge_lora()
     export_graph(model, folder / "traced.onnx")
     return Exported(model, onnx.load(folder / "traced.onnx"), folder / "saved")
-
-
-def batch(rows: int, width: int, *, left: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and mask (rows, width) of mixed lengths; the first row is full."""
-    rng = np.random.default_rng(rows * width)
-    lengths = np.concatenate([[width], rng.integers(1, width + 1, rows - 1)])
-    mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
-    mask = mask[:, ::-1].copy() if left else mask
-    return np.where(mask == 1, rng.integers(4, 320, (rows, width)), 1), mask
 
 
 def test_signature(exported: Exported) -> None:
@@ -200,76 +187,6 @@ class TestPrecisions:
                 }
 
 
-def test_a_row_of_zeros_in_the_table_stays_zero(tmp_path: Path) -> None:
-    from onnx import TensorProto, helper, numpy_helper
-
-    table = np.array([[0.0, 0.0], [1.0, -0.5]], dtype=np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("Gather", ["table", "ids"], ["out"])],
-        "g",
-        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 2])],
-        [numpy_helper.from_array(table, "table")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    import onnxruntime
-
-    quantize_weights(model, "int8", WeightStore(read_beside(tmp_path), tmp_path / "model.onnx"))
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    (rows,) = session.run(None, {"ids": np.array([0, 1])})
-    np.testing.assert_allclose(rows, table, atol=0.5 / 127)
-    assert not rows[0].any()
-
-
-def test_quantizing_holds_one_matrix_at_a_time(tmp_path: Path) -> None:
-    """120 MiB of matrices in a process of its own, whose peak may grow by a few of them."""
-    code = """
-import sys
-from pathlib import Path
-import numpy as np
-from onnx import TensorProto, helper
-from lusifer_export.quantize import quantize_weights
-from lusifer_export.weights import WeightStore
-
-def placeholder(name, dims):
-    return TensorProto(name=name, dims=dims, data_type=1, data_location=TensorProto.EXTERNAL)
-
-def read(tensor):
-    return np.random.default_rng(0).standard_normal(tuple(tensor.dims), dtype=np.float32)
-
-def peak_mib():
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
-
-def quantize(products):
-    nodes = [helper.make_node("Gather", ["table", "ids"], ["x0"])]
-    nodes += [helper.make_node("MatMul", [f"x{n}", f"w{n}"], [f"x{n + 1}"]) for n in range(products)]
-    weights = [placeholder(f"w{n}", [1024, 1024]) for n in range(products)]
-    weights.append(placeholder("table", [64, 1024]))
-    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])
-    out = helper.make_tensor_value_info(f"x{products}", TensorProto.FLOAT, ["n", 1024])
-    model = helper.make_model(helper.make_graph(nodes, "g", [ids], [out], weights))
-    store = WeightStore(read, Path(sys.argv[1]) / "model.onnx")
-    quantize_weights(model, "int8-dynamic", store)
-    store.save(model)
-
-quantize(2)
-before = peak_mib()
-quantize(30)
-print(peak_mib() - before)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    assert (tmp_path / "model.onnx.data").stat().st_size > 30 * 1024**2
-    assert float(done.stdout) < 40
-
-
 @pytest.mark.parametrize("precision", ["fp32", "int8-dynamic"])
 def test_large_weights_lie_in_shards(
     exported: Exported, tmp_path: Path, precision: Precision
@@ -288,46 +205,3 @@ def test_large_weights_lie_in_shards(
     assert np.array_equal(
         OnnxEngine(tmp_path / "model.onnx", threads=1).run(ids, mask), engine.run(ids, mask)
     )
-
-
-class TestWeightsOneByOne:
-    def test_lora_is_merged_as_the_model_does(self, tiny: Any) -> None:
-        weights = merged_weights(tiny.model())
-        merged = tiny.model()
-        merged.merge_lora()
-        expected = dict(merged.named_parameters()) | dict(merged.named_buffers())
-        assert weights.keys() == expected.keys()
-        for name, value in expected.items():
-            torch.testing.assert_close(weights[name](), value.detach())
-
-    def test_the_model_itself_stays_as_it_is(self, tiny: Any) -> None:
-        model = tiny.model()
-        before = {name: value.clone() for name, value in model.state_dict().items()}
-        trace_graph(model)
-        for name, value in model.state_dict().items():
-            assert torch.equal(value, before[name])
-
-    def test_an_llm_stored_in_half_precision(
-        self, checkpoint: Path, tiny: Any, tmp_path: Path
-    ) -> None:
-        copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
-        llm = Path(shutil.copytree(tiny.llm_folder("llama"), tmp_path / "llm"))
-        AutoModelForCausalLM.from_pretrained(llm, dtype=torch.bfloat16).save_pretrained(llm)
-        values = json.loads((copy / "config.json").read_text())
-        values["llm"]["location"] = f"folder:{llm}"
-        (copy / "config.json").write_text(json.dumps(values))
-        wide, stored = load_checkpoint(copy), load_checkpoint(copy, llm_dtype="auto")
-        kinds = {value.dtype for value in stored.parameters()}
-        assert kinds == {torch.float32, torch.bfloat16}
-        ids, mask = (torch.from_numpy(each) for each in batch(5, 11))
-        with torch.inference_mode():
-            expected = wide(ids, mask)
-            with fp32_arithmetic(stored):
-                found = stored(ids, mask)
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-        # Nothing stays wide.
-        assert {value.dtype for value in stored.parameters()} == kinds
-        wide.merge_lora()
-        widened = dict(wide.named_parameters()) | dict(wide.named_buffers())
-        for name, read in merged_weights(stored).items():
-            torch.testing.assert_close(read(), widened[name].detach(), atol=1e-6, rtol=1e-5)

@@ -17,7 +17,6 @@ answers.
 
 from __future__ import annotations
 
-import errno
 import shutil
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lusifer.common.files import write_atomic
-from lusifer_export.errors import ExportError, NoSpaceError
+from lusifer_export.errors import ExportError, translate_full_disk
 from lusifer_export.triton.config import (
     CORE,
     ENSEMBLE,
@@ -37,6 +36,7 @@ from lusifer_export.triton.config import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from lusifer.bundle.format import Bundle
@@ -69,6 +69,18 @@ def write_repository(bundle: Bundle, folder: Path, serving: Serving | None = Non
             next_step="Export with --precision fp16, bf16 or fp32, or serve with device gpu.",
         )
     version = max(versions(folder), default=0) + 1
+    full_disk = translate_full_disk(
+        f"No space left in {folder} for version {version}.",
+        next_step="Remove old versions' folders, or choose another place.",
+    )
+    with full_disk:
+        _write_version(bundle, folder, version, configs(bundle.manifest, version, serving))
+    activate(folder, version)
+    return version
+
+
+def _write_version(bundle: Bundle, folder: Path, version: int, contents: Mapping[str, str]) -> None:
+    """Write the files of a version, and remove them if that fails."""
     staged: list[tuple[Path, Path]] = []
     try:
         for name in LOAD_ORDER:
@@ -80,22 +92,15 @@ def write_repository(bundle: Bundle, folder: Path, serving: Serving | None = Non
             staged.append((staging, target))
             _write_model(name, bundle, staging)
         _write_warm_up(folder / CORE / "warmup", bundle.manifest.maximum_tokens)
-        for name, text in configs(bundle.manifest, version, serving).items():
+        for name, text in contents.items():
             (folder / name / "configs").mkdir(exist_ok=True)
             (folder / name / "configs" / f"{version}.pbtxt").write_text(text, encoding="utf-8")
         for staging, target in staged:
             staging.rename(target)
-    except OSError as error:
+    except OSError:
         for staging, _ in staged:
             shutil.rmtree(staging, ignore_errors=True)
-        if error.errno == errno.ENOSPC:
-            raise NoSpaceError(
-                f"No space left in {folder} for version {version}.",
-                next_step="Remove old versions' folders, or choose another place.",
-            ) from error
         raise
-    activate(folder, version)
-    return version
 
 
 def activate(folder: Path, version: int) -> None:
