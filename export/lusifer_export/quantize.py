@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["QUANTIZED", "quantize_weights"]
 
+_TABLE_ROWS = 4096
+_Replacement: TypeAlias = "tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]"
+"""Nodes that take the place of one node, with their weights."""
+
 
 @dataclass(frozen=True)
 class _Blocks:
@@ -47,8 +51,6 @@ QUANTIZED = {
     "int8-dynamic": _Blocks(8, 64, integer_products=True),
     "int4": _Blocks(4, 32, integer_products=True),
 }
-
-_TABLE_ROWS = 4096
 
 
 def quantize_weights(model: onnx.ModelProto, precision: str, store: WeightStore) -> None:
@@ -87,9 +89,6 @@ def quantize_weights(model: onnx.ModelProto, precision: str, store: WeightStore)
     graph.initializer.extend([*kept, *made.values()])
     if all(each.domain != "com.microsoft" for each in model.opset_import):
         model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-
-
-_Replacement: TypeAlias = "tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]"
 
 
 def _quantize_product(

@@ -347,7 +347,10 @@ class StoreUnavailableError(StoreError):
 
 
 class StorageFullError(StoreError):
-    """There is no space left to write; acknowledged writes are kept."""
+    """There is no space left to write.
+
+    Acknowledged writes are kept.
+    """
 
     status = 507
 
