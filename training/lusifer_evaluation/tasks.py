@@ -7,7 +7,7 @@ sample holds every smaller one, and cached vectors serve both.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from lusifer_training.data.translations import (
 from lusifer_training.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -43,6 +43,9 @@ __all__ = [
 ]
 
 PARAGRAPHS_PER_ARTICLE = 5
+
+_Part: TypeAlias = tuple[str, str, list[Record]]
+"""Language, split and records of a labelled set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,16 +232,16 @@ def load_sib200(folder: Path, train: int | None = None, test: int | None = None)
     Raises:
         DataError: The folder is missing, a line is broken, or there is no English.
     """
-    tested: dict[str, list[Record]] = {}
-    english: list[Record] = []
-    for path in evaluation_files(folder / "eval" / "sib200"):
-        language = language_of(path)
-        records = list(read_json_lines(path, ("id", "split", "label", "text")))
-        if language.startswith("eng"):
-            english = [record for record in records if record["split"] == "train"]
-        tests = (record for record in records if record["split"] == "test")
-        tested[language] = _sampled(sorted(tests, key=lambda record: record["id"]), test)
-    return _labelled("sib200", folder, _sampled(english, train), tested, parallel=True)
+
+    def parts() -> Iterator[_Part]:
+        for path in evaluation_files(folder / "eval" / "sib200"):
+            records = list(read_json_lines(path, ("id", "split", "label", "text")))
+            language = language_of(path)
+            yield language, "train", [each for each in records if each["split"] == "train"]
+            tests = [each for each in records if each["split"] == "test"]
+            yield language, "test", sorted(tests, key=lambda each: each["id"])
+
+    return _labelled("sib200", folder, parts(), train, test, parallel=True)
 
 
 def load_tweets(folder: Path, train: int | None = None, test: int | None = None) -> LabelledSet:
@@ -247,26 +250,31 @@ def load_tweets(folder: Path, train: int | None = None, test: int | None = None)
     Raises:
         DataError: The folder is missing, a line is broken, or there is no English.
     """
-    tested: dict[str, list[Record]] = {}
-    english: list[Record] = []
-    for path in evaluation_files(folder / "eval" / "tweet_sentiment"):
-        language, split = path.name.split(".")[:2]
-        records = list(read_json_lines(path, ("text", "label")))
-        if split == "train":
-            english = records
-        else:
-            tested[language] = _sampled(records, test)
-    return _labelled("tweets", folder, _sampled(english, train), tested, parallel=False)
+
+    def parts() -> Iterator[_Part]:
+        for path in evaluation_files(folder / "eval" / "tweet_sentiment"):
+            language, split = path.name.split(".")[:2]
+            yield language, split, list(read_json_lines(path, ("text", "label")))
+
+    return _labelled("tweets", folder, parts(), train, test, parallel=False)
 
 
 def _labelled(
     name: str,
     folder: Path,
-    english: Sequence[Record],
-    tested: dict[str, list[Record]],
+    parts: Iterable[_Part],
+    train: int | None,
+    test: int | None,
     *,
     parallel: bool,
 ) -> LabelledSet:
+    english: list[Record] = []
+    tested: dict[str, list[Record]] = {}
+    for language, split, records in parts:
+        if split == "test":
+            tested[language] = _sampled(records, test)
+        elif language.startswith("eng"):
+            english = _sampled(records, train)
     if not english:
         raise DataError(
             f"{name} in {folder} has no English texts to train a probe on.",

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["checkpoint_embedder", "raw_encoder_embedder", "raw_llm_embedder"]
 
-BUDGET_TOKENS = 4096
-"""Tokens run at once, padding included."""
-
 
 class _TorchEmbedder:
     """Embed with a model that is loaded at the first call: a cached evaluation never loads it."""
@@ -48,9 +45,7 @@ class _TorchEmbedder:
             self._loaded = self._load()
         loaded = self._loaded
         rows = loaded.rows_of(texts, role)
-        vectors: Vectors = run_rows(
-            loaded.forward, rows, loaded.pad_token_id, budget_tokens=BUDGET_TOKENS
-        ).numpy()
+        vectors: Vectors = run_rows(loaded.forward, rows, loaded.pad_token_id).numpy()
         return vectors
 
 

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "pad",
-    "run_groups",
     "run_rows",
     "split_groups",
     "token_budget_groups",
     "tokenize",
     "within_budget",
 ]
+
+BUDGET_TOKENS = 4096
+"""Tokens run at once by default, padding included."""
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], maximum_tokens: int) -> list[list[int]]:
@@ -89,7 +91,8 @@ def run_rows(
     rows: Sequence[list[int]],
     pad_token_id: int,
     *,
-    budget_tokens: int,
+    budget_tokens: int = BUDGET_TOKENS,
+    groups: Sequence[list[int]] | None = None,
     device: torch.device | None = None,
 ) -> Tensor:
     """Run token rows through a model in groups of like length, so that there is little padding.
@@ -99,35 +102,14 @@ def run_rows(
         rows: N rows of token ids.
         pad_token_id: Id of the padding token.
         budget_tokens: Tokens run at once, padding included.
+        groups: Indices of the rows of each group; by default groups within the budget.
         device: Device of the model.
 
     Returns:
         ``(N, D)``, in the order of the rows.
     """
-    groups = token_budget_groups([len(row) for row in rows], budget_tokens)
-    return run_groups(forward, rows, groups, pad_token_id, device=device)
-
-
-def run_groups(
-    forward: Callable[[Tensor, Tensor], Tensor],
-    rows: Sequence[list[int]],
-    groups: Sequence[list[int]],
-    pad_token_id: int,
-    *,
-    device: torch.device | None = None,
-) -> Tensor:
-    """Run given groups of token rows through a model, as :func:`run_rows` does.
-
-    Args:
-        forward: Maps ``input_ids (B, T)`` and ``attention_mask (B, T)`` to ``(B, D)``.
-        rows: N rows of token ids.
-        groups: Indices of the rows of each group; each index is in one group.
-        pad_token_id: Id of the padding token.
-        device: Device of the model.
-
-    Returns:
-        ``(N, D)``, in the order of the rows.
-    """
+    if groups is None:
+        groups = token_budget_groups([len(row) for row in rows], budget_tokens)
     parts = [
         forward(*pad([rows[at] for at in group], pad_token_id, device=device)) for group in groups
     ]

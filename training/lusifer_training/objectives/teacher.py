@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Teacher", "load_teacher"]
 
-BUDGET_TOKENS = 4096
-"""Tokens run at once, padding included."""
-
 
 class Teacher(Protocol):
     """Embed texts without prompts."""
@@ -66,13 +63,7 @@ class _CheckpointTeacher:
         prompt = config.role_prompts[role]
         rows = tokenize(self.tokenizer, [prompt + text for text in texts], config.maximum_tokens)
         with self.distributed.autocast():
-            vectors = run_rows(
-                model,
-                rows,
-                model.pad_token_id,
-                budget_tokens=BUDGET_TOKENS,
-                device=self.distributed.device,
-            )
+            vectors = run_rows(model, rows, model.pad_token_id, device=self.distributed.device)
         return vectors.float()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from training.tests.data.loading import everything
 
 from lusifer_training.data.cleaning import load_clean_pairs
 from lusifer_training.data.pairs import Pair, is_held_out, load_pairs
@@ -19,17 +20,6 @@ LONG = "It reads archives of many formats. It writes them as well, and fast. It 
 
 def schema(name: str, **fields: Any) -> DatasetRecipe:
     return DatasetRecipe(file="unused", schema=name, **fields)
-
-
-def everything(dataset: DatasetRecipe, path: Path) -> list[Pair]:
-    """Pairs of both parts, those that training sees and those that are held out."""
-    pairs = []
-    for held_out in (False, True):
-        try:
-            pairs += load_pairs(dataset, path, seed=0, held_out=held_out)
-        except DataError:
-            continue
-    return pairs
 
 
 class TestSchemas:

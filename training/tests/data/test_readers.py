@@ -6,8 +6,9 @@ import gzip
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from training.tests.data.loading import everything
 
-from lusifer_training.data.pairs import Pair, load_pairs
+from lusifer_training.data.pairs import load_pairs
 from lusifer_training.data.readers import read_json_lines
 from lusifer_training.errors import DataError
 from lusifer_training.recipe import DatasetRecipe
@@ -18,17 +19,6 @@ if TYPE_CHECKING:
 
 def schema(name: str, **fields: Any) -> DatasetRecipe:
     return DatasetRecipe(file="unused", schema=name, **fields)
-
-
-def everything(dataset: DatasetRecipe, path: Path) -> list[Pair]:
-    """Pairs of both parts, those that training sees and those that are held out."""
-    pairs = []
-    for held_out in (False, True):
-        try:
-            pairs += load_pairs(dataset, path, seed=0, held_out=held_out)
-        except DataError:
-            continue
-    return pairs
 
 
 class TestReadJsonLines:

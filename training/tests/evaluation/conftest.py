@@ -39,3 +39,14 @@ def scores_of(data: Path, tmp_path: Path) -> Callable[[dict[str, Oracle]], dict[
         }
 
     return score
+
+
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Writes a module that can be imported."""
+
+    def write(name: str, source: str) -> None:
+        monkeypatch.syspath_prepend(str(tmp_path))
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+
+    return write

@@ -61,13 +61,12 @@ class TestCommands:
             "layers-mine.png",
         }
 
-    def test_xmrc(self, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.syspath_prepend(str(tmp_path))
-        (tmp_path / "their_model.py").write_text(
+    def test_xmrc(self, run: Any, tmp_path: Path, write_module: Any) -> None:
+        write_module(
+            "their_model",
             "import zlib\nimport numpy as np\n"
             "def embed(texts, role):\n"
             "    return [np.random.default_rng(zlib.crc32(t.encode())).normal(size=8) for t in texts]\n",
-            encoding="utf-8",
         )
         command = ("xmrc", "their_model:embed", "--cache", str(tmp_path / "k"), "--pair", "de-en")
         found = json.loads(run(*command, "--json"), parse_constant=pytest.fail)

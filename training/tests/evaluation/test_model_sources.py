@@ -27,17 +27,16 @@ class TestSources:
         assert named_source("lusifer") == ("lusifer", "lusifer")
 
     def test_nothing_that_embeds(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="nothing that embeds") as caught:
+        with pytest.raises(ConfigError, match="is not a model") as caught:
             open_source(str(tmp_path))
         assert "lusifer-unprojected" in caught.value.next_step
         with pytest.raises(ConfigError, match="can't be imported"):
             open_source("no_such_module:embed")
 
-    def test_a_function(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.syspath_prepend(str(tmp_path))
-        (tmp_path / "a_model_of_mine.py").write_text(
+    def test_a_function(self, write_module: Any) -> None:
+        write_module(
+            "a_model_of_mine",
             "def embed(texts, role):\n    return [[3.0, 4.0 * (role == 'query')] for _ in texts]\n",
-            encoding="utf-8",
         )
         embedder = open_source("a_model_of_mine:embed")
         np.testing.assert_allclose(embedder(TEXTS, "query"), [[0.6, 0.8]] * 3, atol=1e-6)

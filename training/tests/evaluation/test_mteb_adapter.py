@@ -30,9 +30,7 @@ class TestMteb:
         names = {name for each in adapter.PAPER_TASKS.values() for name in each}
         assert {task.metadata.name for task in benchmark.tasks} == names
 
-    def test_mteb_runs_a_local_task(
-        self, adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_mteb_runs_a_local_task(self, adapter: Any, tmp_path: Path, write_module: Any) -> None:
         from datasets import Dataset, DatasetDict
         from mteb.abstasks.sts import AbsTaskSTS
         from mteb.abstasks.task_metadata import TaskMetadata
@@ -68,12 +66,11 @@ class TestMteb:
                 self.dataset = DatasetDict({"test": Dataset.from_dict(rows)})
                 self.data_loaded = True
 
-        monkeypatch.syspath_prepend(str(tmp_path))
-        (tmp_path / "angles.py").write_text(
+        write_module(
+            "angles",
             "import math\n"
             "def embed(texts, role):\n"
             "    return [[math.cos(int(t) / 4), math.sin(int(t) / 4)] for t in texts]\n",
-            encoding="utf-8",
         )
         found = adapter.run_mteb("mine=angles:embed", [LocalSts()], tmp_path / "results")
         assert found == {"LocalSts": pytest.approx(100)}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from training.tests.objectives.connector_training import losses_of_training
 
 from lusifer_training.backbones.load import load_llm_tokenizer, load_tokenizer
 from lusifer_training.checkpoint import trained_parameters
@@ -70,19 +71,7 @@ class TestAlignment:
         assert not model.llm.token_table.weight.requires_grad
 
     def test_the_loss_falls(self, objective: AlignmentObjective) -> None:
-        parameters = [
-            value
-            for name, value in trained_parameters(objective.model).items()
-            if name.startswith("connector.")
-        ]
-        optimizer = torch.optim.AdamW(parameters, lr=1e-2)
-        losses = []
-        for _ in range(15):
-            loss = objective(TEXTS)["loss"]
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+        losses = losses_of_training(objective, lambda _: objective(TEXTS)["loss"], steps=15)
         assert all(map(math.isfinite, losses))
         assert losses[-1] < 0.8 * losses[0]
 

@@ -6,9 +6,9 @@ import random
 from typing import Any
 
 import torch
+from training.tests.objectives.connector_training import losses_of_training
 
 from lusifer_training.backbones.load import load_llm_tokenizer, load_tokenizer
-from lusifer_training.checkpoint import trained_parameters
 from lusifer_training.data.pairs import Pair
 from lusifer_training.objectives.reconstruction import ReconstructionObjective, masked
 from lusifer_training.recipe import AlignRecipe
@@ -72,19 +72,10 @@ class TestReconstruction:
 
     def test_the_loss_falls(self, tiny: Any) -> None:
         objective = self.objective(tiny, mask_share=0.0, completion_share=0.0)
-        parameters = [
-            value
-            for name, value in trained_parameters(objective.model).items()
-            if name.startswith("connector.")
-        ]
-        optimizer = torch.optim.AdamW(parameters, lr=1e-2)
-        losses = []
-        for step in range(12):
-            loss = objective([Pair("", text) for text in self.TEXTS], step)["loss"]
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+        pairs = [Pair("", text) for text in self.TEXTS]
+        losses = losses_of_training(
+            objective, lambda step: objective(pairs, step)["loss"], steps=12
+        )
         assert losses[-1] < losses[0] - 0.1
 
     def test_half_of_the_inner_tokens_are_masked(self) -> None:
