@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         (" ", "one two three four five six seven", "one two three four five six seven"),
         ("", " ".join(map(str, range(20))), "0 1 2 3 4 5 6 7 8 9 10 11"),
         ("", "six words are not seven words", "six words are not seven words"),
-        # Six words are too few to tell, so the first 48 characters are taken.
+        # Six words may be a script without spaces, so the first 48 characters are taken.
         ("", " ".join(["abcdefghi"] * 6), "abcdefghi abcdefghi abcdefghi abcdefghi abcdefgh"),
         # A script without spaces: the first 48 characters.
         ("", "猫" * 60, "猫" * 48),

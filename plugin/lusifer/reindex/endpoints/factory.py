@@ -1,4 +1,4 @@
-"""Opens what a plan names: its collections, its file and its model."""
+"""Opens what a plan names: its collections and its model."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 from lusifer.errors import PlanError
-from lusifer.ingest.sources.source import DocumentSource
-from lusifer.reindex.endpoints.file import FileSource
-from lusifer.stores.payloads import document_uuid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lusifer.embedding.base import Embedder
     from lusifer.reindex.endpoints.base import AnyMigration
     from lusifer.reindex.inspection import Inspection, PlanRequest
     from lusifer.reindex.plan import Model, Plan
 
-__all__ = ["inspect_collection", "open_file", "open_migration", "open_model"]
+__all__ = ["inspect_collection", "open_migration", "open_model"]
 
 
 def inspect_collection(request: PlanRequest) -> Inspection | None:
@@ -90,18 +85,3 @@ def open_model(model: Model) -> Embedder:
     from lusifer.embedding.vectorizer import Vectorizer
 
     return Vectorizer.load(model.bundle, dimension=model.dimension, long_text=model.long_text)
-
-
-def open_file(plan: Plan, *, key_of: Callable[[str], str] = document_uuid) -> FileSource:
-    """Open the file that a plan takes its documents from.
-
-    Args:
-        plan: The plan.
-        key_of: Maps a document's id to its key in the target.
-
-    Raises:
-        InvalidInputError: The file is not there, or of no kind that can be read.
-    """
-    place = plan.source
-    documents = DocumentSource(place.address, text_field=place.text_field, id_field=place.id_field)
-    return FileSource(documents, key_of=key_of, language_field=plan.language_field)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from lusifer.common.disk_map import DiskMap
 from lusifer.common.iteration import chunked
 from lusifer.errors import ReindexError
+from lusifer.ingest.sources.source import DocumentSource
 from lusifer.reindex.endpoints.base import KeyRange, Page, document_record
 from lusifer.reindex.endpoints.key_ranges import cursor_count, sample_records
 from lusifer.stores.payloads import document_uuid
@@ -18,13 +19,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lusifer.ingest.sources.base import Rejected
-    from lusifer.ingest.sources.source import DocumentSource
     from lusifer.reindex.endpoints.base import Record, Vector
+    from lusifer.reindex.plan import Plan
 
-__all__ = ["FileSource"]
+__all__ = ["FileSource", "open_file"]
 
 _KEYS_AT_ONCE = 1024
 _REJECTED_KEPT = 100
+
+
+def open_file(plan: Plan, *, key_of: Callable[[str], str] = document_uuid) -> FileSource:
+    """Open the file that a plan takes its documents from.
+
+    Args:
+        plan: The plan.
+        key_of: Maps a document's id to its key in the target.
+
+    Raises:
+        InvalidInputError: The file is not there, or of no kind that can be read.
+    """
+    place = plan.source
+    documents = DocumentSource(place.address, text_field=place.text_field, id_field=place.id_field)
+    return FileSource(documents, key_of=key_of, language_field=plan.language_field)
 
 
 class FileSource:

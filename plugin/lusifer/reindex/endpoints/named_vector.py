@@ -59,7 +59,7 @@ class NamedVectorCutover(ABC, Generic[_MetadataT]):
     source: _MetadataT
     """Metadata as it was planned."""
     target: _MetadataT
-    """The same metadata with the new vector's name and model."""
+    """Metadata with the new vector's name and model."""
 
     @property
     def collection(self) -> str:

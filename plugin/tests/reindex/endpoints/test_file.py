@@ -4,11 +4,13 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from plugin.tests.reindex.support import make_plan
 
-from lusifer.errors import ReindexError
+from lusifer.errors import InvalidInputError, ReindexError
 from lusifer.ingest.sources.source import DocumentSource
 from lusifer.reindex.endpoints.base import ALL_KEYS, KeyRange
-from lusifer.reindex.endpoints.file import FileSource
+from lusifer.reindex.endpoints.file import FileSource, open_file
+from lusifer.reindex.plan import Location
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def source(tmp_path: Path) -> FileSource:
-    """Seven documents, one of them twice, and two lines that are none."""
+    """Write seven documents, one of them twice, and two lines that are none."""
     path = tmp_path / "documents.jsonl"
     lines = [{"id": f"d{number}", "text": f"text {number}", "lang": "de"} for number in range(7)]
     lines.insert(3, {"id": "x"})
@@ -70,3 +72,20 @@ def test_a_file_can_not_be_searched(source: FileSource) -> None:
     ):
         with pytest.raises(ReindexError, match="is a file and can't be searched"):
             ask()
+
+
+def test_a_file_gets_its_fields_and_keys(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("number,body,sprache\n7,ein Text,de\n")
+    place = Location(kind="file", address=str(path), text_field="body", id_field="number")
+    source = open_file(
+        make_plan(source=place, language_field="sprache"), key_of=lambda id_: f"key-{id_}"
+    )
+    (record,) = source.sample(1, 0)
+    assert (record.key, record.text, record.language) == ("key-7", "ein Text", "de")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    place = Location(kind="file", address=str(tmp_path / "absent.jsonl"))
+    with pytest.raises(InvalidInputError, match="There is no file or folder"):
+        open_file(make_plan(source=place))

@@ -9,7 +9,7 @@ from lusifer.embedded.layout import read_index
 from lusifer.reindex.endpoints.base import Migration
 from lusifer.reindex.endpoints.embedded.alias import EmbeddedAliasCutover
 from lusifer.reindex.endpoints.embedded.collection import EmbeddedEndpoint
-from lusifer.reindex.endpoints.factory import open_file
+from lusifer.reindex.endpoints.file import open_file
 
 if TYPE_CHECKING:
     from lusifer.reindex.plan import Plan

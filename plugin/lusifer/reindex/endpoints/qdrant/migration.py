@@ -9,7 +9,7 @@ from lusifer.errors import CollectionMismatchError
 from lusifer.qdrant.connection import client_errors, connect_by_environment
 from lusifer.qdrant.metadata import CollectionMetadata, parse_metadata
 from lusifer.reindex.endpoints.base import Migration
-from lusifer.reindex.endpoints.factory import open_file
+from lusifer.reindex.endpoints.file import open_file
 from lusifer.reindex.endpoints.qdrant.alias import QdrantAliasCutover
 from lusifer.reindex.endpoints.qdrant.collection import QdrantEndpoint
 from lusifer.reindex.endpoints.qdrant.named_vector import (

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from lusifer.reindex.endpoints.base import Migration
-from lusifer.reindex.endpoints.factory import open_file
+from lusifer.reindex.endpoints.file import open_file
 from lusifer.reindex.endpoints.weaviate.alias import WeaviateAliasCutover
 from lusifer.reindex.endpoints.weaviate.collection import WeaviateEndpoint
 from lusifer.reindex.endpoints.weaviate.named_vector import (

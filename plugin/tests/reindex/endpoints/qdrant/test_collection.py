@@ -23,7 +23,7 @@ KEYS = [f"#{number:020d}" for number in NUMBERS] + UUIDS
 
 @pytest.fixture
 def client() -> QdrantClient:
-    """Six points: three numbers, then three UUIDs; the last of each has no new vector."""
+    """Write six points: three numbers, three UUIDs; the last of each has no new vector."""
     made = QdrantClient(":memory:")
     size = models.VectorParams(size=2, distance=models.Distance.COSINE)
     made.create_collection("a", vectors_config={"old": size, "new": size})
