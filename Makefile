@@ -52,7 +52,7 @@ fmt: setup ## Fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: setup ## Check types, strict on the plugin
+types: setup ## Check types, strict on all packages
 	$(BIN)/mypy
 
 unit: setup browser weaviate ## Run the tests

@@ -43,7 +43,7 @@ class TestBasis:
         """Of an encoder with a pure language offset, a linear probe reads the language from M_s alone."""
         rng = np.random.default_rng(seed)
         # Equally strong: of accents that are not, unit length leaves the languages spreads by which
-        # a probe can tell them though their means are one.
+        # a probe can distinguish them though their means are one.
         accents = rng.normal(size=(languages, 64))
         accents *= offset * np.sqrt(64) / np.linalg.norm(accents, axis=1, keepdims=True)
 

@@ -1,4 +1,4 @@
-"""Stage 3: each loss does what it says, training moves what it may, and a killed run goes on."""
+"""Stage 3: each loss by hand, training of the chosen parts only, and resume after a kill."""
 
 from __future__ import annotations
 

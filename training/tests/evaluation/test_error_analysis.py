@@ -100,7 +100,7 @@ class TestErrorAnalysis:
         ]
         assert found["seen_but_missed"] is None
 
-    def test_the_readout_oracle_mends_an_offset_and_a_rotation(self) -> None:
+    def test_the_readout_oracle_repairs_an_offset_and_a_rotation(self) -> None:
         rng = np.random.default_rng(0)
         points = rng.normal(size=(60, 24))
         rotation = np.linalg.qr(rng.normal(size=(24, 24)))[0]

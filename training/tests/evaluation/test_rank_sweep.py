@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 class TestSweepRanks:
     def test_a_pure_language_offset_is_repaired(self, tmp_path: Path, write_lines: Any) -> None:
-        """Pairs of languages are fine with it, the mixed pool is not, and the projection mends the pool."""
+        """The offset harms the mixed pool, not pairs of languages; the projection repairs the pool."""
         embedder = Oracle(offset=3.0)
         basis = language_basis(language_means(embedder, MONOLINGUAL), rank=2)
         np.testing.assert_allclose(basis.T @ basis, np.eye(2), atol=1e-6)

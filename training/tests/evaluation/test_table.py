@@ -103,16 +103,16 @@ class TestEvaluate:
         assert not set(dying.seen) & set(resumed.seen)
 
     def test_progress(self, data: Path, tmp_path: Path) -> None:
-        told: list[tuple[str, int, int]] = []
+        reported: list[tuple[str, int, int]] = []
         evaluate(
             Oracle(),
             data_folder=data,
             cache_folder=tmp_path / "cache",
             tasks=["tatoeba"],
-            progress=lambda *each: told.append(each),
+            progress=lambda *each: reported.append(each),
         )
-        assert [name for name, _, _ in told] == ["tatoeba"] * len(told)
-        assert told[-1][1] == told[-1][2]
+        assert [name for name, _, _ in reported] == ["tatoeba"] * len(reported)
+        assert reported[-1][1] == reported[-1][2]
 
     @pytest.mark.parametrize("task", list(TASKS))
     def test_missing_data(self, tmp_path: Path, task: str) -> None:

@@ -141,7 +141,7 @@ class TestFinetune:
         with torch.no_grad():
             torch.testing.assert_close(model.head(states), expected, rtol=1e-4, atol=1e-5)
 
-    def test_states_that_do_not_fit_are_told(
+    def test_states_that_do_not_fit_are_reported(
         self, tiny: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         objective = self.objective(tiny)
