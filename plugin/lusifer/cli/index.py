@@ -38,10 +38,10 @@ def index(
     wait: Annotated[bool, typer.Option("--wait/--no-wait")] = True,
     ordering: Annotated[Ordering, typer.Option(metavar="LEVEL")] = "weak",
     grpc: options.Grpc = False,
+    long_text: options.LongText = "truncate",
     bundle: options.Bundle = None,
     service: options.Service = None,
     dimension: options.Dimension = None,
-    long_text: options.LongText = "truncate",
     as_json: options.Json = False,
 ) -> None:
     """Embed documents and store them; documents that are already stored are skipped.

@@ -1,8 +1,8 @@
 """Options and arguments that several commands share.
 
-Commands use them by module, as in ``bundle: options.Bundle = None``. Choices stand in the help text
-and not in the column of values, which would otherwise leave no room for the text on a terminal of
-80 columns.
+Commands use them by module, as in ``bundle: options.Bundle = None``. Choices are part of the help
+text, not of the column of values: on a terminal of 80 columns, a wide column leaves no room for the
+text.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ def serve(
     host: Annotated[str | None, typer.Option(metavar="HOST")] = None,
     port: Annotated[int | None, typer.Option(metavar="N")] = None,
     bundle: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
+    canary: Annotated[bool | None, typer.Option("--canary/--no-canary")] = None,
     engine: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     triton_url: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
     threads: Annotated[int | None, typer.Option(metavar="N")] = None,
@@ -58,7 +59,6 @@ def serve(
     queue_tokens: Annotated[int | None, typer.Option(metavar="N")] = None,
     cache: Annotated[str | None, typer.Option(metavar="PLACE")] = None,
     api_keys_file: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
-    canary: Annotated[bool | None, typer.Option("--canary/--no-canary")] = None,
     log_format: Annotated[str | None, typer.Option(metavar="FORMAT")] = None,
     check: Annotated[bool, typer.Option("--check")] = False,
 ) -> None:

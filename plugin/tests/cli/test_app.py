@@ -161,7 +161,7 @@ def training(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @group.command()
     def resume() -> None:
-        """Go on."""
+        """Continue it."""
 
     module = ModuleType("lusifer_training.cli")
     module.train_app = group  # type: ignore[attr-defined]

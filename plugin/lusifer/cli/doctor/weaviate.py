@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from lusifer.cli import options
 from lusifer.cli.common import Command
@@ -24,12 +26,16 @@ __all__ = ["COMMAND", "examine_weaviate"]
 def examine_weaviate(
     url: options.WeaviateUrl,
     collection: options.ServerCollection = None,
-    tenant: options.Tenant = None,
+    tenant: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     service: options.Service = None,
     bundle: options.Bundle = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check a Weaviate server, its module and a collection; exit code 1 if there is an error."""
+    """Check a Weaviate server, its module and a collection; exit code 1 if there is an error.
+
+    Options:
+        tenant: Tenant of the collection to check.
+    """
     stored = None
     if collection is not None:
         # A fault of the collection is among the diagnostics.

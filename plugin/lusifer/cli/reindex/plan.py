@@ -20,11 +20,11 @@ __all__ = ["COMMAND", "plan"]
 
 def plan(
     index_path: options.Index = options.DEFAULT_INDEX,
+    source: Annotated[str | None, typer.Option("--from", metavar="FILE")] = None,
     qdrant: options.Qdrant = None,
     weaviate: options.Weaviate = None,
     grpc: options.Grpc = False,
     collection: options.Collection = None,
-    source: Annotated[str | None, typer.Option("--from", metavar="FILE")] = None,
     job: Annotated[Path, typer.Option(metavar="DIR")] = DEFAULT_JOB,
     alias: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     new_collection: Annotated[str | None, typer.Option(metavar="NAME")] = None,
@@ -51,8 +51,9 @@ def plan(
 ) -> None:
     """Inspect a collection, embed a sample, and write a plan; nothing is changed.
 
-    The plan says how many documents there are in which languages, how long it will take, what it
-    costs, how large the new index becomes, and what about the server speaks against it.
+    The plan says how many documents there are in which languages, how long the job will take and
+    what it will cost. It also says how large the new index becomes, and what about the server
+    speaks against it.
 
     Options:
         source: File whose documents are taken instead: .jsonl, .csv or .parquet.
