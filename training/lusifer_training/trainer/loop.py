@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     LossesOfBatch: TypeAlias = Callable[[int], dict[str, Tensor]]
 
-__all__ = ["LossesOfBatch", "TrainingLoop"]
+__all__ = ["TrainingLoop"]
 
 _log = logging.getLogger(__name__)
 
