@@ -110,10 +110,10 @@ def _keywords(collection: str, info: models.CollectionInfo) -> KeywordOptions | 
 def _metadata(place: Location, model: Model, keywords: KeywordOptions | None) -> CollectionMetadata:
     return CollectionMetadata(
         collection=place.collection,
+        vector_name=place.vector_name,
+        keywords=keywords,
         fingerprint=model.fingerprint,
         model=model.name,
         dimension=model.dimension,
         role_prompts=model.role_prompts,
-        vector_name=place.vector_name,
-        keywords=keywords,
     )
