@@ -30,7 +30,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
-from importlib.resources import files
 from pathlib import Path
 from statistics import median
 
@@ -40,6 +39,7 @@ import numpy as np
 from benchmarks.report import parser_for, write_table
 from integration_tests.ports import free_port, wait_until_ready
 
+from lusifer.demo.corpus import shipped_documents
 from lusifer.embedding.batching import run_batch
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.service.canary import canary_texts
@@ -62,8 +62,7 @@ def short_texts(count: int, seed: int) -> list[str]:
 def long_texts(count: int, seed: int) -> list[str]:
     """Make different documents of real length, 50 to 150 tokens: one to three descriptions of packages."""
     random = np.random.default_rng(seed)
-    lines = (files("lusifer.demo") / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
-    descriptions = [json.loads(line)["text"] for line in lines]
+    descriptions = [document.text for document in shipped_documents()]
     texts = []
     for number in range(count):
         parts = random.choice(descriptions, size=random.integers(1, 4))

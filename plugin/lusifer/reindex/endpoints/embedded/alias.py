@@ -17,14 +17,17 @@ __all__ = ["EmbeddedAliasCutover"]
 
 @dataclass(eq=False)
 class EmbeddedAliasCutover(AliasCutover):
-    """An alias of a folder."""
+    """An alias of a folder.
+
+    Attributes:
+        collections: The folder.
+        model: The new model.
+        keywords: Keyword options of the target collection.
+    """
 
     collections: EmbeddedCollections
-    """The folder."""
     model: Model
-    """The new model."""
     keywords: KeywordOptions | None = None
-    """Keyword options of the target collection."""
 
     def prepare(self) -> None:
         """Create the target collection."""
