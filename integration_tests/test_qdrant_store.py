@@ -408,7 +408,7 @@ def test_the_commands_from_setup_to_search(
     subjects = {finding["subject"]: finding["severity"] for finding in findings}
     assert (code, subjects["service"], subjects["schema"]) == (1, "error", "ok")
     code, (error,) = run("qdrant", "setup", qdrant.url, *server, "--alias", f"{name}-live")
-    assert (code, f"{name}-live means the collection" in error["error"]["message"]) == (1, True)
+    assert (code, f"{name}-live already points to" in error["error"]["message"]) == (1, True)
     code, hits = run("search", "x", "--qdrant", qdrant.url, *live, "--limit", 2)
     assert (code, len(hits)) == (0, 2)
     # A later collection, of shorter vectors, takes the alias when it is full.

@@ -67,7 +67,7 @@ class EmbeddedCollections:
         return {str(alias): str(name) for alias, name in found.items()}
 
     def resolve(self, name: str) -> str:
-        """Return the collection that a name or alias means now.
+        """Return the collection that a name or alias points to now.
 
         Raises:
             IndexNotFoundError: There is no such collection or alias.
@@ -172,7 +172,7 @@ class EmbeddedCollections:
         pointing = [alias for alias, meant in self.aliases().items() if meant == name]
         if pointing:
             raise StoreError(
-                f"The alias {pointing[0]!r} means the collection {name!r}.",
+                f"The alias {pointing[0]!r} already points to {name!r}.",
                 next_step="Point it at another collection first.",
             )
         folder = self.root / "collections" / name

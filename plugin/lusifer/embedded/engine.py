@@ -108,7 +108,7 @@ def unreadable(
     *,
     next_step: str = "Restore the folder from a copy, or index again into a new folder.",
 ) -> IndexCorruptError:
-    """Return the error for a file of ours that is damaged."""
+    """Return the error for a damaged file."""
     reason = " ".join(str(error).split())
     return IndexCorruptError(f"{file} can't be read: {reason}.", next_step=next_step)
 

@@ -1,4 +1,4 @@
-"""The engine's part of an index: one shard, and each operation on it with errors of ours."""
+"""One shard of Qdrant Edge, with our errors."""
 
 from __future__ import annotations
 

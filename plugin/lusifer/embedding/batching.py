@@ -120,7 +120,7 @@ def check_vectors(vectors: NDArray[np.float32], rows: int, dimension: int, sourc
     """
     if fault := vector_fault(vectors, rows, dimension):
         raise EngineOutputError(
-            f"The {source} answered with {fault}; the vectors were thrown away.",
+            f"The {source} answered with {fault}; the vectors were discarded.",
             next_step="Check the bundle with Bundle.open(path, verify=True); export it again if "
             "this repeats.",
         )

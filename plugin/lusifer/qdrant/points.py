@@ -1,4 +1,4 @@
-"""How a document is stored as a point, on a server and in the embedded engine alike.
+"""Convert documents to points and back, for a server and the embedded engine alike.
 
 ::
 

@@ -42,7 +42,7 @@ def query_arguments(
         metadata: What the collection says about its model.
         vector: ``(D,)``.
         limit: Hits, or groups, at most.
-        options: What else is asked for.
+        options: Filters, keywords and groups.
 
     Raises:
         InvalidInputError: As :func:`lusifer.stores.search.check_search`.

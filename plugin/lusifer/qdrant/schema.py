@@ -117,7 +117,7 @@ def refuse_used_alias(alias: str, used: Mapping[str, str]) -> None:
     """
     if alias in used:
         raise StoreError(
-            f"The alias {alias} means the collection {used[alias]}.",
+            f"The alias {alias} already points to {used[alias]}.",
             next_step="Fill the new collection first, then switch with: lusifer qdrant alias",
         )
 

@@ -1,4 +1,4 @@
-"""Writing documents to a collection and searching it, beside your own use of ``qdrant-client``.
+"""Build points and search with your own client.
 
 These functions take the client that the application has anyway, sync or async. They are for vectors
 made here, by a bundle or a service. A server that embeds by itself needs none of this: send

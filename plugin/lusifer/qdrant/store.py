@@ -75,7 +75,7 @@ class QdrantStore(ServerStore["QdrantClient", CollectionMetadata]):
 
         Args:
             client: A ``QdrantClient``; closed with the store.
-            collection: Its name, or an alias: the store then stays with the collection it means
+            collection: Its name, or an alias: the store then stays with the collection it points to
                 now.
             fingerprint: The model about to be used with it.
             model: That model's name for people.
@@ -103,7 +103,7 @@ class QdrantStore(ServerStore["QdrantClient", CollectionMetadata]):
         return self._count(None)
 
     def count_without_vector(self) -> int:
-        """Return the number of points that no search of ours finds: they lack the vector."""
+        """Return the number of points without our vector; no search finds them."""
         return self._count(without_vector(self.metadata.vector_name))
 
     def text_of(self, document: Document) -> str:

@@ -49,7 +49,7 @@ class StaleBatch(Generic[_Content]):
     versions: dict[str, str]
     """Versions of the stale records in the target, where they are there."""
     cursor: str | None
-    """Where the next batch begins; None at the end of the key range."""
+    """Cursor of the next batch; None at the end of the key range."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class EmbeddedBatch(Generic[_Content]):
 
 @dataclass
 class Outcome:
-    """What a batch did, to be added to the state."""
+    """Result of a batch, to be added to the state."""
 
     tally: PassTally = field(default_factory=PassTally)
     languages: dict[str, LanguageTally] = field(default_factory=dict)
@@ -188,7 +188,7 @@ def write(
 def delete_orphans(
     migration: AnyMigration, key_range: KeyRange, cursor: str | None
 ) -> tuple[Outcome, str | None]:
-    """Delete documents from the target that the source has lost, one page of keys.
+    """Delete documents from the target that no longer exist in the source, one page of keys.
 
     Returns:
         What was deleted, and the cursor of the next page.

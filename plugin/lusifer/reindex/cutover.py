@@ -41,7 +41,7 @@ _CLEANED = "This job was cleaned."
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """How much is verified and measured."""
+    """Extent of verification and measurement."""
 
     samples: int = 200
     """Documents to embed again."""
@@ -50,14 +50,14 @@ class CheckOptions:
 
 @dataclass(frozen=True)
 class Checks:
-    """What was verified and measured."""
+    """Results of verification and quality gate."""
 
     verification: Verification
     gate: GateResult
 
     @property
     def problems(self) -> list[str]:
-        """What speaks against the cutover, as sentences."""
+        """Reasons to refuse the cutover, one sentence each."""
         return [*self.verification.problems, *self.gate.failures]
 
     def as_dict(self) -> dict[str, JSON]:
@@ -73,7 +73,7 @@ class Checks:
 
 @dataclass(frozen=True)
 class CutoverResult:
-    """What a cutover did."""
+    """Result of a cutover."""
 
     checks: Checks | None
     """Checks before the cutover; None if it was made before and is only completed."""
@@ -188,7 +188,7 @@ def cut_over(
 
 
 def rollback(job: Job, migration: AnyMigration) -> int:
-    """Point applications at the source again, which is as it was left.
+    """Point applications back at the unchanged source.
 
     Returns:
         Number of documents that were written to the target since the cutover. They are not in the

@@ -1,4 +1,4 @@
-"""What a plan is asked for, and what is there: the collection, its model, the server's limits."""
+"""Request for a plan, and the inspected collection: its model and the server's limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Inspection", "PlanRequest", "unknown_model", "version_numbers"]
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What a person asked for; see ``lusifer reindex plan --help``."""
+    """Options of the plan; see ``lusifer reindex plan --help``."""
 
     kind: Literal["embedded", "qdrant", "weaviate"]
     address: str
@@ -58,7 +58,7 @@ class PlanRequest:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is there now."""
+    """Result of the inspection."""
 
     collection: str
     """Collection behind the requested name."""

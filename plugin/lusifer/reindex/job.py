@@ -46,21 +46,21 @@ class _Mutable(BaseModel):
 
 
 class LanguageTally(_Mutable):
-    """What was embedded of one language."""
+    """Documents and tokens that were embedded in one language."""
 
     documents: int = 0
     tokens: int = 0
 
 
 class PassTally(_Mutable):
-    """What one pass over the collection did."""
+    """Counts of one pass over the collection."""
 
     read: int = 0
     stale: int = 0
     """Documents whose new vector was missing or made from other content. The last pass finds 0."""
     written: int = 0
     gone: int = 0
-    """Documents that were deleted from the target because the source has lost them."""
+    """Documents deleted from the target because they no longer exist in the source."""
     refused: int = 0
     """Documents without a text that can be embedded."""
     tokens: int = 0

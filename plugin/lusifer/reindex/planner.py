@@ -38,14 +38,14 @@ _NO_ESTIMATE = Estimate(
 
 @dataclass(frozen=True)
 class Route:
-    """From where to where, and what applications ask."""
+    """Source, target and alias of a re-embedding."""
 
     source: Location
     target: Location
     in_place: bool
     alias: str | None
     shown_before: str | None
-    """Collection that the alias means now."""
+    """Collection that the alias points to now."""
 
 
 def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:

@@ -81,7 +81,11 @@ def copy_writes(
 
 
 def copy_deletions(migration: AnyMigration, snapshot: DiskMap) -> int:
-    """Delete documents that the source has lost and no application has written; return how many."""
+    """Delete documents that no longer exist in the source and that no application has written.
+
+    Returns:
+        Number of documents that were deleted.
+    """
     deleted = 0
     for known in snapshot.pages(batch.ORPHAN_KEYS):
         present = migration.source.present(list(known))

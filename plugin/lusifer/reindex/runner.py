@@ -3,7 +3,7 @@
 A pass has two steps::
 
     copy    read a batch of the source, embed what lacks a current new vector, write it guarded
-    sweep   delete from the target what the source has lost
+    sweep   delete documents from the target that no longer exist in the source
 
 Applications may write meanwhile: what they change behind the cursor, the next pass finds. A kill
 costs the batch at hand. What it had written is recognised when the batch is read again.
@@ -89,7 +89,7 @@ def copy_locally(
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How passes are run."""
+    """Options of the passes."""
 
     maximum_passes: int = MAXIMUM_PASSES
     """Passes of this run, at most."""

@@ -1,4 +1,4 @@
-"""What the target held at the moment of the cutover, on disk: the base of a three-way comparison.
+"""Snapshot of the target at the cutover, on disk: the base of a three-way comparison.
 
 The comparison asks two questions about each document. Did the source change since, because somebody
 wrote to it in the last moment? Did the target change since, because an application wrote to it

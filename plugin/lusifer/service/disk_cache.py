@@ -246,7 +246,7 @@ class DiskCache(VectorCache):
 
     @contextmanager
     def _guarded(self, verb: str) -> Iterator[None]:
-        """Hold the lock, and log SQLite errors (a full disk, for example), not raise them."""
+        """Hold the lock; log SQLite errors (a full disk, for example) instead of raising them."""
         with self._lock:
             try:
                 yield

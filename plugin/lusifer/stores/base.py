@@ -134,7 +134,8 @@ _MetadataT = TypeVar("_MetadataT", bound=CollectionMetadata)
 class ServerStore(ClosingStore, Generic[_ClientT, _MetadataT]):
     """An open collection on a database server.
 
-    A busy or absent server is asked again; see :func:`lusifer.common.retry.call_with_retry`.
+    Requests to a busy or unreachable server are retried; see
+    :func:`lusifer.common.retry.call_with_retry`.
 
     Args:
         client: The vendor's client; closed with the store.

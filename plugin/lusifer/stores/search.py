@@ -42,7 +42,7 @@ def check_search(
     Args:
         vector: ``(D,)``; None where the database has the query embedded.
         limit: Hits, or groups, at most.
-        options: What else is asked for.
+        options: Filters, keywords and groups.
         dimension: D of the collection.
         keywords: Whether the collection can be searched by keywords.
         where: The collection, for the error.

@@ -1,4 +1,4 @@
-"""Errors that calls of any database server can end with, worded alike for all of them."""
+"""Errors common to all database servers, worded once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a Weaviate server and a collection, as far as it can be seen from here."""
+"""Diagnose a Weaviate server and one collection."""
 
 from __future__ import annotations
 

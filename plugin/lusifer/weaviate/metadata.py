@@ -1,4 +1,4 @@
-"""What a collection says of itself: the model in its description, and its schema.
+"""Metadata and schema of a collection.
 
 The metadata is one line of JSON in the description, so that every client that opens the collection
 can refuse another model.

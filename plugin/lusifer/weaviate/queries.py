@@ -45,7 +45,7 @@ _GROUPING = (bool, int, float, str)
 
 
 class _RequestOptions(TypedDict):
-    """What every search request is made with."""
+    """Arguments common to all search requests."""
 
     filters: FilterReturn | None
     limit: int

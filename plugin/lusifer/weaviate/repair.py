@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 
 _REPLICA_LAG_S = 1.0
-"""Pause before a filter is asked a second time: a replica may only be late, and an object that it
+"""Pause before the filter query is repeated: a replica may only be late, and an object that it
 lacks must not be deleted."""
 
 

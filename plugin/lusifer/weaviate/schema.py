@@ -54,7 +54,7 @@ _SERVER_WARNINGS = (
 
 
 class _VectorOptions(TypedDict):
-    """What the vectors of both modules are made with."""
+    """Arguments common to the vectors of both modules."""
 
     name: str
     source_properties: list[str]

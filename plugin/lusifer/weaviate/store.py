@@ -53,7 +53,7 @@ _BYTES_PER_REQUEST = 16 * 1024**2
 
 
 class _Kept(NamedTuple):
-    """What stays of an object that is replaced."""
+    """References, vectors and mark kept when an object is replaced."""
 
     properties: Mapping[str, WeaviateField] = {}
     """Mark of a vector that was added in place."""
@@ -106,7 +106,7 @@ class WeaviateStore(ServerStore["WeaviateClient", CollectionMetadata]):
         Args:
             client: A connected ``WeaviateClient``; closed with the store.
             collection: The collection's name, or an alias. The store stays with the collection that
-                the alias means now.
+                the alias points to now.
             fingerprint: Identity of the model about to be used with it.
             model: That model's name for people.
             dimension: Length D of the model's vectors; None skips the comparison.
@@ -152,7 +152,7 @@ class WeaviateStore(ServerStore["WeaviateClient", CollectionMetadata]):
         return int(answer.total_count or 0)
 
     def count_without_vector(self) -> int:
-        """Return the number of objects that no search finds for want of a vector.
+        """Return the number of objects without a vector; no search finds them.
 
         It reads the whole collection.
         """

@@ -32,7 +32,7 @@ def fill(
 
 @pytest.fixture
 def collections(tmp_path: Path) -> EmbeddedCollections:
-    """Return two collections, of 3 and of 5 documents; the alias ``live`` means the first."""
+    """Return two collections, of 3 and of 5 documents; the alias ``live`` points to the first."""
     made = EmbeddedCollections(tmp_path / "database")
     fill(made, "v1")
     fill(made, "v2", 5, "b")
@@ -81,7 +81,7 @@ def test_aliases_that_are_refused(collections: EmbeddedCollections) -> None:
 def test_a_collection_in_use_is_not_deleted(
     collections: EmbeddedCollections,
 ) -> None:
-    with pytest.raises(StoreError, match="alias 'live' means the collection 'v1'"):
+    with pytest.raises(StoreError, match="alias 'live' already points to 'v1'"):
         collections.delete("v1")
     with collections.open("v2"), pytest.raises(IndexLockedError):
         collections.delete("v2")

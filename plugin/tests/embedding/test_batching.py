@@ -107,5 +107,5 @@ def test_a_bad_answer_is_refused_with_its_source() -> None:
         check_vectors(np.array([[0.6, np.nan]], dtype=np.float32), 1, 2, "engine x")
     assert caught.value.message == (
         "The engine x answered with NaN or infinity in 1 of 1 vectors, first in vector 0; the "
-        "vectors were thrown away."
+        "vectors were discarded."
     )

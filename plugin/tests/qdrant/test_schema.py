@@ -84,7 +84,7 @@ def test_an_alias_is_set_and_moved() -> None:
 
 def test_an_alias_in_use_is_never_taken_from_its_collection() -> None:
     refuse_used_alias("live", {"other": "docs"})
-    with pytest.raises(StoreError, match="live means the collection docs"):
+    with pytest.raises(StoreError, match="live already points to docs"):
         refuse_used_alias("live", {"live": "docs"})
 
 

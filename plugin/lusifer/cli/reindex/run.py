@@ -69,7 +69,10 @@ def run(
 
 @contextmanager
 def _pause_on_signal() -> Iterator[Callable[[], bool]]:
-    """Return a function that says whether Ctrl-C or SIGTERM came; the batch at hand is finished."""
+    """Return a function that reports a stop request (Ctrl-C or SIGTERM).
+
+    The batch at hand is finished.
+    """
     asked = False
 
     def ask(_signal: int, _frame: object) -> None:

@@ -21,7 +21,10 @@ def verify(
     per_language: job_options.PerLanguageOption = 25,
     as_json: options.Json = False,
 ) -> None:
-    """Count source and target, embed a sample again, and search both: may the switch be made?"""
+    """Count source and target, embed a sample again, and search both.
+
+    Check whether the switch can be made.
+    """
     from lusifer.reindex.cutover import check
     from lusifer.reindex.job import Job
 

@@ -12,7 +12,7 @@ __all__ = ["AliasCutover"]
 
 @dataclass(eq=False, kw_only=True)
 class AliasCutover(ABC):
-    """An alias that means the source collection or the target collection."""
+    """An alias that points to the source collection or the target collection."""
 
     alias: str | None
     """Name that applications ask; None where the plan has none."""
@@ -26,7 +26,7 @@ class AliasCutover(ABC):
         """Create the target collection; a repeated call changes nothing."""
 
     def is_live(self) -> bool:
-        """Return whether the alias means the target collection."""
+        """Return whether the alias points to the target collection."""
         return self.alias is not None and self._find_alias() == self.target
 
     def activate(self) -> None:
@@ -63,7 +63,7 @@ class AliasCutover(ABC):
 
     @abstractmethod
     def _find_alias(self) -> str | None:
-        """Return the collection that the alias means now; None without the alias."""
+        """Return the collection that the alias points to now; None without the alias."""
 
     @abstractmethod
     def _set_alias(self, collection: str) -> None:

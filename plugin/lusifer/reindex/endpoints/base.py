@@ -1,4 +1,4 @@
-"""What re-embedding asks of a database: a source of documents and a target for their new vectors.
+"""Interface of a database to re-embedding: a source of documents, a target for new vectors.
 
 ::
 
@@ -74,7 +74,7 @@ class Record(Generic[ContentT_co]):
     title: str
     """Field ``title`` or ``name``, for the queries of the quality gate; empty without one."""
     content: ContentT_co = field(compare=False)
-    """What the target needs to write the document: payload, other vectors, references."""
+    """Content that the target needs to write the document: payload, other vectors, references."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Page(Generic[ContentT_co]):
 
     records: Sequence[Record[ContentT_co]]
     cursor: str | None
-    """Where the next page begins; None at the end of the key range."""
+    """Cursor of the next page; None at the end of the key range."""
 
 
 class Source(Protocol[ContentT_co]):
@@ -255,7 +255,7 @@ class Migration(Generic[ContentT]):
 
     @property
     def has_orphans(self) -> bool:
-        """Whether the target can hold documents that the source has lost."""
+        """Whether the target can hold documents that no longer exist in the source."""
         return self.searchable and not self.in_place
 
     def close_endpoints(self) -> None:

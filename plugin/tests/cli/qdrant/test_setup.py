@@ -55,7 +55,7 @@ def test_from_setup_to_a_switched_alias_without_a_server(database: Database, sou
     assert (code, len(hits), hits[0]["id"]) == (0, 3, "d7")
     # A second one takes its place when it is full, and not before.
     code, (error,) = database.run("qdrant", "setup", "--collection", "v2", "--alias", "live")
-    assert (code, "live means the collection v1" in error["error"]["message"]) == (1, True)
+    assert (code, "live already points to v1" in error["error"]["message"]) == (1, True)
     assert database.run("qdrant", "setup", "--collection", "v2", "--dimension", 8)[0] == 0
     code, (error,) = database.alias("--alias", "live", "--collection", "v2")
     assert (code, "v2 is empty" in error["error"]["message"]) == (1, True)

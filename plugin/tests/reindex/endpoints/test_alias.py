@@ -53,7 +53,7 @@ def test_an_alias_that_was_not_there_is_deleted_again(other: str | None) -> None
     server.deactivate()
     assert server.aliases == {}
     assert server.remove_source() == "nothing"
-    # An alias that means another collection now is left alone.
+    # An alias that points to another collection now is left alone.
     server.aliases = {} if other is None else {"live": other}
     server.deactivate()
     assert server.aliases == ({} if other is None else {"live": other})

@@ -85,7 +85,7 @@ class QdrantEndpoint:
     keywords: KeywordOptions | None = None
     """Options of a collection with a BM25 vector, for documents that come from a file."""
     retry_for_s: float = RETRY_FOR_S
-    """How long a busy or absent server is asked again."""
+    """Seconds for which requests to a busy or unreachable server are retried."""
 
     def count(self) -> int:
         """Count the points, exactly."""

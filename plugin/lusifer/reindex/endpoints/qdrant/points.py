@@ -46,7 +46,7 @@ HASHES = [_INDEX_HASH, COPY_HASH]
 
 @dataclass(frozen=True, slots=True)
 class PointContent:
-    """What a copy of a point takes along."""
+    """Content copied with a point."""
 
     payload: Mapping[str, object]
     vectors: Mapping[str, models.Vector]

@@ -90,7 +90,7 @@ class WeaviateEndpoint:
     text_property: str = "text"
     """Property for the text of documents that come from a file."""
     retry_for_s: float = RETRY_FOR_S
-    """How long a busy or absent server is asked again."""
+    """Seconds for which requests to a busy or unreachable server are retried."""
     _known_config: CollectionConfig | None = field(default=None, init=False)
     _known_tenants: list[str] | None = field(default=None, init=False)
 

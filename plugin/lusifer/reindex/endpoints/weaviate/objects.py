@@ -56,7 +56,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ObjectContent:
-    """What a copy of an object takes along."""
+    """Content copied with an object."""
 
     properties: Mapping[str, WeaviateField]
     vectors: Mapping[str, StoredVector]

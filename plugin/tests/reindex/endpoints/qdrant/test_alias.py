@@ -16,7 +16,7 @@ from lusifer.reindex.endpoints.qdrant.alias import QdrantAliasCutover
 
 @pytest.fixture
 def client() -> QdrantClient:
-    """Create a collection ``v1`` of two vectors in local mode; the alias ``live`` means it."""
+    """Create a collection ``v1`` of two vectors in local mode; the alias ``live`` points to it."""
     made = QdrantClient(":memory:")
     vectors = {
         "dense": models.VectorParams(size=4, distance=models.Distance.DOT, on_disk=True),

@@ -22,7 +22,7 @@ METADATA = {
 
 
 class Client:
-    """A server with one collection ``v1``, which the alias ``live`` means."""
+    """A server with one collection ``v1``, to which the alias ``live`` points."""
 
     def __init__(self, vectors: Any, metadata: Any, version: str) -> None:
         config = SimpleNamespace(metadata=metadata, params=SimpleNamespace(vectors=vectors))
