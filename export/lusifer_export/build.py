@@ -1,4 +1,4 @@
-"""From a checkpoint to a bundle."""
+"""Build a bundle from a checkpoint."""
 
 from __future__ import annotations
 

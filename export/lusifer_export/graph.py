@@ -1,4 +1,4 @@
-"""From a model to ONNX: one graph ``(input_ids, attention_mask) -> embedding``."""
+"""Export a model to ONNX: one graph ``(input_ids, attention_mask) -> embedding``."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _Replacement: TypeAlias = "tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorP
 
 @dataclass(frozen=True)
 class _Blocks:
-    """How the weights of a matrix product are quantized."""
+    """Quantization of the weights of a matrix product."""
 
     bits: int
     size: int

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 LongTextPolicy = Literal["truncate", "mean_of_windows", "error"]
-"""What happens to a text over the token limit: it is cut and marked as truncated, its windows are
+"""Policy for a text over the token limit: it is cut and marked as truncated, its windows are
 averaged, or it is refused."""
 
 Role = Literal["query", "document"]
@@ -40,7 +40,7 @@ Ordering = Literal["weak", "medium", "strong"]
 """Qdrant's write ordering, for replicated collections."""
 
 Quantization = Literal["none", "turbo4", "turbo2", "scalar", "binary"]
-"""How Qdrant stores vectors in memory. ``turbo4`` is TurboQuant with 4 bits a number, an eighth of
+"""Form of vectors in Qdrant's memory. ``turbo4`` is TurboQuant with 4 bits a number, an eighth of
 float32."""
 
 Route = Literal["transformers", "cohere"]
@@ -48,12 +48,12 @@ Route = Literal["transformers", "cohere"]
 request; ``cohere`` sends up to 96 and needs an API key, which may be any text."""
 
 WeaviateQuantizer = Literal["none", "rq", "sq", "bq", "pq"]
-"""How Weaviate stores vectors in memory. Weaviate recommends ``rq`` (rotational, 8 bits)."""
+"""Form of vectors in Weaviate's memory. Weaviate recommends ``rq`` (rotational, 8 bits)."""
 
 WeaviateTokenization = Literal[
     "word", "whitespace", "lowercase", "field", "trigram", "gse", "gse_ch", "kagome_ja", "kagome_kr"
 ]
-"""How Weaviate splits a text into words for keyword searches."""
+"""Rule by which Weaviate splits a text into words for keyword searches."""
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 """Values that JSON can hold; parsed JSON has lists and dictionaries."""

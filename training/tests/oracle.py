@@ -31,7 +31,7 @@ class Oracle:
 
     @property
     def texts(self) -> int:
-        """How many were embedded."""
+        """Number of texts that were embedded."""
         return len(self.seen)
 
     def __call__(self, texts: Sequence[str], role: str) -> np.ndarray:

@@ -41,7 +41,7 @@ _MILLISECOND, _SECOND = 1_000, 1_000_000
 
 @dataclass(frozen=True)
 class Serving:
-    """How a repository is served."""
+    """Options for serving a repository."""
 
     device: Device = "cpu"
     """Device that runs the model. ``gpu-tensorrt`` is ONNX Runtime with TensorRT, which builds its

@@ -1,4 +1,4 @@
-"""What every command shares: its declaration, its errors, its exit codes and its output."""
+"""Parts common to all commands: declaration, errors, exit codes and output."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Corpus:
     """The documents to search."""
 
     source: Literal["debian", "shipped"]
-    """Where the documents come from."""
+    """Origin of the documents."""
     documents: tuple[Document, ...]
     """Documents, sorted by id if they come from Debian."""
     reused: bool

@@ -1,4 +1,4 @@
-"""From a text and its role to rows of token ids, under one of three policies for long texts.
+"""Turn a text and its role into rows of token ids, under one of three policies for long texts.
 
 A row is ``prefix + prompt + content + suffix`` (``<s> query: ... </s>``). The tokenizer library
 could cut and add special tokens by itself, but it does not report how much it cut.

@@ -1,4 +1,4 @@
-"""From texts to checked unit vectors: prompts, tokens, long texts, batches, dimensions.
+"""Turn texts into checked unit vectors: prompts, tokens, long texts, batches, dimensions.
 
 ::
 

@@ -35,7 +35,7 @@ LANGUAGES: Mapping[str, str] = {
 
 
 class KeywordOptions(BaseModel):
-    """How words are split and compared; all documents and queries of a collection must agree."""
+    """Options for splitting and comparing words; one set for all texts of a collection."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

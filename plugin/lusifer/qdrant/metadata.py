@@ -1,4 +1,4 @@
-"""What a Qdrant collection's metadata says about the model that filled it."""
+"""Metadata of a Qdrant collection about the model that filled it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _ADVICE = "Make one with: lusifer qdrant setup"
 
 
 class CollectionMetadata(shared.CollectionMetadata):
-    """What is stored under the key ``lusifer`` of a collection's metadata."""
+    """Metadata stored under the key ``lusifer`` of a collection's metadata."""
 
     role_prompts: dict[str, str] = Field(default_factory=dict)
     """Prompts put before a text of each role, ``query`` and ``document``."""

@@ -16,7 +16,7 @@ class _Frozen(BaseModel):
 
 
 class Location(_Frozen):
-    """Where documents are. Keys of servers are never stored: they come from the environment."""
+    """Location of documents. Keys of servers are never stored: they come from the environment."""
 
     kind: Literal["embedded", "qdrant", "weaviate", "file"]
     address: str
@@ -68,7 +68,7 @@ class RateLimits(_Frozen):
 
 
 class GateLimits(_Frozen):
-    """What the new vectors must reach before the cutover, in every language with enough queries."""
+    """Limits for the new vectors before the cutover, in every language with enough queries."""
 
     maximum_recall_loss: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Largest fall of known-item recall@10; measured only if the old model is available."""
@@ -92,7 +92,7 @@ class LanguageEstimate(_Frozen):
 
 
 class Estimate(_Frozen):
-    """What the re-embedding is expected to take, from a sample that was embedded."""
+    """Expected cost of the re-embedding, from a sample that was embedded."""
 
     documents: int
     sampled: int
@@ -137,4 +137,4 @@ class Plan(_Frozen):
     gate: GateLimits = GateLimits()
     estimate: Estimate
     findings: tuple[dict[str, str], ...] = ()
-    """What was checked; see :class:`lusifer.stores.diagnostics.Diagnostic`."""
+    """Results of the checks; see :class:`lusifer.stores.diagnostics.Diagnostic`."""

@@ -1,4 +1,4 @@
-"""What the new vectors must reach before applications see them, language by language.
+"""Quality gate of the new vectors before applications see them, language by language.
 
 ::
 
@@ -71,7 +71,7 @@ class GateResult(BaseModel):
 
 @dataclass(frozen=True)
 class GateOptions:
-    """What the quality gate uses."""
+    """Options of the quality gate."""
 
     old: Embedder | None = None
     """Old model, where it is available."""

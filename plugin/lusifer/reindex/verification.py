@@ -22,7 +22,7 @@ another text or model is far beyond it."""
 
 
 class Verification(BaseModel):
-    """What was counted and compared."""
+    """Results of counting and comparing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,7 +47,7 @@ class Verification(BaseModel):
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, as sentences."""
+        """Faults, one sentence each."""
         found = []
         if abs(self.old - self.new) > self.drift:
             found.append(f"The source has {self.old:,} documents, the target {self.new:,}.")

@@ -82,7 +82,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one protocol reports errors and carries keys."""
+    """Form of errors and keys in one protocol."""
 
     name: str
     error_body: Callable[[LusiferError], Mapping[str, object]]

@@ -78,8 +78,7 @@ class Settings(BaseModel):
     """Maximum UTF-8 bytes of one text."""
 
     cache: Literal["memory", "disk", "off"] = "memory"
-    """Where computed vectors are cached: in this process, in a file that processes share, or
-    nowhere."""
+    """Cache of computed vectors: in this process, in a file that processes share, or none."""
     cache_bytes: Positive = 256 * 2**20
     """Maximum bytes of cached vectors; those used longest ago make room."""
     cache_path: Path | None = None
@@ -105,7 +104,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class SettingHelp:
-    """What the command line and the reference say about one setting."""
+    """Help for one setting, for the command line and the reference."""
 
     name: str
     description: str

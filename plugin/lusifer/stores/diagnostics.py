@@ -1,4 +1,4 @@
-"""What ``lusifer doctor`` reports: each diagnostic with its severity and its fix.
+"""Diagnostics of ``lusifer doctor``: each with its severity and its fix.
 
 The comparisons that the doctors of all databases make are here too.
 """
@@ -48,13 +48,13 @@ class Diagnostic:
     """One thing that was examined."""
 
     severity: Severity
-    """How bad it is."""
+    """Severity of the diagnostic."""
     subject: str
-    """What was examined, in two words."""
+    """Thing examined, in two words."""
     message: str
-    """What was found, with its numbers."""
+    """Result, with its numbers."""
     fix: str = ""
-    """What to do; empty where nothing needs to be done."""
+    """Advice in the imperative; empty where nothing needs to be done."""
 
     def as_dict(self) -> dict[str, str]:
         """Return JSON-ready fields."""

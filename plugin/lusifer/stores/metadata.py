@@ -1,4 +1,4 @@
-"""What every collection stores about the model that filled it."""
+"""Metadata of every collection about the model that filled it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CollectionMetadata", "ModelIdentity", "identity_of"]
 
 
 class ModelIdentity(TypedDict):
-    """What a collection is compared with before a model uses it."""
+    """Identity of a model, compared with a collection before the model uses it."""
 
     fingerprint: str
     """Identity of the model."""

@@ -1,4 +1,4 @@
-"""What every store needs of a document before it is written: id, content hash and checks."""
+"""Id, content hash and checks of a document before a store writes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What searches of several stores share: checks, groups, and how deep a ranking is read."""
+"""Parts common to searches of several stores: checks, groups, and the depth of a ranking."""
 
 from __future__ import annotations
 

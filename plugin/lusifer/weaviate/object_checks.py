@@ -1,4 +1,4 @@
-"""What is wrong with the objects of a collection: no vector, another vector, words not found."""
+"""Faults of the objects of a collection: no vector, another vector, words not found."""
 
 from __future__ import annotations
 

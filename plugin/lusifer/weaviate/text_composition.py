@@ -35,7 +35,7 @@ _DATE = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:[.,](\d+))?([Zz]|[+
 
 @dataclass(frozen=True)
 class TextRules:
-    """How a collection composes the text of one of its vectors."""
+    """Rules by which a collection composes the text of one of its vectors."""
 
     collection: str
     """Name of the collection."""

@@ -140,7 +140,7 @@ def config(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture(scope="module")
 def one(config: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one process finds."""
+    """Results of one process."""
     path = tmp_path_factory.mktemp("one") / "one.pt"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["step", config, str(path)])

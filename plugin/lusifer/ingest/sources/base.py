@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 UNREADABLE = (EOFError, gzip.BadGzipFile, zlib.error, OSError)
-"""What a damaged file raises while it is read."""
+"""Exceptions that a damaged file raises while it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Rejected:
     where: str
     """File and line, or file."""
     reason: str
-    """What is wrong with the record."""
+    """Fault of the record."""
     next_step: str
-    """How to fix it."""
+    """Advice in the imperative."""
 
     def as_dict(self) -> dict[str, str]:
         """Return the fields as JSON."""

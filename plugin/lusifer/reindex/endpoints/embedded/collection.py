@@ -65,7 +65,7 @@ class EmbeddedEndpoint:
     keep_open: bool = False
     """Whether the collection stays open between calls; only where no application uses it."""
     retry_for_s: float = 120.0
-    """How long to wait for another process that has it open."""
+    """Seconds to wait for another process that has it open."""
     _kept: EmbeddedStore | None = field(default=None, init=False)
     _ahead: _ReadAhead | None = field(default=None, init=False)
 

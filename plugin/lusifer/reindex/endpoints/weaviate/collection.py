@@ -84,7 +84,7 @@ class WeaviateEndpoint:
     vector_name: str
     """Name of the vector."""
     rules: TextRules
-    """How the text of an object is composed."""
+    """Rules that compose the text of an object."""
     language_field: str = "lang"
     """Property with the language."""
     text_property: str = "text"
