@@ -131,7 +131,7 @@ def test_a_request_in_flight_is_answered_after_sigterm(
     assert started.wait(60) in {0, -signal.SIGTERM}
 
 
-def test_a_port_in_use_is_told_with_the_way_out(
+def test_a_port_in_use_is_reported_with_the_fix(
     process: tuple[subprocess.Popen[str], str, Path], tiny_bundle: Path
 ) -> None:
     port = process[1].rsplit(":", 1)[1]

@@ -44,7 +44,7 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
         write_atomic(tmp_path / "nowhere" / "state.json", "")
 
 
-def test_what_a_kill_leaves_can_be_told(tmp_path: Path) -> None:
+def test_leftovers_of_a_kill_are_recognised(tmp_path: Path) -> None:
     script = (
         "import os, sys, pathlib; from lusifer.common.files import atomic_writer\n"
         "with atomic_writer(pathlib.Path(sys.argv[1])) as file:\n"

@@ -124,7 +124,7 @@ def test_queries_of_a_team_replace_those_made_from_titles(migration: AnyMigratio
     assert result.languages["de"].questions == 0
 
 
-def test_at_most_so_many_documents_of_a_language_are_looked_at(migration: AnyMigration) -> None:
+def test_at_most_n_documents_of_a_language_are_measured(migration: AnyMigration) -> None:
     result = measure(migration, MODEL, GateLimits(), GateOptions(per_language=2))
     assert [each.questions for each in result.languages.values()] == [2, 2]
 

@@ -38,7 +38,9 @@ RIGHT: dict[str, Any] = {
         ),
     ],
 )
-def test_problems_are_told_beyond_the_drift(changes: dict[str, Any], problems: list[str]) -> None:
+def test_problems_beyond_the_drift_are_reported(
+    changes: dict[str, Any], problems: list[str]
+) -> None:
     found = Verification(**{**RIGHT, **changes})
     assert found.problems == problems
     assert found.as_dict()["problems"] == problems

@@ -83,7 +83,7 @@ class TestMetrics:
         assert measures["same"].value == pytest.approx(0)
         assert measures["en"].value == pytest.approx(-100)
 
-    def test_sts_of_a_model_that_tells_nothing_apart(self) -> None:
+    def test_sts_of_a_model_that_distinguishes_nothing(self) -> None:
         same = np.tile([1.0, 0.0], (4, 1))
         measures, table = metrics.sts_matrix({"en": (same, same)}, np.arange(4.0))
         assert table == {"en": {"en": 0.0}}

@@ -112,7 +112,7 @@ def test_cursors_are_sorted_and_the_same_for_the_same_seed() -> None:
 
 
 @pytest.mark.parametrize(("count", "cursors"), [(0, 2), (1, 2), (16, 3), (200, 14)])
-def test_a_sample_reads_from_so_many_places(count: int, cursors: int) -> None:
+def test_a_larger_sample_reads_from_more_cursors(count: int, cursors: int) -> None:
     assert cursor_count(count) == cursors
 
 

@@ -74,7 +74,7 @@ def test_a_point_without_text_has_nothing_to_embed(payload: dict[str, Any]) -> N
         ({"lusifer_sha256": "c"}, "c@copy"),
     ],
 )
-def test_a_version_tells_copies_apart(payload: dict[str, str] | None, version: str) -> None:
+def test_a_version_distinguishes_copies(payload: dict[str, str] | None, version: str) -> None:
     assert points.version_of(payload) == version
 
 

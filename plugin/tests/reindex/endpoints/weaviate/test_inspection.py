@@ -50,7 +50,9 @@ def test_a_collection_without_module(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.vectors, found.diagnostics) == (("lusifer",), ())
 
 
-def test_a_module_that_would_ask_the_old_service_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_would_call_the_old_service_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     (note,) = inspect(monkeypatch, make_config(OURS)).diagnostics
     assert (note.severity, note.subject) == ("note", "service")
     named = inspect(monkeypatch, make_config(OURS), service_address="http://new:8000")
