@@ -7,7 +7,7 @@
 
 Each row is trained by its own recipe and scored with and without its own language subspace, beside
 the raw encoder and the raw LLM, which cost no training. One row more has another start: its
-connector turns the encoder's states into the LLM's width without distortion, and stage 2 trains it
+connector maps the encoder's states into the LLM's width by an orthogonal map, and stage 2 trains it
 from there. Runs and vectors are kept: the same command goes on after a kill. Three seeds for the
 full model and for the encoder trained alone, which it has to beat."""
 
@@ -178,7 +178,7 @@ def train_llm_alone(recipe: Recipe, data_folder: Path, run_folder: Path) -> LlmA
 
 
 def train_turned(recipe: Recipe, data_folder: Path, run_folder: Path) -> Path:
-    """Stage 2 of a recipe, from a connector that turns the encoder's states without distortion."""
+    """Run stage 2 of a recipe, from a connector that maps the encoder's states orthogonally."""
     torch.manual_seed(recipe.seed)
     model = build_model(recipe.model)
     turn(model.connector)
@@ -224,7 +224,7 @@ def finetuned(
 
 @torch.no_grad()
 def turn(connector: Connector, times: float = TIMES) -> None:
-    """Start a connector as a turn without distortion into the LLM's width, its inputs this many times longer.
+    """Start a connector as an orthogonal map into the LLM's width, its inputs this many times longer.
 
     A ReLU passes a state in two halves, what is above zero and what is below; the second layer puts
     them together again. So the first needs twice the encoder's width."""

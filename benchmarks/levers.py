@@ -4,8 +4,8 @@
 
     python benchmarks/levers.py --debian debian.jsonl
 
-Every text is read once through each of two connectors, the trained one and one that turns the
-encoder's states without distortion: the encoder's mean state, what comes out of the connector, and
+Every text is read once through each of two connectors, the trained one and one that maps the
+encoder's states orthogonally: the encoder's mean state, what comes out of the connector, and
 the LLM's mean state after 1, 2, 4 and 8 layers are kept on disk. On them linear heads are trained,
 in seconds, with the objective and the English data of the default recipe, and scored on a subset of
 the evaluation sets. A head on the encoder's own state is what the LLM has to beat: it costs
@@ -68,7 +68,7 @@ class States:
 
     Args:
         checkpoint: Of the model.
-        turned: In the place of its connector, one that turns without distortion.
+        turned: Replace its connector by one that maps orthogonally.
     """
 
     def __init__(self, checkpoint: Path, *, turned: bool) -> None:

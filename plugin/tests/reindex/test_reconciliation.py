@@ -71,7 +71,7 @@ def test_what_an_application_wrote_to_the_target_wins(scene: Scene) -> None:
     scene.source.put(document("f", "late in the source"))
     scene.target.put(document("a", "new in the target"))
     scene.target.remove("b")
-    # Equal to the letter to our copy, and yet the application's own.
+    # Identical to our copy, and yet the application's own.
     scene.target.put(document("c", "text c"))
     scene.target.put(document("d", "text d"))
     scene.target.put(document("f", "new in the target"))
