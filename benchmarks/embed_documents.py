@@ -47,7 +47,7 @@ PARITY_TEXTS = ROOT / "export" / "lusifer_export" / "parity_texts.json"
 
 MATRIX_SIZE = 2048
 PROMPT_AND_SPECIAL_TOKENS = 5
-"""What the role prompt and the special tokens add to a text, about: the texts are cut that much
+"""Tokens that the role prompt and the special tokens add to a text, about: the texts are cut that much
 shorter."""
 QUERY_TOKENS, QUERY_REPEATS = 12, 30
 PEAK_BAR = 0.45

@@ -1,4 +1,4 @@
-"""What the LLM's reading adds to the encoder, measured with almost no compute: frozen parts, trained heads.
+"""Gain of the LLM's reading over the encoder, measured with almost no compute: frozen parts, trained heads.
 
 ::
 

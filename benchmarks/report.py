@@ -1,4 +1,4 @@
-"""What the benchmarks share: the page they write into, and the speed of the engine alone."""
+"""Parts common to the benchmarks: the page they write into, and the speed of the engine alone."""
 
 from __future__ import annotations
 

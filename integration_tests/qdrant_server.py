@@ -80,7 +80,7 @@ class Recorded:
 
 
 class QdrantError(Exception):
-    """What Qdrant answers instead of a result."""
+    """Error that Qdrant answers instead of a result."""
 
     def __init__(self, status: int, text: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(text)
@@ -213,7 +213,7 @@ class LoopbackServer:
 
 
 class InferenceGate(LoopbackServer):
-    """What listens at Qdrant's inference address.
+    """Service at Qdrant's inference address.
 
     ``requests`` holds what Qdrant sent. By default it is passed on to ``forward_to``; ``answer``
     and ``answer_with`` put a test in the service's place until ``reset``."""
@@ -228,7 +228,7 @@ class InferenceGate(LoopbackServer):
 
     @property
     def address(self) -> str:
-        """What ``QDRANT__INFERENCE__ADDRESS`` has to be."""
+        """Value for ``QDRANT__INFERENCE__ADDRESS``."""
         return self.url + self.path
 
     def answer(
@@ -341,7 +341,7 @@ class _Call:
 
 @dataclass
 class _Fault:
-    """What the next matching requests meet."""
+    """Fault for the next matching requests."""
 
     left: int
     status: int
@@ -1207,11 +1207,11 @@ class QdrantUnderTest:
     real: bool
     version: str
     server: LoopbackQdrant | None
-    """What injects faults and records requests; None for a real server."""
+    """Server that injects faults and records requests; None for a real server."""
 
     @property
     def name(self) -> str:
-        """What it is, for the summary of the tests."""
+        """Description for the summary of the tests."""
         kind = "a real server" if self.real else "LoopbackQdrant over qdrant-client's local mode"
         return f"{kind}, version {self.version}"
 

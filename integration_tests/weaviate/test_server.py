@@ -1,4 +1,4 @@
-"""Where the tests get their server, in which order, and why there may be none."""
+"""Sources of the tests' server, their order, and reasons for none."""
 
 from __future__ import annotations
 

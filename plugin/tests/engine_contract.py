@@ -19,7 +19,7 @@ MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]], dtype=np.in
 
 
 class EngineContract:
-    """What every engine must keep; a subclass gives the fixture ``engine``."""
+    """Contract of every engine; a subclass gives the fixture ``engine``."""
 
     dimension = 16
 
@@ -57,7 +57,7 @@ class EngineContract:
 
 
 class GraphEngineContract(EngineContract):
-    """What the engines that run a bundle's graph in this process must also keep."""
+    """Further contract of the engines that run a bundle's graph in this process."""
 
     def test_closed_engine_says_so(self, engine: Engine) -> None:
         engine.close()

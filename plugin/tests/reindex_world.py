@@ -158,7 +158,7 @@ class Machine(RuleBasedStateMachine):
         self.job = Job.create(self.folder / "job", make_plan(in_place=self.world.in_place))
         self.live: dict[str, Document] = {}
         self.source_documents: dict[str, Document] | None = None
-        """What the source must show after a rollback; None before a cutover."""
+        """Documents that the source must show after a rollback; None before a cutover."""
         self.edits = 0
 
     @initialize(chosen=st.lists(st.sampled_from(IDS), unique=True, min_size=3))

@@ -1,4 +1,4 @@
-"""What people see of a plan, its progress and its checks."""
+"""Output for a plan, its progress and its checks."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def answered(
 
 
 class Failed(grpc.RpcError):  # type: ignore[misc]
-    """What a call over gRPC raises."""
+    """Error that a call over gRPC raises."""
 
     def __init__(self, code: str, details: str, **metadata: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What runs without a cluster: the plan of the rows, and each worker's step on one row."""
+"""Parts of the Ray runner that need no cluster: the plan of the rows, and each worker's step on one row."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class AliasCutover(ABC):
         self._set_alias(self.target)
 
     def deactivate(self) -> None:
-        """Point the alias at the source collection, or delete it where it meant nothing before."""
+        """Point the alias at the source collection, or delete it if it did not exist before."""
         if self.source is not None:
             self._set_alias(self.source)
         elif self.is_live():

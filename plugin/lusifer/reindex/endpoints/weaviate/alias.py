@@ -64,7 +64,7 @@ class WeaviateAliasCutover(AliasCutover):
                 target.tenants.create([Tenant(name=name) for name in names])
 
     def deactivate(self) -> None:
-        """Point the alias at the source collection, or delete it where it meant nothing before.
+        """Point the alias at the source collection, or delete it if it did not exist before.
 
         The source takes writes again, if a cutover that was killed had held them.
         """
