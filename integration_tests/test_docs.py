@@ -107,11 +107,14 @@ def test_commands_and_options_that_the_pages_name_exist() -> None:
                 assert option in section, f"{page}: {line}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+# The changelog also has the names of the past.
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.name != "CHANGELOG.md"],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_names_of_the_code_exist(page: Path) -> None:
     """Every dotted name between backticks, documented member and name that an example imports."""
-    if page.name == "CHANGELOG.md":
-        pytest.skip("it also has the names of the past")
     text = page.read_text(encoding="utf-8")
     packages = r"lusifer(?:_training|_evaluation|_export)?"
     names = set(re.findall(rf"`({packages}(?:\.\w+)+)", text))
