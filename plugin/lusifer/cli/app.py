@@ -158,7 +158,7 @@ def _load(component: EntryPoint) -> typer.Typer:
     except ImportError as error:
         raise MissingExtraError(
             f"lusifer {component.name} can't start: {error}.",
-            next_step=f"Run pip install 'lusifer[{component.name}]'",
+            next_step=f"Run pip install 'lusifer[{component.name}]'.",
         ) from error
     return group
 

@@ -77,6 +77,14 @@ Service = Annotated[
         help="A lusifer serve that embeds instead of this process (key: LUSIFER_API_KEY).",
     ),
 ]
+CheckedService = Annotated[
+    str | None,
+    typer.Option(
+        "--service",
+        metavar="URL",
+        help="Address of the lusifer serve to check (key: LUSIFER_API_KEY).",
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lusifer.engines.base import Engine
 
-__all__ = ["check_vectors", "run_batch", "run_batches"]
+__all__ = ["check_engine_output", "run_batch", "run_batches"]
 
 
 def run_batches(
@@ -102,11 +102,13 @@ def run_batch(
         input_ids[index, : len(row)] = row
         attention_mask[index, : len(row)] = 1
     vectors = engine.run(input_ids, attention_mask)
-    check_vectors(vectors, len(rows), dimension, f"engine {engine.name}")
+    check_engine_output(vectors, len(rows), dimension, f"engine {engine.name}")
     return vectors
 
 
-def check_vectors(vectors: NDArray[np.float32], rows: int, dimension: int, source: str) -> None:
+def check_engine_output(
+    vectors: NDArray[np.float32], rows: int, dimension: int, source: str
+) -> None:
     """Refuse an answer that is not R rows of D finite float32 numbers with unit norm.
 
     Args:

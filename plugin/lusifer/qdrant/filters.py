@@ -59,6 +59,7 @@ def _condition(kit: FilterKit, key: str, value: JSON) -> object:
     if isinstance(value, list | tuple) and {type(item) for item in value} in ({str}, {int}):
         return kit.FieldCondition(key=path, match=kit.MatchAny(any=list(value)))
     if isinstance(value, float):
+        # The client's name for it, or the engine's; a Protocol can't say "one of both".
         ranges = getattr(kit, "Range", None) or kit.RangeFloat  # type: ignore[attr-defined]
         return kit.FieldCondition(key=path, range=ranges(gte=value, lte=value))
     raise InvalidInputError(

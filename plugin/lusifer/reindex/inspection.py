@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from lusifer.stores.diagnostics import Diagnostic
     from lusifer.types import LongTextPolicy
 
-__all__ = ["Inspection", "PlanRequest", "unknown_model", "version_numbers"]
+__all__ = ["Inspection", "PlanRequest", "unknown_model"]
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,3 @@ def unknown_model(error: LusiferError) -> Diagnostic:
     return diagnostics.note(
         "old model", f"{error.message} Its old vectors can be compared, but not searched by text."
     )
-
-
-def version_numbers(version: str) -> tuple[int, ...]:
-    """Return major and minor number of a version."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])

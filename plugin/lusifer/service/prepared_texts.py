@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lusifer.common.validation import check_texts
-from lusifer.embedding.batching import check_vectors
+from lusifer.embedding.batching import check_engine_output
 from lusifer.service.cache import cache_key
 from lusifer.types import Embedding, Embeddings
 
@@ -130,7 +130,7 @@ def finish(
         tuple(distinct[index].truncated for index in prepared.order),
     )
     # The batcher has checked the engine's vectors. This checks the cache and our own arithmetic.
-    check_vectors(answer.vectors, len(prepared.order), dimension, "engine or the cache")
+    check_engine_output(answer.vectors, len(prepared.order), dimension, "engine or the cache")
     if cache is not None:
         cache.put_many(list(zip(prepared.keys, fresh, strict=True)))
     return answer

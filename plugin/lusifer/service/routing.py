@@ -203,6 +203,7 @@ def _route(
             return response
 
     route = Route(path, endpoint, methods=[method], name=name)
+    # Starlette's class has no such attribute; the OpenAPI document is made from it.
     route.operation = operation  # type: ignore[attr-defined]
     return route
 

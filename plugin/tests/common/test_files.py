@@ -50,7 +50,8 @@ def test_leftovers_of_a_kill_are_recognised(tmp_path: Path) -> None:
         "with atomic_writer(pathlib.Path(sys.argv[1])) as file:\n"
         "    file.write(b'half'); file.flush(); os._exit(9)"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "state.json")], check=False)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "state.json")], check=False)
+    assert done.returncode == 9
     (left,) = tmp_path.iterdir()
     assert is_partial(left)
     assert not is_partial(tmp_path / "state.json")
@@ -75,7 +76,8 @@ def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
         "import os, sys, pathlib; from lusifer.common.files import acquire_lock\n"
         "lock = acquire_lock(pathlib.Path(sys.argv[1])); os._exit(9)"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "index.lock")], check=False)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "index.lock")], check=False)
+    assert done.returncode == 9
     acquire_lock(tmp_path / "index.lock").release()
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from lusifer.embedding.batching import _plan_batches, check_vectors, run_batch, run_batches
+from lusifer.embedding.batching import _plan_batches, check_engine_output, run_batch, run_batches
 from lusifer.errors import EngineBusyError, EngineOutputError
 
 if TYPE_CHECKING:
@@ -102,9 +102,9 @@ def test_no_rows_need_no_engine() -> None:
 
 
 def test_a_bad_answer_is_refused_with_its_source() -> None:
-    check_vectors(np.array([[0.6, 0.8]], dtype=np.float32), 1, 2, "engine x")
+    check_engine_output(np.array([[0.6, 0.8]], dtype=np.float32), 1, 2, "engine x")
     with pytest.raises(EngineOutputError) as caught:
-        check_vectors(np.array([[0.6, np.nan]], dtype=np.float32), 1, 2, "engine x")
+        check_engine_output(np.array([[0.6, np.nan]], dtype=np.float32), 1, 2, "engine x")
     assert caught.value.message == (
         "The engine x answered with NaN or infinity in 1 of 1 vectors, first in vector 0; the "
         "vectors were discarded."

@@ -38,7 +38,9 @@ def test_severities_and_their_fields() -> None:
 def test_versions() -> None:
     assert diagnostics.version_numbers("v1.19.0-rc1") == (1, 19, 0)
     assert diagnostics.version_numbers("1.38") == (1, 38)
+    assert diagnostics.version_numbers("1.9.2-dev") == (1, 9, 2)
     assert diagnostics.version_numbers("unknown") == ()
+    assert diagnostics.version_numbers("1.9.0") < (1, 17) < diagnostics.version_numbers("1.20.0")
     features = (((1, 16), "metadata"), ((1, 31, 0), "roles"), ((2,), "more"))
     assert diagnostics.missing_features("1.16.3", features) == [("1.31.0", "roles"), ("2", "more")]
     assert diagnostics.missing_features("2.0", features) == []

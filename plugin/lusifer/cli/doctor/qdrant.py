@@ -19,7 +19,7 @@ def examine_qdrant(
     url: options.QdrantUrl,
     collection: options.ServerCollection = None,
     grpc: options.Grpc = False,
-    service: options.Service = None,
+    service: options.CheckedService = None,
     bundle: options.Bundle = None,
     as_json: options.Json = False,
 ) -> None:

@@ -27,7 +27,7 @@ def examine_weaviate(
     url: options.WeaviateUrl,
     collection: options.ServerCollection = None,
     tenant: Annotated[str | None, typer.Option(metavar="NAME")] = None,
-    service: options.Service = None,
+    service: options.CheckedService = None,
     bundle: options.Bundle = None,
     as_json: options.Json = False,
 ) -> None:

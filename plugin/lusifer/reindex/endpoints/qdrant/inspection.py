@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from lusifer.errors import CollectionMismatchError, PlanError
 from lusifer.qdrant.connection import client_errors, connect_by_environment
 from lusifer.qdrant.metadata import parse_metadata
-from lusifer.reindex.inspection import Inspection, unknown_model, version_numbers
+from lusifer.reindex.inspection import Inspection, unknown_model
 from lusifer.reindex.plan import Model
 from lusifer.stores import diagnostics
+from lusifer.stores.diagnostics import version_numbers
 
 if TYPE_CHECKING:
     from qdrant_client import models

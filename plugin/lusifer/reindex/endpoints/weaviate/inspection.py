@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lusifer.errors import CollectionMismatchError, PlanError
-from lusifer.reindex.inspection import Inspection, unknown_model, version_numbers
+from lusifer.reindex.inspection import Inspection, unknown_model
 from lusifer.reindex.plan import Model
 from lusifer.stores import diagnostics
+from lusifer.stores.diagnostics import version_numbers
 from lusifer.weaviate.connection import client_errors, connect_by_environment
 from lusifer.weaviate.metadata import module_of, parse_metadata
 from lusifer.weaviate.refusals import not_found
