@@ -40,7 +40,15 @@ SENTENCES = [
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
     """Restore logging: commands set it up on a stream that a test closes."""
-    names = (None, "lusifer", "lusifer_training", "lusifer_export", "uvicorn", "uvicorn.error")
+    names = (
+        None,
+        "lusifer",
+        "lusifer_training",
+        "lusifer_evaluation",
+        "lusifer_export",
+        "uvicorn",
+        "uvicorn.error",
+    )
     loggers = [logging.getLogger(name) for name in names]
     before = [(each.handlers[:], each.level, each.propagate) for each in loggers]
     yield

@@ -184,7 +184,7 @@ def start_logging(verbosity: int) -> None:
         force=True,
     )
     logging.getLogger("lusifer").setLevel(level)
-    for name in ("lusifer_training", "lusifer_export"):
+    for name in ("lusifer_training", "lusifer_evaluation", "lusifer_export"):
         # Their work takes minutes to hours. Without progress it would look like a hang.
         logging.getLogger(name).setLevel(min(level, logging.INFO))
 

@@ -36,17 +36,23 @@ class DiskMap:
                 f"PRAGMA cache_size = -{_CACHE_KIB};"
                 "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF"
             )
+        self._temporary = path is None
         # Names of the first version: an interrupted re-embedding may have such a file.
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS held "
             "(key TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID"
         )
+        if self._temporary:
+            # Never committed: a transaction for each insert would take seven times as long.
+            self._database.execute("BEGIN")
 
     def put(self, entries: Mapping[str, str]) -> None:
-        """Insert or replace entries; they are on disk when it returns."""
-        self._database.execute("BEGIN")
+        """Insert or replace entries; those of a file are on disk when it returns."""
+        if not self._temporary:
+            self._database.execute("BEGIN")
         self._database.executemany("INSERT OR REPLACE INTO held VALUES (?, ?)", entries.items())
-        self._database.execute("COMMIT")
+        if not self._temporary:
+            self._database.execute("COMMIT")
 
     def setdefault(self, key: str, value: str) -> str:
         """Insert an entry unless its key exists; return the value that the key has now."""

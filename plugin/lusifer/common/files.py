@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
@@ -13,9 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["acquire_lock", "atomic_writer", "is_partial", "sync", "write_atomic"]
+__all__ = [
+    "acquire_lock",
+    "atomic_writer",
+    "is_partial",
+    "partials_of",
+    "remove_partials",
+    "sync",
+    "write_atomic",
+]
 
 _PARTIAL = ".partial"
+_RANDOM = "[0-9a-f]{8}"
+_PARTIAL_NAME = re.compile(rf".+\.{_RANDOM}{re.escape(_PARTIAL)}")
 
 
 def acquire_lock(path: Path, *, timeout_s: float = 0.0) -> FileLock:
@@ -83,8 +94,23 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
 
 
 def is_partial(path: Path) -> bool:
-    """Return whether a killed :func:`write_atomic` left this file, so that it can be removed."""
-    return path.name.endswith(_PARTIAL)
+    """Return whether a file has the name that a killed :func:`write_atomic` leaves behind."""
+    return _PARTIAL_NAME.fullmatch(path.name) is not None
+
+
+def partials_of(path: Path) -> list[Path]:
+    """Return what killed writes of one file left beside it, and nothing that is somebody else's."""
+    # Version 0.1 had the fixed name.
+    names = re.compile(re.escape(path.name) + rf"(\.{_RANDOM})?{re.escape(_PARTIAL)}")
+    found = (each for each in path.parent.iterdir() if names.fullmatch(each.name))
+    return sorted(each for each in found if each.is_file())
+
+
+def remove_partials(*paths: Path) -> None:
+    """Remove what killed writes of these files left; call it where nobody else can write them."""
+    for path in paths:
+        for partial in partials_of(path):
+            partial.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -22,7 +22,7 @@ def chunked(
     """Yield runs of at most ``count`` items, in order; no run is empty.
 
     Args:
-        items: Read no further than the current run, and one item more where sizes are limited.
+        items: Read no further than the current run, or one item more where that was too large.
         count: Largest number of items in a run, from 1.
         size: Returns the size of an item, in any unit such as bytes.
         maximum_size: Largest sum of the sizes in a run. A larger item gets a run of its own. 0 is
@@ -38,7 +38,7 @@ def chunked(
         run.append(item)
         run_size += item_size
         # At once: the next item may take long to come.
-        if len(run) == count:
+        if len(run) == count or run_size >= maximum_size > 0:
             yield run
             run, run_size = [], 0
     if run:

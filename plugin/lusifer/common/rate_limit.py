@@ -66,6 +66,12 @@ class RateLimit:
         """Return units that were taken too much; a negative number takes the missing ones."""
         self._level += units
 
+    def change(self, per_s: float, *, burst: float) -> None:
+        """Set other limits; what was spent stays spent."""
+        self._refill()
+        self.per_s, self.burst = per_s, burst
+        self._level = min(burst, self._level)
+
     def _refill(self) -> None:
         now_s = self._clock()
         self._level = min(self.burst, self._level + (now_s - self._since_s) * self.per_s)

@@ -17,7 +17,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lusifer.common.files import write_atomic
+from lusifer.common.files import remove_partials, write_atomic
 from lusifer.embedded.engine import unreadable
 from lusifer.embedded.layout import lock_index
 from lusifer.embedded.store import EmbeddedStore
@@ -194,6 +194,7 @@ class EmbeddedCollections:
         try:
             merged = {**self.aliases(), **changes}
             kept = {alias: name for alias, name in sorted(merged.items()) if name is not None}
+            remove_partials(self.root / "aliases.json")
             write_atomic(self.root / "aliases.json", json.dumps(kept, indent=2) + "\n")
         finally:
             lock.release()

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lusifer.common.files import acquire_lock, is_partial, write_atomic
+from lusifer.common.files import acquire_lock, partials_of, remove_partials, write_atomic
 from lusifer.embedded.engine import locked, unreadable
 from lusifer.errors import (
     FingerprintMismatchError,
@@ -31,6 +30,8 @@ from lusifer.qdrant.keywords import KeywordOptions  # noqa: TC001  (pydantic nee
 from lusifer.stores.payloads import VECTOR_NAME
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from filelock import FileLock
 
 __all__ = [
@@ -173,17 +174,16 @@ def clear_leftovers(path: Path) -> None:
     Raises:
         StoreError: The folder holds files that are not ours; they are left alone.
     """
-    foreign = sorted(
-        entry.name for entry in path.iterdir() if entry.name not in _OURS and not is_partial(entry)
-    )
+    written = (path / "index.json", path / "flushed.json")
+    ours = _OURS | {each.name for file in written for each in partials_of(file)}
+    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
     if foreign:
         raise StoreError(
             f"{path} holds other files ({', '.join(foreign[:3])}) and no index.",
             next_step="Choose an empty or new folder for the index.",
         )
     shutil.rmtree(path / "shard.partial", ignore_errors=True)
-    for file in filter(Path.is_file, filter(is_partial, path.iterdir())):
-        file.unlink()
+    remove_partials(*written)
 
 
 def allocated_bytes(path: Path) -> int:

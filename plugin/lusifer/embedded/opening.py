@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lusifer.common.files import remove_partials
 from lusifer.embedded.engine import damaged, edge_errors, import_edge
 from lusifer.embedded.layout import (
     check_fingerprint,
@@ -75,6 +76,7 @@ def open_index(path: Path, fingerprint: str | None) -> tuple[IndexFile, FileLock
         raise damaged(path, f"there is no data in {segments}")
     lock = lock_index(path)
     with _released_on_error(lock):
+        remove_partials(path / "index.json", path / "flushed.json")
         return index, lock, Shard.load(path)
 
 

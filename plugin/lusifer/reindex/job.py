@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lusifer.common.files import acquire_lock, write_atomic
+from lusifer.common.files import acquire_lock, remove_partials, write_atomic
 from lusifer.errors import JobLockedError, JobNotFoundError, PlanError, ReindexError
 from lusifer.reindex.plan import Plan
 
@@ -37,6 +37,8 @@ REFUSED_KEPT = 100
 Phase = Literal["planned", "running", "settled", "switching", "switched", "rolled-back", "cleaned"]
 """Settled: a whole pass found nothing to do. Switching: applications see the target, and what they
 wrote to the source in the last moment is being reconciled."""
+
+_WRITTEN = ("plan.json", "state.json", "report.json", "checks.json")
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -234,6 +236,7 @@ class Job:
 
         Raises:
             JobLockedError: One does.
+            ReindexError: The lock file can't be opened.
         """
         try:
             lock = acquire_lock(self.path / "job.lock")
@@ -242,7 +245,13 @@ class Job:
                 f"Another process works on {self.path}.",
                 next_step="Wait for it, or stop it with Ctrl-C.",
             ) from error
+        except OSError as error:
+            raise ReindexError(
+                f"The job {self.path} can't be locked: {error}.",
+                next_step="Check that the folder can be written to.",
+            ) from error
         try:
+            remove_partials(*(self.path / name for name in _WRITTEN))
             yield
         finally:
             lock.release()

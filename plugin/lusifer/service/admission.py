@@ -161,9 +161,11 @@ class KeyRateLimits:
             return
         per_s = tokens_per_minute / 60
         limit = self._limits.get(key)
-        if limit is None or limit.per_s != per_s:  # a new key, or one changed in the keys file
+        if limit is None:
             limit = RateLimit(per_s, burst=tokens_per_minute, clock=self._clock)
             self._limits[key] = limit
+        elif limit.per_s != per_s:  # changed in the keys file
+            limit.change(per_s, burst=tokens_per_minute)
         wait_s = limit.take(tokens)
         if wait_s:
             raise KeyLimitError(

@@ -135,12 +135,12 @@ def test_json_is_one_line_of_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_verbosity(verbosity: int, ours: int, training: int) -> None:
-    names = ("lusifer", "lusifer_training", "lusifer_export")
+    names = ("lusifer", "lusifer_training", "lusifer_evaluation", "lusifer_export")
     before = [(name, logging.getLogger(name).level) for name in ("", *names)]
     handlers = logging.getLogger().handlers[:]
     try:
         start_logging(verbosity)
-        assert [logging.getLogger(name).level for name in names] == [ours, training, training]
+        assert [logging.getLogger(name).level for name in names] == [ours, *[training] * 3]
     finally:
         logging.getLogger().handlers[:] = handlers
         for name, level in before:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lusifer.common.files import acquire_lock, atomic_writer, is_partial, write_atomic
+from lusifer.common.files import (
+    acquire_lock,
+    atomic_writer,
+    is_partial,
+    partials_of,
+    remove_partials,
+    write_atomic,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +62,19 @@ def test_leftovers_of_a_kill_are_recognised(tmp_path: Path) -> None:
     (left,) = tmp_path.iterdir()
     assert is_partial(left)
     assert not is_partial(tmp_path / "state.json")
+    assert partials_of(tmp_path / "state.json") == [left]
+    remove_partials(tmp_path / "state.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_partial_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    theirs = ["video.mp4.partial", "state.json.download.partial", "my-state.json.0123abcd.partial"]
+    for name in theirs:
+        (tmp_path / name).touch()
+    (tmp_path / "state.json.partial").touch()
+    assert not is_partial(tmp_path / "video.mp4.partial")
+    remove_partials(tmp_path / "state.json")
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(theirs)
 
 
 def test_a_lock_keeps_others_out_until_it_is_released(tmp_path: Path) -> None:

@@ -57,3 +57,15 @@ def test_zero_is_no_limit() -> None:
     rate.spend(10**9)
     rate.spend(10**9)
     assert (rate.take(10**9), clock.now_s) == (0, 0)
+
+
+def test_other_limits_do_not_give_back_what_was_spent() -> None:
+    clock = Clock()
+    rate = RateLimit(100 / 60, burst=100, clock=clock)
+    assert rate.take(100) == 0
+    rate.change(200 / 60, burst=200)
+    assert rate.take(50) == pytest.approx(15)
+    rate = RateLimit(200 / 60, burst=200, clock=clock)
+    assert rate.take(200) == 0
+    rate.change(100 / 60, burst=100)
+    assert rate.take(60) == pytest.approx(36)

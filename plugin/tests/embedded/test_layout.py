@@ -148,3 +148,14 @@ def test_really_full_disk(disk: Path) -> None:
         assert store.count() == written
     with EmbeddedStore.open(disk / "index") as store:
         assert store.count() == written
+
+
+def test_a_foreign_partial_file_keeps_an_index_from_being_made(tmp_path: Path) -> None:
+    (tmp_path / "video.mp4.partial").write_text("theirs")
+    (tmp_path / "index.json.0123abcd.partial").write_text("ours")
+    with pytest.raises(StoreError, match=r"holds other files \(video\.mp4\.partial\)"):
+        layout.clear_leftovers(tmp_path)
+    assert (tmp_path / "video.mp4.partial").read_text() == "theirs"
+    (tmp_path / "video.mp4.partial").unlink()
+    layout.clear_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -115,3 +115,20 @@ def test_one_process_works_on_a_job_at_a_time(tmp_path: Path) -> None:
     assert (refused.value.status, refused.value.retryable) == (423, True)
     with job.locked():
         assert (job.path / "job.lock").exists()
+
+
+def test_a_lock_that_can_not_be_opened_is_an_error_of_ours(tmp_path: Path) -> None:
+    job = Job.create(tmp_path / "job", make_plan())
+    (job.path / "job.lock").mkdir()
+    with pytest.raises(ReindexError, match="can't be locked"), job.locked():
+        pass
+
+
+def test_a_killed_write_leaves_nothing_behind_for_good(tmp_path: Path) -> None:
+    job = Job.create(tmp_path / "job", make_plan())
+    (job.path / "state.json.0123abcd.partial").touch()
+    (job.path / "notes.partial").touch()
+    with job.locked():
+        pass
+    assert not (job.path / "state.json.0123abcd.partial").exists()
+    assert (job.path / "notes.partial").exists()

@@ -82,9 +82,15 @@ def test_a_key_gets_its_tokens_a_minute_and_what_it_gave_back() -> None:
 
 
 def test_a_key_whose_limit_changes_gets_the_new_one() -> None:
-    limits = KeyRateLimits(clock=Clock())
+    clock = Clock()
+    limits = KeyRateLimits(clock=clock)
     limits.take("a", 60, 60)
-    limits.take("a", 600, 600)
+    # What was spent stays spent; from now on 10 tokens a second come back, not 1.
+    with pytest.raises(KeyLimitError, match="its 600 tokens") as refused:
+        limits.take("a", 600, 10)
+    assert refused.value.retry_after_s == pytest.approx(1)
+    clock.now_s += 1
+    limits.take("a", 600, 10)
     with pytest.raises(KeyLimitError, match="its 600 tokens"):
         limits.take("a", 600, 1)
     limits.take("a", None, 10**9)

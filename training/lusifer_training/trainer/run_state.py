@@ -89,8 +89,10 @@ class RunStates:
         Raises:
             CheckpointError: The newest file is damaged.
         """
-        for path in filter(is_partial, self.folder.glob("step-*")):
-            path.unlink()
+        for path in self.folder.glob("step-*"):
+            # Version 0.1 left ``.new``.
+            if is_partial(path) or path.suffix == ".new":
+                path.unlink()
         paths = self.paths()
         if not paths:
             return None
