@@ -100,7 +100,7 @@ def is_partial(path: Path) -> bool:
 
 def partials_of(path: Path) -> list[Path]:
     """Return what killed writes of one file left beside it, and nothing that is somebody else's."""
-    # Version 0.1 had the fixed name.
+    # An earlier version had a fixed name.
     names = re.compile(re.escape(path.name) + rf"(\.{_RANDOM})?{re.escape(_PARTIAL)}")
     found = (each for each in path.parent.iterdir() if names.fullmatch(each.name))
     return sorted(each for each in found if each.is_file())

@@ -105,7 +105,7 @@ class RuntimeErrors:
     ) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # each runtime has classes of its own
             if is_out_of_memory(error):
                 raise EngineBusyError(
                     f"No memory {purpose}: {error}",

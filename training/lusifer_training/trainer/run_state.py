@@ -90,7 +90,7 @@ class RunStates:
             CheckpointError: The newest file is damaged.
         """
         for path in self.folder.glob("step-*"):
-            # Version 0.1 left ``.new``.
+            # An earlier version left ``.new``.
             if is_partial(path) or path.suffix == ".new":
                 path.unlink()
         paths = self.paths()
