@@ -213,14 +213,26 @@ def rollback(job: Job, migration: AnyMigration) -> int:
     return count_changes(job.path, migration)
 
 
-def clean(job: Job, migration: AnyMigration) -> str:
+def clean(job: Job, migration: AnyMigration, *, force: bool = False) -> str:
     """Delete the source or target that applications do not see; return what was deleted.
 
+    Args:
+        job: The caller holds its lock.
+        migration: Source and target.
+        force: Delete the source although something else uses it.
+
     Raises:
+        ReindexError: Something else uses the source and ``force`` is not set; nothing was deleted.
         StoreError: It can't be deleted.
     """
     state = job.state()
-    if migration.cutover.is_live():
+    live = migration.cutover.is_live()
+    if live and not force and (uses := migration.cutover.source_uses()):
+        raise ReindexError(
+            f"{job.plan.source.name} is still in use. {' '.join(uses)}",
+            next_step="Change what uses it first, or delete it all the same with --force.",
+        )
+    if live:
         migration.target.remove_copy_markers()
         removed = migration.cutover.remove_source()
     else:

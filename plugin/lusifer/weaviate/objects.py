@@ -30,11 +30,15 @@ _EXACT = 2**53
 
 
 def object_id(document_id: str) -> str:
-    """Return the UUID of a document's object: the id itself where it is a UUID."""
+    """Return the UUID of a document's object: the id itself where it is one as Weaviate writes it.
+
+    Other spellings of the same UUID are other ids, so that no two documents share an object.
+    """
     try:
-        return str(uuid.UUID(document_id))
+        canonical = str(uuid.UUID(document_id))
     except ValueError:
-        return document_uuid(document_id)
+        canonical = ""
+    return document_id if document_id == canonical else document_uuid(document_id)
 
 
 def iterate_objects(

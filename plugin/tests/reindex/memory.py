@@ -132,6 +132,7 @@ class MemoryCutover:
     def __init__(self) -> None:
         self.live = False
         self.calls: list[str] = []
+        self.uses: list[str] = []
 
     def prepare(self) -> None:
         self.calls.append("prepare")
@@ -146,6 +147,9 @@ class MemoryCutover:
     def deactivate(self) -> None:
         self.calls.append("deactivate")
         self.live = False
+
+    def source_uses(self) -> list[str]:
+        return self.uses
 
     def remove_source(self) -> str:
         return "the source"

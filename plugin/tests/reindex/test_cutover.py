@@ -158,6 +158,21 @@ def test_clean_deletes_what_is_not_live(live: bool, removed: str, scene: Scene) 
     assert any("@" in version for version in scene.target.noted.values()) != live
 
 
+def test_clean_refuses_to_delete_a_source_that_something_uses(scene: Scene) -> None:
+    cut_over(scene.job, scene.migration, NEW)
+    scene.cutover.uses = ["Authors refers to it.", "An alias, too."]
+    with pytest.raises(ReindexError, match=r"in use\. Authors refers to it\. An alias, too\."):
+        clean(scene.job, scene.migration)
+    assert scene.job.state().phase == "switched"
+    assert clean(scene.job, scene.migration, force=True) == "the source"
+
+
+def test_what_uses_the_source_does_not_keep_the_target(scene: Scene) -> None:
+    cut_over(scene.job, scene.migration, NEW)
+    scene.cutover.live, scene.cutover.uses = False, ["Authors refers to it."]
+    assert clean(scene.job, scene.migration) == "the target"
+
+
 def test_a_cleaned_job_is_over(scene: Scene) -> None:
     state: State = scene.job.state()
     scene.job.save(state.model_copy(update={"phase": "cleaned"}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Any
 
 import pytest
@@ -37,12 +38,20 @@ def test_a_value_is_stored_as_it_is_or_refused(value: Any) -> None:
 @pytest.mark.parametrize(
     ("document_id", "expected"),
     [
-        ("5B0B5A0E-6D0C-5D4E-9F1C-6C7573696665", "5b0b5a0e-6d0c-5d4e-9f1c-6c7573696665"),
+        ("5b0b5a0e-6d0c-5d4e-9f1c-6c7573696665", "5b0b5a0e-6d0c-5d4e-9f1c-6c7573696665"),
         ("doc/1", "0303d72c-b2f5-591d-8939-1af6715cab8b"),
     ],
 )
 def test_the_uuid_of_a_document(document_id: str, expected: str) -> None:
     assert object_id(document_id) == expected
+
+
+@given(st.uuids())
+def test_each_spelling_of_a_uuid_is_an_id_of_its_own(given_id: uuid.UUID) -> None:
+    canonical = str(given_id)
+    spellings = {canonical, canonical.upper(), given_id.hex, f"{{{canonical}}}", given_id.urn}
+    assert object_id(canonical) == canonical
+    assert len({object_id(each) for each in spellings}) == len(spellings)
 
 
 def test_properties_of_a_document() -> None:

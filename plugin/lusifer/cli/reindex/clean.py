@@ -17,12 +17,15 @@ __all__ = ["COMMAND", "clean"]
 def clean(
     job_path: JobArgument = DEFAULT_JOB,
     yes: Annotated[bool, typer.Option("--yes")] = False,
+    force: Annotated[bool, typer.Option("--force")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Delete what applications do not see: the old vectors after a switch, else the new ones.
 
     Options:
         yes: Do not ask.
+        force: Delete the old collection although others refer to it or something of it was left
+            out.
     """
     from lusifer.reindex import cutover
     from lusifer.reindex.job import Job
@@ -32,7 +35,7 @@ def clean(
         doomed = job.plan.source if migration.cutover.is_live() else job.plan.target
         if not yes:
             typer.confirm(f"Delete {doomed.name}? This can't be undone", abort=True)
-        removed = cutover.clean(job, migration)
+        removed = cutover.clean(job, migration, force=force)
     if as_json:
         write_json({"removed": removed})
     else:

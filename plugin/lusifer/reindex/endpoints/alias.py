@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lusifer.errors import PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["AliasCutover"]
 
@@ -39,6 +43,10 @@ class AliasCutover(ABC):
             self._set_alias(self.source)
         elif self.is_live():
             self._delete_alias()
+
+    def source_uses(self) -> Sequence[str]:
+        """Return what would break or be lost if the source was deleted, one sentence each."""
+        return ()
 
     def remove_source(self) -> str:
         """Delete the source collection, where there is one; return what was deleted."""

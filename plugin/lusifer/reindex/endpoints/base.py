@@ -224,6 +224,10 @@ class Cutover(Protocol):
         """Point applications at what they saw before."""
         ...
 
+    def source_uses(self) -> Sequence[str]:
+        """Return what would break or be lost if the source was deleted, one sentence each."""
+        ...
+
     def remove_source(self) -> str:
         """Delete the source; return what was deleted, as text."""
         ...

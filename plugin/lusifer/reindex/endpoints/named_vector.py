@@ -82,6 +82,10 @@ class NamedVectorCutover(ABC, Generic[_MetadataT]):
         """Write the metadata of the old vector, in one operation."""
         self._write_metadata(self.source)
 
+    def source_uses(self) -> Sequence[str]:
+        """Return what would break or be lost if the source was deleted, one sentence each."""
+        return ()
+
     def remove_source(self) -> str:
         """Delete the old vector from all documents; return what was deleted."""
         return self._delete_vector(self.source.vector_name)

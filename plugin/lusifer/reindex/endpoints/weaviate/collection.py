@@ -36,6 +36,7 @@ from lusifer.reindex.endpoints.weaviate.objects import (
     hash_of,
     join_key,
     record_of,
+    tenant_order,
     uuid_before,
     version_of,
     whole_object,
@@ -124,7 +125,8 @@ class WeaviateEndpoint:
     def sample(self, count: int, seed: int) -> list[Record[Content]]:
         """Return records from random places, as many from each of at most 16 random tenants."""
         names = self._tenants(refresh=True)
-        chosen = sorted(random.Random(seed).sample(names, min(len(names), _TENANTS_SAMPLED)))  # noqa: S311
+        sampled = random.Random(seed).sample(names, min(len(names), _TENANTS_SAMPLED))  # noqa: S311
+        chosen = sorted(sampled, key=tenant_order)
         found: list[Record[Content]] = []
         for index, name in enumerate(chosen):
             wanted = count * (index + 1) // len(chosen) - count * index // len(chosen)
@@ -278,7 +280,7 @@ class WeaviateEndpoint:
         tenant, _, first = begin.rpartition("/")
         found: list[tuple[str, StoredObject]] = []
         for name in self._tenants(refresh=not begin):
-            if name < tenant:
+            if tenant_order(name) < tenant_order(tenant):
                 continue
             after = None
             if name == tenant and first:
@@ -330,11 +332,11 @@ class WeaviateEndpoint:
         return self._known_config
 
     def _tenants(self, *, refresh: bool = False) -> list[str]:
-        """Return the tenants, sorted; one empty name for a collection without tenants."""
+        """Return the tenants in the order of keys; one empty name for a collection without tenants."""
         if not self._config().multi_tenancy_config.enabled:
             return [""]
         if refresh or self._known_tenants is None:
-            self._known_tenants = sorted(self._call(self._base.tenants.get))
+            self._known_tenants = sorted(self._call(self._base.tenants.get), key=tenant_order)
         return self._known_tenants
 
     def _create_tenant(self, tenant: str) -> None:

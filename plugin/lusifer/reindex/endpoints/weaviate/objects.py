@@ -48,6 +48,7 @@ __all__ = [
     "join_key",
     "mark_of",
     "record_of",
+    "tenant_order",
     "uuid_before",
     "version_of",
     "whole_object",
@@ -90,6 +91,15 @@ class WholeObject(TypedDict):
 def join_key(tenant: str, key: str) -> str:
     """Return the key of an object: its UUID, after its tenant where there is one."""
     return f"{tenant}/{key}" if tenant else key
+
+
+def tenant_order(tenant: str) -> str:
+    """Return a sort key that puts tenants into the order of their objects' keys.
+
+    A name may have characters that sort before the slash of a key: ``acme-eu/`` comes before
+    ``acme/``.
+    """
+    return join_key(tenant, "")
 
 
 def group_by_tenant(keys: Iterable[str]) -> dict[str, list[str]]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from plugin.tests.weaviate.fakes import make_config
 
 from lusifer.errors import InvalidInputError
@@ -121,6 +123,27 @@ def test_pages_run_on_from_one_tenant_to_the_next(tenants: WeaviateEndpoint) -> 
 def test_tenants_are_split_into_ranges(tenants: WeaviateEndpoint, plain: WeaviateEndpoint) -> None:
     assert tenants.key_ranges(2) == [KeyRange("", "b/"), KeyRange("b/", "")]
     assert plain.key_ranges(1) == [ALL_KEYS]
+
+
+NAMES = st.text(st.characters(exclude_characters="/"), min_size=1, max_size=8)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=8, unique=True), st.integers(1, 12), st.integers(1, 4))
+@example(["acme", "acme-eu", "beta", "zeta"], 3, 2)
+def test_key_ranges_have_every_object_of_every_tenant_once(
+    names: list[str], count: int, limit: int
+) -> None:
+    """Whatever characters a tenant's name has, before or after the slash of a key."""
+    source = endpoint(Handle({name: IDS[:3] for name in names}))
+    read = [
+        key
+        for key_range in source.key_ranges(count)
+        for page in walk(source, key_range, limit)
+        for key in page
+    ]
+    assert sorted(read) == sorted(f"{name}/{key}" for name in names for key in IDS[:3])
+    sampled = {record.key.rpartition("/")[0] for record in source.sample(3 * len(names), 0)}
+    assert sampled == set(names)
 
 
 def test_a_sample_has_every_tenant(tenants: WeaviateEndpoint) -> None:

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from plugin.tests.weaviate.fakes import make_config, make_property
 
 from lusifer.reindex.endpoints.base import Record
@@ -20,6 +22,7 @@ from lusifer.reindex.endpoints.weaviate.objects import (
     join_key,
     mark_of,
     record_of,
+    tenant_order,
     uuid_before,
     version_of,
     whole_object,
@@ -54,6 +57,13 @@ def test_a_key_has_its_tenant_before_it() -> None:
     assert (join_key("", "u"), join_key("t", "u")) == ("u", "t/u")
     assert group_by_tenant(["t/1", "s/2", "t/3"]) == {"t": ["1", "3"], "s": ["2"]}
     assert group_by_tenant(["1", "2"]) == {"": ["1", "2"]}
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="/"), min_size=1), unique=True))
+def test_tenants_sort_as_their_keys_do(names: list[str]) -> None:
+    ordered = sorted(names, key=tenant_order)
+    keys = [join_key(name, key) for name in ordered for key in (FIRST, SECOND)]
+    assert keys == sorted(keys)
 
 
 def test_the_uuid_before_another() -> None:
