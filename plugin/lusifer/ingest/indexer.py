@@ -42,6 +42,9 @@ REJECTED_KEPT = 100
 WINDOW_CHARACTERS = 8 * 1024**2
 """Most characters of a window with two or more documents, so that memory is bounded."""
 
+_OTHER_CHARACTERS = 32
+"""Characters that a number, a list or an object counts as, about its size in memory."""
+
 
 @dataclass(frozen=True)
 class IndexReport:
@@ -220,11 +223,19 @@ def index_documents(
 
 
 def _characters(item: Document | Rejected) -> int:
-    """Count the characters of a document: its text, and its metadata fields that hold text."""
-    if isinstance(item, Rejected):
-        return 0
-    fields = (value for value in item.metadata.values() if isinstance(value, str))
-    return len(item.text) + sum(map(len, fields))
+    """Count the characters of a document's text and metadata, for the size of a window."""
+    return 0 if isinstance(item, Rejected) else len(item.text) + _characters_of(item.metadata)
+
+
+def _characters_of(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        items = sum(len(key) + _characters_of(item) for key, item in value.items())
+        return _OTHER_CHARACTERS + items
+    if isinstance(value, list | tuple):
+        return _OTHER_CHARACTERS + sum(map(_characters_of, value))
+    return _OTHER_CHARACTERS
 
 
 def _embed_window(

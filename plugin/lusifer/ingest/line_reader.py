@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MAXIMUM_LINE_BYTES", "Line", "decode_utf8", "read_lines"]
 
-MAXIMUM_LINE_BYTES = 64 * 1024**2
-"""Longest line that is read. A longer line gives an error, so that memory stays bounded."""
+MAXIMUM_LINE_BYTES = 16 * 1024**2
+"""Longest line that is read, and largest record of every other format. A longer one gives an error,
+so that memory stays bounded: JSON takes up to 25 times its bytes once it is parsed."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

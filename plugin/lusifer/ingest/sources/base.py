@@ -8,6 +8,7 @@ import os
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
 from lusifer.common.validation import check_text
@@ -16,7 +17,7 @@ from lusifer.stores.payloads import check_document
 from lusifer.types import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from lusifer.types import JSON
@@ -36,6 +37,10 @@ __all__ = [
 
 UNREADABLE = (EOFError, gzip.BadGzipFile, zlib.error, OSError)
 """Exceptions that a damaged file raises while it is read."""
+
+_COLUMNS_SHOWN = 50
+_NAME_SHOWN = 100
+"""Columns, and characters of a name, that a message quotes at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class DocumentBuilder:
     def from_fields(self, fields: Mapping[str, JSON], where: str) -> Record:
         """Build a document from a record's fields; all but text and id become metadata."""
         if self.text_field not in fields:
-            found = ", ".join(map(repr, list(fields)[:10])) or "none"
+            found = ", ".join(repr(each[:_NAME_SHOWN]) for each in islice(fields, 10)) or "none"
             reason = f"The field {self.text_field!r} is missing; the fields are {found}."
             return Rejected(
                 where, _printable(reason), "Name the field with the text: --text-field NAME."
@@ -194,10 +199,13 @@ def unreadable(where: str, error: BaseException) -> Rejected:
     )
 
 
-def missing_column(name: str, text_field: str, columns: str) -> InvalidInputError:
-    """Return the error of a table that has no column with the text."""
+def missing_column(name: str, text_field: str, columns: Iterable[str]) -> InvalidInputError:
+    """Return the error of a table that has no column with the text; it names some of its own."""
+    named = [each[:_NAME_SHOWN] for each in islice(columns, _COLUMNS_SHOWN + 1)]
+    more = ", …" if len(named) > _COLUMNS_SHOWN else ""
     return InvalidInputError(
-        f"{name} has no column {text_field!r}; its columns are {columns}.",
+        f"{name} has no column {text_field!r}; its columns are "
+        f"{', '.join(named[:_COLUMNS_SHOWN])}{more}.",
         next_step="Name the column with the text: --text-field NAME.",
     )
 

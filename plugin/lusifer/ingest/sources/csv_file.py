@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from typing import IO, TYPE_CHECKING, NoReturn
 
 from lusifer.errors import InvalidInputError
@@ -35,7 +36,7 @@ class CsvReader(FileReader):
         Raises:
             InvalidInputError: The header can't be read, or does not name the column with the text.
         """
-        csv.field_size_limit(MAXIMUM_LINE_BYTES)
+        csv.field_size_limit(MAXIMUM_LINE_BYTES + 1)
         # Undecodable bytes become lone surrogates, which the builder refuses with their line.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         try:
@@ -46,14 +47,16 @@ class CsvReader(FileReader):
     def _rows(self, text: IO[str], name: str) -> Iterator[Record]:
         # Strict, because otherwise a quote that is never closed swallows the rest of the file as
         # one text.
-        rows = csv.reader(text, delimiter=self.separator, strict=True)
+        lines = _BoundedLines(text, MAXIMUM_LINE_BYTES)
+        rows = csv.reader(lines, delimiter=self.separator, strict=True)
         header: list[str] | None = None
         while True:
+            lines.start_row()
             start = rows.line_num + 1
             where = f"{name} line {start}"
             try:
                 row = next(rows, None)
-            except csv.Error as error:
+            except (csv.Error, _TooLongError) as error:
                 if header is None:
                     self._refuse_header(name, str(error))
                 if rows.line_num > start:
@@ -80,12 +83,12 @@ class CsvReader(FileReader):
             self._refuse_header(name, "it is empty")
 
     def _checked_header(self, row: list[str], name: str) -> list[str]:
-        twice = sorted({column for column in row if row.count(column) > 1})
+        twice = sorted(column for column, count in Counter(row).items() if count > 1)
         if twice:
             self._refuse_header(name, f"it names the column {twice[0]!r} twice")
         text_field = self.builder.text_field
         if text_field not in row:
-            raise missing_column(name, text_field, ", ".join(map(repr, row)))
+            raise missing_column(name, text_field, map(repr, row))
         return row
 
     def _refuse_header(self, name: str, reason: str) -> NoReturn:
@@ -94,6 +97,43 @@ class CsvReader(FileReader):
             next_step="Write the names of the columns in the first line, one of them "
             f"{self.builder.text_field!r}.",
         )
+
+
+class _TooLongError(Exception):
+    """A row has more characters than are read."""
+
+
+class _BoundedLines:
+    """Lines of a text for the CSV parser, which would hold a row of any length.
+
+    Args:
+        text: Opened with ``newline=""``.
+        maximum: Most characters of one row, over all its lines.
+    """
+
+    def __init__(self, text: IO[str], maximum: int) -> None:
+        self._text = text
+        self._maximum = maximum
+        self._left = maximum
+
+    def start_row(self) -> None:
+        """Begin a row, whose characters are counted from here."""
+        self._left = self._maximum
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(self._left + 1)
+        if not line:
+            raise StopIteration
+        self._left -= len(line)
+        if self._left >= 0:
+            return line
+        while line and not line.endswith(("\n", "\r")):
+            line = self._text.readline(self._maximum)
+        # The parser begins its next row at the next line.
+        raise _TooLongError(f"it has more than {self._maximum} characters")
 
 
 class TsvReader(CsvReader):

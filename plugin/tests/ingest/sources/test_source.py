@@ -102,3 +102,102 @@ def test_memory_does_not_grow_with_the_source(kind: str, tmp_path: Path) -> None
     )
     small, large = json.loads(done.stdout)
     assert large - small < 32
+
+
+def _packed(head: bytes, part: bytes, times: int) -> bytes:
+    """Return a gzip file of many members, each made once."""
+    return gzip.compress(head) + gzip.compress(part, 1) * times
+
+
+MIB = 2**20
+BOMBS = {
+    # A quarter of a gigabyte each, from files of 300 kB to 1 MB.
+    "one line.csv.gz": (lambda: _packed(b"id,text\na,one\n", b"x" * 8 * MIB, 32), ["a"]),
+    "one quote.csv.gz": (
+        lambda: _packed(b'id,text\na,one\nb,"', (b"x" * 2**19 + b"\n") * 16, 32),
+        ["a"],
+    ),
+    "one line.jsonl.gz": (
+        lambda: _packed(b'{"id": "a", "text": "one"}\n{"text": "', b"x" * 8 * MIB, 32),
+        ["a"],
+    ),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is another elsewhere")
+@pytest.mark.parametrize("name", sorted(BOMBS))
+def test_a_packed_file_takes_no_more_memory_than_a_record_may(name: str, tmp_path: Path) -> None:
+    make, ids = BOMBS[name]
+    (tmp_path / name).write_bytes(make())
+    assert (tmp_path / name).stat().st_size < 4 * MIB
+    found, rejected, growth = _read_in_a_process(tmp_path / name)
+    assert found == ids
+    assert rejected
+    assert f"{name} line {2 if 'json' in name else 3}" in rejected[0][0]
+    assert growth < 160 * MIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is another elsewhere")
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_cells_of_a_small_parquet_file_take_no_more_memory_than_a_record_may(
+    dictionary: bool, tmp_path: Path
+) -> None:
+    """24 cells of 17 MB, from a file of some kilobytes, beside those that are read."""
+    cells = ["small", *["x" * 17_000_000] * 24, "y" * 10_000_000, "last"]
+    path = write_parquet(
+        tmp_path / "d.parquet",
+        {"id": [str(number) for number in range(len(cells))], "text": cells},
+        use_dictionary=dictionary,
+        compression="zstd",
+        write_batch_size=1,  # a page for each cell
+    )
+    assert path.stat().st_size < MIB
+    found, rejected, growth = _read_in_a_process(path)
+    assert found == ["0", "25", "26"]
+    assert [where for where, _ in rejected] == [f"d.parquet row {row}" for row in range(2, 26)]
+    assert "17000004 of them in the column 'text'" in rejected[0][1]
+    assert growth < 160 * MIB
+
+
+def test_a_parquet_page_that_is_too_large_is_not_unpacked(tmp_path: Path) -> None:
+    cells = ["x" * 300_000_000]
+    path = write_parquet(tmp_path / "d.parquet", {"text": cells}, compression="zstd")
+    found, rejected, growth = _read_in_a_process(path)
+    assert found == []
+    ((where, reason),) = rejected
+    assert where == "d.parquet after row 0"
+    assert "300000004 bytes, at most 268435456 are read" in reason
+    assert growth < 32 * MIB
+
+
+READ = """
+import json, resource, sys
+from lusifer.ingest.sources.base import Rejected
+from lusifer.ingest.sources.source import DocumentSource
+small, path = sys.argv[1:]
+list(DocumentSource(small))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+ids, rejected = [], []
+for document in DocumentSource(path):
+    if isinstance(document, Rejected):
+        rejected.append((document.where, document.reason))
+    else:
+        ids.append(document.id)
+growth = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(json.dumps([ids, rejected, growth]))
+"""
+
+
+def _read_in_a_process(path: Path) -> tuple[list[str], list[list[str]], int]:
+    """Return the ids, the rejections, and the bytes that the peak grew by."""
+    small = path.parent / "small.parquet"
+    write_parquet(small, {"text": ["one"]}, compression="zstd")
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(small), str(path)],
+        env={**os.environ, "PYTHONPATH": str(PLUGIN)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ids, rejected, growth = json.loads(done.stdout)
+    return ids, rejected, growth
