@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Measure", "interval", "mean_measure", "resampled_measure"]
+__all__ = ["Measure", "interval", "mean_measure", "mean_of", "resampled_measure"]
 
 MEAN_REPLICATES = 1000
 RESAMPLED_REPLICATES = 200
@@ -72,6 +72,16 @@ def mean_measure(
     counts = _draws(len(sums), MEAN_REPLICATES)
     replicates = scale * (counts @ sums) / np.maximum(counts @ sizes, 1e-12)
     return Measure(float(scale * sums.sum() / sizes.sum()), replicates)
+
+
+def mean_of(measures: Sequence[Measure]) -> Measure:
+    """Average measures of different sets; each replicate draws from every set.
+
+    It has as many replicates as the measure with the fewest.
+    """
+    count = min(len(each.replicates) for each in measures)
+    replicates = np.mean([each.replicates[:count] for each in measures], axis=0)
+    return Measure(float(np.mean([each.value for each in measures])), replicates)
 
 
 def resampled_measure(

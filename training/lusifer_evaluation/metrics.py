@@ -36,6 +36,7 @@ __all__ = [
     "clustering",
     "english_probe",
     "mixed_pool",
+    "pooled_retrieval",
     "probe_accuracy",
     "retrieval_matrix",
     "sts_matrix",
@@ -109,6 +110,55 @@ def retrieval_matrix(
             for metric in evaluator.iter_calc(_run(questions[a] @ paragraphs[b].T)):
                 values[names[metric.measure]][i, j, int(metric.query_id)] = metric.value
     return RetrievalMatrix(languages, values, answers)
+
+
+def pooled_retrieval(
+    questions: Mapping[str, Vectors],
+    documents: Mapping[str, Vectors],
+    answers: Mapping[str, NDArray[np.int64]],
+    pools: Mapping[str, str],
+) -> tuple[dict[str, Measure], dict[str, dict[str, float]]]:
+    """Compute R@1, MRR@10 and nDCG@10 of questions in each language; languages count alike.
+
+    The questions of one document are drawn together, in all languages.
+
+    Args:
+        questions: Unit vectors ``(Q, D)`` by language.
+        documents: Unit vectors ``(P, D)`` by question language.
+        answers: Index of the document that answers each question ``(Q,)``, by language.
+        pools: Name of the documents by question language; equal for the same documents.
+
+    Returns:
+        The means over the languages by metric, and percent by metric and language.
+    """
+    starts: dict[str, int] = {}
+    units = 0
+    values: dict[str, list[NDArray[np.float64]]] = {name: [] for name in _MEASURES}
+    weights, unit_of = [], []
+    by_language: dict[str, dict[str, float]] = {name: {} for name in _MEASURES}
+    names = {measure: name for name, measure in _MEASURES.items()}
+    for language, asked in questions.items():
+        if pools[language] not in starts:
+            starts[pools[language]] = units
+            units += len(documents[language])
+        right = answers[language]
+        unit_of.append(right + starts[pools[language]])
+        weights.append(np.full(len(right), 1 / len(right)))
+        relevant = {str(row): {str(document): 1} for row, document in enumerate(right)}
+        scores = {name: np.zeros(len(right)) for name in _MEASURES}
+        run = _run(asked @ documents[language].T)
+        for metric in ir_measures.iter_calc(list(_MEASURES.values()), relevant, run):
+            scores[names[metric.measure]][int(metric.query_id)] = metric.value
+        for name, each in scores.items():
+            values[name].append(each / len(right))
+            by_language[name][language] = float(100 * each.mean())
+    unit = np.unique(np.concatenate(unit_of), return_inverse=True)[1]
+    weight = np.bincount(unit, np.concatenate(weights))
+    measures = {
+        name: mean_measure(np.bincount(unit, np.concatenate(each)), weight)
+        for name, each in values.items()
+    }
+    return measures, by_language
 
 
 def _run(scores: Vectors) -> dict[str, dict[str, float]]:

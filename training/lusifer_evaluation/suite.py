@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from lusifer_evaluation import metrics
+from lusifer_evaluation.package_sets import DEBIAN, HELP, PackageSet
 from lusifer_evaluation.tasks import (
     LabelledSet,
+    RetrievalSet,
     ScoredSet,
     Size,
     TextSet,
     XquadSet,
+    load_news,
+    load_package_set,
     load_sib200,
     load_stsb,
     load_tatoeba,
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 
     VectorsOf: TypeAlias = Callable[[TextSet], Vectors]
 
-__all__ = ["TASKS", "TITLES", "Details", "Task"]
+__all__ = ["CHOICE", "TASKS", "TITLES", "Details", "Task"]
 
 S = TypeVar("S")
 Details: TypeAlias = dict[str, Any]
@@ -44,14 +48,39 @@ class Task(Generic[S]):
         load: Reads the set of a size from the data folder.
         texts: Returns all texts of the set.
         score: Returns measures by name, and tables by language, from vectors.
+        package: Where the set comes from if the data folder does not have it.
     """
 
     load: Callable[[Path, Size], S]
     texts: Callable[[S], list[TextSet]]
     score: Callable[[S, VectorsOf], Outcome]
+    package: PackageSet | None = None
 
+    def read(self, data_folder: Path, cache_folder: Path, size: Size) -> S:
+        """Read the set of a size; a set from packages is downloaded at the first call.
+
+        Raises:
+            DataError: The evaluation data is missing or broken.
+            DebianUnavailableError: The set comes from packages, and they can't be downloaded.
+        """
+        if self.package:
+            data_folder = self.package.folder(data_folder, cache_folder)
+        return self.load(data_folder, size)
+
+
+CHOICE = (
+    "xquad.r1.different",
+    "tatoeba.accuracy",
+    "stsb.different",
+    "sib200.other",
+    "news.mrr10",
+    "debian.mrr10",
+    "help.mrr10",
+)
+"""Measures whose mean decides between models; the encoder was not trained on the last three."""
 
 TITLES = {
+    "choice": "Mean of seven sets, by which models are chosen",
     "xquad.r1.different": "XQuAD R@1, different languages",
     "xquad.r1.en": "XQuAD R@1, English to English",
     "xquad.r1.same": "XQuAD R@1, same language",
@@ -71,6 +100,9 @@ TITLES = {
     "sib200.en": "SIB-200 topics, English probe on English",
     "sib200.clusters_pool": "SIB-200 V-measure, languages in one pool",
     "sib200.clusters_alone": "SIB-200 V-measure, each language alone",
+    "news.mrr10": "MasakhaNEWS MRR@10, headline finds its article",
+    "debian.mrr10": "Debian MRR@10, translated line finds the English description",
+    "help.mrr10": "Help MRR@10, translated title finds the English page",
     "tweets.other": "Tweet sentiment, English probe on other languages",
     "tweets.en": "Tweet sentiment, English probe on English",
 }
@@ -110,6 +142,31 @@ def _stsb(sets: ScoredSet, vectors: VectorsOf) -> Outcome:
     return {f"stsb.{name}": measure for name, measure in measures.items()}, {"stsb": table}
 
 
+def _retrieval(name: str, sets: RetrievalSet, vectors: VectorsOf) -> Outcome:
+    measures, by_language = metrics.pooled_retrieval(
+        {language: vectors(each) for language, each in sets.questions.items()},
+        {language: vectors(each) for language, each in sets.documents.items()},
+        sets.answers,
+        {language: each.name for language, each in sets.documents.items()},
+    )
+    return {f"{name}.{metric}": each for metric, each in measures.items()}, {name: by_language}
+
+
+def _retrieval_texts(sets: RetrievalSet) -> list[TextSet]:
+    pools = {each.name: each for each in sets.documents.values()}
+    return [*sets.questions.values(), *pools.values()]
+
+
+def _package_task(package: PackageSet) -> Task[RetrievalSet]:
+    name = package.name
+    return Task(
+        lambda folder, size: load_package_set(name, folder, size.pool),
+        _retrieval_texts,
+        lambda sets, vectors: _retrieval(name, sets, vectors),
+        package,
+    )
+
+
 def _classification(name: str, sets: LabelledSet, vectors: VectorsOf) -> Outcome:
     probe = metrics.english_probe(vectors(sets.train), sets.train_labels)
     test = {language: vectors(each) for language, each in sets.test.items()}
@@ -147,6 +204,13 @@ TASKS: dict[str, Task[Any]] = {
         lambda sets: [sets.train, *sets.test.values()],
         lambda sets, vectors: _classification("sib200", sets, vectors),
     ),
+    "news": Task(
+        lambda folder, size: load_news(folder, size.news),
+        _retrieval_texts,
+        lambda sets, vectors: _retrieval("news", sets, vectors),
+    ),
+    "debian": _package_task(DEBIAN),
+    "help": _package_task(HELP),
     "tweets": Task(
         lambda folder, size: load_tweets(folder, size.train, size.test),
         lambda sets: [sets.train, *sets.test.values()],

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from lusifer.common.files import write_atomic
-from lusifer_evaluation.bootstrap import Measure
-from lusifer_evaluation.suite import TASKS, TITLES, Details, Task
+from lusifer.demo.debian import DebianUnavailableError
+from lusifer_evaluation.bootstrap import Measure, mean_of
+from lusifer_evaluation.suite import CHOICE, TASKS, TITLES, Details, Task
 from lusifer_evaluation.tasks import SIZES, Size
 from lusifer_training.errors import ConfigError
 from lusifer_training.vector_cache import CachedEmbedder
@@ -32,6 +33,8 @@ _log = logging.getLogger(__name__)
 REVISION = 2
 """Version of the metrics. It is raised when a metric changes, so that old results are not read."""
 
+_RETRIEVAL = {"news": "MasakhaNEWS MRR@10", "debian": "Debian MRR@10", "help": "Help MRR@10"}
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -43,10 +46,12 @@ class Scores:
     Attributes:
         measures: Measures by name, such as ``xquad.r1.different``.
         details: Tables by language or pair of languages, JSON-ready.
+        left_out: Why a set was left out, by task.
     """
 
     measures: dict[str, Measure] = field(default_factory=dict)
     details: Details = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> float:
         """Return the value of one measure, in percent."""
@@ -55,7 +60,7 @@ class Scores:
     def as_dict(self) -> dict[str, object]:
         """Return measures and details as JSON-ready fields."""
         measures = {name: measure.as_dict() for name, measure in self.measures.items()}
-        return {"measures": measures, "details": self.details}
+        return {"measures": measures, "details": self.details, "left_out": self.left_out}
 
 
 def evaluate(
@@ -74,19 +79,28 @@ def evaluate(
         data_folder: Holds ``eval/``.
         cache_folder: Vectors by model and text, results by model and texts.
         size: A name in ``SIZES``, or a size.
-        tasks: Names in ``TASKS``; all by default.
+        tasks: Names in ``TASKS``. By default all, but those whose packages can't be downloaded
+            are left out with a warning.
         progress: Called with a task's name, the number of embedded texts and the number of all
             texts that are not cached.
 
     Raises:
         ConfigError: A size or a task is unknown.
         DataError: The evaluation data is missing or broken.
+        DebianUnavailableError: The packages of a named task can't be downloaded.
     """
     chosen = named("size", size, SIZES) if isinstance(size, str) else size
     scores = Scores()
     for name in TASKS if tasks is None else tasks:
         task = named("task", name, TASKS)
-        sets = task.load(data_folder, chosen)
+        try:
+            sets = task.read(data_folder, cache_folder, chosen)
+        except DebianUnavailableError as error:
+            if tasks is not None:
+                raise
+            scores.left_out[name] = error.message
+            _log.warning("the set %s is left out: %s", name, error.message)
+            continue
         path = cache_folder / "results" / f"{_result_key(embedder, task, sets)}.json"
         if path.is_file():
             measures, details = _read(path)
@@ -98,6 +112,8 @@ def evaluate(
             _log.info("scored %s", name)
         scores.measures.update(measures)
         scores.details.update(details)
+    if all(name in scores.measures for name in CHOICE):
+        scores.measures["choice"] = mean_of([scores.measures[name] for name in CHOICE])
     return scores
 
 
@@ -109,7 +125,7 @@ def markdown_table(scores: Mapping[str, Scores], *, languages: bool = False) -> 
 
     Args:
         scores: Scores by the name of the model.
-        languages: Whether to add XQuAD by question language and Tatoeba by language.
+        languages: Whether to add retrieval by question language and Tatoeba by language.
     """
     first, *others = scores.values()
     names = [name for name in TITLES if all(name in each.measures for each in scores.values())]
@@ -121,6 +137,8 @@ def markdown_table(scores: Mapping[str, Scores], *, languages: bool = False) -> 
     if languages:
         for title, values in _by_language(list(scores.values())):
             lines.append(f"| {title} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
+    left_out = {name: why for each in scores.values() for name, why in each.left_out.items()}
+    lines += [f"\nWithout {name}: {why}" for name, why in left_out.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -149,6 +167,9 @@ def _by_language(scores: list[Scores]) -> Iterable[tuple[str, list[float]]]:
         )
     for language in details.get("tatoeba", {}):
         yield f"Tatoeba {language}", [s.details["tatoeba"][language] for s in scores]
+    for name, title in _RETRIEVAL.items():
+        for language in details.get(name, {}).get("mrr10", {}):
+            yield f"{title} {language}", [s.details[name]["mrr10"][language] for s in scores]
 
 
 def named(kind: str, name: str, known: Mapping[str, T]) -> T:

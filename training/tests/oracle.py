@@ -74,6 +74,16 @@ def write_data(folder: Path, write_lines: Any) -> Path:
             for n in range(9)
         ]
         write_lines(folder / "eval" / "stsb" / f"{language}.jsonl.gz", records)
+    for language in ("hau", "swa"):
+        records = [{"headline": f"{language} {n}", "text": f"{language} {n}"} for n in range(6)]
+        write_lines(folder / "eval" / "masakhanews" / f"{language}.jsonl.gz", records)
+    for name in ("debian", "help"):
+        for language, count in (("de", 7), ("ja", 4)):
+            records = [
+                {"id": f"{n}", "question": f"{language} {n}", "document": f"en {n}"}
+                for n in range(count)
+            ]
+            write_lines(folder / "eval" / name / f"{language}.jsonl.gz", records)
     for language in ("deu", "eng"):
         records = [
             {

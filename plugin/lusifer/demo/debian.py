@@ -26,9 +26,16 @@ from lusifer.common.files import atomic_writer
 from lusifer.errors import LusiferError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["DebianUnavailableError", "Package", "download_lists", "read_packages", "write_packages"]
+__all__ = [
+    "DebianUnavailableError",
+    "Package",
+    "download_lists",
+    "download_packages",
+    "read_packages",
+    "write_packages",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +64,21 @@ class Package:
     """Description in one line."""
     long: str
     """Paragraphs separated by an empty line; each list item is a line of its own."""
+    checksum: str = ""
+    """Key of the description in apt's lists; the translations have the same key."""
 
 
-def download_lists(folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Path:
+def download_lists(
+    folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S, languages: Sequence[str] = ("en",)
+) -> Path:
     """Download the package lists of the machine's apt sources into ``folder``.
 
     A source that can't be reached does not stop the others.
+
+    Args:
+        folder: Private folder; apt's configuration stays in it.
+        timeout_s: Longest time for the whole download.
+        languages: Languages of the descriptions, as apt names them, such as ``pt_BR``.
 
     Returns:
         The folder with the lists.
@@ -70,24 +86,85 @@ def download_lists(folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Pat
     Raises:
         DebianUnavailableError: There is no apt, or no list could be downloaded.
     """
-    apt = shutil.which("apt-get")
-    if apt is None:
-        raise DebianUnavailableError(
-            "This machine has no apt-get.",
-            next_step="Use the small corpus that ships with the package.",
-        )
+    apt = _program("apt-get")
     folder = folder.resolve()
     lists = folder / "lists"
     for path in (lists / "partial", folder / "state", folder / "cache" / "archives" / "partial"):
         path.mkdir(parents=True, exist_ok=True)
     (folder / "state" / "status").touch()
     configuration = folder / "apt.conf"
-    configuration.write_text(_configuration(folder), encoding="utf-8")
+    configuration.write_text(_configuration(folder, languages), encoding="utf-8")
     command = [apt, "--quiet=2", f"--config-file={configuration}", "update"]
+    problem = _run(command, folder, timeout_s)
+    if problem:
+        logger.warning("apt-get update: %s", problem)
+    if not any(lists.glob("*_Packages")):
+        raise DebianUnavailableError(
+            f"apt downloaded no package list: {_last_line(problem)}.",
+            next_step="Check the network and /etc/apt/sources.list, then run the same command "
+            "again.",
+        )
+    return lists
+
+
+def download_packages(
+    folder: Path, names: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> dict[str, Path]:
+    """Download and unpack packages; nothing is installed.
+
+    Args:
+        folder: Folder of :func:`download_lists`.
+        names: Names of binary packages.
+        timeout_s: Longest time for each download.
+
+    Returns:
+        The folder with the files of each package that arrived, by name.
+
+    Raises:
+        DebianUnavailableError: There is no apt or no dpkg, or no package arrived.
+    """
+    apt, dpkg = _program("apt-get"), _program("dpkg-deb")
+    folder = folder.resolve()
+    unpacked: dict[str, Path] = {}
     problem = ""
+    for name in names:
+        work = folder / "packages" / name
+        work.mkdir(parents=True, exist_ok=True)
+        command = [apt, "--quiet=2", f"--config-file={folder / 'apt.conf'}", "download", name]
+        problem = _run(command, work, timeout_s) or problem
+        for archive in work.glob("*.deb"):
+            files = work / "files"
+            failure = _run([dpkg, "--extract", str(archive), str(files)], work, timeout_s)
+            archive.unlink()
+            if files.is_dir():
+                unpacked[name] = files
+            problem = failure or problem
+    if not unpacked:
+        raise DebianUnavailableError(
+            f"apt downloaded none of {len(names)} packages: {_last_line(problem)}.",
+            next_step="Check the network and /etc/apt/sources.list, then run the same command "
+            "again.",
+        )
+    return unpacked
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise DebianUnavailableError(
+            f"This machine has no {name}.",
+            next_step="Run this on a machine with Debian or Ubuntu.",
+        )
+    return path
+
+
+def _run(command: list[str], folder: Path, timeout_s: float) -> str:
+    """Run a program and return what it wrote to standard error, or why it did not run."""
+    program = Path(command[0]).name
     try:
-        finished = subprocess.run(
+        return subprocess.run(
             command,
+            cwd=folder,
             capture_output=True,
             text=True,
             errors="replace",
@@ -95,25 +172,18 @@ def download_lists(folder: Path, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Pat
             check=False,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "LC_ALL": "C.UTF-8"},
-        )
-        problem = finished.stderr.strip()
+        ).stderr.strip()
     except subprocess.TimeoutExpired:
-        problem = f"apt-get update was stopped after {timeout_s:.0f} s"
+        return f"{program} was stopped after {timeout_s:.0f} s"
     except OSError as error:
-        problem = f"apt-get could not be started: {error}"
-    if problem:
-        logger.warning("apt-get update: %s", problem)
-    if not any(lists.glob("*_Packages")):
-        last = problem.splitlines()[-1] if problem else "it gave no reason"
-        raise DebianUnavailableError(
-            f"apt downloaded no package list: {last}.",
-            next_step="Check the network and /etc/apt/sources.list, then run the same command "
-            "again.",
-        )
-    return lists
+        return f"{program} could not be started: {error}"
 
 
-def _configuration(folder: Path) -> str:
+def _last_line(problem: str) -> str:
+    return problem.splitlines()[-1] if problem else "it gave no reason"
+
+
+def _configuration(folder: Path, languages: Sequence[str]) -> str:
     """Return settings that apt reads after the machine's own, whose proxies and sources apply."""
     lines = [
         # Hooks of the desktop (PackageKit, AppStream) would change the system as root.
@@ -122,7 +192,7 @@ def _configuration(folder: Path) -> str:
         "#clear APT::Update::Post-Invoke-Success;",
         # Container images turn the descriptions off.
         "#clear Acquire::Languages;",
-        'Acquire::Languages { "en"; };',
+        "Acquire::Languages { " + " ".join(f'"{each}";' for each in languages) + " };",
         'Acquire::GzipIndexes "false";',
         'Acquire::Retries "3";',
         'Acquire::http::Timeout "20";',
@@ -196,7 +266,12 @@ def read_packages(lists: Path) -> list[Package]:
             if short:
                 source = stanza.get("Source", name).split(" ", 1)[0]
                 packages[name] = Package(
-                    id=name, package=name, source=source, short=short, long=long
+                    id=name,
+                    package=name,
+                    source=source,
+                    short=short,
+                    long=long,
+                    checksum=checksum,
                 )
     return [packages[name] for name in sorted(packages)]
 
@@ -261,7 +336,9 @@ def write_packages(packages: Iterable[Package], path: Path) -> int:
     count = 0
     with atomic_writer(path) as file:
         for package in packages:
-            file.write(json.dumps(asdict(package), ensure_ascii=False).encode() + b"\n")
+            record = asdict(package)
+            del record["checksum"]
+            file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             count += 1
     return count
 

@@ -28,6 +28,7 @@ def test_packages_and_descriptions_are_joined(lists: Path) -> None:
         source="gimp",
         short="GNU Image Manipulation Program",
         long="GIMP edits photos: you can retouch them.\n\nFeatures:\n* layers\n* masks\n- and more",
+        checksum="aaa",
     )
     assert (data.source, data.short, data.long) == ("gimp", "Data files for GIMP", "")
     assert (updates.id, updates.short) == ("only-in-updates", "short only")

@@ -47,7 +47,10 @@ def table(
     size: SizeOption = "standard",
     task: Annotated[
         list[str] | None,
-        typer.Option(help="Only this task, repeatable: xquad, tatoeba, stsb, sib200, tweets."),
+        typer.Option(
+            help="Only this task, repeatable: xquad, tatoeba, stsb, sib200, news, debian, help, "
+            "tweets."
+        ),
     ] = None,
     languages: Annotated[bool, typer.Option(help="Add rows for each language.")] = False,
     data: DataOption = DEFAULT_DATA,
@@ -62,6 +65,9 @@ def table(
 
     Computed vectors and results are cached, so that an interrupted run resumes. A bold + or − marks
     a model that differs from the first one by more than chance (paired bootstrap).
+
+    The sets debian and help are downloaded with apt at the first run; without apt they are left
+    out, and so is the mean of all sets.
 
     Examples:
         lusifer eval table --size quick

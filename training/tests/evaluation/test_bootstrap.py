@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lusifer_evaluation.bootstrap import mean_measure, resampled_measure
+from lusifer_evaluation.bootstrap import mean_measure, mean_of, resampled_measure
 
 
 class TestBootstrap:
@@ -47,3 +47,13 @@ class TestBootstrap:
         measure = resampled_measure(101, lambda drawn: float(np.median(values[drawn])), scale=1)
         assert measure.value == 50
         assert measure.interval[0] < 50 < measure.interval[1]
+
+    def test_the_mean_of_two_sets_is_less_uncertain_than_either(self) -> None:
+        rng = np.random.default_rng(0)
+        one = mean_measure((rng.random(300) < 0.5).astype(float))
+        two = resampled_measure(301, lambda drawn: float((drawn % 2).mean()))
+        mean = mean_of([one, two])
+        assert mean.value == pytest.approx((one.value + two.value) / 2)
+        assert len(mean.replicates) == len(two.replicates)
+        spread = np.hypot(one.replicates.std(), two.replicates.std()) / 2
+        assert mean.replicates.std() == pytest.approx(spread, rel=0.15)

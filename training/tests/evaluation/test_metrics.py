@@ -43,6 +43,38 @@ class TestMetrics:
         assert matrix.measures("mrr10")["en"].value == pytest.approx(50)
         assert matrix.measures("ndcg10")["en"].value == pytest.approx(100 / np.log2(3))
 
+    def test_pooled_retrieval_by_hand(self) -> None:
+        eye = np.eye(3, dtype=np.float32)
+        # German asks two questions and finds one; Japanese asks one and finds it second.
+        questions = {"de": eye[[0, 1]], "ja": np.array([[0.9, 0.5, 0]], dtype=np.float32)}
+        answers = {"de": np.array([0, 2]), "ja": np.array([1])}
+        measures, by_language = metrics.pooled_retrieval(
+            questions, dict.fromkeys(questions, eye), answers, dict.fromkeys(questions, "pool")
+        )
+        assert by_language["r1"] == {"de": 50.0, "ja": 0.0}
+        assert by_language["mrr10"]["ja"] == 50.0
+        # Languages count alike, however many questions they have.
+        assert measures["r1"].value == pytest.approx(25)
+
+    def test_questions_of_one_document_are_drawn_together(self) -> None:
+        rng = np.random.default_rng(0)
+        documents = np.eye(20, dtype=np.float32)
+        found = rng.random(20) < 0.5
+        asked = np.where(found[:, None], documents, np.roll(documents, 1, axis=0))
+        one = {"de": np.arange(20)}
+        four = dict.fromkeys(("de", "ja", "ko", "sw"), np.arange(20))
+
+        def spread(answers: dict[str, np.ndarray], pools: dict[str, str]) -> float:
+            measures, _ = metrics.pooled_retrieval(
+                dict.fromkeys(answers, asked), dict.fromkeys(answers, documents), answers, pools
+            )
+            return float(measures["r1"].replicates.std())
+
+        alone = spread(one, {"de": "pool"})
+        # Four copies of the same questions are no more evidence than one; four sets are.
+        assert spread(four, dict.fromkeys(four, "pool")) == pytest.approx(alone)
+        assert spread(four, {name: name for name in four}) < 0.6 * alone
+
     def test_the_mixed_pool_by_hand(self) -> None:
         # Two languages, two paragraphs each. The German question finds the wrong German paragraph
         # first, then the right English one, then the right German one.

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from training.tests.oracle import LANGUAGES, Oracle, accent
 
-from lusifer_evaluation.suite import TASKS, TITLES
+from lusifer.demo.debian import DebianUnavailableError
+from lusifer_evaluation.suite import CHOICE, TASKS, TITLES
 from lusifer_evaluation.table import evaluate, markdown_table
 from lusifer_evaluation.tasks import Size
 from lusifer_training.errors import ConfigError, DataError
@@ -26,7 +27,7 @@ class TestEvaluate:
         assert scores.details["xquad"]["r1"] == {
             a: dict.fromkeys(LANGUAGES, 100.0) for a in LANGUAGES
         }
-        exact = ("xquad.", "pool.map", "tatoeba.", "sib200.")
+        exact = ("xquad.", "pool.map", "tatoeba.", "sib200.", "news.", "debian.", "help.")
         for name, measure in scores.measures.items():
             assert not name.startswith(exact) or measure.value == pytest.approx(100), name
         assert scores["pool.bias"] == 0
@@ -34,6 +35,25 @@ class TestEvaluate:
         assert scores["stsb.different"] == pytest.approx(scores["stsb.same"])
         assert scores["stsb.different"] > 80
         assert set(TITLES) <= set(scores.measures)
+        assert scores.details["debian"]["mrr10"] == {"de": 100.0, "ja": 100.0}
+        assert scores["choice"] == pytest.approx(np.mean([scores[name] for name in CHOICE]))
+
+    def test_sets_that_cannot_be_downloaded(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        (data / "eval" / "debian").rename(tmp_path / "elsewhere")
+        where = {"data_folder": data, "cache_folder": tmp_path / "cache"}
+        scores = evaluate(Oracle(), **where)
+        assert scores.left_out == {"debian": "This machine has no apt-get."}
+        assert scores.as_dict()["left_out"] == scores.left_out
+        # The mean of fewer sets would be another measure.
+        assert not {"choice", "debian.mrr10"} & set(scores.measures)
+        assert markdown_table({"a": scores}).endswith(
+            "\n\nWithout debian: This machine has no apt-get.\n"
+        )
+        with pytest.raises(DebianUnavailableError):
+            evaluate(Oracle(), **where, tasks=["debian"])
 
     def test_an_accent_shows_in_the_pool_and_not_in_the_matrix(
         self, data: Path, tmp_path: Path
@@ -114,7 +134,7 @@ class TestEvaluate:
         assert [name for name, _, _ in reported] == ["tatoeba"] * len(reported)
         assert reported[-1][1] == reported[-1][2]
 
-    @pytest.mark.parametrize("task", list(TASKS))
+    @pytest.mark.parametrize("task", [name for name, each in TASKS.items() if not each.package])
     def test_missing_data(self, tmp_path: Path, task: str) -> None:
         with pytest.raises(DataError, match="no evaluation data") as caught:
             evaluate(Oracle(), data_folder=tmp_path, cache_folder=tmp_path / "cache", tasks=[task])
