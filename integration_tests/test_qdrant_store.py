@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from integration_tests.qdrant_server import QdrantUnderTest, inference_gate, qdrant_under_test  # noqa: F401
 from plugin.tests.conftest import make_bundle
+from plugin.tests.keyword_languages import missing_words
 from plugin.tests.store_contract import (
     COSINES,
     DIMENSION,
@@ -124,6 +125,12 @@ class TestQdrantStore(StoreContract, SearchContract):
         with pytest.raises(InvalidInputError, match="Document 'large' takes"):
             store.upsert([Document("large", "x" * 33_600_000)], unit(1))
         assert store.count() == 0
+
+    @pytest.mark.parametrize("language", ["ja", "th", "ko", "ar", "fa"])
+    def test_known_words_are_found(self, client: QdrantClient, name: str, language: str) -> None:
+        create_collection(client, collection_metadata(name, keywords=KeywordOptions()))
+        missing = missing_words(open_store(client, name), language)
+        assert len(missing) <= 1, missing
 
     def test_without_waiting_the_last_write_still_waits(self, store: QdrantStore) -> None:
         store.wait, store.ordering = False, "strong"

@@ -26,7 +26,7 @@ from lusifer.errors import (
     StorageFullError,
     StoreError,
 )
-from lusifer.qdrant.keywords import KeywordOptions  # noqa: TC001  (pydantic needs it at run time)
+from lusifer.qdrant.keywords import StoredKeywords  # noqa: TC001  (pydantic needs it at run time)
 from lusifer.stores.payloads import VECTOR_NAME
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 __all__ = [
+    "INDEX_SCHEMA_VERSION",
     "MARGIN_BYTES",
     "IndexFile",
     "check_fingerprint",
@@ -44,7 +45,8 @@ __all__ = [
     "write_index",
 ]
 
-INDEX_SCHEMA_VERSION = 1
+INDEX_SCHEMA_VERSION = 2
+"""Version 2 has keywords whose words LUSIFER makes; those of version 1 are made again."""
 MARGIN_BYTES = 128 * 1024**2
 """Free space that must remain after a write.
 
@@ -60,7 +62,7 @@ class IndexFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     fingerprint: Annotated[str, Field(min_length=1)]
     """Identity of the model whose vectors are stored here."""
     dimension: Annotated[int, Field(gt=0)]
@@ -69,7 +71,7 @@ class IndexFile(BaseModel):
     """The model's name for people."""
     vector_name: Annotated[str, Field(min_length=1)] = VECTOR_NAME
     """Name of the vector that searches use."""
-    keywords: KeywordOptions | None = None
+    keywords: StoredKeywords = None
     """Set where documents have a BM25 vector too."""
 
 

@@ -13,12 +13,12 @@ from lusifer.stores.search import RRF_K, candidates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from qdrant_edge import Bm25, QuantizationConfigType, QueryRequest
+    from qdrant_edge import Bm25, QuantizationConfigType, QueryRequest, SparseVector
 
     from lusifer.qdrant.keywords import KeywordOptions
     from lusifer.types import Quantization, SearchOptions
 
-__all__ = ["bm25_model", "quantization_config", "search_request"]
+__all__ = ["KeywordModel", "keyword_bytes", "quantization_config", "search_request"]
 
 _SEARCH_EF = 256
 """Candidates that an optimised index keeps while searching; no effect before ``optimize()``.
@@ -33,7 +33,7 @@ def search_request(
     options: SearchOptions,
     *,
     vector_name: str,
-    bm25: Bm25 | None = None,
+    bm25: KeywordModel | None = None,
 ) -> QueryRequest:
     """Return the search of :func:`lusifer.qdrant.queries.query_arguments` for the engine.
 
@@ -42,7 +42,7 @@ def search_request(
         limit: Hits at most.
         options: Filters, keywords and languages; the engine knows no groups.
         vector_name: Name of the vector to compare with.
-        bm25: The engine's BM25 model, where the index has keywords.
+        bm25: Model of the keywords, where the index has them.
     """
     edge = import_edge()
     wanted = build_filter(edge, options)
@@ -94,16 +94,31 @@ def quantization_config(kind: Quantization) -> QuantizationConfigType | None:
     return config
 
 
-def bm25_model(keywords: KeywordOptions) -> Bm25:
-    """Return the engine's BM25 with the options that :meth:`KeywordOptions.bm25` gives a server."""
-    edge = import_edge()
-    if keywords.language is not None:
-        config = edge.Bm25Config(language=keywords.language)
-    else:
-        config = edge.Bm25Config(
-            tokenizer=edge.TokenizerType.Multilingual,
-            stemmer=edge.DisabledStemmer(),
-            stopwords=edge.StopwordsSet(),
-        )
-    model: Bm25 = edge.Bm25(config)
-    return model
+def keyword_bytes(vector: SparseVector) -> int:
+    """Return the size of a keyword vector in the log: a number of a word and one of its weight."""
+    return 10 * len(vector.indices)
+
+
+class KeywordModel:
+    """The engine's BM25, as :func:`lusifer.qdrant.points.keyword_document` asks a server for it."""
+
+    def __init__(self, keywords: KeywordOptions) -> None:
+        edge = import_edge()
+        self.keywords = keywords
+        if keywords.language is not None:
+            config = edge.Bm25Config(language=keywords.language)
+        else:
+            config = edge.Bm25Config(
+                tokenizer=edge.TokenizerType.Whitespace,
+                stemmer=edge.DisabledStemmer(),
+                stopwords=edge.StopwordsSet(),
+            )
+        self._bm25: Bm25 = edge.Bm25(config)
+
+    def embed_document(self, text: str) -> SparseVector:
+        """Return the keyword vector of a document."""
+        return self._bm25.embed_document(self.keywords.text_for_bm25(text, "document"))
+
+    def embed_query(self, text: str) -> SparseVector:
+        """Return the keyword vector of a query."""
+        return self._bm25.embed_query(self.keywords.text_for_bm25(text, "query"))

@@ -15,16 +15,28 @@ from lusifer.errors import IndexCorruptError, StoreError
 from lusifer.qdrant.points import KEYWORD_VECTOR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from qdrant_edge import EdgeShard, Filter, Point, QueryRequest, Record, ScoredPoint
+    from qdrant_edge import (
+        EdgeShard,
+        Filter,
+        Point,
+        QueryRequest,
+        Record,
+        ScoredPoint,
+        SparseVector,
+    )
 
     from lusifer.embedded.layout import IndexFile
     from lusifer.types import JSON, Quantization
 
-__all__ = ["Shard"]
+__all__ = ["BYTES_PER_OPERATION", "POINTS_PER_OPERATION", "Shard"]
+
+POINTS_PER_OPERATION = 256
+BYTES_PER_OPERATION = 8 * 1024**2
+"""Size of one operation. The log's segments have 32 MiB, and an operation must fit into one."""
 
 
 class Shard:
@@ -147,6 +159,15 @@ class Shard:
         """Insert or replace points."""
         with edge_errors(self.path):
             self._opened().update(self._edge.UpdateOperation.upsert_points(points))
+
+    def update_sparse(self, vectors: Mapping[str, SparseVector]) -> None:
+        """Replace the keyword vectors of points that exist; all others stay."""
+        points = [
+            self._edge.PointVectors(key, {KEYWORD_VECTOR: vector})
+            for key, vector in vectors.items()
+        ]
+        with edge_errors(self.path):
+            self._opened().update(self._edge.UpdateOperation.update_vectors(points))
 
     def delete(self, keys: list[str]) -> None:
         """Delete points by their ids."""

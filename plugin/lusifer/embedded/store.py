@@ -25,7 +25,8 @@ from lusifer.embedded.layout import (
     write_flushed,
 )
 from lusifer.embedded.opening import create_index, open_index
-from lusifer.embedded.requests import bm25_model, search_request
+from lusifer.embedded.requests import KeywordModel, keyword_bytes, search_request
+from lusifer.embedded.shard import BYTES_PER_OPERATION, POINTS_PER_OPERATION
 from lusifer.errors import InvalidDimensionError
 from lusifer.qdrant.points import KEYWORD_VECTOR, hit_of, ids_with_hash, payload_of
 from lusifer.stores.base import ClosingStore
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
     from filelock import FileLock
     from numpy.typing import NDArray
+    from qdrant_edge import SparseVector
 
     from lusifer.embedded.shard import Shard
     from lusifer.qdrant.keywords import KeywordOptions
@@ -46,9 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedStore"]
 
-_POINTS_PER_OPERATION = 256
-_BYTES_PER_OPERATION = 8 * 1024**2
-"""Size of one operation. The log's segments have 32 MiB, and an operation must fit into one."""
 _POINTS_PER_READ = 1024
 
 _GROUPED_BY = frozenset({str, int})
@@ -64,7 +63,7 @@ class EmbeddedStore(ClosingStore):
         self._lock = lock
         self._shard = shard
         self._edge = import_edge()
-        self._bm25 = bm25_model(index.keywords) if index.keywords else None
+        self._bm25 = KeywordModel(index.keywords) if index.keywords else None
 
     @classmethod
     def create(
@@ -203,24 +202,26 @@ class EmbeddedStore(ClosingStore):
         self._shard.check_open()
         check_rows(len(documents), vectors, self.dimension, f"the index {self.path}")
         payloads = [payload_of(document) for document in documents]
-        sizes = [payload_bytes(payload) for payload in payloads]
-        # Payloads are written twice, to log and storage; keywords take as much as the text again.
-        # The log spends up to 9 bytes on a number, the storage 4; 512 bytes a point cover ids,
-        # names and trackers.
-        copies = 3 if self.index.keywords else 2
-        needed_bytes = copies * sum(sizes) + len(documents) * (13 * self.dimension + 512)
+        words = [self._keyword_vector(document) for document in documents]
+        sizes = [
+            payload_bytes(payload) + sum(map(keyword_bytes, vectors.values()))
+            for payload, vectors in zip(payloads, words, strict=True)
+        ]
+        # All is written twice, to log and storage. The log spends up to 9 bytes on a number of a
+        # vector, the storage 4; 512 bytes a point cover ids, names and trackers.
+        needed_bytes = 2 * sum(sizes) + len(documents) * (13 * self.dimension + 512)
         free_space_or_raise(self.path, needed_bytes, f"Writing {len(documents)} documents")
         for part in chunked(
             range(len(documents)),
-            _POINTS_PER_OPERATION,
+            POINTS_PER_OPERATION,
             size=sizes.__getitem__,
-            maximum_size=_BYTES_PER_OPERATION,
+            maximum_size=BYTES_PER_OPERATION,
         ):
             self._shard.upsert(
                 [
                     self._edge.Point(
                         document_uuid(documents[i].id),
-                        self._vectors(documents[i], vectors[i]),
+                        {self.index.vector_name: vectors[i].tolist(), **words[i]},
                         payloads[i],
                     )
                     for i in part
@@ -339,8 +340,8 @@ class EmbeddedStore(ClosingStore):
             finally:
                 self._lock.release()
 
-    def _vectors(self, document: Document, vector: NDArray[np.float32]) -> dict[str, object]:
-        vectors: dict[str, object] = {self.index.vector_name: vector.tolist()}
-        if self._bm25 is not None:
-            vectors[KEYWORD_VECTOR] = self._bm25.embed_document(document.text)
-        return vectors
+    def _keyword_vector(self, document: Document) -> dict[str, SparseVector]:
+        """Return the keyword vector of a document by its name; nothing in an index without."""
+        if self._bm25 is None:
+            return {}
+        return {KEYWORD_VECTOR: self._bm25.embed_document(document.text)}

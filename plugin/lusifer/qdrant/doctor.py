@@ -193,6 +193,13 @@ def _collection(
             "The keywords have no language, which this Qdrant's BM25 does not support.",
             "Upgrade to Qdrant 1.19, or make the collection with --keyword-language.",
         )
+    if keywords is not None and keywords.words == 1:
+        yield note(
+            "keywords",
+            "An older LUSIFER made this collection: Qdrant's own rules cut its words, and they miss "
+            "queries of kanji alone and numbers that stand alone.",
+            "Index the documents again into a new collection.",
+        )
     yield from compare_fingerprint(metadata, embedder)
     if _value(config.status) == "red":
         yield error(

@@ -8,7 +8,10 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 
 from lusifer.errors import CollectionMismatchError
 from lusifer.qdrant.connection import client_errors
-from lusifer.qdrant.keywords import KeywordOptions  # noqa: TC001  (pydantic needs it at run time)
+from lusifer.qdrant.keywords import (  # noqa: TC001  (pydantic needs one at run time)
+    KeywordOptions,
+    StoredKeywords,
+)
 from lusifer.stores import metadata as shared
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ class CollectionMetadata(shared.CollectionMetadata):
 
     role_prompts: dict[str, str] = Field(default_factory=dict)
     """Prompts put before a text of each role, ``query`` and ``document``."""
-    keywords: KeywordOptions | None = None
+    keywords: StoredKeywords = None
     """Set where points have a BM25 vector too."""
 
     @model_serializer(mode="wrap")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qdrant_client import models
 
     from lusifer.qdrant.keywords import KeywordOptions
-    from lusifer.types import JSON
+    from lusifer.types import JSON, Role
 
 __all__ = [
     "KEYWORD_VECTOR",
@@ -35,6 +35,7 @@ __all__ = [
     "StoredPoint",
     "hit_of",
     "ids_with_hash",
+    "keyword_document",
     "keyword_vector",
     "payload_of",
     "unknown_quantization",
@@ -120,9 +121,15 @@ def keyword_vector(
     """Return the BM25 vector of a document by its name; nothing without keyword options."""
     if keywords is None:
         return {}
-    models = import_client().models
-    words = models.Document(text=document.text, model=BM25_MODEL, options=keywords.bm25())
-    return {KEYWORD_VECTOR: words}
+    return {KEYWORD_VECTOR: keyword_document(document.text, keywords, "document")}
+
+
+def keyword_document(text: str, keywords: KeywordOptions, role: Role) -> models.Document:
+    """Return what makes the BM25 vector of a text inside Qdrant."""
+    document: type[models.Document] = import_client().models.Document
+    return document(
+        text=keywords.text_for_bm25(text, role), model=BM25_MODEL, options=keywords.bm25()
+    )
 
 
 def hit_of(point: FoundPoint, where: str) -> Hit:

@@ -16,8 +16,7 @@ import numpy as np
 
 from lusifer.qdrant.connection import client_errors, import_client
 from lusifer.qdrant.filters import build_filter, language_condition
-from lusifer.qdrant.keywords import BM25_MODEL
-from lusifer.qdrant.points import KEYWORD_VECTOR, hit_of
+from lusifer.qdrant.points import KEYWORD_VECTOR, hit_of, keyword_document
 from lusifer.stores.search import RRF_K, candidates, check_search
 
 if TYPE_CHECKING:
@@ -67,9 +66,7 @@ def query_arguments(
     # The filter belongs into each prefetch: after the fusion it would thin out what was found.
     near = models.Prefetch(query=dense, using=metadata.vector_name, limit=depth, filter=wanted)
     if options.keywords is not None and metadata.keywords is not None:
-        words = models.Document(
-            text=options.keywords, model=BM25_MODEL, options=metadata.keywords.bm25()
-        )
+        words = keyword_document(options.keywords, metadata.keywords, "query")
         arguments["prefetch"] = [
             near,
             models.Prefetch(query=words, using=KEYWORD_VECTOR, limit=depth, filter=wanted),

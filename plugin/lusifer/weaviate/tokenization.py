@@ -51,6 +51,9 @@ def advise_tokenization(texts: Iterable[str]) -> WeaviateTokenization:
     """
     counts = Counter(map(_writing, texts))
     total = sum(counts.values())
+    if counts["ja"] > counts["zh"]:
+        # Titles and names of kanji alone, among texts that are mostly Japanese.
+        counts["ja"] += counts.pop("zh", 0)
     if not total or total - counts["words"] < _FEW * total:
         return "word"
     kind, count = counts.most_common(1)[0]

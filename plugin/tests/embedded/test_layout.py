@@ -42,10 +42,19 @@ def test_the_index_file_never_changes(tmp_path: Path) -> None:
     index = IndexFile(fingerprint="f", dimension=4, model="m", keywords=KeywordOptions())
     write_index(tmp_path, index)
     assert (tmp_path / "index.json").read_text() == (
-        '{\n  "schema_version": 1,\n  "fingerprint": "f",\n  "dimension": 4,\n  "model": "m",\n'
-        '  "vector_name": "lusifer",\n  "keywords": {\n    "language": null\n  }\n}\n'
+        '{\n  "schema_version": 2,\n  "fingerprint": "f",\n  "dimension": 4,\n  "model": "m",\n'
+        '  "vector_name": "lusifer",\n  "keywords": {\n    "language": null,\n    "words": 2\n  }\n}\n'
     )
     assert read_index(tmp_path) == index
+
+
+def test_an_index_file_of_version_1_is_read(tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text(
+        '{"schema_version": 1, "fingerprint": "f", "dimension": 4, "model": "m",'
+        ' "vector_name": "lusifer", "keywords": {"language": null}}'
+    )
+    index = read_index(tmp_path)
+    assert (index.schema_version, index.keywords) == (1, KeywordOptions(words=1))
 
 
 @pytest.mark.parametrize(
@@ -61,8 +70,8 @@ def test_damaged_index_file(filled: Path, raw: str) -> None:
 
 
 def test_newer_index_file_says_upgrade(filled: Path) -> None:
-    (filled / "index.json").write_text('{"schema_version": 2, "news": 1}')
-    with pytest.raises(StoreError, match="version 2") as caught:
+    (filled / "index.json").write_text('{"schema_version": 3, "news": 1}')
+    with pytest.raises(StoreError, match="version 3") as caught:
         EmbeddedStore.open(filled)
     assert "--upgrade" in caught.value.next_step
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import qdrant_edge as edge
 from plugin.tests.embedded_index import create, documents
 from plugin.tests.store_contract import FINGERPRINT, unit
 
 import lusifer
+from lusifer.embedded.layout import read_index
 from lusifer.embedded.optimize import optimize_elsewhere
 from lusifer.embedded.store import EmbeddedStore
 from lusifer.errors import (
@@ -21,6 +24,9 @@ from lusifer.errors import (
     InvalidDimensionError,
     StoreError,
 )
+from lusifer.qdrant.keywords import KeywordOptions
+from lusifer.stores.payloads import document_uuid
+from lusifer.types import Document, SearchOptions
 
 OTHER = "sha256:" + "b" * 64
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(lusifer.__file__).parents[1])}
@@ -147,3 +153,28 @@ def test_one_owner(filled: Path) -> None:
         with pytest.raises(IndexLockedError):
             optimize_elsewhere(filled / "shard")
     assert second_process() == "opened"
+
+
+def test_an_index_with_words_of_the_engines_own_gets_ours(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    texts = ["東京へ行きたい", "価格を比較する", "version 2024"]
+    with create(path, keywords=KeywordOptions()) as store:
+        store.upsert([Document(str(i), text) for i, text in enumerate(texts)], unit(3))
+        # As the first version wrote it.
+        model = edge.Bm25(edge.Bm25Config(tokenizer=edge.TokenizerType.Multilingual))
+        store._shard.update_sparse(
+            {document_uuid(str(i)): model.embed_document(text) for i, text in enumerate(texts)}
+        )
+        first = store.index.model_copy(
+            update={"schema_version": 1, "keywords": KeywordOptions(words=1)}
+        )
+    fields = json.loads(first.model_dump_json())
+    del fields["keywords"]["words"]
+    (path / "index.json").write_text(json.dumps(fields))
+    with EmbeddedStore.open(path, FINGERPRINT) as store:
+        assert store.index.keywords == KeywordOptions()
+        assert store.count_without_vector() == 0
+        for i, word in enumerate(("東京", "価格", "2024")):
+            hits = store.search(-unit(3)[i], 2, SearchOptions(keywords=word))
+            assert str(i) in [hit.id for hit in hits]
+    assert read_index(path).schema_version == 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import qdrant_edge as edge
 
-from lusifer.embedded.requests import bm25_model, quantization_config, search_request
+from lusifer.embedded.requests import KeywordModel, quantization_config, search_request
 from lusifer.errors import InvalidInputError
 from lusifer.qdrant.keywords import KeywordOptions
 from lusifer.types import SearchOptions
@@ -31,7 +31,7 @@ def test_dense() -> None:
 
 def test_hybrid_fuses_two_rankings_with_the_filter_in_each() -> None:
     options = SearchOptions(keywords="tar", where={"lang": "de"})
-    made = request(limit=30, options=options, bm25=bm25_model(KeywordOptions()))
+    made = request(limit=30, options=options, bm25=KeywordModel(KeywordOptions()))
     assert [each.limit for each in made.prefetches] == [150, 150]
     assert all(each.filter is not None for each in made.prefetches)
     assert made.filter is None
@@ -54,7 +54,10 @@ def test_quantizations() -> None:
 
 
 def test_keywords_are_those_of_a_server() -> None:
-    neutral, german = bm25_model(KeywordOptions()), bm25_model(KeywordOptions(language="german"))
+    neutral, german = (
+        KeywordModel(KeywordOptions()),
+        KeywordModel(KeywordOptions(language="german")),
+    )
     # German stems both to one word; the neutral model keeps them apart.
     words = ("Haus", "Hauses")
     assert len({tuple(german.embed_query(word).indices) for word in words}) == 1

@@ -159,6 +159,8 @@ def test_keywords_that_the_version_does_not_support(metadata: CollectionMetadata
     german = metadata.model_copy(update={"keywords": KeywordOptions(language="german")})
     assert severities(look(Server(neutral, "1.18.2")))["keywords"] == ["error"]
     assert "keywords" not in look(Server(neutral, "1.19.0"))
+    old = metadata.model_copy(update={"keywords": KeywordOptions(words=1)})
+    assert severities(look(Server(old, "1.19.0")))["keywords"] == ["note"]
     assert "keywords" not in look(Server(german, "1.18.2"))
 
 

@@ -42,7 +42,7 @@ def test_what_is_written_never_changes() -> None:
     assert json.dumps(full.model_dump(mode="json", exclude_none=True)) == (
         '{"schema_version": 1, "collection": "docs", "fingerprint": "sha256:a", "model": "tiny", '
         '"dimension": 16, "role_prompts": {"query": "q: "}, "vector_name": "lusifer", '
-        '"keywords": {"language": "german"}}'
+        '"keywords": {"language": "german", "words": 2}}'
     )
     assert "keywords" not in METADATA.model_dump(mode="json", exclude_none=True)
     assert METADATA.model_dump_json().endswith('"vector_name":"lusifer","keywords":null}')

@@ -42,6 +42,13 @@ def test_mixtures_of_scripts() -> None:
     assert advise_tokenization(["Python 3.11 のための LUSIFER は埋め込みモデルです"]) == "kagome_ja"
 
 
+def test_kanji_alone_among_japanese_texts_are_japanese() -> None:
+    titles = ["東京", "価格", "議事録"]
+    assert advise_tokenization([*TEXTS["kagome_ja"] * 2, *titles]) == "kagome_ja"
+    assert fits("kagome_ja", [*TEXTS["kagome_ja"] * 2, *titles])
+    assert advise_tokenization(titles) == "gse"
+
+
 @given(st.lists(st.text()), st.sampled_from(["word", "trigram", "gse", "field"]))
 def test_any_text_can_be_looked_at(texts: list[str], tokenization: str) -> None:
     assert fits(advise_tokenization(texts), texts)

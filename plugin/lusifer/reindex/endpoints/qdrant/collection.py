@@ -14,8 +14,7 @@ import numpy as np
 from lusifer.common.iteration import chunked
 from lusifer.common.retry import RETRY_FOR_S, call_with_retry
 from lusifer.qdrant.connection import client_errors
-from lusifer.qdrant.keywords import BM25_MODEL
-from lusifer.qdrant.points import KEYWORD_VECTOR
+from lusifer.qdrant.points import KEYWORD_VECTOR, keyword_document
 from lusifer.reindex.endpoints.base import Page
 from lusifer.reindex.endpoints.key_ranges import (
     UUID_ZERO,
@@ -299,15 +298,12 @@ class QdrantEndpoint:
     def _vectors(
         self, record: Record[Content], vector: Vector | None
     ) -> dict[str, models.Vector | models.Document]:
-        from qdrant_client import models
 
         vectors: dict[str, models.Vector | models.Document] = {}
         if isinstance(record.content, PointContent):
             vectors.update(record.content.vectors)
         elif self.keywords is not None:
-            vectors[KEYWORD_VECTOR] = models.Document(
-                text=record.text, model=BM25_MODEL, options=self.keywords.bm25()
-            )
+            vectors[KEYWORD_VECTOR] = keyword_document(record.text, self.keywords, "document")
         if vector is not None:
             vectors[self.vector_name] = vector.tolist()
         return vectors
