@@ -59,6 +59,7 @@ def serve(
     queue_tokens: Annotated[int | None, typer.Option(metavar="N")] = None,
     cache: Annotated[str | None, typer.Option(metavar="PLACE")] = None,
     api_keys_file: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
+    open: Annotated[bool | None, typer.Option("--open/--no-open")] = None,
     log_format: Annotated[str | None, typer.Option(metavar="FORMAT")] = None,
     check: Annotated[bool, typer.Option("--check")] = False,
 ) -> None:
@@ -86,6 +87,7 @@ def serve(
         "queue_tokens": queue_tokens,
         "cache": cache,
         "api_keys_file": api_keys_file,
+        "open": open,
         "canary": canary,
         "log_format": log_format,
         **_other_settings(context.args),

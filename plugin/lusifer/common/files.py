@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -58,7 +58,7 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
     Args:
         path: The file; its folder must exist.
         content: Bytes, or text that is written as UTF-8.
-        mode: Permissions of the file, before the umask.
+        mode: Permissions of a new file, before the umask.
 
     Raises:
         OSError: The folder can't be written, or the disk is full; the old file is still there.
@@ -71,13 +71,17 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
 def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """Open a file that replaces ``path`` when the block ends without an error.
 
+    A symbolic link stays, and the file that it leads to is replaced. Permissions and owner of an
+    existing file are kept, the owner where this process may give files away.
+
     Args:
         path: The file; its folder must exist.
-        mode: Permissions of the file, before the umask.
+        mode: Permissions of a new file, before the umask.
 
     Raises:
         OSError: As in :func:`write_atomic`.
     """
+    path = path.resolve()
     # A random name: two processes that write the same file must not share the partial one.
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -85,12 +89,25 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
+            _keep_permissions(path, file.fileno())
             os.fsync(file.fileno())
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def _keep_permissions(path: Path, descriptor: int) -> None:
+    """Give a new file owner and permissions of the one that it is going to replace."""
+    if os.name == "nt" or not path.is_file():
+        return
+    old, new = path.stat(), os.fstat(descriptor)
+    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+        with suppress(PermissionError):
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+    # Not the bits that run a program as its owner: the writer may be another one.
+    os.fchmod(descriptor, old.st_mode & 0o777)
 
 
 def is_partial(path: Path) -> bool:

@@ -44,6 +44,9 @@ _LOG = logging.getLogger("lusifer.service")
 _CANARY_RETRY_S = 10.0
 """Seconds until a failed canary is checked again."""
 
+_KEYS_INTERVAL_S = 1.0
+"""Seconds between two looks at the keys file."""
+
 _SERVICE = Dialect("service", lambda error: {"error": str(error), "type": type(error).__name__})
 _PROTOCOLS = (weaviate, cohere, qdrant, openai, tei)
 
@@ -70,10 +73,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        watch = asyncio.create_task(_run_model(service, vectorizer, on_failure))
+        tasks = [asyncio.create_task(_run_model(service, vectorizer, on_failure))]
+        if app.state.keys is not None:
+            tasks.append(asyncio.create_task(_refresh_keys(app.state.keys)))
         yield
-        watch.cancel()
-        await asyncio.gather(watch, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         # uvicorn has waited for the requests in flight, so nobody waits for what is queued now.
         await asyncio.to_thread(service.stop)
         app.state.tracer.close()
@@ -123,6 +129,13 @@ async def _run_model(
             _LOG.log(logging.ERROR if reason else logging.INFO, reason or "ready")
         service.set_ready(reason)
         await asyncio.sleep(_CANARY_RETRY_S if reason else service.settings.canary_interval_s)
+
+
+async def _refresh_keys(keys: ApiKeys) -> None:
+    """Take over changes of the keys file; reading 20,000 keys would block the event loop."""
+    while True:
+        await asyncio.sleep(_KEYS_INTERVAL_S)
+        await asyncio.to_thread(keys.refresh)
 
 
 def _prepare(settings: Settings, given: Vectorizer | None) -> tuple[Vectorizer, VectorCache | None]:

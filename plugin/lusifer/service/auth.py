@@ -1,37 +1,39 @@
-"""API keys: several, named, stored as salted hashes, compared in constant time.
+"""API keys: several, named, stored as salted hashes, found by their hash.
 
 The keys file is TOML::
 
     [keys.indexer]
-    salt = "..."               # 16 random bytes, hexadecimal
+    salt = "..."               # 16 random bytes, hexadecimal; the same for all keys of a file
     sha256 = "..."             # of salt and key
     tokens_per_minute = 60000  # optional
     maximum_texts = 256        # optional
     disabled = false           # optional
 
 A key is 32 random bytes drawn here. One salted SHA-256 is thus as safe as a slow password hash:
-nobody can try 2^256 keys. The check takes microseconds.
+nobody can try 2^256 keys. Keys that share a salt are in one index by their hash, so that a check
+takes microseconds whatever their number. The hash of what a request presents says nothing about
+how near it is, so neither does the time of the look-up.
+
+Edits of the file are locked: one reads, changes and writes it, then the next.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-import hmac
 import logging
 import secrets
-import time
 import tomllib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lusifer.common.files import write_atomic
+from lusifer.common.files import acquire_lock, write_atomic
 from lusifer.errors import SettingsError, UnauthorizedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["ApiKey", "ApiKeys", "add_key", "presented_key", "read_keys", "revoke_key"]
@@ -41,7 +43,7 @@ _LOG = logging.getLogger(__name__)
 _PREFIX = "lusifer_"
 """Prefix by which a scanner for leaked secrets finds our keys."""
 
-_RELOAD_S = 1.0
+_LOCK_TIMEOUT_S = 30.0
 
 
 class ApiKey(BaseModel):
@@ -56,27 +58,21 @@ class ApiKey(BaseModel):
     maximum_texts: Annotated[int, Field(gt=0)] | None = None
     disabled: bool = False
 
-    def matches(self, presented: str) -> bool:
-        """Return whether this is the key, in a time that says nothing about where it differs."""
-        return hmac.compare_digest(_digest(self.salt, presented), self.sha256)
-
 
 class ApiKeys:
-    """Keys of a file, which is read again within a second after a change.
+    """Keys of a file.
 
     Args:
         path: The keys file.
 
     Raises:
-        SettingsError: The file is missing or not valid. A file that becomes invalid later is
-            logged, and the old keys stay in use.
+        SettingsError: The file is missing or not valid.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._keys = read_keys(path)
-        self._version = self._stamp()
-        self._checked_s = time.monotonic()
+        self._stamp = _stamp(path)
+        self._index = _index(read_keys(path))
 
     def identify(self, presented: str | None) -> ApiKey:
         """Return the key that a request presents.
@@ -84,38 +80,47 @@ class ApiKeys:
         Raises:
             UnauthorizedError: The request has no key, or not one of the file.
         """
-        self._reload()
-        # All keys, without an early end, so that the time says nothing about which one matches.
-        found = [key for key in self._keys if key.matches(presented or "") and not key.disabled]
-        if not found:
-            what = "The API key is not valid." if presented else "An API key is needed."
-            raise UnauthorizedError(
-                what,
-                next_step="Send 'Authorization: Bearer KEY', or the header x-api-key or "
-                "lusifer-api-key.",
-            )
-        return found[0]
+        # One hash for each salt of the file; a file of today has one salt.
+        for salt, keys in self._index.items():
+            if found := keys.get(_digest(salt, presented or "")):
+                return found
+        what = "The API key is not valid." if presented else "An API key is needed."
+        raise UnauthorizedError(
+            what,
+            next_step="Send 'Authorization: Bearer KEY', or the header x-api-key or "
+            "lusifer-api-key.",
+        )
 
-    def _reload(self) -> None:
-        now_s = time.monotonic()
-        if now_s - self._checked_s < _RELOAD_S:
+    def refresh(self) -> None:
+        """Read the file again if it has changed; from any thread, one at a time.
+
+        A file that has become invalid is logged, and the old keys stay in use.
+        """
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
             return
-        self._checked_s = now_s
-        version = self._stamp()
-        if version == self._version:
-            return
-        self._version = version
+        self._stamp = stamp
         try:
-            self._keys = read_keys(self._path)
+            self._index = _index(read_keys(self._path))
         except SettingsError as error:
             _LOG.error("the keys in use stay: %s", error)
 
-    def _stamp(self) -> tuple[int, int, int] | None:
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return None
-        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _index(keys: Iterable[ApiKey]) -> dict[str, dict[str, ApiKey]]:
+    """Return the keys that are not disabled, by salt and by hash."""
+    index: dict[str, dict[str, ApiKey]] = {}
+    for key in keys:
+        if not key.disabled:
+            index.setdefault(key.salt, {})[key.sha256] = key
+    return index
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
@@ -127,7 +132,7 @@ def presented_key(headers: Mapping[str, str]) -> str | None:
         # Weaviate's HTTP client sends this for http://user:KEY@host.
         try:
             return base64.b64decode(value, validate=True).decode().partition(":")[2] or None
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # not base64, not ASCII, or not UTF-8
             return None
     return (
         headers.get("x-api-key") or headers.get("lusifer-api-key") or headers.get("api-key") or None
@@ -140,46 +145,51 @@ def add_key(
     """Draw a key, store its hash and return the key, which is stored nowhere.
 
     Raises:
-        SettingsError: The name is taken or not valid, or the file can't be read.
+        SettingsError: The name is taken or not valid, or the file can't be read or written.
     """
-    keys = read_keys(path) if path.exists() else []
-    if any(key.name == name for key in keys):
-        raise SettingsError(
-            f"{path} already has a key {name!r}.",
-            next_step="Choose another name, or revoke the key first.",
-        )
     secret = _PREFIX + secrets.token_urlsafe(32)
-    salt = secrets.token_hex(16)
-    try:
-        key = ApiKey(
-            name=name,
-            salt=salt,
-            sha256=_digest(salt, secret),
-            tokens_per_minute=tokens_per_minute,
-            maximum_texts=maximum_texts,
-        )
-    except ValidationError as error:
-        raise SettingsError(
-            f"The key {name!r} can't be stored: {error.errors()[0]['msg']}.",
-            next_step="Use letters, digits, '.', '_' and '-' in the name, and limits above 0.",
-        ) from error
-    _write_keys(path, [*keys, key])
+    with _locked(path) as real:
+        keys = read_keys(real) if real.exists() else []
+        if any(key.name == name for key in keys):
+            raise SettingsError(
+                f"{path} already has a key {name!r}.",
+                next_step="Choose another name, or revoke the key first.",
+            )
+        # The newest salt: keys of an earlier version have one each.
+        salt = keys[-1].salt if keys else secrets.token_hex(16)
+        try:
+            key = ApiKey(
+                name=name,
+                salt=salt,
+                sha256=_digest(salt, secret),
+                tokens_per_minute=tokens_per_minute,
+                maximum_texts=maximum_texts,
+            )
+        except ValidationError as error:
+            raise SettingsError(
+                f"The key {name!r} can't be stored: {error.errors()[0]['msg']}.",
+                next_step="Use letters, digits, '.', '_' and '-' in the name, and limits above 0.",
+            ) from error
+        _write_keys(real, [*keys, key])
     return secret
 
 
 def revoke_key(path: Path, name: str) -> None:
-    """Remove a key. A running service refuses it within a second.
+    """Remove a key. A running service refuses it a second later.
 
     Raises:
-        SettingsError: The file has no such key.
+        SettingsError: The file has no such key, or can't be read or written.
     """
-    keys = read_keys(path)
-    kept = [key for key in keys if key.name != name]
-    if len(kept) == len(keys):
-        raise SettingsError(
-            f"{path} has no key {name!r}.", next_step="See the names with: lusifer keys list"
-        )
-    _write_keys(path, kept)
+    if not path.exists():
+        read_keys(path)  # says so, and leaves no lock file behind
+    with _locked(path) as real:
+        keys = read_keys(real)
+        kept = [key for key in keys if key.name != name]
+        if len(kept) == len(keys):
+            raise SettingsError(
+                f"{path} has no key {name!r}.", next_step="See the names with: lusifer keys list"
+            )
+        _write_keys(real, kept)
 
 
 def read_keys(path: Path) -> list[ApiKey]:
@@ -195,10 +205,33 @@ def read_keys(path: Path) -> list[ApiKey]:
         raise SettingsError(
             f"There is no keys file {path}.", next_step="Make one with: lusifer keys add NAME"
         ) from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise SettingsError(
             f"The keys file {path} can't be used: {error}.",
             next_step="Correct it, or write a new one with: lusifer keys add NAME",
+        ) from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[Path]:
+    """Keep other edits of a keys file waiting; yield the file that a link leads to."""
+    try:
+        real = path.resolve()
+        real.parent.mkdir(parents=True, exist_ok=True)
+        lock = acquire_lock(real.with_name(f"{real.name}.lock"), timeout_s=_LOCK_TIMEOUT_S)
+        try:
+            yield real
+        finally:
+            lock.release()
+    except TimeoutError as error:
+        raise SettingsError(
+            f"Another process has edited {path} for more than {_LOCK_TIMEOUT_S:g} s.",
+            next_step="Wait for it, or end it, then try again.",
+        ) from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        raise SettingsError(
+            f"The keys file {path} can't be written: {error}.",
+            next_step="Check the permissions of its folder.",
         ) from error
 
 
@@ -209,7 +242,6 @@ def _write_keys(path: Path, keys: list[ApiKey]) -> None:
         for field, value in key.model_dump(exclude={"name"}, exclude_defaults=True).items():
             text = str(value).lower() if isinstance(value, bool) else value
             lines.append(f'{field} = "{text}"' if isinstance(value, str) else f"{field} = {text}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, "\n".join(lines) + "\n", mode=0o600)
 
 

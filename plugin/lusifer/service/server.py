@@ -26,8 +26,6 @@ __all__ = ["check_settings", "run", "server_config"]
 
 _LOG = logging.getLogger("lusifer.service")
 
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-
 
 def check_settings(settings: Settings) -> str:
     """Open the bundle and keys of the settings without the model; describe them in one line.
@@ -60,8 +58,6 @@ def run(settings: Settings) -> None:
     listener = _listen(settings)
     address = f"http://{settings.host}:{listener.getsockname()[1]}"
     _LOG.info("listening", extra={"url": address})
-    if settings.host not in _LOOPBACK and settings.api_keys_file is None:
-        _LOG.warning("%s is open to the network and needs no key: see lusifer keys", address)
     try:
         asyncio.run(server.serve(sockets=[listener]))
     except KeyboardInterrupt:  # uvicorn raises the signal again after an orderly stop

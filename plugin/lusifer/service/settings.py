@@ -6,6 +6,7 @@ A flag comes before the environment, the environment before the file, the file b
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,9 @@ class Settings(BaseModel):
 
     api_keys_file: Path | None = None
     """File of API keys, written by `lusifer keys`; without it no key is needed."""
+    open: bool = False
+    """Whether other machines may use the service without a key: a `host` other than this machine's
+    own needs keys or this."""
     canary: bool = True
     """Whether known translations must be neighbours, at start-up and from then on."""
     canary_interval_s: Seconds = 300.0
@@ -211,5 +215,18 @@ def _unknown(source: str, values: Mapping[str, object]) -> Iterator[str]:
 def _contradictions(settings: Settings) -> Iterator[str]:
     if settings.engine == "triton" and not settings.triton_url:
         yield "engine is triton and triton_url is missing"
+    if settings.api_keys_file is None and not settings.open and not _is_loopback(settings.host):
+        yield (
+            f"host {settings.host!r} is reached by other machines, and no API key is asked for: give "
+            "api_keys_file (lusifer keys add NAME makes one), or open (--open) where the network is "
+            "trusted"
+        )
     if settings.batch_tokens > settings.queue_tokens:
         yield f"batch_tokens {settings.batch_tokens} is over queue_tokens {settings.queue_tokens}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +16,6 @@ from lusifer.common.files import (
     remove_partials,
     write_atomic,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -44,6 +41,28 @@ def test_the_old_file_stays_when_the_new_one_fails(tmp_path: Path) -> None:
 def test_the_mode_is_that_of_the_caller(tmp_path: Path) -> None:
     write_atomic(tmp_path / "keys.toml", "", mode=0o600)
     assert (tmp_path / "keys.toml").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_a_link_stays_and_the_file_behind_it_keeps_its_permissions(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "keys.toml", tmp_path / "keys.toml"
+    real.write_text("old")
+    real.chmod(0o640)
+    link.symlink_to(Path("real") / "keys.toml")
+    if os.getuid() == 0:
+        os.chown(real, 12, 34)
+    before = os.umask(0o077)
+    try:
+        write_atomic(link, "new", mode=0o600)
+    finally:
+        os.umask(before)
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+    assert real.stat().st_mode & 0o777 == 0o640
+    if os.getuid() == 0:
+        assert (real.stat().st_uid, real.stat().st_gid) == (12, 34)
+    assert [each.name for each in real.parent.iterdir()] == ["keys.toml"]
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:

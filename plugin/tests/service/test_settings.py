@@ -63,6 +63,23 @@ def test_settings_that_contradict_each_other(flags: dict[str, Any], word: str) -
         load_settings(flags, {})
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "gpu.example.org"])  # noqa: S104
+def test_other_machines_need_keys_or_the_word_that_they_need_none(
+    host: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match="no API key is asked for") as caught:
+        load_settings({"host": host}, {})
+    assert "api_keys_file" in caught.value.message
+    assert "--open" in caught.value.message
+    assert load_settings({"host": host}, {"LUSIFER_SERVE_OPEN": "1"}).open
+    assert load_settings({"host": host, "api_keys_file": tmp_path / "keys.toml"}, {}).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_this_machine_needs_no_key(host: str) -> None:
+    assert load_settings({"host": host}, {}).host == host
+
+
 def test_a_file_that_is_missing_or_not_toml(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("port 1")
     for name in ("none.toml", "bad.toml"):

@@ -16,7 +16,7 @@ def revoke(
     name: Annotated[str, typer.Argument(metavar="NAME")],
     file: options.KeysFile = options.DEFAULT_KEYS,
 ) -> None:
-    """Remove a key; a running service refuses it within a second.
+    """Remove a key; a running service refuses it a second later.
 
     Options:
         name: Owner of the key.
