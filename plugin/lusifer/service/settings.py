@@ -217,9 +217,9 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "engine is triton and triton_url is missing"
     if settings.api_keys_file is None and not settings.open and not _is_loopback(settings.host):
         yield (
-            f"host {settings.host!r} is reached by other machines, and no API key is asked for: give "
-            "api_keys_file (lusifer keys add NAME makes one), or open (--open) where the network is "
-            "trusted"
+            f"host {settings.host!r} is reached by other machines, and no API key is asked for: "
+            "give api_keys_file (lusifer keys add NAME makes one), or open (--open) where the "
+            "network is trusted"
         )
     if settings.batch_tokens > settings.queue_tokens:
         yield f"batch_tokens {settings.batch_tokens} is over queue_tokens {settings.queue_tokens}"
