@@ -1,7 +1,9 @@
 """Turn a text and its role into rows of token ids, under one of three policies for long texts.
 
 A row is ``prefix + prompt + content + suffix`` (``<s> query: ... </s>``). The tokenizer library
-could cut and add special tokens by itself, but it does not report how much it cut.
+could cut and add special tokens by itself, but it does not report how much it cut, and it
+tokenizes the whole text first. :mod:`lusifer.embedding.text_division` says how a text is divided
+before it is tokenized.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lusifer.common.iteration import chunked
+from lusifer.embedding.text_division import TextDivision
 from lusifer.errors import BundleCorruptError, InvalidInputError, InvalidTextError, TextTooLongError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
@@ -23,6 +27,20 @@ if TYPE_CHECKING:
     from lusifer.types import LongTextPolicy, Role
 
 __all__ = ["TextTokenizer", "TokenRows"]
+
+_CHARACTERS_PER_TOKEN = 8
+_LEAST_CHARACTERS = 4096
+"""Beginning of a long text that is tokenized first: for each token of the limit, and at least.
+Where these characters make too few tokens, a longer beginning follows."""
+
+_UNDIVIDED_CHARACTERS = 65_536
+"""Number of characters up to which a safe division is sought. A text without one, such as a row of
+a million exclamation marks, is divided there."""
+
+_SLICE_CHARACTERS = 32_768
+_SLICE_TEXTS = 256
+"""Bounds of what is tokenized at once, and so of the memory of the tokenizer's own records and of
+the time until a cancelled request ends."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +58,19 @@ class TokenRows:
     def tokens(self) -> int:
         """Number of tokens in all windows, prompts and special tokens included."""
         return sum(map(len, self.windows))
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """Token ids of prompt and text, without special tokens."""
+
+    ids: NDArray[np.int32]
+    start: int
+    """Index of the first token of the text itself."""
+    characters: int
+    """Number of characters of the text."""
+    whole: bool
+    """Whether these are all ids of the text."""
 
 
 class TextTokenizer:
@@ -69,48 +100,119 @@ class TextTokenizer:
                 next_step="Export the bundle again with a larger maximum_tokens or shorter role "
                 "prompts.",
             )
+        self._room = self._maximum - len(self._prefix) - len(self._suffix)
+        self._first_characters = max(_LEAST_CHARACTERS, _CHARACTERS_PER_TOKEN * self._maximum)
+        self._division = TextDivision(self._tokenizer)
 
     def rows(
-        self, texts: Sequence[str], role: Role, long_text: LongTextPolicy
+        self,
+        texts: Sequence[str],
+        role: Role,
+        long_text: LongTextPolicy,
+        *,
+        between: Callable[[], None] = lambda: None,
     ) -> list[TokenRows | InvalidInputError]:
         """Tokenize checked texts; a text that can't be used leaves its error in its place.
 
         The error is InvalidTextError if the tokenizer drops every character. Under the policy
         ``error`` it may be TextTooLongError.
+
+        Args:
+            texts: The texts.
+            role: Role of all texts.
+            long_text: What happens to a text over the token limit.
+            between: Called between two slices of the work. What it raises ends the work.
         """
-        prompt = self._prompts[role]
-        encodings = self._tokenizer.encode_batch(
-            [prompt + text for text in texts], add_special_tokens=False
-        )
+        windows = long_text == "mean_of_windows"
+
+        def size(text: str) -> int:
+            return len(text) if windows else min(len(text), self._first_characters)
+
         outcomes: list[TokenRows | InvalidInputError] = []
-        for encoding, text in zip(encodings, texts, strict=True):
-            try:
-                outcomes.append(self._text_rows(encoding, text, role, long_text))
-            except InvalidInputError as error:
-                outcomes.append(error)
+        for part in chunked(texts, _SLICE_TEXTS, size=size, maximum_size=_SLICE_CHARACTERS):
+            between()
+            for tokens in self._tokens(part, role, windows=windows, between=between):
+                try:
+                    outcomes.append(self._text_rows(tokens, long_text))
+                except InvalidInputError as error:
+                    outcomes.append(error)
         return outcomes
 
-    def _text_rows(
-        self, encoding: Encoding, text: str, role: Role, long_text: LongTextPolicy
-    ) -> TokenRows:
-        ids = np.asarray(encoding.ids, dtype=np.int32)
-        start = self._content_start(encoding, text, role)
+    def _tokens(
+        self, texts: Sequence[str], role: Role, *, windows: bool, between: Callable[[], None]
+    ) -> Iterator[_Tokens]:
+        """Yield the ids of each text: all for windows, else enough to see if they are too many."""
+        prompt = self._prompts[role]
+        plans = [self._segments(text) if windows else self._beginnings(text) for text in texts]
+        firsts = [next(plan) for plan in plans]
+        for text, plan, first, encoding in zip(
+            texts, plans, firsts, self._encode([prompt + part for part in firsts]), strict=True
+        ):
+            ids = np.asarray(encoding.ids, dtype=np.int32)
+            start = self._content_start(encoding, first, role)
+            whole = first is text
+            if windows:
+                rest = [ids]
+                for segment in plan:
+                    between()
+                    rest += [np.asarray(self._encode([segment])[0].ids, dtype=np.int32)]
+                ids, whole = np.concatenate(rest), True
+            else:
+                for longer in plan:
+                    if len(ids) > self._room:
+                        break
+                    between()
+                    (encoding,) = self._encode([prompt + longer])
+                    ids = np.asarray(encoding.ids, dtype=np.int32)
+                    start = self._content_start(encoding, longer, role)
+                    whole = longer is text
+            yield _Tokens(ids, start, len(text), whole)
+
+    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+        # In a batch also one text: only then does the library release Python's lock.
+        encodings: list[Encoding] = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        return encodings
+
+    def _beginnings(self, text: str) -> Iterator[str]:
+        """Yield longer and longer beginnings of a text, at last the whole of it."""
+        end = self._first_characters
+        while end < len(text):
+            place = self._division.before(text, end)
+            if place is None and end >= _UNDIVIDED_CHARACTERS:
+                place = end
+            if place is not None:
+                yield text[:place]
+            end *= 4
+        yield text
+
+    def _segments(self, text: str) -> Iterator[str]:
+        """Yield the parts of a text whose tokens together are those of the text."""
+        while len(text) > _UNDIVIDED_CHARACTERS and self._division.joins_at_spaces:
+            place = self._division.space_before(text, _SLICE_CHARACTERS) or (
+                self._division.space_before(text, _UNDIVIDED_CHARACTERS) or _UNDIVIDED_CHARACTERS
+            )
+            yield text[:place]
+            text = text[place:]
+        yield text
+
+    def _text_rows(self, tokens: _Tokens, long_text: LongTextPolicy) -> TokenRows:
+        ids, start, room = tokens.ids, tokens.start, self._room
         if start >= len(ids):
             raise InvalidTextError(
-                f"The tokenizer keeps none of the text's {len(text)} characters.",
+                f"The tokenizer keeps none of the text's {tokens.characters} characters.",
                 next_step="Leave the text out: it holds nothing the model can read.",
             )
-        room = self._maximum - len(self._prefix) - len(self._suffix)
         if len(ids) <= room:
             return TokenRows((self._row(ids),), (len(ids) - start,), truncated=False)
         if long_text == "error":
             total = len(ids) + len(self._prefix) + len(self._suffix)
+            number = f"{total}" if tokens.whole else f"at least {total}"
             raise TextTooLongError(
-                f"The text has {total} tokens, the limit is {self._maximum}.",
+                f"The text has {number} tokens, the limit is {self._maximum}.",
                 next_step="Split the text, or use the policy 'truncate' or 'mean_of_windows'.",
             )
         if long_text == "truncate":
-            # A copy, or the view would keep all ids of a million characters alive.
+            # A copy, or the view would keep all ids of the beginning alive.
             return TokenRows((self._row(ids[:room].copy()),), (room - start,), truncated=True)
         prompt, content = ids[:start], ids[start:]
         step = room - start

@@ -34,8 +34,6 @@ __all__ = ["Vectorizer"]
 
 _CHUNK_CHARACTERS = 1_000_000
 """Largest number of characters that :meth:`Vectorizer.stream` embeds together."""
-_TEXTS_PER_SLICE = 512
-"""Number of texts that are tokenized together; bounds the memory of the tokenizer's own records."""
 
 
 class Vectorizer(BaseEmbedder):
@@ -161,6 +159,7 @@ class Vectorizer(BaseEmbedder):
         *,
         long_text: LongTextPolicy | None = None,
         index_of: Callable[[str], int] | None = None,
+        between: Callable[[], None] = lambda: None,
     ) -> list[TokenRows]:
         """Check N texts and turn each into rows of token ids: the first half of :meth:`embed`.
 
@@ -170,6 +169,7 @@ class Vectorizer(BaseEmbedder):
             long_text: Another policy than the vectorizer's own.
             index_of: Returns the index that errors name for a text, where ``texts`` are part of a
                 longer list.
+            between: Called between two slices of the work. What it raises ends the work.
 
         Raises:
             InvalidTextError: A text can't be embedded; the message names its index.
@@ -183,12 +183,12 @@ class Vectorizer(BaseEmbedder):
             )
         check_texts(texts)
         rows: list[TokenRows] = []
-        for part in chunked(texts, _TEXTS_PER_SLICE):
-            for outcome in self._tokenizer.rows(part, role, long_text or self.long_text):
-                if isinstance(outcome, InvalidInputError):
-                    index = index_of(texts[len(rows)]) if index_of else len(rows)
-                    raise _with_index(index, outcome) from outcome
-                rows.append(outcome)
+        policy = long_text or self.long_text
+        for outcome in self._tokenizer.rows(texts, role, policy, between=between):
+            if isinstance(outcome, InvalidInputError):
+                index = index_of(texts[len(rows)]) if index_of else len(rows)
+                raise _with_index(index, outcome) from outcome
+            rows.append(outcome)
         return rows
 
     def assemble(
