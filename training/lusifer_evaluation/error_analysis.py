@@ -21,7 +21,7 @@ import numpy as np
 from scipy.linalg import orthogonal_procrustes
 from sklearn.linear_model import Ridge
 
-from lusifer_evaluation import metrics
+from lusifer_evaluation import metrics, retrieval
 from lusifer_training.language_subspace import LanguageMeans, language_basis, project_out
 
 if TYPE_CHECKING:
@@ -186,8 +186,8 @@ def readout_oracle(
                 language: fix(language, each[held], "document")
                 for language, each in paragraphs.items()
             }
-            matrix = metrics.retrieval_matrix(q, p, answers).measures("r1")
-            pool, _ = metrics.mixed_pool(q, p, answers)
+            matrix = retrieval.retrieval_matrix(q, p, answers).measures("r1")
+            pool, _ = retrieval.mixed_pool(q, p, answers)
             scores.setdefault(name, []).append(
                 {"different": matrix["different"].value, "map": pool["map"].value}
             )

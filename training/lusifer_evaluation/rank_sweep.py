@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from lusifer_evaluation import metrics
+from lusifer_evaluation import metrics, retrieval
 from lusifer_training.language_subspace import language_basis, project_out
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def sweep_ranks(
         nonlocal before
         q = {language: change(language, each, "query") for language, each in questions.items()}
         p = {language: change(language, each, "document") for language, each in paragraphs.items()}
-        matrix = metrics.retrieval_matrix(q, p, sets.answers)
-        pool, _ = metrics.mixed_pool(q, p, sets.answers)
+        matrix = retrieval.retrieval_matrix(q, p, sets.answers)
+        pool, _ = retrieval.mixed_pool(q, p, sets.answers)
         # R@1 of each question language, over all paragraph languages.
         recall = 100 * matrix.by_question["r1"].mean(axis=(1, 2))
         before = recall if before is None else before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from lusifer_evaluation import metrics
+from lusifer_evaluation import metrics, retrieval
 from lusifer_evaluation.package_sets import DEBIAN, HELP, PackageSet
 from lusifer_evaluation.tasks import (
     LabelledSet,
@@ -112,13 +112,13 @@ TITLES = {
 def _xquad(sets: XquadSet, vectors: VectorsOf) -> Outcome:
     questions = {name: vectors(each) for name, each in sets.questions.items()}
     paragraphs = {name: vectors(each) for name, each in sets.paragraphs.items()}
-    matrix = metrics.retrieval_matrix(questions, paragraphs, sets.answers)
+    matrix = retrieval.retrieval_matrix(questions, paragraphs, sets.answers)
     measures = {
         f"xquad.{metric}.{group}": measure
         for metric in matrix.by_question
         for group, measure in matrix.measures(metric).items()
     }
-    pool, by_language = metrics.mixed_pool(questions, paragraphs, sets.answers)
+    pool, by_language = retrieval.mixed_pool(questions, paragraphs, sets.answers)
     measures |= {f"pool.{name}": measure for name, measure in pool.items()}
     cells = {metric: matrix.cells(metric) for metric in matrix.by_question}
     return measures, {"xquad": cells, "pool": by_language}
@@ -143,7 +143,7 @@ def _stsb(sets: ScoredSet, vectors: VectorsOf) -> Outcome:
 
 
 def _retrieval(name: str, sets: RetrievalSet, vectors: VectorsOf) -> Outcome:
-    measures, by_language = metrics.pooled_retrieval(
+    measures, by_language = retrieval.pooled_retrieval(
         {language: vectors(each) for language, each in sets.questions.items()},
         {language: vectors(each) for language, each in sets.documents.items()},
         sets.answers,

@@ -50,7 +50,7 @@ def xmrc(
     Examples:
         lusifer eval xmrc lusifer --pair en-en --pair ar-en --needle en --needle hi
     """
-    from lusifer_evaluation import error_analysis, metrics
+    from lusifer_evaluation import error_analysis, retrieval
     from lusifer_evaluation.model_sources import open_source
     from lusifer_evaluation.table import named
     from lusifer_evaluation.tasks import SIZES, load_xquad
@@ -60,7 +60,7 @@ def xmrc(
     vectors = CachedEmbedder(cache_folder(cache), open_source(model))
     questions = {name: vectors(each.texts, each.role) for name, each in sets.questions.items()}
     paragraphs = {name: vectors(each.texts, each.role) for name, each in sets.paragraphs.items()}
-    matrix = metrics.retrieval_matrix(questions, paragraphs, sets.answers)
+    matrix = retrieval.retrieval_matrix(questions, paragraphs, sets.answers)
     ratios = error_analysis.ratios(matrix.cells("r1"))
     split = error_analysis.error_split(questions, paragraphs, sets)
     readout = error_analysis.readout_oracle(questions, paragraphs, sets)
