@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lusifer.engines.onnx import OnnxEngine
     from lusifer.stores.base import Store
     from lusifer.types import (
+        Condition,
         Document,
         Embedding,
         Embeddings,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bundle",
+    "Condition",
     "Document",
     "EmbeddedStore",
     "Embedding",
@@ -68,6 +70,7 @@ __all__ += _errors.__all__
 
 _MODULE_OF = {
     "Bundle": "lusifer.bundle.format",
+    "Condition": "lusifer.types",
     "Document": "lusifer.types",
     "EmbeddedStore": "lusifer.embedded.store",
     "Embedding": "lusifer.types",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JSON",
+    "Condition",
     "Document",
     "Embedding",
     "Embeddings",
@@ -83,6 +84,19 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """A condition on a metadata field; :mod:`lusifer.stores.conditions` reads them from texts."""
+
+    path: tuple[str, ...]
+    """Name of the field; for one inside objects, their names before it."""
+    operator: Literal["=", "!=", "<", "<=", ">", ">="]
+    """Comparison. A field that is missing or of another type meets ``!=`` only."""
+    value: JSON
+    """Text, number or truth value; a list of allowed texts or whole numbers for ``=`` and ``!=``; a
+    number or a date in ISO 8601 for a range."""
+
+
+@dataclass(frozen=True)
 class SearchOptions:
     """Options of a search beyond the nearest vectors; every store applies all of them or refuses.
 
@@ -90,9 +104,9 @@ class SearchOptions:
         InvalidInputError: A number is out of range, or options contradict each other.
     """
 
-    where: Mapping[str, JSON] = field(default_factory=dict)
-    """Values that metadata fields must have, by field; a list holds the allowed values. Nested
-    fields have dots. All fields must match."""
+    where: Mapping[str, JSON] | Sequence[Condition] = field(default_factory=dict)
+    """Conditions that all must hold, or values that metadata fields must have, by field; a list
+    holds the allowed values. Nested fields have dots. A field that no document has is an error."""
     keywords: str | None = None
     """Words of a keyword search (BM25). Its ranking is fused with that of the vectors: a hybrid
     search."""

@@ -9,7 +9,8 @@ import pytest
 
 from lusifer.errors import InvalidDimensionError, InvalidInputError, InvalidTextError, StoreError
 from lusifer.stores.base import Store
-from lusifer.types import Document, SearchOptions
+from lusifer.stores.conditions import parse_condition
+from lusifer.types import Condition, Document, SearchOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -149,10 +150,27 @@ def near(*cosines: float) -> NDArray[np.float32]:
 QUESTION = near(1.0)[0]
 LIBRARY = [
     Document(
-        "en-1", "a red house", {"lang": "en", "year": 2001, "book": "x", "open": True, "price": 1.5}
+        "en-1",
+        "a red house",
+        {
+            "lang": "en",
+            "year": 2001,
+            "book": "x",
+            "open": True,
+            "price": 1.5,
+            "day": "2024-01-05T12:00:00Z",
+        },
     ),
     Document(
-        "de-1", "ein rotes Haus", {"lang": "de", "year": 2002, "book": "x", "tags": ["a", "b"]}
+        "de-1",
+        "ein rotes Haus",
+        {
+            "lang": "de",
+            "year": 2002,
+            "book": "x",
+            "tags": ["a", "b"],
+            "day": "2024-03-01T00:00:00Z",
+        },
     ),
     Document(
         "en-2", "a blue car", {"lang": "en", "year": 2002, "book": "y", "author": {"name": "Ada"}}
@@ -185,11 +203,53 @@ class SearchContract:
             ({"price": 1.5}, ["en-1"]),
             ({"tags": "b"}, ["de-1"]),
             ({"lang": "xx"}, []),
-            ({"absent": "x"}, []),
         ],
     )
     def test_filters(self, library: Store, where: dict[str, object], expected: list[str]) -> None:
         assert self.ids(library, where=where) == expected
+
+    @pytest.mark.parametrize(
+        ("where", "expected"),
+        [
+            (["lang!=en"], ["de-1", "fr-1", "ja-1"]),
+            (['lang:!=["en","de"]'], ["fr-1", "ja-1"]),
+            (["year:!=2002", "lang!=ja"], ["en-1", "fr-1"]),
+            (["tags!=b"], ["en-1", "en-2", "fr-1", "ja-1"]),
+            (["year>=2002", "year<2003"], ["de-1", "en-2"]),
+            (["year>2002"], ["fr-1", "ja-1"]),
+            (["price<=1.5"], ["en-1"]),
+            (["day>=2024-01-06"], ["de-1"]),
+            (["day<2024-03-01T00:30:00+01:00", "day>2024-01-05T12:00:00+01:00"], ["en-1"]),
+            (["day>2030-01-01"], []),
+        ],
+    )
+    def test_conditions(self, library: Store, where: list[str], expected: list[str]) -> None:
+        conditions = tuple(map(parse_condition, where))
+        assert self.ids(library, where=conditions) == expected
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"where": {"langg": "en"}}, r"'langg'; the fields are .*lang \(text"),
+            ({"where": (Condition(("langg",), "!=", "en"),)}, "'langg'; the fields are"),
+            ({"where": {"year": "2002"}}, "'year' holds number.* compares it with \"2002\""),
+            ({"where": (Condition(("year",), "!=", "2002"),)}, "'year' holds number"),
+            ({"where": {"lang": 7}}, "'lang' holds text"),
+            ({"where": {"open": "true"}}, "'open' holds true or false"),
+            ({"where": (Condition(("lang",), ">", 7),)}, "'lang' holds text"),
+            ({"languages": ("en",), "language_field": "tongue"}, "'tongue'; the fields are"),
+            (
+                {"languages": ("en",), "language_field": "tongue", "language_boost": 0.1},
+                "'tongue'; the fields are",
+            ),
+            ({"group_by": "books"}, "'books'; the fields are"),
+        ],
+    )
+    def test_a_field_that_no_document_has_is_an_error(
+        self, library: Store, options: dict[str, object], message: str
+    ) -> None:
+        with pytest.raises(InvalidInputError, match=message):
+            self.ids(library, **options)
 
     def test_filters_look_inside_objects(self, library: Store) -> None:
         assert self.ids(library, where={"author.name": "Ada"}) == ["en-2"]
@@ -221,7 +281,6 @@ class SearchContract:
             "fr-1",
         ]
         assert self.ids(library, group_by="book", where={"lang": ["fr", "de"]}) == ["de-1", "fr-1"]
-        assert self.ids(library, group_by="absent") == []
 
     def test_groups_by_a_field_inside_an_object(self, library: Store) -> None:
         assert self.ids(library, group_by="author.name") == ["en-2"]

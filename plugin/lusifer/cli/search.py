@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ from lusifer.cli.store_options import StoreOptions
 from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from lusifer.types import JSON, Hit, SearchOptions
+    from lusifer.types import Hit, SearchOptions
 
 __all__ = ["COMMAND", "search"]
 
@@ -30,7 +29,7 @@ def search(
     weaviate: options.Weaviate = None,
     collection: options.Collection = None,
     tenant: options.Tenant = None,
-    where: Annotated[list[str] | None, typer.Option(metavar="FIELD=VALUE")] = None,
+    where: Annotated[list[str] | None, typer.Option(metavar="CONDITION")] = None,
     hybrid: Annotated[bool, typer.Option("--hybrid")] = False,
     language: Annotated[list[str] | None, typer.Option(metavar="CODE")] = None,
     boost: Annotated[float, typer.Option(metavar="X", min=0, max=1)] = 0.0,
@@ -50,8 +49,9 @@ def search(
     Options:
         question: Text to search for, in any language.
         limit: Number of hits.
-        where: Only documents whose metadata field has this value. FIELD:=JSON compares with a
-            number, true or a list. May be given several times.
+        where: Only documents that meet this condition on a metadata field: FIELD=TEXT, FIELD!=TEXT,
+            FIELD:=JSON (a number, true or a list), FIELD>=2020, FIELD<2024-03-01. May be given
+            several times.
         hybrid: Search for the question's words too, and fuse both rankings.
         language: Only documents in this language; with --boost, prefer them. May be given several
             times.
@@ -62,11 +62,12 @@ def search(
         group_size: Hits for each value of --group-by.
         by_server: Let Weaviate's module embed the question; no model is loaded here.
     """
+    from lusifer.stores.conditions import parse_condition
     from lusifer.types import SearchOptions
 
     target = StoreOptions(index_path, qdrant, weaviate, collection, tenant, grpc=grpc)
     search_options = SearchOptions(
-        where=dict(map(_parse_where, where or [])),
+        where=tuple(map(parse_condition, where or [])),
         keywords=question if hybrid else None,
         languages=tuple(language or ()),
         language_field=language_field,
@@ -94,6 +95,7 @@ COMMAND = Command(
         'lusifer search "Wo kann ich Fotos bearbeiten?" --index ./articles',
         'lusifer search --json --limit 3 "写真を編集する"',
         "lusifer search Bildbearbeitung --index ./articles --where lang=en --hybrid",
+        "lusifer search Bildbearbeitung --where 'year>=2020' --where 'lang!=de'",
         'lusifer search "Fotos" --qdrant http://localhost:6333 --collection articles',
         'lusifer search "Fotos" --weaviate http://localhost:8080 --collection News',
     ),
@@ -120,24 +122,6 @@ def _ask_server(
             options=search_options,
             tenant=target.tenant,
         )
-
-
-def _parse_where(condition: str) -> tuple[str, JSON]:
-    field, separator, value = condition.partition("=")
-    if not separator or not field.rstrip(":"):
-        raise InvalidInputError(
-            f"--where {condition!r} is no condition.", next_step="Write FIELD=VALUE or FIELD:=JSON."
-        )
-    if not field.endswith(":"):
-        return field, value
-    try:
-        parsed: JSON = json.loads(value)
-    except ValueError as error:
-        raise InvalidInputError(
-            f"--where {condition!r}: {value!r} is not JSON: {error}.",
-            next_step='Write a number, true, or a list such as ["de","fr"].',
-        ) from error
-    return field[:-1], parsed
 
 
 def _show(rank: int, hit: Hit, *, as_json: bool) -> None:

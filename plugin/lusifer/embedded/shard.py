@@ -112,7 +112,12 @@ class Shard:
             return int(self._opened().count(request))
 
     def read(
-        self, offset: str | None, limit: int, *, fields: bool | Sequence[str] = True
+        self,
+        offset: str | None,
+        limit: int,
+        *,
+        fields: bool | Sequence[str] = True,
+        wanted: Filter | None = None,
     ) -> tuple[dict[str, dict[str, JSON]], str | None]:
         """Return points in the order of their ids: id to payload, and the id of the next one.
 
@@ -120,9 +125,14 @@ class Shard:
             offset: The id to begin with, whether it exists or not.
             limit: Points at most.
             fields: Fields of the payload; True for all.
+            wanted: Filter that the points must match.
         """
         request = self._edge.ScrollRequest(
-            offset=offset, limit=limit, with_payload=_fields(fields), with_vector=False
+            offset=offset,
+            limit=limit,
+            filter=wanted,
+            with_payload=_fields(fields),
+            with_vector=False,
         )
         with edge_errors(self.path):
             records, following = self._opened().scroll(request)

@@ -28,14 +28,16 @@ from lusifer.embedded.opening import create_index, open_index
 from lusifer.embedded.requests import KeywordModel, keyword_bytes, search_request
 from lusifer.embedded.shard import BYTES_PER_OPERATION, POINTS_PER_OPERATION
 from lusifer.errors import InvalidDimensionError
+from lusifer.qdrant.filters import question_filter
 from lusifer.qdrant.points import KEYWORD_VECTOR, hit_of, ids_with_hash, payload_of
 from lusifer.stores.base import ClosingStore
+from lusifer.stores.conditions import answer_questions, check_fields, needs_check
 from lusifer.stores.payloads import check_rows, document_uuid, payload_bytes
 from lusifer.stores.search import check_search, search_deeper
 from lusifer.types import SearchOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     from filelock import FileLock
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
     from lusifer.embedded.shard import Shard
     from lusifer.qdrant.keywords import KeywordOptions
+    from lusifer.stores.conditions import Question
     from lusifer.types import JSON, Document, Hit, Quantization
 
 __all__ = ["EmbeddedStore"]
@@ -252,20 +255,25 @@ class EmbeddedStore(ClosingStore):
         )
         if options.group_by is not None:
             ungrouped, documents = replace(options, group_by=None), max(1, self.count())
-            return search_deeper(
+            groups = search_deeper(
                 lambda depth: self.search(vector, min(depth, documents), ungrouped),
                 limit,
                 options,
                 depth=4 * limit * options.group_size,
                 kinds=_GROUPED_BY,
             )
+            if not groups:
+                answer_questions(check_fields(options), self._answer)
+            return groups
         found = self._shard.query(
             search_request(
                 vector, limit, options, vector_name=self.index.vector_name, bm25=self._bm25
             )
         )
         hits = [hit_of(point, f"the index {self.path}") for point in found]
-        if not hits and not options.where and not options.languages and (documents := self.count()):
+        if needs_check(options, found=bool(hits)):
+            answer_questions(check_fields(options), self._answer)
+        elif not hits and (documents := self.count()):
             raise damaged(self.path, f"a search finds none of its {documents} documents")
         return hits
 
@@ -339,6 +347,16 @@ class EmbeddedStore(ClosingStore):
                 self._shard.close()
             finally:
                 self._lock.release()
+
+    def _answer(self, question: Question) -> list[Mapping[str, JSON]]:
+        """Return the metadata of documents that a question is about."""
+        wanted, limit = question_filter(self._edge, question)
+        payloads, _ = self._shard.read(None, limit, fields=["metadata"], wanted=wanted)
+        return [
+            metadata
+            for payload in payloads.values()
+            if isinstance(metadata := payload.get("metadata"), dict)
+        ]
 
     def _keyword_vector(self, document: Document) -> dict[str, SparseVector]:
         """Return the keyword vector of a document by its name; nothing in an index without."""

@@ -196,8 +196,8 @@ def _collection(
     if keywords is not None and keywords.words == 1:
         yield note(
             "keywords",
-            "An older LUSIFER made this collection: Qdrant's own rules cut its words, and they miss "
-            "queries of kanji alone and numbers that stand alone.",
+            "An older LUSIFER made this collection: Qdrant's own rules cut its words, and they "
+            "miss queries of kanji alone and numbers that stand alone.",
             "Index the documents again into a new collection.",
         )
     yield from compare_fingerprint(metadata, embedder)

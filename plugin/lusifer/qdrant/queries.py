@@ -15,19 +15,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lusifer.qdrant.connection import client_errors, import_client
-from lusifer.qdrant.filters import build_filter, language_condition
+from lusifer.qdrant.filters import (
+    build_filter,
+    field_key,
+    language_condition,
+    question_filter,
+)
 from lusifer.qdrant.points import KEYWORD_VECTOR, hit_of, keyword_document
+from lusifer.stores.conditions import answer_questions, check_fields, needs_check, parse_path
 from lusifer.stores.search import RRF_K, candidates, check_search
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
     from qdrant_client import QdrantClient
-    from qdrant_client.models import Filter, GroupsResult, QueryResponse
+    from qdrant_client.models import Filter, GroupsResult, QueryResponse, Record
 
     from lusifer.qdrant.metadata import CollectionMetadata
-    from lusifer.types import Hit, SearchOptions
+    from lusifer.stores.conditions import Question
+    from lusifer.types import JSON, Hit, SearchOptions
 
-__all__ = ["find", "hits_of", "query_arguments", "without_vector"]
+__all__ = [
+    "find",
+    "hits_of",
+    "metadata_of",
+    "query_arguments",
+    "question_arguments",
+    "without_vector",
+]
 
 
 def query_arguments(
@@ -83,7 +99,10 @@ def query_arguments(
     else:
         arguments |= {"query": dense, "using": metadata.vector_name, "query_filter": wanted}
     if options.group_by is not None:
-        arguments |= {"group_by": f"metadata.{options.group_by}", "group_size": options.group_size}
+        arguments |= {
+            "group_by": field_key(parse_path(options.group_by)),
+            "group_size": options.group_size,
+        }
     return arguments
 
 
@@ -118,12 +137,43 @@ def find(
 
     Raises:
         InvalidDimensionError: The vector has another dimension than the collection.
-        InvalidInputError: The vector, the limit or an option can't be used.
+        InvalidInputError: The vector, the limit or an option can't be used, or no document has a
+            field of a condition.
         IndexCorruptError: A point found was not written as a document.
         StoreError: The server refused or does not answer.
     """
     arguments = query_arguments(metadata, vector, limit, options)
     call = client.query_points_groups if "group_by" in arguments else client.query_points
     with client_errors(metadata.collection):
-        answer = call(**arguments)
-    return hits_of(answer, metadata.collection)
+        hits = hits_of(call(**arguments), metadata.collection)
+        if needs_check(options, found=bool(hits)):
+            answer_questions(
+                check_fields(options),
+                lambda question: metadata_of(
+                    client.scroll(**question_arguments(metadata.collection, question))
+                ),
+            )
+    return hits
+
+
+def question_arguments(
+    collection: str, question: Question
+) -> dict[str, Any]:  # keyword arguments of many types, which only Any passes on
+    """Return arguments of ``scroll`` that answer a question about a collection's documents."""
+    wanted, limit = question_filter(import_client().models, question)
+    return {
+        "collection_name": collection,
+        "scroll_filter": wanted,
+        "limit": limit,
+        "with_payload": ["metadata"],
+        "with_vectors": False,
+    }
+
+
+def metadata_of(answer: tuple[Sequence[Record], object]) -> list[Mapping[str, JSON]]:
+    """Return the metadata of the points that a scroll found."""
+    return [
+        metadata
+        for record in answer[0]
+        if isinstance(metadata := (record.payload or {}).get("metadata"), dict)
+    ]

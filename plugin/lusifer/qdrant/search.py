@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from lusifer.qdrant.connection import client_errors, import_client
 from lusifer.qdrant.metadata import open_metadata, parse_metadata
 from lusifer.qdrant.points import keyword_vector, payload_of
-from lusifer.qdrant.queries import find, hits_of, query_arguments
+from lusifer.qdrant.queries import (
+    find,
+    hits_of,
+    metadata_of,
+    query_arguments,
+    question_arguments,
+)
+from lusifer.stores.conditions import check_fields, needs_check
 from lusifer.stores.metadata import identity_of
 from lusifer.stores.payloads import VECTOR_NAME, document_uuid
 from lusifer.types import SearchOptions
@@ -164,8 +171,18 @@ async def search_async(
         metadata = parse_metadata(collection, await client.get_collection(collection))
     metadata.check(**identity_of(embedder))
     embedding = await asyncio.to_thread(embedder.embed_query, query)
-    arguments = query_arguments(metadata, embedding.vector, limit, options or SearchOptions())
+    options = options or SearchOptions()
+    arguments = query_arguments(metadata, embedding.vector, limit, options)
     call = client.query_points_groups if "group_by" in arguments else client.query_points
     with client_errors(collection):
-        answer = await call(**arguments)
-    return hits_of(answer, metadata.collection)
+        hits = hits_of(await call(**arguments), metadata.collection)
+        if needs_check(options, found=bool(hits)):
+            questions = check_fields(options)
+            question = next(questions, None)
+            while question is not None:
+                scrolled = client.scroll(**question_arguments(metadata.collection, question))
+                try:
+                    question = questions.send(metadata_of(await scrolled))
+                except StopIteration:
+                    break
+    return hits

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lusifer.errors import InvalidInputError
+from lusifer.stores.conditions import parse_path
 from lusifer.stores.payloads import check_vectors
 
 if TYPE_CHECKING:
@@ -124,6 +125,6 @@ def group_hits(
 
 def value_at(metadata: JSON, path: str) -> JSON:
     """Return a field of the metadata, with dots for one inside an object; None without one."""
-    for name in path.split("."):
+    for name in parse_path(path):
         metadata = metadata.get(name) if isinstance(metadata, Mapping) else None
     return metadata

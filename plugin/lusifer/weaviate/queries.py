@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict
 import numpy as np
 from pydantic import BaseModel
 
+from lusifer.stores.conditions import parse_path
 from lusifer.stores.search import check_search, search_deeper, value_at
 from lusifer.types import JSON, Hit, SearchOptions
 from lusifer.weaviate.connection import client_errors
-from lusifer.weaviate.filters import build_filters, wanted_values
+from lusifer.weaviate.filters import build_filters, check_properties, wanted_conditions
 from lusifer.weaviate.metadata import data_types
 from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY
 from lusifer.weaviate.text_composition import property_name
@@ -85,18 +86,20 @@ def find(
     )
     options = replace(
         options,
-        where={property_name(name): value for name, value in options.where.items()},
+        where=wanted_conditions(replace(options, languages=(), language_boost=0.0)),
         language_field=property_name(options.language_field),
         group_by=options.group_by and property_name(options.group_by),
     )
-    wanted = wanted_values(options)
-    if not set(wanted) <= {each.name for each in config.properties}:
+    wanted = wanted_conditions(options)
+    further = [options.group_by, options.language_field if options.language_boost else None]
+    fields = [parse_path(name)[0] for name in further if name is not None]
+    named = {each.path[0] for each in wanted} | set(fields)
+    if not named <= {each.name for each in config.properties}:
         # Weaviate adds properties by itself when objects have new ones.
         with client_errors(config.name):
             config = handle.config.get()
     filters = build_filters(wanted, data_types(config))
-    if filters is None:
-        return []
+    check_properties(fields, data_types(config))
 
     def ranked(depth: int) -> list[Hit]:
         return _boosted(_request(handle, metadata, query, depth, options, filters), options)

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 from plugin.tests.cli.commands import run, run_json
 
-from lusifer.cli.search import _parse_where
-from lusifer.errors import InvalidInputError
-
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from lusifer.types import JSON
 
 
 def test_no_index(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -32,39 +28,6 @@ def test_a_question_that_is_no_text(
     assert (code, line["error"]["type"]) == (1, "InvalidTextError")
 
 
-@pytest.mark.parametrize(
-    ("condition", "parsed"),
-    [
-        ("lang=en", ("lang", "en")),
-        ("a.b=c=d", ("a.b", "c=d")),
-        ("year:=2024", ("year", 2024)),
-        ("open:=true", ("open", True)),
-        ('lang:=["de","fr"]', ("lang", ["de", "fr"])),
-    ],
-)
-def test_a_condition(condition: str, parsed: tuple[str, JSON]) -> None:
-    assert _parse_where(condition) == parsed
-
-
-@pytest.mark.parametrize(
-    ("condition", "message"),
-    [
-        ("lang", "--where 'lang' is no condition."),
-        ("=en", "--where '=en' is no condition."),
-        (":=1", "--where ':=1' is no condition."),
-    ],
-)
-def test_what_is_no_condition(condition: str, message: str) -> None:
-    with pytest.raises(InvalidInputError) as caught:
-        _parse_where(condition)
-    assert caught.value.message == message
-
-
-def test_a_condition_whose_value_is_not_json() -> None:
-    with pytest.raises(InvalidInputError, match="--where 'year:=x': 'x' is not JSON"):
-        _parse_where("year:=x")
-
-
 def test_only_weaviate_embeds_a_question_itself(tmp_path: Path) -> None:
     code, stdout, stderr = run("search", "x", "--by-server", "--index", tmp_path)
     assert (code, stdout) == (1, "")
@@ -74,10 +37,46 @@ def test_only_weaviate_embeds_a_question_itself(tmp_path: Path) -> None:
     )
 
 
-def test_nothing_found(tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "index"
+def test_conditions(tiny_bundle: Path, tmp_path: Path) -> None:
+    source, folder = tmp_path / "news.jsonl", tmp_path / "index"
+    rows = [
+        {"id": "a", "text": "one", "lang": "en", "publication date": 2020, "dc:title": "x/y"},
+        {"id": "b", "text": "two", "lang": "de", "publication date": 2021, "a": {"b": 1}},
+        {"id": "c", "text": "three", "lang": "de", "a": [{"b": 2}], "c.d": 3},
+    ]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     place = ("--index", folder, "--bundle", tiny_bundle)
     assert run_json("index", source, *place)[0] == 0
+
+    def ids(*conditions: str) -> list[str]:
+        where = [option for condition in conditions for option in ("--where", condition)]
+        code, hits = run_json("search", "x", *place, "--json", *where)
+        assert code == 0, hits
+        return sorted(hit["id"] for hit in hits)
+
+    assert ids("publication date:=2020") == ["a"]
+    assert ids("publication date>2020", "lang=de") == ["b"]
+    assert ids("dc:title=x/y") == ["a"]
+    assert ids("a.b>=1") == ["b", "c"]
+    assert ids('"c.d":=3') == ["c"]
+    assert ids("lang!=de") == ["a"]
+    assert ids("lang=xx") == []
+    for condition, said in (
+        ("publication date=2020", "'publication date' holds number such as 202"),
+        ("c.d:=3", 'Write "c.d" with the quotes'),
+        ("langg!=de", "a.b (number), dc:title (text), lang (text)"),
+        ("a[0].b:=2", "Leave the brackets out"),
+    ):
+        code, _, stderr = run("search", "x", *place, "--where", condition)
+        assert code == 1
+        assert said in stderr
+
+
+def test_nothing_found(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    (tmp_path / "news.jsonl").write_text('{"id": "a", "text": "one", "lang": "en"}\n')
+    place = ("--index", folder, "--bundle", tiny_bundle)
+    assert run_json("index", tmp_path / "news.jsonl", *place)[0] == 0
     assert run("search", "x", *place, "--where", "lang=xx") == (
         0,
         "",

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from lusifer.errors import InvalidInputError
-from lusifer.types import SearchOptions
-from lusifer.weaviate.filters import _as_type, build_filters, wanted_values
+from lusifer.stores.conditions import filters_of, parse_condition
+from lusifer.types import Condition, SearchOptions
+from lusifer.weaviate.filters import _as_type, build_filters, wanted_conditions
 
 pytest.importorskip("weaviate")
 
@@ -36,32 +37,54 @@ TYPES = {
         ({"price": [1, 2]}, [("price", "CONTAINS_ANY", [1.0, 2.0])]),
         ({"open": False}, [("open", "EQUAL", False)]),
         ({"lang": "en", "year": 1}, [("lang", "EQUAL", "en"), ("year", "EQUAL", 1)]),
-        # Nothing can match: no such property, another type, or a type that can't be compared.
-        ({"absent": "x"}, None),
-        ({"lang": 1}, None),
-        ({"year": 1.5}, None),
-        ({"year": ["a"]}, None),
-        ({"open": 1}, None),
-        ({"author": "Ada"}, None),
+        ({"day": "2024-05-06"}, [("day", "EQUAL", "2024-05-06T00:00:00+00:00")]),
     ],
 )
 def test_conditions(wanted: dict[str, Any], expected: Any) -> None:
-    made = build_filters(wanted, TYPES)
-    found = made and [(each.target, each.operator.name, each.value) for each in made]  # type: ignore[attr-defined]
+    made = build_filters(filters_of(wanted), TYPES)
+    found = [(each.target, each.operator.name, each.value) for each in made]  # type: ignore[attr-defined]
     assert found == expected
-    for given, (_, _, value) in zip(found or [], expected or [], strict=True):
+    for given, (_, _, value) in zip(found, expected, strict=True):
         assert type(given[2]) is type(value)
+
+
+def test_ranges_and_negations() -> None:
+    made: Any = build_filters(list(map(parse_condition, ("year>=2000", "day<2024-01-01"))), TYPES)
+    assert [(each.operator.name, each.value) for each in made] == [
+        ("GREATER_THAN_EQUAL", 2000),
+        ("LESS_THAN", "2024-01-01T00:00:00+00:00"),
+    ]
+    (other,) = build_filters([parse_condition("lang!=en")], TYPES)
+    assert type(other).__name__ == "_FilterNot"
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("absent=x", "No document has the field 'absent'; the fields are lang .text., tags"),
+        ("lang:=1", "'lang' holds text; the filter compares it with 1"),
+        ("year:=1.5", "'year' holds number"),
+        ('year:=["a"]', "'year' holds number"),
+        ("open:=1", "'open' holds true or false"),
+        ("day=May", "'day' holds text .a date."),
+        ("lang>1", "'lang' holds text"),
+        ("author=Ada", "'author' holds object"),
+    ],
+)
+def test_a_condition_that_nothing_can_meet_is_refused(condition: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        build_filters([parse_condition(condition)], TYPES)
 
 
 @pytest.mark.parametrize("value", [None, [], ["a", 1], [True], [1.5], {"a": 1}])
 def test_a_value_that_can_not_be_compared_is_refused(value: Any) -> None:
     with pytest.raises(InvalidInputError, match="filter on 'lang' has the value"):
-        build_filters({"lang": value}, TYPES)
+        build_filters(filters_of({"lang": value}), TYPES)
 
 
 def test_a_field_inside_an_object_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"filter on 'author.name' looks inside an object"):
-        build_filters({"author.name": "Ada"}, TYPES)
+        build_filters(filters_of({"author.name": "Ada"}), TYPES)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +103,9 @@ def test_a_field_inside_an_object_is_refused() -> None:
         ("number", "3", None),
         ("text", "3", "3"),
         ("text", 3, None),
-        ("date", "2024-05-06T07:08:09Z", "2024-05-06T07:08:09Z"),
+        ("date", "2024-05-06T07:08:09Z", "2024-05-06T07:08:09+00:00"),
+        ("date", "May", None),
+        ("author", "Ada", None),
         ("uuid", True, None),
     ],
 )
@@ -90,9 +115,10 @@ def test_a_value_in_the_type_of_its_property(kind: str, value: Any, expected: An
 
 
 def test_languages_are_demanded_unless_they_are_preferred() -> None:
-    assert wanted_values(SearchOptions(where={"year": 1}, languages=("de", "fr"))) == {
-        "year": 1,
-        "lang": ["de", "fr"],
-    }
+    year = Condition(("year",), "=", 1)
+    assert wanted_conditions(SearchOptions(where={"Year": 1}, languages=("de", "fr"))) == [
+        year,
+        Condition(("lang",), "=", ["de", "fr"]),
+    ]
     preferred = SearchOptions(where={"year": 1}, languages=("de",), language_boost=0.1)
-    assert wanted_values(preferred) == {"year": 1}
+    assert wanted_conditions(preferred) == [year]

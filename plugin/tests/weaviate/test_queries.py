@@ -88,7 +88,9 @@ def test_a_search_that_can_not_be_made_asks_nothing() -> None:
         search(handle, VECTOR[:8])
     with pytest.raises(InvalidInputError, match="boost"):
         search(handle, VECTOR, keywords="a", languages=("de",), language_boost=0.1)
-    assert search(handle, VECTOR, where={"absent": 1}) == []
+    for options in ({"where": {"absent": 1}}, {"group_by": "absent"}):
+        with pytest.raises(InvalidInputError, match="No document has the field 'absent'"):
+            search(handle, VECTOR, **options)
     assert handle.asked == []
 
 
