@@ -255,9 +255,8 @@ class RunningService:
         import threading
 
         import httpx
-        import uvicorn
 
-        from lusifer.service.server import server_config
+        from lusifer.service.server import Server
 
         self.app = app
         self.service = app.state.service
@@ -267,7 +266,9 @@ class RunningService:
         self.url = f"http://127.0.0.1:{self.port}"
         # Patient, for slow machines, and never through a proxy.
         self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
-        self._server = uvicorn.Server(server_config(app, app.state.service.settings))
+        self._socket.listen(2048)
+        self._server = Server(app, app.state.service.settings)
+        self.connections = self._server.connections
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
         self._thread.start()
 

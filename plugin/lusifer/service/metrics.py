@@ -41,6 +41,8 @@ Rejection = Literal[
     "unauthorized",
     "invalid",
     "disconnected",
+    "connection",
+    "browser",
     "failed",
 ]
 """Reason why a request got no vectors."""

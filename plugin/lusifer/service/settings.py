@@ -19,10 +19,20 @@ from lusifer.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["ENVIRONMENT_PREFIX", "SettingHelp", "Settings", "load_settings", "settings_help"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "UNIX_SOCKET",
+    "SettingHelp",
+    "Settings",
+    "load_settings",
+    "settings_help",
+]
 
 ENVIRONMENT_PREFIX = "LUSIFER_SERVE_"
 """Prefix of the environment variables: ``LUSIFER_SERVE_PORT=9000`` sets ``port``."""
+
+UNIX_SOCKET = "unix:"
+"""Prefix of the setting ``host`` for a socket in a file."""
 
 _CONFIG = ENVIRONMENT_PREFIX + "CONFIG"
 
@@ -36,7 +46,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 for every network."""
+    """Address to listen on; 0.0.0.0 for every network, :: for IPv6 too, unix:PATH for a socket in a
+    file."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes a free one."""
 
@@ -94,6 +105,25 @@ class Settings(BaseModel):
     """Whether known translations must be neighbours, at start-up and from then on."""
     canary_interval_s: Seconds = 300.0
     """Seconds between two checks of the canary."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Other names by which browsers reach the service, such as search.example behind a proxy,
+    separated by commas. On a loopback address, requests for unknown names are refused."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of web pages that may use the service, such as https://app.example, separated by
+    commas; * for all. Without them only the service's own page may."""
+    maximum_connections: Positive = 2048
+    """Maximum open connections; idle ones are closed to make room. The limit of open files may
+    lower it."""
+    maximum_connections_per_address: Positive = 1024
+    """Maximum open connections of one IPv4 address or IPv6 network of 64 bits."""
+    maximum_head_bytes: Annotated[int, Field(ge=1024)] = 32_768
+    """Maximum bytes of a request's first line and header fields."""
+    head_timeout_s: Seconds = 20.0
+    """Seconds in which the head of a request must arrive."""
+    stall_timeout_s: Seconds = 30.0
+    """Seconds over which the speed of a client is measured that sends a body or reads an answer."""
+    minimum_bytes_per_s: Positive = 1024
+    """Bytes a second that a client must send of a body or read of an answer."""
     keep_alive_s: Annotated[int, Field(ge=95)] = 95
     """Seconds an idle connection stays open, at least 95: Weaviate reuses one for 90."""
     shutdown_grace_s: Annotated[int, Field(ge=0)] = 60
@@ -104,6 +134,16 @@ class Settings(BaseModel):
     """Least severe level that is logged; info logs each request."""
     otlp_endpoint: str | None = None
     """URL that OpenTelemetry traces are sent to, such as http://localhost:4318/v1/traces."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the service."""
+        if self.host == "localhost" or self.host.startswith(UNIX_SOCKET):
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
 
 @dataclass(frozen=True)
@@ -197,8 +237,8 @@ def _read(config: Path) -> dict[str, object]:
 
 
 def _split(name: str, value: object) -> object:
-    """Split the one list among the settings, which flags and environment write with commas."""
-    if name == "model_aliases" and isinstance(value, str):
+    """Split a list among the settings, which flags and environment write with commas."""
+    if Settings.model_fields[name].annotation == tuple[str, ...] and isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
 
@@ -215,7 +255,7 @@ def _unknown(source: str, values: Mapping[str, object]) -> Iterator[str]:
 def _contradictions(settings: Settings) -> Iterator[str]:
     if settings.engine == "triton" and not settings.triton_url:
         yield "engine is triton and triton_url is missing"
-    if settings.api_keys_file is None and not settings.open and not _is_loopback(settings.host):
+    if settings.api_keys_file is None and not settings.open and not settings.is_local:
         yield (
             f"host {settings.host!r} is reached by other machines, and no API key is asked for: "
             "give api_keys_file (lusifer keys add NAME makes one), or open (--open) where the "
@@ -223,10 +263,3 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         )
     if settings.batch_tokens > settings.queue_tokens:
         yield f"batch_tokens {settings.batch_tokens} is over queue_tokens {settings.queue_tokens}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

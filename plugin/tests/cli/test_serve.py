@@ -164,9 +164,13 @@ def test_settings_are_checked_before_anything_is_loaded(tiny_bundle: Path) -> No
 def test_every_setting_is_a_flag(tiny_bundle: Path) -> None:
     bundle = ("--bundle", str(tiny_bundle))
     for name, field in Settings.model_fields.items():
-        value = {"engine": "onnx", "bundle": str(tiny_bundle), "model_aliases": "a,b"}.get(
-            name, field.default
-        )
+        value = {
+            "engine": "onnx",
+            "bundle": str(tiny_bundle),
+            "model_aliases": "a,b",
+            "allowed_hosts": "search.example",
+            "cors_origins": "https://a.example,null",
+        }.get(name, field.default)
         if value is None or name in {"canary", "open", "bundle"}:
             continue
         flag = f"--{name.replace('_', '-')}"

@@ -101,3 +101,19 @@ def test_the_help_has_defaults_and_choices() -> None:
     assert found["log_format"].description == (
         "Format of the logs: JSON lines, or columns for people. One of json, console."
     )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "unix:/run/a"])
+def test_addresses_of_this_machine_alone(host: str) -> None:
+    assert Settings(host=host).is_local
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "lusifer"])  # noqa: S104
+def test_addresses_that_others_reach(host: str) -> None:
+    assert not Settings(host=host).is_local
+
+
+def test_lists_are_split_at_commas() -> None:
+    settings = load_settings({"cors_origins": "https://a.example, *", "allowed_hosts": "b"}, {})
+    assert settings.cors_origins == ("https://a.example", "*")
+    assert settings.allowed_hosts == ("b",)
