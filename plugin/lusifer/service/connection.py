@@ -20,6 +20,8 @@ import orjson
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from lusifer.service.connections import LimitedConnection
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
@@ -56,7 +58,7 @@ _STALLED_S = 5.0
 _UPGRADE = frozenset({b"upgrade", b"http2-settings"})
 
 
-class HttpConnection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol, LimitedConnection):
     """A connection whose client can hold neither memory nor a place for long.
 
     All times are of ``Connections.now_s``, which stands still while the event loop is blocked: a
@@ -171,7 +173,7 @@ class HttpConnection(HttpToolsProtocol):
     # What the connections call.
 
     def eviction_rank(self) -> int | None:
-        """Return how soon this connection is closed for another one, 0 first, None for never.
+        """Return how soon this connection is closed for another one.
 
         First go refused clients, then those that never finished a request's head, then idle ones,
         and last those whose client neither sends nor reads for some seconds.

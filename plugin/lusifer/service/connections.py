@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import socket
 import sys
+from abc import ABC, abstractmethod
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +17,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lusifer.service.connection import HttpConnection
     from lusifer.service.settings import Settings
 
-__all__ = ["Connections", "Listener", "address_group"]
+__all__ = ["Connections", "LimitedConnection", "Listener", "address_group"]
 
 _LOG = logging.getLogger("lusifer.service")
 
@@ -40,6 +40,26 @@ _REFUSAL = (
 )
 
 
+class LimitedConnection(ABC, asyncio.Protocol):
+    """What is asked of a connection: whether it can make room, and to check its client."""
+
+    @abstractmethod
+    def eviction_rank(self) -> int | None:
+        """Return how soon this connection is closed for another one, 0 first, None for never."""
+
+    @abstractmethod
+    def idle_since_s(self) -> float:
+        """Return when the connection began to wait, for the order of closing."""
+
+    @abstractmethod
+    def evict(self) -> None:
+        """Close the connection at once."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Close or refuse the connection if its client takes too long. Called every second."""
+
+
 class Connections:
     """Counts the open connections, closes idle ones for new ones, and checks each every second.
 
@@ -54,7 +74,7 @@ class Connections:
         """Seconds of a clock that stands still while the event loop is blocked."""
         self.maximum = _allowed_by_files(settings.maximum_connections)
         self._by_address = min(settings.maximum_connections_per_address, self.maximum)
-        self._group_of: dict[HttpConnection, str | None] = {}
+        self._group_of: dict[LimitedConnection, str | None] = {}
         self._counts: Counter[str | None] = Counter()
         shortest_s = min(settings.head_timeout_s, settings.stall_timeout_s)
         self._interval_s = min(_CHECK_S, shortest_s / 4)
@@ -85,12 +105,12 @@ class Connections:
             return self.evict(group)
         return len(self) < self.maximum or self.evict()
 
-    def add(self, connection: HttpConnection, group: str | None) -> None:
+    def add(self, connection: LimitedConnection, group: str | None) -> None:
         """Count a connection, until :meth:`discard`."""
         self._group_of[connection] = group
         self._counts[group] += 1
 
-    def discard(self, connection: HttpConnection) -> None:
+    def discard(self, connection: LimitedConnection) -> None:
         """Count a connection no more."""
         if connection in self._group_of:
             group = self._group_of.pop(connection)
@@ -134,7 +154,7 @@ class Listener:
         self,
         listening: socket.socket,
         connections: Connections,
-        new_connection: Callable[[], HttpConnection],
+        new_connection: Callable[[], LimitedConnection],
     ) -> None:
         self._socket = listening
         self._connections = connections
@@ -179,7 +199,7 @@ class Listener:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _begin(self, connection: HttpConnection, accepted: socket.socket) -> None:
+    async def _begin(self, connection: LimitedConnection, accepted: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(lambda: connection, accepted)
         except OSError:  # the client has gone already
