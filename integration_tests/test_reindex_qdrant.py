@@ -31,7 +31,7 @@ from lusifer.qdrant.metadata import metadata_for
 from lusifer.qdrant.points import payload_of
 from lusifer.qdrant.schema import create_collection
 from lusifer.qdrant.search import points, search
-from lusifer.reindex.cutover import clean
+from lusifer.reindex.cleaning import clean
 from lusifer.reindex.endpoints.base import Migration
 from lusifer.reindex.endpoints.qdrant.alias import QdrantAliasCutover
 from lusifer.reindex.endpoints.qdrant.collection import QdrantEndpoint

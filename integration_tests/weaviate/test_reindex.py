@@ -26,11 +26,12 @@ from weaviate.exceptions import UnexpectedStatusCodeError
 from lusifer.bundle.format import Bundle
 from lusifer.cli.app import app
 from lusifer.errors import StoreBusyError
-from lusifer.reindex.cutover import cut_over, rollback
+from lusifer.reindex.cutover import cut_over
 from lusifer.reindex.endpoints.base import Migration
 from lusifer.reindex.endpoints.factory import open_migration
 from lusifer.reindex.job import Job
 from lusifer.reindex.plan import Location, Plan
+from lusifer.reindex.rollback import rollback
 from lusifer.reindex.runner import run
 from lusifer.types import Document
 from lusifer.weaviate.metadata import metadata_for, parse_metadata

@@ -86,9 +86,9 @@ class DiskMap:
         (count,) = self._database.execute("SELECT count(*) FROM held").fetchone()
         return int(count)
 
-    def pages(self, limit: int) -> Iterator[dict[str, str]]:
-        """Yield all entries in the order of their keys, at most ``limit`` at a time."""
-        last = ""
+    def pages(self, limit: int, after: str = "") -> Iterator[dict[str, str]]:
+        """Yield the entries after a key in the order of their keys, at most ``limit`` at a time."""
+        last = after
         while True:
             rows = self._database.execute(
                 "SELECT key, sha256 FROM held WHERE key > ? ORDER BY key LIMIT ?", (last, limit)

@@ -184,6 +184,16 @@ class Shard:
         with edge_errors(self.path):
             self._opened().update(self._edge.UpdateOperation.delete_points(keys))
 
+    def delete_field(self, name: str) -> None:
+        """Delete a field from the payloads of all points that have it."""
+        edge = self._edge
+        empty = edge.IsEmptyCondition(name)
+        operation = edge.UpdateOperation.delete_payload_by_filter(
+            edge.Filter(must_not=[empty]), [name]
+        )
+        with edge_errors(self.path):
+            self._opened().update(operation)
+
     def query(self, request: QueryRequest) -> list[ScoredPoint]:
         """Return the points that a search finds, best first."""
         with edge_errors(self.path):

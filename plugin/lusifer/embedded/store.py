@@ -29,7 +29,7 @@ from lusifer.embedded.requests import KeywordModel, keyword_bytes, search_reques
 from lusifer.embedded.shard import BYTES_PER_OPERATION, POINTS_PER_OPERATION
 from lusifer.errors import InvalidDimensionError
 from lusifer.qdrant.filters import question_filter
-from lusifer.qdrant.points import KEYWORD_VECTOR, hit_of, ids_with_hash, payload_of
+from lusifer.qdrant.points import COPY_HASH, KEYWORD_VECTOR, hit_of, ids_with_hash, payload_of
 from lusifer.stores.base import ClosingStore
 from lusifer.stores.conditions import answer_questions, check_fields, needs_check
 from lusifer.stores.payloads import check_rows, document_uuid, payload_bytes
@@ -189,10 +189,17 @@ class EmbeddedStore(ClosingStore):
             )
         return same
 
-    def upsert(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
+    def upsert(
+        self, documents: Sequence[Document], vectors: NDArray[np.float32], *, copies: bool = False
+    ) -> None:
         """Insert or replace N documents with vectors ``(N, D)``.
 
         Of two documents with the same id the last one stays.
+
+        Args:
+            documents: The documents.
+            vectors: Their vectors.
+            copies: Mark them as copies that re-embedding made.
 
         Raises:
             InvalidInputError: Counts differ, or a document or number can't be stored; nothing was
@@ -204,7 +211,7 @@ class EmbeddedStore(ClosingStore):
         """
         self._shard.check_open()
         check_rows(len(documents), vectors, self.dimension, f"the index {self.path}")
-        payloads = [payload_of(document) for document in documents]
+        payloads = [_payload(document, copy=copies) for document in documents]
         words = [self._keyword_vector(document) for document in documents]
         sizes = [
             payload_bytes(payload) + sum(map(keyword_bytes, vectors.values()))
@@ -289,17 +296,28 @@ class EmbeddedStore(ClosingStore):
         """Return payload and, where asked for, vector ``(D,)`` of the points that exist."""
         return self._shard.retrieve(keys, self.index.vector_name, fields=fields, vectors=vectors)
 
-    def insert_without_vector(self, documents: Sequence[Document]) -> None:
+    def insert_without_vector(self, documents: Sequence[Document], *, copies: bool = False) -> None:
         """Insert or replace documents whose text can't be embedded.
 
         No search finds them, but none is lost.
+
+        Args:
+            documents: The documents.
+            copies: Mark them as copies that re-embedding made.
 
         Raises:
             InvalidInputError: A document can't be stored; nothing was written.
         """
         self._shard.upsert(
-            [self._edge.Point(document_uuid(each.id), {}, payload_of(each)) for each in documents]
+            [
+                self._edge.Point(document_uuid(each.id), {}, _payload(each, copy=copies))
+                for each in documents
+            ]
         )
+
+    def remove_copy_markers(self) -> None:
+        """Make copies of re-embedding documents like all others."""
+        self._shard.delete_field(COPY_HASH)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents by their ids; return how many existed."""
@@ -363,3 +381,8 @@ class EmbeddedStore(ClosingStore):
         if self._bm25 is None:
             return {}
         return {KEYWORD_VECTOR: self._bm25.embed_document(document.text)}
+
+
+def _payload(document: Document, *, copy: bool) -> dict[str, JSON]:
+    payload = payload_of(document)
+    return {**payload, COPY_HASH: payload["sha256"]} if copy else payload

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lusifer.types import JSON, Role
 
 __all__ = [
+    "COPY_HASH",
     "KEYWORD_VECTOR",
     "FoundPoint",
     "StoredPoint",
@@ -43,6 +44,8 @@ __all__ = [
 
 KEYWORD_VECTOR = "bm25"
 """Name of the sparse vector for keyword search."""
+COPY_HASH = "lusifer_sha256"
+"""Payload field that marks a copy which re-embedding made, with the hash of its content."""
 
 
 class FoundPoint(Protocol):

@@ -7,20 +7,30 @@ at any time: what is written already is recognised, and what changed meanwhile i
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lusifer.errors import InvalidInputError, LusiferError
 from lusifer.reindex.endpoints.base import content_of
 from lusifer.reindex.job import REFUSED_KEPT, LanguageTally, PassTally
+from lusifer.reindex.reconciliation import compare, split_orphans
+from lusifer.reindex.snapshot import DELETION, Base
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from lusifer.common.rate_limit import RateLimit
     from lusifer.embedding.base import Embedder
-    from lusifer.reindex.endpoints.base import AnyMigration, KeyRange, Migration, Record, Vector
+    from lusifer.reindex.endpoints.base import (
+        AnyMigration,
+        KeyRange,
+        Migration,
+        Page,
+        Record,
+        Vector,
+    )
     from lusifer.reindex.job import State
+    from lusifer.reindex.snapshot import Bases, Snapshot
 
 __all__ = [
     "ORPHAN_KEYS",
@@ -34,7 +44,7 @@ __all__ = [
 ]
 
 ORPHAN_KEYS = 4096
-"""Keys of the target that are compared with the source at a time."""
+"""Copies that are compared with the source at a time."""
 
 _Content = TypeVar("_Content")
 
@@ -48,6 +58,10 @@ class StaleBatch(Generic[_Content]):
     records: list[Record[_Content]]
     versions: dict[str, str]
     """Versions of the stale records in the target, where they are there."""
+    bases: dict[str, Base]
+    """What the snapshot says about the stale records."""
+    conflicts: int
+    """Records that changed on both sides; they are left as they are."""
     cursor: str | None
     """Cursor of the next batch; None at the end of the key range."""
 
@@ -89,21 +103,50 @@ class Outcome:
 
 
 def read_stale(
-    migration: Migration[_Content], key_range: KeyRange, cursor: str | None, limit: int
+    migration: Migration[_Content],
+    snapshot: Bases,
+    key_range: KeyRange,
+    cursor: str | None,
+    limit: int,
+    *,
+    overwrite: bool = False,
 ) -> StaleBatch[_Content]:
     """Read a batch and keep the records that lack a current new vector.
+
+    Args:
+        migration: Source and target.
+        snapshot: What both sides held when they were last copied; unused in place.
+        key_range: Keys to read.
+        cursor: Where to continue; None begins the range.
+        limit: Records to read, at most.
+        overwrite: Copy records that changed on both sides, too.
 
     Raises:
         StoreError: Source or target can't be read.
     """
     page = migration.source.read(key_range, cursor, limit)
+    if migration.in_place:
+        return _without_vector(migration, page)
+    found = compare(migration.target, page.records, snapshot, overwrite=overwrite)
+    snapshot.put(found.equal)
+    return StaleBatch(
+        len(page.records),
+        found.stale,
+        found.versions,
+        found.bases,
+        len(found.conflicts),
+        page.cursor,
+    )
+
+
+def _without_vector(migration: Migration[_Content], page: Page[_Content]) -> StaleBatch[_Content]:
     keys = [record.key for record in page.records]
     stored = migration.target.versions(keys) if keys else {}
     stale = [
         record for record in page.records if content_of(stored.get(record.key, "")) != record.sha256
     ]
     versions = {record.key: stored[record.key] for record in stale if record.key in stored}
-    return StaleBatch(len(page.records), stale, versions, page.cursor)
+    return StaleBatch(len(page.records), stale, versions, {}, 0, page.cursor)
 
 
 def embed(
@@ -146,34 +189,49 @@ def embed(
 
 def write(
     migration: Migration[_Content],
+    snapshot: Bases,
     embedded: EmbeddedBatch[_Content],
-    versions: Mapping[str, str],
-    *,
-    read: int,
+    stale: StaleBatch[_Content],
 ) -> Outcome:
-    """Write an embedded batch under a guard, and count it.
+    """Write an embedded batch under a guard, note it in the snapshot, and count it.
 
     Args:
         migration: Source and target.
+        snapshot: What both sides held when they were last copied; unused in place.
         embedded: Records with their new vectors.
-        versions: Versions that the target is expected to have still.
-        read: Records that were read for this batch.
+        stale: The batch that these records were read in.
 
     Raises:
         StoreError: The target can't be written.
     """
     records = embedded.records
     rows = list(zip(records, embedded.vectors, strict=True))
-    written = migration.target.write(rows, versions) if rows else 0
+    written: dict[str, str] = {}
+    if rows:
+        if not migration.in_place:
+            snapshot.put(
+                {
+                    each.key: replace(stale.bases.get(each.key, Base()), pending=each.sha256)
+                    for each in records
+                }
+            )
+        written = migration.target.write(rows, stale.versions)
+        if not migration.in_place:
+            # The hash of what was written, not of what was read: a document that could not be
+            # written whole is copied again.
+            snapshot.put(
+                {key: Base(content_of(version), version) for key, version in written.items()}
+            )
     # In place there is nothing to write for a text that can't be embedded. It comes back in every
     # pass and is reported, but must not keep the passes from ending.
     never_written = len(embedded.refused) if migration.in_place else 0
     outcome = Outcome(refused=embedded.refused)
     outcome.tally = PassTally(
-        read=read,
+        read=stale.read,
         stale=len(records) - never_written,
-        written=written,
+        written=len(written),
         refused=len(embedded.refused),
+        conflicts=stale.conflicts,
         tokens=sum(embedded.tokens),
         truncated=embedded.truncated,
         engine_seconds=embedded.engine_seconds,
@@ -186,19 +244,32 @@ def write(
 
 
 def delete_orphans(
-    migration: AnyMigration, key_range: KeyRange, cursor: str | None
+    migration: AnyMigration, snapshot: Snapshot, after: str, *, overwrite: bool = False
 ) -> tuple[Outcome, str | None]:
-    """Delete documents from the target that no longer exist in the source, one page of keys.
+    """Delete copies from the target whose documents no longer exist in the source, one page.
+
+    Args:
+        migration: Source and target.
+        snapshot: It names the copies.
+        after: Key of the snapshot to continue after; empty begins.
+        overwrite: Delete what an application wrote to the target meanwhile, too.
 
     Returns:
-        What was deleted, and the cursor of the next page.
+        What was deleted, and the key to continue after; None at the end.
 
     Raises:
         StoreError: Source or target can't be read or written.
     """
-    stored, following = migration.target.keys(key_range, cursor, ORPHAN_KEYS)
-    present = migration.source.present(list(stored)) if stored else set()
-    orphans = {key: version for key, version in stored.items() if key not in present}
+    bases = next(snapshot.pages(ORPHAN_KEYS, after), {})
+    orphans, absent, conflicts = split_orphans(migration, bases, overwrite=overwrite)
     if orphans:
+        # Noted first: a process that is killed after the deletion must not take it for an
+        # application's.
+        snapshot.put({key: replace(bases[key], pending=DELETION) for key in orphans})
         migration.target.delete(orphans)
-    return Outcome(PassTally(gone=len(orphans))), following
+        left = migration.target.versions(list(orphans))
+        snapshot.put({key: bases[key] for key in left})
+        absent = [*absent, *(key for key in orphans if key not in left)]
+    snapshot.delete(absent)
+    following = max(bases) if len(bases) == ORPHAN_KEYS else None
+    return Outcome(PassTally(gone=len(orphans), conflicts=len(conflicts))), following

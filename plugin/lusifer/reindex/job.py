@@ -3,12 +3,12 @@
 ::
 
     lusifer-reindex/
-      plan.json      what is to be done; written once
-      state.json     progress; replaced whole after every batch
-      report.json    progress for people, with rates; written at the end of a run
-      checks.json    result of the last verification and quality gate
-      ledger.sqlite  during a cutover: snapshot of what the target held at that moment
-      job.lock       held by the one process that works on it
+      plan.json        what is to be done; written once
+      state.json       progress; replaced whole after every batch
+      report.json      progress for people, with rates; written at the end of a run
+      checks.json      result of the last verification and quality gate
+      snapshot.sqlite  what both sides held when each document was last copied
+      job.lock         held by the one process that works on it
 """
 
 from __future__ import annotations
@@ -29,14 +29,37 @@ if TYPE_CHECKING:
 
     from lusifer.types import JSON
 
-__all__ = ["REFUSED_KEPT", "Job", "LanguageTally", "PassTally", "Phase", "State"]
+__all__ = [
+    "AFTER_CUTOVER",
+    "OVER",
+    "REFUSED_KEPT",
+    "Job",
+    "LanguageTally",
+    "PassTally",
+    "Phase",
+    "State",
+]
 
 REFUSED_KEPT = 100
 """Documents without a usable text that the state lists; further ones are only counted."""
 
-Phase = Literal["planned", "running", "settled", "switching", "switched", "rolled-back", "cleaned"]
+Phase = Literal[
+    "planned",
+    "running",
+    "settled",
+    "switching",
+    "switched",
+    "rolled-back",
+    "cleaning",
+    "cleaned",
+]
 """Settled: a whole pass found nothing to do. Switching: applications see the target, and what they
-wrote to the source in the last moment is being reconciled."""
+wrote to the source in the last moment is being reconciled. Cleaning: one side is being deleted."""
+
+AFTER_CUTOVER = frozenset({"switching", "switched"})
+"""Phases in which applications see the target."""
+OVER = frozenset({"cleaning", "cleaned"})
+"""Phases after which only a new plan helps."""
 
 _WRITTEN = ("plan.json", "state.json", "report.json", "checks.json")
 
@@ -65,6 +88,8 @@ class PassTally(_Mutable):
     """Documents deleted from the target because they no longer exist in the source."""
     refused: int = 0
     """Documents without a text that can be embedded."""
+    conflicts: int = 0
+    """Documents that applications changed on both sides; they are left as they are."""
     tokens: int = 0
     truncated: int = 0
     seconds: float = 0.0
@@ -82,6 +107,8 @@ class State(_Mutable):
     schema_version: Literal[1] = 1
     plan_id: str
     phase: Phase = "planned"
+    was_live: bool = False
+    """Whether applications have seen the target at some time."""
     step: Literal["copy", "sweep"] = "copy"
     """Copy: embed and write. Sweep: delete orphans."""
     spans: int = 0

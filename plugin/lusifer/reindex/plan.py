@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lusifer.errors import PlanError
 from lusifer.types import LongTextPolicy  # noqa: TC001  (pydantic needs it at run time)
 
 __all__ = ["Estimate", "GateLimits", "LanguageEstimate", "Location", "Model", "Plan", "RateLimits"]
@@ -138,3 +139,23 @@ class Plan(_Frozen):
     estimate: Estimate
     findings: tuple[dict[str, str], ...] = ()
     """Results of the checks; see :class:`lusifer.stores.diagnostics.Diagnostic`."""
+
+    def reversed(self) -> Plan:
+        """Return the plan of the way back, from the target to the source.
+
+        Raises:
+            PlanError: Nothing records which model made the source's vectors.
+        """
+        if self.old_model is None:
+            raise PlanError(
+                "Nothing records which model made the old vectors.",
+                next_step="Leave out --old-bundle and --old-service.",
+            )
+        return self.model_copy(
+            update={
+                "source": self.target,
+                "target": self.source,
+                "model": self.old_model,
+                "old_model": self.model,
+            }
+        )

@@ -8,7 +8,8 @@ A key range holds about a batch of documents and passes through as one row. So b
 checkpoints are those of the local runner. Only the driver keeps the state: a range is done once its
 row came back. A lost worker costs at most the ranges it was working on. Ray gives them to others,
 and what was already written is recognised. Keys of databases come from each worker's own
-environment.
+environment. An actor on the cluster has a copy of the snapshot, and every row brings back what it
+adds to it.
 
 ``Any`` stands for the ``ray`` module and for the rows of Ray Data, which have no types.
 """
@@ -29,14 +30,16 @@ from lusifer.reindex.batch import StaleBatch, embed, read_stale, write
 from lusifer.reindex.endpoints.base import KeyRange
 from lusifer.reindex.plan import Plan
 from lusifer.reindex.runner import PassOptions, check_model, run
+from lusifer.reindex.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from lusifer.embedding.base import Embedder
     from lusifer.reindex.batch import EmbeddedBatch, Outcome
     from lusifer.reindex.endpoints.base import AnyMigration
     from lusifer.reindex.job import Job, State
+    from lusifer.reindex.snapshot import Base
 
 __all__ = ["Cluster", "plan_ranges", "run_on_ray"]
 
@@ -45,6 +48,9 @@ _READERS = 2
 _MOST_RANGES = 100_000
 """Rows that Ray plans for at once. Above 100,000 batches a key range holds several, and a lost
 worker costs as many."""
+
+_BASES_AT_ONCE = 10_000
+"""Entries of the snapshot that are sent to the cluster at a time."""
 
 _Row: TypeAlias = dict[str, Any]
 
@@ -102,8 +108,15 @@ def run_on_ray(
                 next_step="Start one with: ray start --head; then use --ray auto.",
             ) from error
 
-    def copy_step(job: Job, state: State, migration: AnyMigration, _: Embedder) -> Iterator[None]:
-        return _copy_on_ray(ray, job, state, migration, cluster)
+    def copy_step(
+        job: Job,
+        state: State,
+        migration: AnyMigration,
+        _: Embedder,
+        snapshot: Snapshot,
+        overwrite: bool,
+    ) -> Iterator[None]:
+        return _copy_on_ray(ray, job, state, migration, cluster, snapshot)
 
     # Ray reports lost workers on standard output, where only a command's result belongs.
     with redirect_stdout(sys.stderr):
@@ -141,7 +154,12 @@ def plan_ranges(state: State, migration: AnyMigration, batch_size: int) -> list[
 
 
 def _copy_on_ray(
-    ray: Any, job: Job, state: State, migration: AnyMigration, cluster: Cluster
+    ray: Any,
+    job: Job,
+    state: State,
+    migration: AnyMigration,
+    cluster: Cluster,
+    snapshot: Snapshot,
 ) -> Iterator[None]:
     rows = plan_ranges(state, migration, job.plan.window)
     if not rows:
@@ -158,15 +176,20 @@ def _copy_on_ray(
         "num_cpus": 1 if cluster.gpus else 0.5,
         "num_gpus": cluster.gpus,
     }
+    known = ray.remote(num_cpus=0)(_KnownBases).remote()
+    for page in snapshot.pages(_BASES_AT_ONCE):
+        ray.get(known.put.remote(page))
     dataset = (
         ray.data.from_items(rows, override_num_blocks=len(rows))
-        .map_batches(_Reader, fn_constructor_args=(plan, shared.source_per_s), **light)
+        .map_batches(_Reader, fn_constructor_args=(plan, shared.source_per_s, known), **light)
         .map_batches(_Embedder, fn_constructor_args=(plan, own.tokens_per_s), **heavy)
         .map_batches(_Writer, fn_constructor_args=(plan, shared.target_per_s), **light)
     )
     try:
         for row in dataset.iter_rows():
-            outcome: Outcome = pickle.loads(row["outcome"])  # noqa: S301  (our own, from our workers)
+            outcome: Outcome
+            outcome, bases = pickle.loads(row["outcome"])  # noqa: S301  (our own, from our workers)
+            snapshot.put(bases)
             outcome.add_to(state)
             state.finish(int(row["part"]))
             yield
@@ -189,21 +212,59 @@ class _Worker:
         self.limit = RateLimit(per_s)
 
 
+class _KnownBases:
+    """An actor with what the driver's snapshot held at the beginning of the pass."""
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot()
+
+    def get(self, keys: list[str]) -> dict[str, Base]:
+        """Return the bases of those keys that have one."""
+        return self.snapshot.get(keys)
+
+    def put(self, bases: dict[str, Base]) -> None:
+        """Insert bases."""
+        self.snapshot.put(bases)
+
+
+class _WorkerBases:
+    """The snapshot as a worker has it: read from the actor, and collected for the driver."""
+
+    def __init__(self, known: Any, collected: dict[str, Base]) -> None:
+        self.known = known
+        self.collected = collected
+
+    def get(self, keys: Iterable[str]) -> dict[str, Base]:
+        """Return the bases of those keys that have one."""
+        found: dict[str, Base] = _import_ray().get(self.known.get.remote(list(keys)))
+        return found
+
+    def put(self, bases: Mapping[str, Base]) -> None:
+        """Keep bases for the driver."""
+        self.collected.update(bases)
+
+
 class _Reader(_Worker):
     """Turns a key range into the records in it that need a vector."""
+
+    def __init__(self, plan: str, per_s: float, known: Any) -> None:
+        super().__init__(plan, per_s)
+        self.known = known
 
     def __call__(self, row: _Row) -> _Row:
         key_range = KeyRange(str(row["first"][0]), str(row["end"][0]))
         batches: list[StaleBatch[object]] = []
         cursor = str(row["cursor"][0]) or None
+        bases = _WorkerBases(self.known, {})
         while True:
             # A range that grew is read in batches too, so that no read is unbounded.
-            batches.append(read_stale(self.migration, key_range, cursor, self.plan.window))
+            batches.append(read_stale(self.migration, bases, key_range, cursor, self.plan.window))
             self.limit.spend(batches[-1].read)
             cursor = batches[-1].cursor
             if cursor is None:
                 break
-        return {"part": row["part"], "found": [pickle.dumps(_joined(batches))]}
+        found = pickle.dumps((_joined(batches), bases.collected))
+        return {"part": row["part"], "found": [found]}
 
 
 class _Embedder:
@@ -216,9 +277,10 @@ class _Embedder:
         self.limit = RateLimit(per_s)
 
     def __call__(self, row: _Row) -> _Row:
-        stale: StaleBatch[object] = pickle.loads(row["found"][0])  # noqa: S301
+        stale: StaleBatch[object]
+        stale, bases = pickle.loads(row["found"][0])  # noqa: S301
         embedded = embed(self.embedder, stale.records, self.limit)
-        dumped = pickle.dumps((embedded, stale.versions, stale.read))
+        dumped = pickle.dumps((embedded, stale, bases))
         return {"part": row["part"], "found": [dumped]}
 
 
@@ -227,10 +289,11 @@ class _Writer(_Worker):
 
     def __call__(self, row: _Row) -> _Row:
         embedded: EmbeddedBatch[object]
-        embedded, versions, read = pickle.loads(row["found"][0])  # noqa: S301
-        outcome = write(self.migration, embedded, versions, read=read)
+        stale: StaleBatch[object]
+        embedded, stale, bases = pickle.loads(row["found"][0])  # noqa: S301
+        outcome = write(self.migration, _WorkerBases(None, bases), embedded, stale)
         self.limit.spend(outcome.tally.written)
-        return {"part": row["part"], "outcome": [pickle.dumps(outcome)]}
+        return {"part": row["part"], "outcome": [pickle.dumps((outcome, bases))]}
 
 
 def _joined(batches: list[StaleBatch[object]]) -> StaleBatch[object]:
@@ -238,6 +301,8 @@ def _joined(batches: list[StaleBatch[object]]) -> StaleBatch[object]:
         read=sum(each.read for each in batches),
         records=[record for each in batches for record in each.records],
         versions={key: version for each in batches for key, version in each.versions.items()},
+        bases={key: base for each in batches for key, base in each.bases.items()},
+        conflicts=sum(each.conflicts for each in batches),
         cursor=None,
     )
 

@@ -3,7 +3,7 @@
 A pass has two steps::
 
     copy    read a batch of the source, embed what lacks a current new vector, write it guarded
-    sweep   delete documents from the target that no longer exist in the source
+    sweep   delete copies from the target whose documents no longer exist in the source
 
 Applications may write meanwhile: what they change behind the cursor, the next pass finds. A kill
 costs the batch at hand. What it had written is recognised when the batch is read again.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from lusifer.common.rate_limit import RateLimit
 from lusifer.errors import FingerprintMismatchError, InvalidDimensionError, ReindexError
 from lusifer.reindex import batch
-from lusifer.reindex.endpoints.base import ALL_KEYS
+from lusifer.reindex.snapshot import delete_snapshot, open_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lusifer.reindex.endpoints.base import AnyMigration
     from lusifer.reindex.job import Job, State
     from lusifer.reindex.plan import Model
+    from lusifer.reindex.snapshot import Snapshot
     from lusifer.types import JSON
 
 __all__ = [
@@ -51,14 +52,26 @@ class CopyStep(Protocol):
     """Does the copying of one pass; yields when the state is to be checkpointed."""
 
     def __call__(
-        self, job: Job, state: State, migration: AnyMigration, embedder: Embedder, /
+        self,
+        job: Job,
+        state: State,
+        migration: AnyMigration,
+        embedder: Embedder,
+        snapshot: Snapshot,
+        overwrite: bool,
+        /,
     ) -> Iterator[None]:
         """Copy what the state does not mark as done."""
         ...
 
 
 def copy_locally(
-    job: Job, state: State, migration: AnyMigration, embedder: Embedder
+    job: Job,
+    state: State,
+    migration: AnyMigration,
+    embedder: Embedder,
+    snapshot: Snapshot,
+    overwrite: bool = False,
 ) -> Iterator[None]:
     """Copy batch after batch in this process."""
     limits = job.plan.limits
@@ -71,10 +84,17 @@ def copy_locally(
     for number in state.open_ranges():
         cursor = state.cursors.get(number)
         while True:
-            stale = batch.read_stale(migration, key_ranges[number], cursor, job.plan.window)
+            stale = batch.read_stale(
+                migration,
+                snapshot,
+                key_ranges[number],
+                cursor,
+                job.plan.window,
+                overwrite=overwrite,
+            )
             source.spend(stale.read)
             embedded = batch.embed(embedder, stale.records, tokens)
-            outcome = batch.write(migration, embedded, stale.versions, read=stale.read)
+            outcome = batch.write(migration, snapshot, embedded, stale)
             target.spend(outcome.tally.written)
             outcome.add_to(state)
             cursor = stale.cursor
@@ -97,6 +117,8 @@ class PassOptions:
     """Called after every batch."""
     stopped: Callable[[], bool] = lambda: False
     """Called after every batch; True pauses the run."""
+    overwrite: bool = False
+    """Whether a document that changed on both sides is copied over the target's."""
     copy_step: CopyStep = copy_locally
 
 
@@ -129,9 +151,11 @@ def run(
             next_step=f"Complete or undo the cutover: lusifer reindex switch {job.path}, or "
             "rollback.",
         )
-    if state.phase == "cleaned":
+    if state.phase in {"cleaning", "cleaned"}:
         raise ReindexError("This job was cleaned.", next_step="Make a new plan.")
-    migration.cutover.prepare()
+    if migration.cutover.prepare():
+        # What an earlier target held says nothing about this one.
+        delete_snapshot(job.path)
     if state.phase not in {"switching", "switched"}:
         state.phase = "running"
     job.save(state)
@@ -151,35 +175,42 @@ def run_passes(
     The rest of an interrupted pass proves nothing about its beginning, which was read before the
     interruption.
     """
-    for _ in range(options.maximum_passes):
-        whole = state.spans == 0
-        if not _run_pass(job, state, migration, embedder, options):
-            return False
-        last = state.passes[-1]
-        logger.info(
-            "Pass %d: %d read, %d stale, %d gone",
-            len(state.passes),
-            last.read,
-            last.stale,
-            last.gone,
-        )
-        if whole and last.found == 0:
-            return True
+    with open_snapshot(job.path, in_place=migration.in_place) as snapshot:
+        for _ in range(options.maximum_passes):
+            whole = state.spans == 0
+            if not _run_pass(job, state, migration, embedder, snapshot, options):
+                return False
+            last = state.passes[-1]
+            logger.info(
+                "Pass %d: %d read, %d stale, %d gone, %d conflicts",
+                len(state.passes),
+                last.read,
+                last.stale,
+                last.gone,
+                last.conflicts,
+            )
+            if whole and last.found == 0:
+                return True
     return False
 
 
 def _run_pass(
-    job: Job, state: State, migration: AnyMigration, embedder: Embedder, options: PassOptions
+    job: Job,
+    state: State,
+    migration: AnyMigration,
+    embedder: Embedder,
+    snapshot: Snapshot,
+    options: PassOptions,
 ) -> bool:
     """Run one pass, or the rest of one; return False if it was stopped before its end."""
     if state.step == "copy":
-        steps = options.copy_step(job, state, migration, embedder)
+        steps = options.copy_step(job, state, migration, embedder, snapshot, options.overwrite)
         if not _checkpoint(job, state, steps, options):
             return False
         if migration.has_orphans:
             state.start_step("sweep", 1)
     if state.step == "sweep":
-        steps = _delete_orphans(job, state, migration)
+        steps = _delete_orphans(job, state, migration, snapshot, options.overwrite)
         if not _checkpoint(job, state, steps, options):
             return False
     state.end_pass()
@@ -202,11 +233,13 @@ def _checkpoint(job: Job, state: State, steps: Iterator[None], options: PassOpti
     return True
 
 
-def _delete_orphans(job: Job, state: State, migration: AnyMigration) -> Iterator[None]:
+def _delete_orphans(
+    job: Job, state: State, migration: AnyMigration, snapshot: Snapshot, overwrite: bool
+) -> Iterator[None]:
     limit = RateLimit(job.plan.limits.source_per_s)
-    cursor = state.cursors.get(0)
-    while state.open_ranges():
-        outcome, cursor = batch.delete_orphans(migration, ALL_KEYS, cursor)
+    cursor: str | None = state.cursors.get(0, "")
+    while cursor is not None and state.open_ranges():
+        outcome, cursor = batch.delete_orphans(migration, snapshot, cursor, overwrite=overwrite)
         limit.spend(batch.ORPHAN_KEYS)
         outcome.add_to(state)
         if cursor is None:

@@ -8,7 +8,7 @@ import pytest
 from plugin.tests.reindex.support import make_plan
 
 from lusifer.cli.reindex.output import progress, show_checks, show_plan, show_state
-from lusifer.reindex.cutover import Checks
+from lusifer.reindex.checks import Checks
 from lusifer.reindex.job import Job, LanguageTally, PassTally, State
 from lusifer.reindex.plan import Estimate, LanguageEstimate
 from lusifer.reindex.quality_gate import GateResult, LanguageResult
@@ -98,8 +98,8 @@ def test_checks_for_people(
     failures: tuple[str, ...], end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     verification = Verification(
-        old=1000, new=1000, drift=0, old_without_vector=0, new_without_vector=0, sampled=200,
-        stale=(), wrong=(), worst_cosine=0.9999995,
+        old=1000, new=1000, missing=0, missing_keys=(), removed=0, kept=2, conflicts=0,
+        old_without_vector=0, new_without_vector=0, sampled=200, wrong=(), worst_cosine=0.9999995,
     )  # fmt: skip
     english: dict[str, Any] = {
         "questions": 25, "recall_old": 0.9, "recall_new": 0.4, "overlap": 0.5, "bias_old": None,
@@ -109,7 +109,8 @@ def test_checks_for_people(
     show_checks(Checks(verification, gate))
     assert capsys.readouterr().out == (
         "1,000 documents in the source, 1,000 in the target; 200 sampled, worst cosine to a vector "
-        "made now 1.000000.\n\n"
+        "made now 1.000000.\n"
+        "2 documents of the target are as applications wrote them, and stay.\n\n"
         "  lang     queries  recall@10 old → new   overlap  same language old → new\n"
         "  en            25           0.90 → 0.40     0.50                  – → 0.75\n" + end
     )

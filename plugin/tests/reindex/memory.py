@@ -7,19 +7,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lusifer.reindex.endpoints.base import KeyRange, Migration, Page, document_record
+from lusifer.reindex.endpoints.base import (
+    COPY_SUFFIX,
+    KeyRange,
+    Migration,
+    Page,
+    document_record,
+)
+from lusifer.types import Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lusifer.reindex.endpoints.base import Record, Vector
-    from lusifer.types import Document
 
 
 class MemoryEndpoint:
-    """Documents by id. The version of a copy ends in ``@copy``, that of an application's write does not."""
+    """Documents by id.
 
-    def __init__(self) -> None:
+    The version of a copy ends in ``@copy``, that of an application's write does not.
+
+    Args:
+        clock: Every version ends in the time of the write instead, and copies have no mark.
+    """
+
+    def __init__(self, *, clock: bool = False) -> None:
+        self.clock = itertools.count() if clock else None
         self.documents: dict[str, Document] = {}
         self.stored_vectors: dict[str, Vector] = {}
         self.noted: dict[str, str] = {}
@@ -28,7 +41,7 @@ class MemoryEndpoint:
     def put(self, document: Document, vector: Sequence[float] | Vector | None = None) -> None:
         """Write as an application."""
         self._store(document, None if vector is None else np.asarray(vector, dtype=np.float32))
-        self.noted[document.id] = self.record(document.id).sha256
+        self.noted[document.id] = self._version(self.record(document.id).sha256, "")
 
     def edit(self, document: Document) -> None:
         """Replace a document's content, and leave its vector and version."""
@@ -87,12 +100,12 @@ class MemoryEndpoint:
 
     def write(
         self, rows: Sequence[tuple[Record[Document], Vector | None]], expected: Mapping[str, str]
-    ) -> int:
+    ) -> dict[str, str]:
         chosen = [row for row in rows if self.noted.get(row[0].key) == expected.get(row[0].key)]
         for record, vector in chosen:
             self._store(record.content, vector)
-            self.noted[record.key] = f"{record.sha256}@copy"
-        return len(chosen)
+            self.noted[record.key] = self._version(record.sha256, COPY_SUFFIX)
+        return {record.key: self.noted[record.key] for record, _ in chosen}
 
     def keys(
         self, key_range: KeyRange, cursor: str | None, limit: int
@@ -107,10 +120,14 @@ class MemoryEndpoint:
         return len(unchanged)
 
     def remove_copy_markers(self) -> None:
-        self.noted = {key: version.partition("@")[0] for key, version in self.noted.items()}
+        if self.clock is None:
+            self.noted = {key: version.partition("@")[0] for key, version in self.noted.items()}
 
     def close(self) -> None:
         self.closed += 1
+
+    def _version(self, sha256: str, mark: str) -> str:
+        return sha256 + mark if self.clock is None else f"{sha256}@{next(self.clock)}"
 
     def _store(self, document: Document, vector: Vector | None) -> None:
         self.documents[document.id] = document
@@ -131,11 +148,14 @@ class MemoryCutover:
 
     def __init__(self) -> None:
         self.live = False
+        self.prepared = False
         self.calls: list[str] = []
         self.uses: list[str] = []
 
-    def prepare(self) -> None:
+    def prepare(self) -> bool:
         self.calls.append("prepare")
+        created, self.prepared = not self.prepared, True
+        return created
 
     def is_live(self) -> bool:
         return self.live
@@ -158,7 +178,73 @@ class MemoryCutover:
         return "the target"
 
 
-def memory_migration() -> tuple[MemoryEndpoint, MemoryEndpoint, Migration[Document]]:
+def memory_migration(
+    *, clock: bool = False
+) -> tuple[MemoryEndpoint, MemoryEndpoint, Migration[Document]]:
     """Return an empty source, an empty target, and their migration."""
-    source, target = MemoryEndpoint(), MemoryEndpoint()
+    source, target = MemoryEndpoint(clock=clock), MemoryEndpoint(clock=clock)
     return source, target, Migration(source, target, MemoryCutover())
+
+
+class MemoryCollection:
+    """One collection with vectors named ``old`` and ``new``, for re-embedding in place.
+
+    An application writes a document with one of them, and the other one is gone.
+    """
+
+    def __init__(self) -> None:
+        self.documents: dict[str, Document] = {}
+        self.vectors: dict[str, dict[str, Vector]] = {"old": {}, "new": {}}
+
+    def put(self, key: str, text: str, name: str, vector: Vector) -> None:
+        """Write as an application."""
+        self.documents[key] = Document(key, text, {"lang": "en", "title": text})
+        for other in self.vectors.values():
+            other.pop(key, None)
+        self.vectors[name][key] = vector
+
+    def migration(self, source: str, target: str) -> Migration[Document]:
+        """Return the migration from one vector to the other."""
+        return Migration(
+            _VectorEndpoint(self, source, lacking=target),
+            _VectorEndpoint(self, target),
+            MemoryCutover(),
+            in_place=True,
+        )
+
+
+class _VectorEndpoint(MemoryEndpoint):
+    """One vector of a collection.
+
+    Args:
+        collection: The collection.
+        name: Name of the vector.
+        lacking: Only documents that lack this vector are read.
+    """
+
+    def __init__(self, collection: MemoryCollection, name: str, lacking: str | None = None) -> None:
+        super().__init__()
+        self.documents = collection.documents
+        self.stored_vectors = collection.vectors[name]
+        self.hidden = {} if lacking is None else collection.vectors[lacking]
+
+    def read(self, key_range: KeyRange, cursor: str | None, limit: int) -> Page[Document]:
+        page = super().read(key_range, cursor, limit)
+        return Page([each for each in page.records if each.key not in self.hidden], page.cursor)
+
+    def hashes(self, keys: Sequence[str]) -> dict[str, str]:
+        return super().hashes([key for key in keys if key in self.stored_vectors])
+
+    def versions(self, keys: Sequence[str]) -> dict[str, str]:
+        return self.hashes(keys)
+
+    def write(
+        self, rows: Sequence[tuple[Record[Document], Vector | None]], expected: Mapping[str, str]
+    ) -> dict[str, str]:
+        written = {}
+        for record, vector in rows:
+            now = self.documents.get(record.key)
+            if vector is not None and now == record.content:
+                self.stored_vectors[record.key] = vector
+                written[record.key] = record.sha256
+        return written

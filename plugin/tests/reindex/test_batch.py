@@ -10,8 +10,9 @@ from plugin.tests.reindex.support import NEW, TextEmbedder
 from lusifer.common.rate_limit import RateLimit
 from lusifer.errors import EngineUnavailableError
 from lusifer.reindex.batch import Outcome, delete_orphans, embed, read_stale, write
-from lusifer.reindex.endpoints.base import ALL_KEYS, KeyRange
+from lusifer.reindex.endpoints.base import ALL_KEYS, KeyRange, content_of, document_record
 from lusifer.reindex.job import LanguageTally, PassTally, State
+from lusifer.reindex.snapshot import DELETION, Base, Snapshot
 from lusifer.types import Document
 
 A, B, C = (Document(each, f"text of {each}", {"lang": "de"}) for each in "abc")
@@ -22,20 +23,24 @@ def test_a_batch_has_the_records_without_a_current_vector() -> None:
     source, target, migration = memory_migration()
     for document in (A, B, C):
         source.put(document)
-    target.write([(source.record("a"), NEW.vector(A.text))], {})
-    target.put(Document("b", "older text", {"lang": "de"}))
-    batch = read_stale(migration, ALL_KEYS, None, 2)
+    older = document_record("b", Document("b", "older text", {"lang": "de"}), "lang")
+    rows = [(each, NEW.vector(each.text)) for each in (source.record("a"), older)]
+    written = target.write(rows, {})
+    snapshot = Snapshot()
+    snapshot.put({key: Base(content_of(each), each) for key, each in written.items()})
+    batch = read_stale(migration, snapshot, ALL_KEYS, None, 2)
     assert (batch.read, batch.cursor) == (2, "c")
     assert [record.key for record in batch.records] == ["b"]
     assert batch.versions == {"b": target.noted["b"]}
-    rest = read_stale(migration, ALL_KEYS, "c", 2)
+    assert batch.bases == {"b": Base(older.sha256, target.noted["b"])}
+    rest = read_stale(migration, snapshot, ALL_KEYS, "c", 2)
     assert (rest.read, rest.cursor, rest.versions) == (1, None, {})
     assert [record.key for record in rest.records] == ["c"]
 
 
 def test_an_empty_range_has_an_empty_batch() -> None:
     _, _, migration = memory_migration()
-    batch = read_stale(migration, KeyRange("x", "y"), None, 10)
+    batch = read_stale(migration, Snapshot(), KeyRange("x", "y"), None, 10)
     assert (batch.read, batch.records, batch.versions, batch.cursor) == (0, [], {}, None)
 
 
@@ -73,11 +78,12 @@ def test_writing_counts_by_language_and_skips_what_changed() -> None:
     source, target, migration = memory_migration()
     source.put(A)
     source.put(Document("b", "b", {"lang": "en"}))
-    batch = read_stale(migration, ALL_KEYS, None, 10)
+    snapshot = Snapshot()
+    batch = read_stale(migration, snapshot, ALL_KEYS, None, 10)
     embedded = embed(NEW, batch.records)
     target.put(Document("b", "an application was faster", {"lang": "en"}))
-    outcome = write(migration, embedded, batch.versions, read=7)
-    assert (outcome.tally.read, outcome.tally.stale, outcome.tally.written) == (7, 2, 1)
+    outcome = write(migration, snapshot, embedded, batch)
+    assert (outcome.tally.read, outcome.tally.stale, outcome.tally.written) == (2, 2, 1)
     assert outcome.tally.tokens == 4
     assert outcome.languages == {
         "de": LanguageTally(documents=1, tokens=3),
@@ -85,6 +91,15 @@ def test_writing_counts_by_language_and_skips_what_changed() -> None:
     }
     assert target.noted["a"] == f"{SHA_OF_A}@copy"
     assert target.documents["b"].text == "an application was faster"
+    sha256_of_b = source.record("b").sha256
+    assert snapshot.get("ab") == {
+        "a": Base(SHA_OF_A, f"{SHA_OF_A}@copy"),
+        "b": Base(pending=sha256_of_b),
+    }
+    again = read_stale(migration, snapshot, ALL_KEYS, None, 10)
+    assert (again.records, again.conflicts) == ([], 1)
+    forced = read_stale(migration, snapshot, ALL_KEYS, None, 10, overwrite=True)
+    assert [record.key for record in forced.records] == ["b"]
 
 
 @pytest.mark.parametrize(("in_place", "stale"), [(False, 1), (True, 0)])
@@ -94,19 +109,45 @@ def test_in_place_a_text_without_vector_does_not_keep_passes_from_ending(
     source, _, migration = memory_migration()
     source.put(Document("a", "", {"lang": "de"}))
     object.__setattr__(migration, "in_place", in_place)
-    batch = read_stale(migration, ALL_KEYS, None, 10)
-    outcome = write(migration, embed(NEW, batch.records), batch.versions, read=1)
+    snapshot = Snapshot()
+    batch = read_stale(migration, snapshot, ALL_KEYS, None, 10)
+    outcome = write(migration, snapshot, embed(NEW, batch.records), batch)
     assert (outcome.tally.stale, outcome.tally.refused) == (stale, 1)
 
 
-def test_orphans_are_deleted() -> None:
+def test_copies_without_their_document_are_deleted_page_by_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lusifer.reindex.batch.ORPHAN_KEYS", 2)
     source, target, migration = memory_migration()
-    for document in (A, B, C):
-        target.put(document)
+    rows = [(document_record(each.id, each, "lang"), NEW.vector(each.text)) for each in (A, B, C)]
+    snapshot = Snapshot()
+    bases = {key: Base(content_of(each), each) for key, each in target.write(rows, {}).items()}
+    snapshot.put(bases)
+    target.put(Document("d", "an application's own", {}))
+    target.put(C)
     source.put(B)
-    outcome, cursor = delete_orphans(migration, ALL_KEYS, None)
-    assert (outcome.tally, cursor) == (PassTally(gone=2), None)
-    assert set(target.documents) == {"b"}
+    outcome, cursor = delete_orphans(migration, snapshot, "")
+    assert (outcome.tally, cursor) == (PassTally(gone=1), "b")
+    assert set(target.documents) == {"b", "c", "d"}
+    # An application wrote the same once more.
+    outcome, cursor = delete_orphans(migration, snapshot, "b")
+    assert (outcome.tally, cursor) == (PassTally(conflicts=1), None)
+    assert snapshot.get("abcd") == {"b": bases["b"], "c": bases["c"]}
+    outcome, _ = delete_orphans(migration, snapshot, "b", overwrite=True)
+    assert (outcome.tally, set(target.documents)) == (PassTally(gone=1), {"b", "d"})
+
+
+def test_a_deletion_that_was_killed_is_not_taken_for_an_application_s() -> None:
+    source, _, migration = memory_migration()
+    snapshot = Snapshot()
+    snapshot.put({"a": Base(SHA_OF_A, f"{SHA_OF_A}@copy", pending=DELETION)})
+    source.put(A)
+    batch = read_stale(migration, snapshot, ALL_KEYS, None, 10)
+    assert [record.key for record in batch.records] == ["a"]
+    source.remove("a")
+    assert delete_orphans(migration, snapshot, "")[0].tally == PassTally()
+    assert len(snapshot) == 0
 
 
 def test_outcomes_add_up_and_at_most_100_refusals_are_listed() -> None:

@@ -2,44 +2,22 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from plugin.tests.reindex.memory import MemoryCutover, memory_migration
+from plugin.tests.reindex.memory import memory_migration
+from plugin.tests.reindex.scene import Scene
 from plugin.tests.reindex.support import NEW, make_plan
 
 from lusifer.errors import QualityGateError, ReindexError
-from lusifer.reindex.cutover import CheckOptions, check, clean, cut_over, rollback
-from lusifer.reindex.job import Job, State
-from lusifer.reindex.quality_gate import GateOptions
+from lusifer.reindex.cutover import cut_over
+from lusifer.reindex.job import Job
+from lusifer.reindex.rollback import rollback
 from lusifer.reindex.runner import run
-from lusifer.types import Document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-KEYS = [f"d{number:02}" for number in range(12)]
-
-
-class Scene:
-    """Twelve documents that were re-embedded and are ready for the cutover."""
-
-    def __init__(self, folder: Path, **plan: Any) -> None:
-        self.job = Job.create(folder / "job", make_plan(**plan))
-        self.source, self.target, self.migration = memory_migration()
-        for key in KEYS:
-            document = Document(key, f"text {key}", {"lang": "en", "title": f"text {key}"})
-            self.source.put(document, NEW.vector(document.text))
-        run(self.job, self.migration, NEW)
-
-    @property
-    def cutover(self) -> MemoryCutover:
-        assert isinstance(self.migration.cutover, MemoryCutover)
-        return self.migration.cutover
-
-    def edit(self, key: str, text: str) -> None:
-        self.source.put(Document(key, text, {"lang": "en", "title": text}), NEW.vector(text))
 
 
 @pytest.fixture
@@ -105,78 +83,109 @@ def test_a_killed_cutover_is_completed(scene: Scene) -> None:
 
 
 def test_in_place_late_writes_are_embedded_by_more_passes(scene: Scene) -> None:
+    scene.use_one_collection()
+
     @contextmanager
     def freeze() -> Iterator[None]:
         yield
-        scene.edit("d04", "edited at the cutover")
+        text = "edited at the cutover"
+        scene.collection.put("d04", text, "old", NEW.vector(text))
 
-    migration = replace(scene.migration, in_place=True, write_freeze=freeze)
+    migration = replace(scene.migration, write_freeze=freeze)
     assert cut_over(scene.job, migration, NEW, force=True).reconciled == 1
-    assert not (scene.job.path / "ledger.sqlite").exists()
+    assert not (scene.job.path / "snapshot.sqlite").exists()
 
 
-@pytest.mark.parametrize("call", [check, cut_over])
-def test_a_job_that_never_ran_is_refused(call: Any, tmp_path: Path) -> None:
+def test_a_job_that_never_ran_is_refused(tmp_path: Path) -> None:
     _, _, migration = memory_migration()
     with pytest.raises(ReindexError, match="No pass is complete"):
-        call(Job.create(tmp_path / "job", make_plan()), migration, NEW)
+        cut_over(Job.create(tmp_path / "job", make_plan()), migration, NEW)
 
 
-def test_after_the_cutover_there_is_nothing_to_verify(scene: Scene) -> None:
-    cut_over(scene.job, scene.migration, NEW)
-    with pytest.raises(ReindexError, match="there is nothing to compare"):
-        check(scene.job, scene.migration, NEW)
-    # In place, old and new vectors stay side by side.
-    in_place = replace(scene.migration, in_place=True)
-    assert check(scene.job, in_place, NEW).problems == []
-
-
-def test_a_check_takes_its_options(scene: Scene) -> None:
-    options = CheckOptions(samples=5, gate=GateOptions(old=NEW, per_language=3))
-    checks = check(scene.job, scene.migration, NEW, options)
-    assert checks.verification.sampled == 5
-    assert checks.gate.languages["en"].questions == 3
-    assert checks.gate.languages["en"].recall_old == 1.0
-
-
-def test_a_rollback_counts_what_is_only_in_the_target(scene: Scene) -> None:
-    cut_over(scene.job, scene.migration, NEW)
-    scene.target.put(Document("new", "new", {}), NEW.vector("new"))
-    assert rollback(scene.job, scene.migration) == 1
-    assert (scene.cutover.live, scene.job.state().phase) == (False, "rolled-back")
-    with pytest.raises(ReindexError, match="there is nothing to roll back"):
-        rollback(scene.job, scene.migration)
-
-
-@pytest.mark.parametrize(("live", "removed"), [(True, "the source"), (False, "the target")])
-def test_clean_deletes_what_is_not_live(live: bool, removed: str, scene: Scene) -> None:
-    cut_over(scene.job, scene.migration, NEW)
-    scene.cutover.live = live
-    assert clean(scene.job, scene.migration) == removed
-    assert scene.job.state().phase == "cleaned"
-    assert not (scene.job.path / "ledger.sqlite").exists()
-    assert any("@" in version for version in scene.target.noted.values()) != live
-
-
-def test_clean_refuses_to_delete_a_source_that_something_uses(scene: Scene) -> None:
-    cut_over(scene.job, scene.migration, NEW)
-    scene.cutover.uses = ["Authors refers to it.", "An alias, too."]
-    with pytest.raises(ReindexError, match=r"in use\. Authors refers to it\. An alias, too\."):
-        clean(scene.job, scene.migration)
-    assert scene.job.state().phase == "switched"
-    assert clean(scene.job, scene.migration, force=True) == "the source"
-
-
-def test_what_uses_the_source_does_not_keep_the_target(scene: Scene) -> None:
-    cut_over(scene.job, scene.migration, NEW)
-    scene.cutover.live, scene.cutover.uses = False, ["Authors refers to it."]
-    assert clean(scene.job, scene.migration) == "the target"
-
-
-def test_a_cleaned_job_is_over(scene: Scene) -> None:
-    state: State = scene.job.state()
-    scene.job.save(state.model_copy(update={"phase": "cleaned"}))
+@pytest.mark.parametrize("phase", ["cleaning", "cleaned"])
+def test_a_cleaned_job_is_over(phase: str, scene: Scene) -> None:
+    scene.job.save(scene.job.state().model_copy(update={"phase": phase}))
     with pytest.raises(ReindexError, match="This job was cleaned"):
         cut_over(scene.job, scene.migration, NEW)
-    with pytest.raises(ReindexError, match="There is no way back"):
-        rollback(scene.job, scene.migration)
+
+
+@pytest.mark.parametrize("run_between", [False, True])
+def test_a_second_cutover_keeps_what_was_written_to_the_target_in_between(
+    scene: Scene, run_between: bool
+) -> None:
+    """An insert, an edit and a deletion on the new side survive a rollback and another switch."""
+    cut_over(scene.job, scene.migration, NEW)
+    scene.write_target("new", "inserted")
+    scene.write_target("d01", "edited")
+    scene.target.remove("d02")
+    assert rollback(scene.job, scene.migration).left_behind == 3
+    scene.edit("d03", "edited after the rollback")
+    scene.source.remove("d04")
+    if run_between:
+        run(scene.job, scene.migration, NEW)
+    result = cut_over(scene.job, scene.migration, NEW)
+    assert result.checks is not None
+    assert result.checks.problems == []
+    found = {key: each.text for key, each in scene.target.documents.items()}
+    assert (found["new"], found["d01"]) == ("inserted", "edited")
+    assert (found["d03"], "d02" in found, "d04" in found) == (
+        "edited after the rollback",
+        False,
+        False,
+    )
+
+
+def test_documents_that_changed_on_both_sides_are_counted_and_replaced_only_if_forced(
+    scene: Scene,
+) -> None:
+    cut_over(scene.job, scene.migration, NEW)
+    scene.write_target("d01", "edited in the target")
+    rollback(scene.job, scene.migration)
+    scene.edit("d01", "edited in the source")
+    with pytest.raises(QualityGateError, match="1 documents were changed both in the source and"):
+        cut_over(scene.job, scene.migration, NEW)
+    assert not scene.cutover.live
+    assert scene.target.documents["d01"].text == "edited in the target"
+    assert scene.source.documents["d01"].text == "edited in the source"
+    cut_over(scene.job, scene.migration, NEW, force=True)
+    assert scene.target.documents["d01"].text == "edited in the source"
+
+
+def test_a_conflict_of_the_last_moment_is_refused_too(scene: Scene) -> None:
+    @contextmanager
+    def freeze() -> Iterator[None]:
+        scene.write_target("d01", "edited in the target")
+        scene.edit("d01", "edited in the source")
+        yield
+
+    migration = replace(scene.migration, write_freeze=freeze)
+    with pytest.raises(QualityGateError, match="1 documents were changed both"):
+        cut_over(scene.job, migration, NEW)
+    assert (scene.cutover.live, scene.job.state().phase) == (False, "settled")
+
+
+def test_after_the_cutover_the_target_wins_and_the_source_keeps_its_own(scene: Scene) -> None:
+    cut_over(scene.job, scene.migration, NEW)
+    scene.edit("d01", "late in the source")
+    scene.write_target("d01", "new in the target")
+    result = cut_over(scene.job, scene.migration, NEW, force=True)
+    assert (result.reconciled, result.conflicts) == (0, 1)
+    assert scene.target.documents["d01"].text == "new in the target"
+    assert scene.source.documents["d01"].text == "late in the source"
+
+
+def test_applications_that_write_all_the_while_do_not_keep_it_from_cutting_over(
+    scene: Scene,
+) -> None:
+    """One document is written after every batch, so that no pass ever finds nothing."""
+    count = 0
+
+    def write(_: object) -> None:
+        nonlocal count
+        count += 1
+        scene.edit(f"late{count}", f"text late {count}")
+
+    result = cut_over(scene.job, scene.migration, NEW, on_progress=write)
+    assert result.checks is not None
+    assert result.checks.problems == []
+    assert scene.cutover.live

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from plugin.tests.reindex.support import NEW, make_plan
 from lusifer.errors import FingerprintMismatchError, MissingExtraError
 from lusifer.reindex import ray_runner
 from lusifer.reindex.endpoints import factory
+from lusifer.reindex.endpoints.base import content_of, document_record
 from lusifer.reindex.job import Job, State
 from lusifer.reindex.ray_runner import Cluster, plan_ranges, run_on_ray
+from lusifer.reindex.snapshot import Base
 from lusifer.types import Document
 
 
@@ -60,12 +63,21 @@ def test_three_workers_take_one_range_to_its_end(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(factory, "open_migration", lambda plan: migration)
     monkeypatch.setattr(factory, "open_model", lambda model: NEW)
     plan = make_plan(window=2).model_dump_json()
+    # Ray's handle of an actor, which asks it at once.
+    actor = ray_runner._KnownBases()
+    older = document_record("c", Document("c", "older", {"lang": "en"}), "lang")
+    for key, version in target.write([(older, NEW.vector("older"))], {}).items():
+        actor.put({key: Base(content_of(version), version)})
+    handle = SimpleNamespace(get=SimpleNamespace(remote=actor.get))
+    monkeypatch.setattr(ray_runner, "_import_ray", lambda: SimpleNamespace(get=lambda each: each))
     row: dict[str, Any] = {"part": [7], "first": [""], "end": ["e"], "cursor": ["b"]}
-    for worker in (ray_runner._Reader, ray_runner._Embedder):
-        row = worker(plan, 0)(row)
-        assert row["part"] == [7]
+    row = ray_runner._Reader(plan, 0, handle)(row)
+    assert row["part"] == [7]
+    row = ray_runner._Embedder(plan, 0)(row)
+    assert row["part"] == [7]
     written = ray_runner._Writer(plan, 0)(row)
-    outcome = pickle.loads(written["outcome"][0])  # noqa: S301  (our own)
+    outcome, bases = pickle.loads(written["outcome"][0])  # noqa: S301  (our own)
+    assert bases == {key: Base(content_of(each), each) for key, each in target.noted.items()}
     assert written["part"] == [7]
     # From the cursor on: b, c and d, in two batches.
     assert set(target.documents) == {"b", "c", "d"}

@@ -24,12 +24,13 @@ def test_passes_run_until_one_finds_nothing(job: Job) -> None:
     source, target, migration = memory_migration()
     for number in range(5):
         source.put(Document(f"d{number}", f"text {number}", {"lang": "en"}))
-    target.put(Document("orphan", "x", {"lang": "en"}))
+    target.put(Document("theirs", "x", {"lang": "en"}))
     state = run(job, migration, NEW)
     assert state.phase == "settled"
     counts = [(each.read, each.stale, each.written, each.gone) for each in state.passes]
-    assert counts == [(5, 5, 5, 1), (5, 0, 0, 0)]
-    assert set(target.documents) == {f"d{number}" for number in range(5)}
+    assert counts == [(5, 5, 5, 0), (5, 0, 0, 0)]
+    # What an application wrote to the target is not ours to delete.
+    assert set(target.documents) == {"theirs", *(f"d{number}" for number in range(5))}
     assert job.state() == state
     report = job.read("report.json")
     assert report is not None
@@ -72,11 +73,26 @@ def test_an_application_that_writes_in_every_pass_leaves_the_job_running(job: Jo
     assert (state.phase, [each.stale for each in state.passes]) == ("running", [1, 1, 1])
 
 
+def test_what_an_earlier_target_held_is_forgotten(job: Job) -> None:
+    source, target, migration = memory_migration()
+    source.put(Document("a", "text", {"lang": "en"}))
+    run(job, migration, NEW)
+    target.remove("a")
+    assert run(job, migration, NEW).totals.written == 1
+    assert target.documents == {}
+    # Somebody deleted the whole target to begin again.
+    assert isinstance(migration.cutover, MemoryCutover)
+    migration.cutover.prepared = False
+    assert run(job, migration, NEW).totals.written == 2
+    assert set(target.documents) == {"a"}
+
+
 @pytest.mark.parametrize(
     ("phase", "message"),
     [
         ("switching", "see the new vectors"),
         ("switched", "see the new vectors"),
+        ("cleaning", "was cleaned"),
         ("cleaned", "was cleaned"),
     ],
 )
@@ -115,8 +131,8 @@ def test_the_report_has_totals_and_rates(job: Job) -> None:
         "target": "v2 (lusifer) in here",
         "passes": None,
         "totals": {
-            "read": 12, "stale": 0, "written": 10, "gone": 0, "refused": 0, "tokens": 100,
-            "truncated": 0, "seconds": 4.0, "engine_seconds": 2.0,
+            "read": 12, "stale": 0, "written": 10, "gone": 0, "refused": 0, "conflicts": 0,
+            "tokens": 100, "truncated": 0, "seconds": 4.0, "engine_seconds": 2.0,
         },
         "languages": {"de": {"documents": 6, "tokens": 0}, "en": {"documents": 4, "tokens": 40}},
         "documents_per_s": 2.5,

@@ -22,12 +22,15 @@ def clean(
 ) -> None:
     """Delete what applications do not see: the old vectors after a switch, else the new ones.
 
+    Documents that were written to the side that is to be deleted, and are not on the other one, are
+    counted first; then nothing is deleted without --force.
+
     Options:
         yes: Do not ask.
-        force: Delete the old collection although others refer to it or something of it was left
-            out.
+        force: Delete although documents are lost, others refer to the old collection, or something
+            of it was left out.
     """
-    from lusifer.reindex import cutover
+    from lusifer.reindex import cleaning
     from lusifer.reindex.job import Job
 
     job = Job(job_path)
@@ -35,7 +38,7 @@ def clean(
         doomed = job.plan.source if migration.cutover.is_live() else job.plan.target
         if not yes:
             typer.confirm(f"Delete {doomed.name}? This can't be undone", abort=True)
-        removed = cutover.clean(job, migration, force=force)
+        removed = cleaning.clean(job, migration, force=force)
     if as_json:
         write_json({"removed": removed})
     else:

@@ -14,7 +14,7 @@ from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from lusifer.embedding.base import Embedder
-    from lusifer.reindex.cutover import CheckOptions
+    from lusifer.reindex.checks import CheckOptions
     from lusifer.reindex.endpoints.base import AnyMigration
     from lusifer.reindex.plan import Model, Plan
 
@@ -135,7 +135,7 @@ def check_options(
     Raises:
         InvalidInputError: The queries can't be read.
     """
-    from lusifer.reindex.cutover import CheckOptions
+    from lusifer.reindex.checks import CheckOptions
     from lusifer.reindex.gate_queries import read_queries
     from lusifer.reindex.quality_gate import GateOptions
 

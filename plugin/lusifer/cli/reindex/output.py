@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from lusifer.reindex.cutover import Checks
+    from lusifer.reindex.checks import Checks
     from lusifer.reindex.job import Job, State
     from lusifer.reindex.plan import LanguageEstimate, Plan
 
@@ -115,6 +115,8 @@ def show_state(job: Job, state: State) -> None:
         write(f"{len(state.refused):,} documents have no text that can be embedded; the first:\n")
         for each in state.refused[:5]:
             write(f"  {each['key']}: {each['reason']}\n")
+    if state.passes and (conflicts := state.passes[-1].conflicts):
+        write(f"{conflicts:,} documents were changed both in the source and in the target.\n")
     if next_step := _NEXT_STEPS.get(state.phase):
         write(f"Next: lusifer reindex {next_step}\n")
 
@@ -125,7 +127,10 @@ def show_checks(checks: Checks) -> None:
     found = checks.verification
     write(f"{found.old:,} documents in the source, {found.new:,} in the target; ")
     write(f"{found.sampled:,} sampled, ")
-    write(f"worst cosine to a vector made now {found.worst_cosine:.6f}.\n\n")
+    write(f"worst cosine to a vector made now {found.worst_cosine:.6f}.\n")
+    if found.kept:
+        write(f"{found.kept:,} documents of the target are as applications wrote them, and stay.\n")
+    write("\n")
     write("  lang     queries  recall@10 old → new   overlap  same language old → new\n")
     for name, each in checks.gate.languages.items():
         write(

@@ -30,9 +30,11 @@ def switch(
 
     Change the model for their queries at the same time: every search compares fingerprints and
     refuses to mix two models. A second call copies what was still written to the old collection.
+    What applications wrote to the new one, at whatever time, stays as it is.
 
     Options:
-        force: Switch although the checks fail.
+        force: Switch although the checks fail, and replace the new side's documents by the old
+            side's where applications changed both.
         hold_writes: Have Weaviate refuse writes to the old collection from the last pass to the
             switch: nothing can be missed, and applications must try again.
     """
@@ -51,13 +53,25 @@ def switch(
         done = cut_over(job, migration, embedder, chosen, force=force, on_progress=on_progress)
     if as_json:
         checks = None if done.checks is None else done.checks.as_dict()
-        write_json({"switched": True, "brought_over": done.reconciled, "checks": checks})
+        write_json(
+            {
+                "switched": True,
+                "brought_over": done.reconciled,
+                "conflicts": done.conflicts,
+                "checks": checks,
+            }
+        )
         return
     if done.checks is not None:
         show_checks(done.checks)
     sys.stdout.write(f"Applications see {job.plan.target.name} now.\n")
     if done.reconciled:
         sys.stdout.write(f"{done.reconciled:,} documents of the last moment were copied.\n")
+    if done.conflicts:
+        sys.stdout.write(
+            f"{done.conflicts:,} documents were changed on both sides since they were copied. "
+            "Applications see the new side's; the old side keeps its own until clean.\n"
+        )
     sys.stdout.write(f"To go back: lusifer reindex rollback {job_path}\n")
 
 

@@ -23,9 +23,10 @@ def verify(
 ) -> None:
     """Count source and target, embed a sample again, and search both.
 
-    Check whether the switch can be made.
+    Check whether the switch can be made. Applications may write meanwhile: what differs is copied
+    and compared again.
     """
-    from lusifer.reindex.cutover import check
+    from lusifer.reindex.checks import check
     from lusifer.reindex.job import Job
 
     job = Job(job_path)

@@ -26,8 +26,8 @@ class AliasCutover(ABC):
     """Collection with the new vectors."""
 
     @abstractmethod
-    def prepare(self) -> None:
-        """Create the target collection; a repeated call changes nothing."""
+    def prepare(self) -> bool:
+        """Create the target collection, unless it is there; return whether it was created."""
 
     def is_live(self) -> bool:
         """Return whether the alias points to the target collection."""

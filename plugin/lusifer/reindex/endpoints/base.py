@@ -11,8 +11,12 @@ two named vectors ("in place"). Each database has one class for both.
 
 A *version* says what the target holds for a document. It is the hash of the content. Where the
 database allows it, an ``@`` follows, with something that sets this write apart from another write
-of the same content. So a document that an application wrote is never taken for our copy, even if
-the two are equal.
+of the same content: the time of the write, or ``copy`` where a copy carries a mark that no
+application's write has. So a document that an application wrote is never taken for our copy, even
+if the two are equal.
+
+Applications may write to either side at any moment. :mod:`lusifer.reindex.snapshot` keeps what both
+sides held when a document was last copied, so that a change of either can be told from the copy.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL_KEYS",
+    "COPY_SUFFIX",
     "AnyMigration",
     "Cutover",
     "KeyRange",
@@ -49,6 +54,7 @@ __all__ = [
     "canonical_sha256",
     "content_of",
     "document_record",
+    "is_copy",
     "language_in",
     "title_of",
 ]
@@ -89,6 +95,9 @@ class KeyRange:
 
 
 ALL_KEYS = KeyRange()
+
+COPY_SUFFIX = "@copy"
+"""End of a version in databases where every copy is marked as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,10 @@ class Source(Protocol[ContentT_co]):
         """Return those of the keys that are there."""
         ...
 
+    def hashes(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return content hashes of those documents that are there, computed from what is there."""
+        ...
+
     def vectors(self, keys: Sequence[str]) -> dict[str, Vector]:
         """Return the vectors ``(D,)`` of those documents that have one."""
         ...
@@ -161,11 +174,10 @@ class Source(Protocol[ContentT_co]):
 
 
 class Target(Source[ContentT], Protocol[ContentT]):
-    """The place that new vectors are written to."""
+    """The place that new vectors are written to.
 
-    def hashes(self, keys: Sequence[str]) -> dict[str, str]:
-        """Return content hashes of those documents that are there, computed from what is there."""
-        ...
+    In place, ``hashes`` and ``versions`` leave out the documents that lack a current new vector.
+    """
 
     def versions(self, keys: Sequence[str]) -> dict[str, str]:
         """Return versions of those documents that are there, as noted when they were written."""
@@ -173,7 +185,7 @@ class Target(Source[ContentT], Protocol[ContentT]):
 
     def write(
         self, rows: Sequence[tuple[Record[ContentT], Vector | None]], expected: Mapping[str, str]
-    ) -> int:
+    ) -> dict[str, str]:
         """Write each record with its vector, unless the document changed since it was read.
 
         A changed document is skipped and left to the next pass. In place, it has changed if its
@@ -186,7 +198,8 @@ class Target(Source[ContentT], Protocol[ContentT]):
             expected: Versions by key. A document without one is expected to be absent.
 
         Returns:
-            Number of records that were written.
+            Versions that the written documents have now, by key. The hash in a version differs from
+            the record's if the document could not be written whole yet; the next pass does so.
         """
         ...
 
@@ -208,8 +221,8 @@ class Target(Source[ContentT], Protocol[ContentT]):
 class Cutover(Protocol):
     """Points applications at the source or at the target; each change is one atomic operation."""
 
-    def prepare(self) -> None:
-        """Create the target; a repeated call changes nothing."""
+    def prepare(self) -> bool:
+        """Create the target, unless it is there; return whether it was created."""
         ...
 
     def is_live(self) -> bool:
@@ -280,6 +293,11 @@ AnyMigration: TypeAlias = Migration[Any]
 def content_of(version: str) -> str:
     """Return the content hash in a version."""
     return version.partition("@")[0]
+
+
+def is_copy(version: str) -> bool:
+    """Return whether a version carries the mark that only copies have."""
+    return version.endswith(COPY_SUFFIX)
 
 
 def canonical_sha256(value: object) -> str:

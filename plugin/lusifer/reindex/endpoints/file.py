@@ -121,6 +121,10 @@ class FileSource:
         """Raise: a file can't be asked by key."""
         self._refuse()
 
+    def hashes(self, keys: Sequence[str]) -> dict[str, str]:
+        """Raise: a file can't be asked by key."""
+        self._refuse()
+
     def vectors(self, keys: Sequence[str]) -> dict[str, Vector]:
         """Raise: a file has no vectors."""
         self._refuse()

@@ -42,14 +42,17 @@ class NamedVectorTarget(ABC, Generic[_Content]):
 
     def write(
         self, rows: Sequence[tuple[Record[_Content], Vector | None]], expected: Mapping[str, str]
-    ) -> int:
+    ) -> dict[str, str]:
         """Write the vectors of those documents whose content did not change since it was read."""
         made = [(record, vector) for record, vector in rows if vector is not None]
-        return sum(self._write_vectors(chunk) for chunk in chunked(made, _ROWS_AT_ONCE))
+        written: set[str] = set()
+        for chunk in chunked(made, _ROWS_AT_ONCE):
+            written |= self._write_vectors(chunk)
+        return {record.key: record.sha256 for record, _ in made if record.key in written}
 
     @abstractmethod
-    def _write_vectors(self, rows: Sequence[tuple[Record[_Content], Vector]]) -> int:
-        """Write the vectors of unchanged documents; return how many were written."""
+    def _write_vectors(self, rows: Sequence[tuple[Record[_Content], Vector]]) -> set[str]:
+        """Write the vectors of unchanged documents; return the keys of those that were written."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -67,8 +70,8 @@ class NamedVectorCutover(ABC, Generic[_MetadataT]):
         return self.target.collection
 
     @abstractmethod
-    def prepare(self) -> None:
-        """Add the named vector, which is empty at first; a repeated call changes nothing."""
+    def prepare(self) -> bool:
+        """Add the named vector, which is empty at first; return whether it was added."""
 
     def is_live(self) -> bool:
         """Return whether the metadata names the new vector."""

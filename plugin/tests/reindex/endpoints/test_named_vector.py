@@ -22,8 +22,9 @@ class Cutover(NamedVectorCutover[CollectionMetadata]):
 
     shown = OLD
 
-    def prepare(self) -> None:
+    def prepare(self) -> bool:
         """Do nothing."""
+        return False
 
     def _read_metadata(self) -> CollectionMetadata:
         return self.shown
@@ -44,9 +45,9 @@ class Target(NamedVectorTarget[None]):
     def hashes(self, keys: Sequence[str]) -> dict[str, str]:
         return dict.fromkeys(keys, "sha")
 
-    def _write_vectors(self, rows: Sequence[tuple[Record[None], Vector]]) -> int:
+    def _write_vectors(self, rows: Sequence[tuple[Record[None], Vector]]) -> set[str]:
         self.chunks.append([record.key for record, _ in rows])
-        return sum(record.key != "b" for record, _ in rows)
+        return {record.key for record, _ in rows} - {"b"}
 
 
 def record(key: str) -> Record[None]:
@@ -70,16 +71,15 @@ def test_the_metadata_names_the_vector_in_use() -> None:
 def test_texts_without_vector_are_left_out_and_unchanged_documents_count() -> None:
     target = Target()
     vector = np.zeros(2, dtype=np.float32)
-    assert (
-        target.write([(record("a"), vector), (record("b"), vector), (record("c"), None)], {}) == 1
-    )
+    rows = [(record("a"), vector), (record("b"), vector), (record("c"), None)]
+    assert target.write(rows, {}) == {"a": "sha"}
     assert target.chunks == [["a", "b"]]
-    assert target.write([(record("c"), None)], {}) == 0
+    assert target.write([(record("c"), None)], {}) == {}
     assert target.versions(["a"]) == {"a": "sha"}
 
 
 def test_at_most_32_documents_are_written_at_a_time() -> None:
     target = Target()
     vector = np.zeros(2, dtype=np.float32)
-    assert target.write([(record(f"d{number}"), vector) for number in range(70)], {}) == 70
+    assert len(target.write([(record(f"d{number}"), vector) for number in range(70)], {})) == 70
     assert [len(chunk) for chunk in target.chunks] == [32, 32, 6]

@@ -29,10 +29,11 @@ class EmbeddedAliasCutover(AliasCutover):
     model: Model
     keywords: KeywordOptions | None = None
 
-    def prepare(self) -> None:
-        """Create the target collection."""
+    def prepare(self) -> bool:
+        """Create the target collection, unless it is there; return whether it was created."""
         from lusifer.embedded.store import EmbeddedStore
 
+        created = self.target not in self.collections.names()
         EmbeddedStore.open_or_create(
             self.collections.root / "collections" / self.target,
             fingerprint=self.model.fingerprint,
@@ -40,6 +41,7 @@ class EmbeddedAliasCutover(AliasCutover):
             dimension=self.model.dimension,
             keywords=self.keywords,
         ).close()
+        return created
 
     def _find_alias(self) -> str | None:
         return self.collections.aliases().get(self._name)

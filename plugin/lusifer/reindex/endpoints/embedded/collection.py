@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lusifer.common.retry import call_with_retry
-from lusifer.reindex.endpoints.base import Page, document_record
+from lusifer.qdrant.points import COPY_HASH
+from lusifer.reindex.endpoints.base import COPY_SUFFIX, Page, document_record
 from lusifer.reindex.endpoints.key_ranges import (
     cursor_count,
     sample_records,
@@ -36,6 +37,8 @@ __all__ = ["EmbeddedEndpoint"]
 _PAGES_AT_ONCE = 8
 """Opening and closing a large index takes most of a second, so several pages are read at one
 opening. What changes while they are embedded, the next pass finds."""
+_HASHES = ["sha256", COPY_HASH]
+"""Payload fields that a version is made of."""
 _FIRST_DELAY_S = 0.01
 _LONGEST_DELAY_S = 0.1
 
@@ -117,9 +120,9 @@ class EmbeddedEndpoint:
         return {key: self._record(key, payload).sha256 for key, (payload, _) in found.items()}
 
     def versions(self, keys: Sequence[str]) -> dict[str, str]:
-        """Return the stored content hashes; between last pass and cutover nobody can write."""
+        """Return the stored content hashes; those of copies are marked."""
         with self._store() as store:
-            return _stored_hashes(store, keys)
+            return _stored_versions(store, keys)
 
     def vectors(self, keys: Sequence[str]) -> dict[str, Vector]:
         """Return the vectors ``(D,)`` of those documents that have one."""
@@ -147,22 +150,18 @@ class EmbeddedEndpoint:
 
     def write(
         self, rows: Sequence[tuple[Record[Document], Vector | None]], expected: Mapping[str, str]
-    ) -> int:
+    ) -> dict[str, str]:
         """Write documents of the expected version; the lock makes it one step with comparing."""
         with self._store() as store:
-            now = _stored_hashes(store, [record.key for record, _ in rows])
-            chosen = [
-                (record.content, vector)
-                for record, vector in rows
-                if now.get(record.key) == expected.get(record.key)
-            ]
-            embedded = [(document, vector) for document, vector in chosen if vector is not None]
+            now = _stored_versions(store, [record.key for record, _ in rows])
+            chosen = [row for row in rows if now.get(row[0].key) == expected.get(row[0].key)]
+            embedded = [(each.content, vector) for each, vector in chosen if vector is not None]
             if embedded:
                 vectors = np.stack([vector for _, vector in embedded])
-                store.upsert([document for document, _ in embedded], vectors)
-            if bare := [document for document, vector in chosen if vector is None]:
-                store.insert_without_vector(bare)
-            return len(chosen)
+                store.upsert([document for document, _ in embedded], vectors, copies=True)
+            if bare := [each.content for each, vector in chosen if vector is None]:
+                store.insert_without_vector(bare, copies=True)
+            return {record.key: record.sha256 + COPY_SUFFIX for record, _ in chosen}
 
     def keys(
         self, key_range: KeyRange, cursor: str | None, limit: int
@@ -170,22 +169,22 @@ class EmbeddedEndpoint:
         """Return keys with their versions, and the cursor of the next page."""
         with self._store() as store:
             begin = cursor or key_range.first or None
-            found, following = store.read(begin, limit, fields=["sha256"])
-        versions = {
-            key: str(payload.get("sha256")) for key, payload in found.items() if key in key_range
-        }
+            found, following = store.read(begin, limit, fields=_HASHES)
+        versions = {key: _version(payload) for key, payload in found.items() if key in key_range}
         return versions, following if following is not None and following in key_range else None
 
     def delete(self, versions: Mapping[str, str]) -> int:
         """Delete the documents that still have these versions."""
         with self._store() as store:
-            now = _stored_hashes(store, list(versions))
+            now = _stored_versions(store, list(versions))
             return store.delete_points(
                 [key for key, version in versions.items() if now.get(key) == version]
             )
 
     def remove_copy_markers(self) -> None:
-        """Do nothing: copies are not marked."""
+        """Delete the mark from the payloads of copies."""
+        with self._store() as store:
+            store.remove_copy_markers()
 
     def close(self) -> None:
         """Close the collection, so that other processes can open it."""
@@ -240,6 +239,11 @@ class EmbeddedEndpoint:
         return document_record(key, document, self.language_field)
 
 
-def _stored_hashes(store: EmbeddedStore, keys: Sequence[str]) -> dict[str, str]:
-    found = store.retrieve(keys, fields=["sha256"])
-    return {key: str(payload.get("sha256")) for key, (payload, _) in found.items()}
+def _stored_versions(store: EmbeddedStore, keys: Sequence[str]) -> dict[str, str]:
+    found = store.retrieve(keys, fields=_HASHES)
+    return {key: _version(payload) for key, (payload, _) in found.items()}
+
+
+def _version(payload: Mapping[str, object]) -> str:
+    copied = payload.get(COPY_HASH)
+    return f"{copied}{COPY_SUFFIX}" if copied else str(payload.get("sha256"))

@@ -29,8 +29,8 @@ class QdrantAliasCutover(AliasCutover):
     replaced_vector: str = ""
     """Vector of the template that the new one replaces; empty for an unnamed one."""
 
-    def prepare(self) -> None:
-        """Create the target with the template's settings.
+    def prepare(self) -> bool:
+        """Create the target with the template's settings, unless it is there.
 
         These are its other vectors, quantization, graph and payload indexes.
         """
@@ -38,10 +38,10 @@ class QdrantAliasCutover(AliasCutover):
             if self.client.collection_exists(self.target):
                 found = parse_metadata(self.target, self.client.get_collection(self.target))
                 found.check(fingerprint=self.metadata.fingerprint, model=self.metadata.model)
-                return
+                return False
         if self.template is None:
             create_collection(self.client, self.metadata)
-            return
+            return True
         with client_errors(self.target):
             info = self.client.get_collection(self.template)
             self._create_like(info)
@@ -49,6 +49,7 @@ class QdrantAliasCutover(AliasCutover):
                 self.client.create_payload_index(
                     self.target, field, schema.params or schema.data_type, wait=True
                 )
+        return True
 
     def _find_alias(self) -> str | None:
         with client_errors(""):

@@ -14,8 +14,8 @@ import numpy as np
 from lusifer.common.iteration import chunked
 from lusifer.common.retry import RETRY_FOR_S, call_with_retry
 from lusifer.qdrant.connection import client_errors
-from lusifer.qdrant.points import KEYWORD_VECTOR, keyword_document
-from lusifer.reindex.endpoints.base import Page
+from lusifer.qdrant.points import COPY_HASH, KEYWORD_VECTOR, keyword_document
+from lusifer.reindex.endpoints.base import COPY_SUFFIX, Page
 from lusifer.reindex.endpoints.key_ranges import (
     UUID_ZERO,
     cursor_count,
@@ -28,7 +28,6 @@ from lusifer.reindex.endpoints.key_ranges import (
     uuid_ranges,
 )
 from lusifer.reindex.endpoints.qdrant.points import (
-    COPY_HASH,
     HASHES,
     PointContent,
     copied_payload,
@@ -193,10 +192,10 @@ class QdrantEndpoint:
 
     def write(
         self, rows: Sequence[tuple[Record[Content], Vector | None]], expected: Mapping[str, str]
-    ) -> int:
+    ) -> dict[str, str]:
         """Insert absent points and update points of the expected version.
 
-        Qdrant does not report how many points a guard skipped, so all of them count.
+        Qdrant does not report which points a guard skipped, so their marks are read back.
         """
         from qdrant_client.models import UpdateMode
 
@@ -204,7 +203,9 @@ class QdrantEndpoint:
         present = [row for row in rows if row[0].key in expected]
         self._upsert(absent, UpdateMode.INSERT_ONLY, {})
         self._upsert(present, UpdateMode.UPDATE_ONLY, expected)
-        return len(rows)
+        now = self.versions([record.key for record, _ in rows])
+        copies = {record.key: record.sha256 + COPY_SUFFIX for record, _ in rows}
+        return {key: version for key, version in copies.items() if now.get(key) == version}
 
     def keys(
         self, key_range: KeyRange, cursor: str | None, limit: int

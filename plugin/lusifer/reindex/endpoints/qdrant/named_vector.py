@@ -40,7 +40,7 @@ class QdrantNamedVectorTarget(NamedVectorTarget[Content], QdrantEndpoint):
             found |= {record.key: record.sha256 for record in records}
         return found
 
-    def _write_vectors(self, rows: Sequence[tuple[Record[Content], Vector]]) -> int:
+    def _write_vectors(self, rows: Sequence[tuple[Record[Content], Vector]]) -> set[str]:
         """Write the vectors of unchanged points.
 
         Qdrant does not report how many points a guard skipped, so all of them count.
@@ -66,7 +66,7 @@ class QdrantNamedVectorTarget(NamedVectorTarget[Content], QdrantEndpoint):
                 left = [row for row in left if row[0].key in present]
             else:
                 break
-        return len(rows)
+        return {record.key for record, _ in rows}
 
     def _with_vector(self, keys: Sequence[str]) -> list[models.Record]:
         from qdrant_client import models
@@ -88,13 +88,13 @@ class QdrantNamedVectorCutover(NamedVectorCutover[CollectionMetadata]):
     client: QdrantClient
     """Client of the server; its owner closes it."""
 
-    def prepare(self) -> None:
-        """Add the named vector, which is empty at first (Qdrant 1.18)."""
+    def prepare(self) -> bool:
+        """Add the named vector, which is empty at first (Qdrant 1.18), unless it is there."""
         from qdrant_client import models
 
         with client_errors(self.collection):
             if self.target.vector_name in self._vector_names():
-                return
+                return False
             dense = models.DenseVectorConfig(
                 size=self.target.dimension, distance=models.Distance.COSINE
             )
@@ -104,6 +104,7 @@ class QdrantNamedVectorCutover(NamedVectorCutover[CollectionMetadata]):
                 models.DenseVectorNameConfig(dense=dense),
                 wait=True,
             )
+        return True
 
     def _read_metadata(self) -> CollectionMetadata:
         with client_errors(self.collection):

@@ -11,8 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from lusifer.qdrant.points import payload_of
-from lusifer.reindex.endpoints.base import Record, canonical_sha256, language_in, title_of
+from lusifer.qdrant.points import COPY_HASH, payload_of
+from lusifer.reindex.endpoints.base import (
+    COPY_SUFFIX,
+    Record,
+    canonical_sha256,
+    language_in,
+    title_of,
+)
 from lusifer.reindex.endpoints.key_ranges import number_key
 from lusifer.stores.payloads import content_sha256
 from lusifer.types import Document
@@ -24,7 +30,6 @@ if TYPE_CHECKING:
     from qdrant_client import models
 
 __all__ = [
-    "COPY_HASH",
     "HASHES",
     "Content",
     "PointContent",
@@ -38,7 +43,6 @@ __all__ = [
     "version_of",
 ]
 
-COPY_HASH = "lusifer_sha256"
 _INDEX_HASH = "sha256"
 HASHES = [_INDEX_HASH, COPY_HASH]
 """Payload fields that a version is made of."""
@@ -97,14 +101,14 @@ def version_of(payload: Mapping[str, object] | None) -> str:
     """Return the version of a point from its payload fields ``HASHES``."""
     payload = payload or {}
     if copied := payload.get(COPY_HASH):
-        return f"{copied}@copy"
+        return f"{copied}{COPY_SUFFIX}"
     return str(payload.get(_INDEX_HASH) or "")
 
 
 def copied_payload(record: Record[Content]) -> Mapping[str, object]:
     """Return the payload for the target, marked as a copy with the hash of its content."""
     if isinstance(record.content, Document):
-        return payload_of(record.content)
+        return {**payload_of(record.content), COPY_HASH: record.sha256}
     payload = record.content.payload
     indexed = {_INDEX_HASH: record.sha256} if _written_by_index(payload) else {}
     return {**payload, **indexed, COPY_HASH: record.sha256}

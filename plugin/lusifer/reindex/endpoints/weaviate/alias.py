@@ -38,8 +38,12 @@ class WeaviateAliasCutover(AliasCutover):
     service: Service
     """Service that Weaviate requests the new vectors from."""
 
-    def prepare(self) -> None:
-        """Create the target with the template's schema, settings and tenants."""
+    def prepare(self) -> bool:
+        """Create the target with the template's schema, settings and tenants, unless it is there.
+
+        Returns:
+            Whether it was created.
+        """
         from weaviate.classes.tenants import Tenant
 
         with client_errors(self.target):
@@ -47,7 +51,7 @@ class WeaviateAliasCutover(AliasCutover):
                 config = self.client.collections.get(self.target).config.get()
                 found = parse_metadata(self.target, config)
                 found.check(fingerprint=self.metadata.fingerprint, model=self.metadata.model)
-                return
+                return False
             if self.template is None:
                 create_collection(
                     self.client,
@@ -55,13 +59,14 @@ class WeaviateAliasCutover(AliasCutover):
                     service_url=self.service.address or _DEFAULT_SERVICE,
                     dimensions=self.service.dimension,
                 )
-                return
+                return True
             template = self.client.collections.get(self.template)
             config = template.config.get()
             self.client.collections.create_from_dict(self._schema(config))
             if config.multi_tenancy_config.enabled and (names := sorted(template.tenants.get())):
                 target = self.client.collections.get(self.target)
                 target.tenants.create([Tenant(name=name) for name in names])
+        return True
 
     def deactivate(self) -> None:
         """Point the alias at the source collection, or delete it if it did not exist before.

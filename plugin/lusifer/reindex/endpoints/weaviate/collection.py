@@ -195,11 +195,12 @@ class WeaviateEndpoint:
 
     def write(
         self, rows: Sequence[tuple[Record[Content], Vector | None]], expected: Mapping[str, str]
-    ) -> int:
+    ) -> dict[str, str]:
         """Insert or replace objects of the expected version, compared just before."""
-        return sum(
-            self._write_chunk(chunk, expected) for chunk in chunked(rows, _OBJECTS_PER_REQUEST)
-        )
+        written: dict[str, str] = {}
+        for chunk in chunked(rows, _OBJECTS_PER_REQUEST):
+            written |= self._write_chunk(chunk, expected)
+        return written
 
     def keys(
         self, key_range: KeyRange, cursor: str | None, limit: int
@@ -241,7 +242,7 @@ class WeaviateEndpoint:
 
     def _write_chunk(
         self, rows: Sequence[tuple[Record[Content], Vector | None]], expected: Mapping[str, str]
-    ) -> int:
+    ) -> dict[str, str]:
         now = self.versions([record.key for record, _ in rows])
         chosen: dict[str, list[NewObject]] = {}
         for record, vector in rows:
@@ -252,7 +253,9 @@ class WeaviateEndpoint:
             if tenant and tenant not in self._tenants():
                 self._create_tenant(tenant)
             insert_objects(self._handle(tenant), objects, self._call)
-        return sum(map(len, chosen.values()))
+        return self.versions(
+            [join_key(tenant, str(each.uuid)) for tenant in chosen for each in chosen[tenant]]
+        )
 
     def _object(self, record: Record[Content], vector: Vector | None) -> NewObject:
         from weaviate.classes.data import DataObject

@@ -59,13 +59,13 @@ class WeaviateNamedVectorTarget(NamedVectorTarget[Content], WeaviateEndpoint):
                 found[key] = sha256
         return found
 
-    def _write_vectors(self, rows: Sequence[tuple[Record[Content], Vector]]) -> int:
+    def _write_vectors(self, rows: Sequence[tuple[Record[Content], Vector]]) -> set[str]:
         now = WeaviateEndpoint.hashes(self, [record.key for record, _ in rows])
-        return sum(
-            self._update(record, vector)
+        return {
+            record.key
             for record, vector in rows
-            if now.get(record.key) == record.sha256
-        )
+            if now.get(record.key) == record.sha256 and self._update(record, vector)
+        }
 
     def _update(self, record: Record[Content], vector: Vector) -> bool:
         tenant, _, key = record.key.rpartition("/")
@@ -95,8 +95,12 @@ class WeaviateNamedVectorCutover(NamedVectorCutover[CollectionMetadata]):
     service: Service
     """Service that Weaviate requests the new vectors from, if a module embeds the collection."""
 
-    def prepare(self) -> None:
-        """Add the named vector, which is empty at first, and the property of the mark."""
+    def prepare(self) -> bool:
+        """Add the named vector, which is empty at first, and the property of the mark.
+
+        Returns:
+            Whether the vector was added.
+        """
         from weaviate.classes.config import DataType, Property
 
         with client_errors(self.collection):
@@ -106,8 +110,10 @@ class WeaviateNamedVectorCutover(NamedVectorCutover[CollectionMetadata]):
                 handle.config.add_property(
                     Property(name=MARK_PROPERTY, data_type=DataType.INT, index_filterable=False)
                 )
-            if self.target.vector_name not in (config.vector_config or {}):
-                handle.config.add_vector(vector_config=self._vector(config))
+            if self.target.vector_name in (config.vector_config or {}):
+                return False
+            handle.config.add_vector(vector_config=self._vector(config))
+        return True
 
     def _read_metadata(self) -> CollectionMetadata:
         return parse_metadata(self.collection, self._config())

@@ -133,6 +133,10 @@ class Recorder:
     def update_vectors(self, _: str, rows: Any, **options: Any) -> None:
         self.calls.append(("update_vectors", [row.id for row in rows], options))
 
+    def retrieve(self, _: str, ids: Any, **__: Any) -> list[models.Record]:
+        """Return the copies; a guard kept the one of KEYS[1] from being written."""
+        return [models.Record(id=n, payload={"lusifer_sha256": "sha"}) for n in ids if n != 5]
+
     def delete(self, _: str, selector: Any, **options: Any) -> None:
         self.calls.append(("delete", selector.filter.should, options))
 
@@ -146,7 +150,10 @@ def test_absent_points_are_inserted_and_present_ones_updated_under_a_guard() -> 
     client: Any = Recorder()
     vector = np.zeros(2, np.float32)
     rows = [(record(key), vector) for key in KEYS[:2]] + [(record(KEYS[2]), None)]
-    assert endpoint(client).write(rows, {KEYS[1]: "v@copy"}) == 3
+    assert endpoint(client).write(rows, {KEYS[1]: "v@copy"}) == {
+        KEYS[0]: "sha@copy",
+        KEYS[2]: "sha@copy",
+    }
     (_, inserted, insert), (_, updated, update) = client.calls
     assert (inserted, insert["update_mode"], insert["update_filter"]) == (
         [1, 9],
@@ -175,7 +182,9 @@ def test_vectors_are_updated_where_the_content_is_unchanged() -> None:
     client: Any = Recorder()
     target = QdrantNamedVectorTarget(client, "a", "new", text_field="body")
     vector = np.zeros(2, np.float32)
-    assert target.write([(record(KEYS[0]), vector), (record(KEYS[1]), None)], {}) == 1
+    assert target.write([(record(KEYS[0]), vector), (record(KEYS[1]), None)], {}) == {
+        KEYS[0]: "sha"
+    }
     ((_, ids, options),) = client.calls
     assert ids == [1]
     guard = points.content_unchanged(record(KEYS[0]), "body")

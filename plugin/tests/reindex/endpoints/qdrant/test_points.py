@@ -91,10 +91,14 @@ def test_a_copy_is_marked_with_the_hash_of_its_content() -> None:
     }
 
 
-def test_a_document_of_a_file_is_written_as_lusifer_index_does() -> None:
+def test_a_document_of_a_file_is_written_as_lusifer_index_does_and_marked() -> None:
     document = Document("d1", "Ein Text", {"lang": "de", "title": "T"})
     made: Record[Any] = Record(UUID, INDEXED_SHA, "Ein Text", "de", "T", document)
-    assert points.copied_payload(made) == {**INDEXED, "sha256": INDEXED_SHA}
+    assert points.copied_payload(made) == {
+        **INDEXED,
+        "sha256": INDEXED_SHA,
+        "lusifer_sha256": INDEXED_SHA,
+    }
 
 
 def fields(filter_: models.Filter) -> list[tuple[str, str | None]]:

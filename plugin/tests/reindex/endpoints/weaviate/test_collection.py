@@ -134,7 +134,7 @@ def test_key_ranges_have_every_object_of_every_tenant_once(
     names: list[str], count: int, limit: int
 ) -> None:
     """Whatever characters a tenant's name has, before or after the slash of a key."""
-    source = endpoint(Handle({name: IDS[:3] for name in names}))
+    source = endpoint(Handle(dict.fromkeys(names, IDS[:3])))
     read = [
         key
         for key_range in source.key_ranges(count)

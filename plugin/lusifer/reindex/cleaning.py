@@ -1,0 +1,98 @@
+"""Deletes the side that applications do not see, once the other one has all it holds."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from lusifer.errors import IndexNotFoundError, ReindexError
+from lusifer.reindex.reconciliation import changes_of, conflicts_sentence
+from lusifer.reindex.snapshot import delete_snapshot
+
+if TYPE_CHECKING:
+    from lusifer.reindex.endpoints.base import AnyMigration
+    from lusifer.reindex.job import Job, State
+
+__all__ = ["clean"]
+
+
+def clean(job: Job, migration: AnyMigration, *, force: bool = False) -> str:
+    """Delete the source or target that applications do not see; return what was deleted.
+
+    Args:
+        job: The caller holds its lock.
+        migration: Source and target.
+        force: Delete it although it holds what the other one lacks, or something else uses the
+            source.
+
+    Raises:
+        ReindexError: It holds what the other one lacks, or something else uses the source, and
+            ``force`` is not set; nothing was deleted.
+        StoreError: It can't be deleted.
+    """
+    state = job.state()
+    live = migration.cutover.is_live()
+    if live and not force and (uses := migration.cutover.source_uses()):
+        raise ReindexError(
+            f"{job.plan.source.name} is still in use. {' '.join(uses)}",
+            next_step="Change what uses it first, or delete it all the same with --force.",
+        )
+    if not force:
+        with migration.write_freeze() if live else nullcontext():
+            _refuse_loss(job, migration, state, live=live)
+    state.phase = "cleaning"
+    job.save(state)
+    if live:
+        removed = migration.cutover.remove_source()
+        migration.target.remove_copy_markers()
+    else:
+        removed = migration.cutover.remove_target()
+    state.phase = "cleaned"
+    job.save(state)
+    delete_snapshot(job.path)
+    return removed
+
+
+def _refuse_loss(job: Job, migration: AnyMigration, state: State, *, live: bool) -> None:
+    """Refuse to delete a side that holds what the other one lacks.
+
+    Raises:
+        ReindexError: It does.
+    """
+    if migration.in_place and not live:
+        lost, both = migration.source.count_without_vector(), 0
+    else:
+        try:
+            changes = changes_of(job, migration)
+        except IndexNotFoundError:
+            if state.phase == "cleaning":
+                # It was killed after the deletion.
+                return
+            raise
+        lost = changes.count("source_only" if live else "target_only")
+        both = changes.count("both")
+    if not lost and not both:
+        return
+    plan = job.plan
+    doomed, kept = (plan.source, plan.target) if live else (plan.target, plan.source)
+    if migration.in_place:
+        raise ReindexError(
+            f"{lost:,} documents lack the vector {kept.vector_name}: without "
+            f"{doomed.vector_name} no search would find them.",
+            next_step=f"Make their vectors with: lusifer reindex switch {job.path}; or use "
+            "--force.",
+        )
+    sentences = []
+    if lost:
+        sentences.append(
+            f"{lost:,} documents were written to {doomed.name} or deleted from it, and not in "
+            f"{kept.name}."
+        )
+    if both:
+        sentences.append(conflicts_sentence(both))
+    raise ReindexError(
+        " ".join(sentences),
+        next_step=f"Copy them with: lusifer reindex switch {job.path}; or delete them with --force."
+        if lost
+        else f"Keep those of {kept.name} with --force.",
+    )
