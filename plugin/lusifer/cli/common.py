@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
+from lusifer.common.terminal import ACTING, printable
 from lusifer.errors import LusiferError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "epilog_of",
     "guarded",
     "option_helps",
+    "show",
     "start_logging",
     "write_json",
 ]
@@ -152,19 +154,24 @@ def report_error(error: LusiferError, *, as_json: bool) -> None:
         write_json({"error": error.as_dict()})
         sys.stdout.flush()
         return
+    # Two lines, whatever the message quotes.
     for line in (f"Error: {error.message}", error.next_step):
-        sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+        show(f"{printable(line)}\n", err=True)
+
+
+def show(text: str, *, err: bool = False) -> None:
+    """Write text for people to standard output or error; see :mod:`lusifer.common.terminal`.
+
+    Every command writes by this, since most of what they write quotes a document or a server.
+    """
+    (sys.stderr if err else sys.stdout).write(printable(text, lines=True))
 
 
 def write_json(value: object) -> None:
-    """Write one line of JSON to standard output."""
-    # A lone surrogate, in an error about it, can't be written as UTF-8.
-    line = (
-        json.dumps(value, ensure_ascii=False, allow_nan=False)
-        .encode("utf-8", "backslashreplace")
-        .decode()
-    )
-    sys.stdout.write(line + "\n")
+    """Write one line of JSON to standard output, with what acts on a terminal escaped."""
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # Such a character can only stand in a string, where JSON has its own escapes.
+    sys.stdout.write(ACTING.sub(lambda found: json.dumps(found[0])[1:-1], line) + "\n")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -179,14 +186,25 @@ def start_logging(verbosity: int) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
     logging.basicConfig(
         level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
         force=True,
     )
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger("lusifer").setLevel(level)
     for name in ("lusifer_training", "lusifer_evaluation", "lusifer_export"):
         # Their work takes minutes to hours. Without progress it would look like a hang.
         logging.getLogger(name).setLevel(min(level, logging.INFO))
+
+
+class _Formatter(logging.Formatter):
+    """Writes a record on one line, and its traceback on the lines below."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+        return printable(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), lines=True)
 
 
 def _output_error(error: OSError) -> LusiferError:

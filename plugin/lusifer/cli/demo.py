@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lusifer.cli import options
-from lusifer.cli.common import EXIT_INTERRUPTED, Command, write_json
+from lusifer.cli.common import EXIT_INTERRUPTED, Command, show, write_json
 from lusifer.cli.embedders import load_vectorizer
 from lusifer.cli.index_progress import index_progress
+from lusifer.common.terminal import printable
 
 if TYPE_CHECKING:
     from lusifer.demo.corpus import Corpus
@@ -53,7 +54,7 @@ def demo(
 
     def on_stage(stage: str, corpus: Corpus | None) -> None:
         count = f" {len(corpus.documents):,} documents" if corpus and stage == "index" else ""
-        sys.stderr.write(f"{_STAGES[stage]}{count} …\n")
+        show(f"{_STAGES[stage]}{count} …\n", err=True)
         sys.stderr.flush()
 
     try:
@@ -65,8 +66,9 @@ def demo(
                 on_progress=on_progress,
             )
     except Interrupted:
-        sys.stderr.write(
-            "Interrupted. Indexed documents are kept; the same command continues from here.\n"
+        show(
+            "Interrupted. Indexed documents are kept; the same command continues from here.\n",
+            err=True,
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
@@ -104,7 +106,9 @@ def _show_answer(answer: Answer, texts: dict[str, str]) -> None:
     for hit in answer.hits[:_HITS_SHOWN]:
         text = texts.get(hit.id, hit.text)
         shown = text if len(text) <= _CHARACTERS_SHOWN else text[: _CHARACTERS_SHOWN - 1] + "…"
-        _write(f"    {'*' if hit.id in answer.expected else ' '} {hit.score:.3f}  {shown}")
+        _write(
+            f"    {'*' if hit.id in answer.expected else ' '} {hit.score:.3f}  {printable(shown)}"
+        )
 
 
 def _show_times(report: DemoReport) -> None:
@@ -132,4 +136,4 @@ def _show_times(report: DemoReport) -> None:
 
 
 def _write(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    show(line + "\n")

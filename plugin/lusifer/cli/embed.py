@@ -10,8 +10,9 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from lusifer.cli import options
-from lusifer.cli.common import EXIT_ERROR, Command, write_json
+from lusifer.cli.common import EXIT_ERROR, Command, show, write_json
 from lusifer.cli.embedders import load_vectorizer
+from lusifer.common.terminal import printable
 from lusifer.errors import InvalidInputError, InvalidTextError, LusiferError
 from lusifer.ingest.line_reader import decode_utf8, read_lines
 from lusifer.types import Role
@@ -120,7 +121,7 @@ def _show(number: int, result: Embedding | LusiferError, *, as_json: bool) -> No
         if as_json:
             write_json({"error": {**result.as_dict(), "line": number}})
         else:
-            sys.stderr.write(f"Text {number}: {result.message}\n{result.next_step}\n")
+            show(f"Text {number}: {printable(result.message)}\n{result.next_step}\n", err=True)
         return
     if as_json:
         # A float32 holds seven digits reliably. They take half the bytes of repr.
@@ -133,6 +134,4 @@ def _show(number: int, result: Embedding | LusiferError, *, as_json: bool) -> No
     shown = " ".join(f"{value:+.4f}" for value in result.vector[:_NUMBERS_SHOWN].tolist())
     cut = ", cut at the token limit" if result.truncated else ""
     more = " …" if len(result.vector) > _NUMBERS_SHOWN else ""
-    sys.stdout.write(
-        f"{number}: {len(result.vector)} numbers, {result.tokens} tokens{cut}: {shown}{more}\n"
-    )
+    show(f"{number}: {len(result.vector)} numbers, {result.tokens} tokens{cut}: {shown}{more}\n")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lusifer.cli import options
-from lusifer.cli.common import EXIT_ERROR, EXIT_INTERRUPTED, Command, write_json
+from lusifer.cli.common import EXIT_ERROR, EXIT_INTERRUPTED, Command, show, write_json
 from lusifer.cli.embedders import open_embedder
 from lusifer.cli.index_progress import index_progress
 from lusifer.cli.store_options import StoreOptions
+from lusifer.common.terminal import printable
 from lusifer.errors import IndexNotFoundError
 from lusifer.types import Ordering
 
@@ -94,9 +94,10 @@ def index(
     else:
         _show(report, count, target.name)
     if lacking:
-        sys.stderr.write(
+        show(
             f"{lacking:,} of {count:,} documents have no vector, so no search finds them. "
-            "Find out whether another program wrote them.\n"
+            "Find out whether another program wrote them.\n",
+            err=True,
         )
     if report.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -116,7 +117,7 @@ COMMAND = Command(
 
 
 def _show(report: IndexReport, count: int, name: str) -> None:
-    write = sys.stdout.write
+    write = show
     rate = report.added / max(report.seconds, 1e-9)
     write(
         f"{report.added:,} added, {report.unchanged:,} unchanged, {report.rejected_count:,} "
@@ -126,11 +127,16 @@ def _show(report: IndexReport, count: int, name: str) -> None:
     if report.truncated:
         write(f"{report.truncated:,} documents were cut at the model's token limit.\n")
     for record in report.rejected[:_REJECTED_SHOWN]:
-        sys.stderr.write(f"Rejected {record.where}: {record.reason} {record.next_step}\n")
+        show(
+            f"{printable(f'Rejected {record.where}: {record.reason} {record.next_step}')}\n",
+            err=True,
+        )
     hidden = report.rejected_count - _REJECTED_SHOWN
     if hidden > 0:
-        sys.stderr.write(f"… and {hidden:,} more; --json lists up to 100.\n")
+        show(f"… and {hidden:,} more; --json lists up to 100.\n", err=True)
     if report.interrupted:
-        sys.stderr.write(
-            "Interrupted. All counted documents are stored; the same command continues from here.\n"
+        show(
+            "Interrupted. All counted documents are stored; the same command continues from "
+            "here.\n",
+            err=True,
         )

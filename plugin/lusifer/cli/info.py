@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lusifer.cli import options
 from lusifer.cli.common import Command, console, write_json
+from lusifer.common.terminal import printable
 
 if TYPE_CHECKING:
     from lusifer.engines.selection import Choice, Trial
@@ -115,10 +116,11 @@ def _trial(trial: Trial) -> str:
 
 def _readable(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(
+        shown = (
             f"{key} {item!r}" if item != str(item).strip() else f"{key} {item}"
             for key, item in value.items()
         )
+        return printable(", ".join(shown))
     if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return str(value)
+        return printable(", ".join(map(str, value)))
+    return printable(str(value))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lusifer.cli import options
-from lusifer.cli.common import Command, write_json
+from lusifer.cli.common import Command, show, write_json
 from lusifer.cli.embedders import open_embedder
 from lusifer.cli.store_options import StoreOptions
+from lusifer.common.terminal import printable
 from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def search(
     for rank, hit in enumerate(hits, start=1):
         _show(rank, hit, as_json=as_json)
     if not hits and not as_json:
-        sys.stderr.write(f"Nothing found in {target.name}.\n")
+        show(f"Nothing found in {target.name}.\n", err=True)
 
 
 COMMAND = Command(
@@ -138,4 +138,4 @@ def _show(rank: int, hit: Hit, *, as_json: bool) -> None:
         return
     text = " ".join(hit.text.split())
     shown = text if len(text) <= _CHARACTERS_SHOWN else text[: _CHARACTERS_SHOWN - 1] + "…"
-    sys.stdout.write(f"{rank:>3}  {hit.score:.3f}  {hit.id}\n            {shown}\n")
+    show(f"{rank:>3}  {hit.score:.3f}  {printable(hit.id)}\n            {shown}\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperOption
 
-from lusifer.cli.common import Command, DocumentedCommand
+from lusifer.cli.common import Command, DocumentedCommand, show
 from lusifer.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def serve(
         ) from error
     settings: Settings = load_settings(flags, os.environ, config)
     if check:
-        typer.echo(check_settings(settings))
+        show(f"{check_settings(settings)}\n")
         return
     run(settings)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import stat
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
@@ -19,6 +20,7 @@ __all__ = [
     "atomic_writer",
     "is_partial",
     "partials_of",
+    "read_regular",
     "remove_partials",
     "sync",
     "write_atomic",
@@ -50,6 +52,31 @@ def acquire_lock(path: Path, *, timeout_s: float = 0.0) -> FileLock:
     except Timeout as error:
         raise TimeoutError(f"{path} is locked") from error
     return lock
+
+
+def read_regular(path: Path, maximum_bytes: int) -> bytes:
+    """Return the content of a file that somebody else may have made.
+
+    Args:
+        path: The file. A pipe or a device is refused: it could give bytes without end, or none.
+        maximum_bytes: Largest size that is read.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: It is no regular file, too large, or can't be read.
+    """
+    # Without O_NONBLOCK, a pipe would have us wait for its writer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is not a regular file")
+        if status.st_size > maximum_bytes:
+            raise OSError(f"{path} has {status.st_size} bytes, at most {maximum_bytes} are read")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(maximum_bytes)
+    finally:
+        os.close(descriptor)
 
 
 def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cache_directory"]
+__all__ = ["cache_directory", "private_folder"]
 
 
 def cache_directory() -> Path:
@@ -18,3 +18,20 @@ def cache_directory() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("lusifer")
+
+
+def private_folder(*names: str) -> Path:
+    """Return a folder of :func:`cache_directory`, made if it is missing, for its owner only.
+
+    Args:
+        names: Names of the folder below the cache, outermost first; none is the cache itself.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    path = cache_directory()
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in names:
+        path /= name
+        path.mkdir(mode=0o700, exist_ok=True)
+    return path

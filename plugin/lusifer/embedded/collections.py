@@ -92,7 +92,10 @@ class EmbeddedCollections:
             InvalidInputError: It can't be a name.
         """
         _check_name(name)
-        return self.root / "collections" / self.aliases().get(name, name)
+        meant = self.aliases().get(name, name)
+        # The file of aliases may come from elsewhere, and must not lead out of the folder.
+        _check_name(meant)
+        return self.root / "collections" / meant
 
     def open(self, name: str, fingerprint: str | None = None) -> EmbeddedStore:
         """Open a collection by name or alias.

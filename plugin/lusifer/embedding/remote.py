@@ -9,6 +9,7 @@ import numpy as np
 
 from lusifer.common.iteration import chunked
 from lusifer.common.retry import call_with_retry, retry_after_s
+from lusifer.common.urls import without_key
 from lusifer.common.validation import check_text, vector_fault
 from lusifer.embedding.base import BaseEmbedder
 from lusifer.errors import (
@@ -107,14 +108,14 @@ class RemoteVectorizer(BaseEmbedder):
                 next_step="Run pip install 'lusifer[qdrant]'.",
             ) from error
         self._attempts = attempts
-        self.url = url.rstrip("/")
+        self.url = without_key(url).rstrip("/")
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._connection_error = httpx.TransportError
         try:
-            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s)
+            self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout_s)
         except (httpx.InvalidURL, ValueError) as error:
             raise InvalidInputError(
-                f"The service's address {url!r} can't be used: {error}.",
+                f"The service's address {self.url!r} can't be used: {error}.",
                 next_step="Write it as http://HOST:PORT.",
             ) from error
         try:

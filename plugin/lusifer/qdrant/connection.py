@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lusifer.common.retry import retry_after_s
+from lusifer.common.urls import has_key
 from lusifer.errors import InvalidInputError, LusiferError, StoreError
 from lusifer.stores.server_errors import ServerErrors, missing_package
 
@@ -73,7 +74,8 @@ def connect(
     import_client()
     from qdrant_client import QdrantClient
 
-    if not url.startswith(("http://", "https://")):
+    # A key in the address would be ignored, and shown in the client's errors.
+    if not url.startswith(("http://", "https://")) or has_key(url):
         raise _ERRORS.unusable_address(url, port=6333)
     try:
         # cloud_inference only means: send documents as they are, to whatever inference the server

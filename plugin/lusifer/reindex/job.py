@@ -3,7 +3,8 @@
 ::
 
     lusifer-reindex/
-      plan.json        what is to be done; written once
+      plan.json        what is to be done; written once, readable by its owner only
+      plan.seal        shows that this user made the plan, see lusifer.reindex.trust
       state.json       progress; replaced whole after every batch
       report.json      progress for people, with rates; written at the end of a run
       checks.json      result of the last verification and quality gate
@@ -16,13 +17,14 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lusifer.common.files import acquire_lock, remove_partials, write_atomic
+from lusifer.common.files import acquire_lock, read_regular, remove_partials, write_atomic
 from lusifer.errors import JobLockedError, JobNotFoundError, PlanError, ReindexError
 from lusifer.reindex.plan import Plan
+from lusifer.reindex.trust import seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,6 +44,9 @@ __all__ = [
 
 REFUSED_KEPT = 100
 """Documents without a usable text that the state lists; further ones are only counted."""
+
+_MAXIMUM_BYTES = 64 * 1024**2
+"""Largest plan or state that is read."""
 
 Phase = Literal[
     "planned",
@@ -111,7 +116,7 @@ class State(_Mutable):
     """Whether applications have seen the target at some time."""
     step: Literal["copy", "sweep"] = "copy"
     """Copy: embed and write. Sweep: delete orphans."""
-    spans: int = 0
+    spans: Annotated[int, Field(ge=0, le=2**24)] = 0
     """Number of key ranges of this step; 0 before its first batch."""
     finished: list[tuple[int, int]] = []
     """Key ranges that are done, as runs of their numbers: from, up to and not including."""
@@ -137,7 +142,11 @@ class State(_Mutable):
 
     def open_ranges(self) -> list[int]:
         """Return the numbers of key ranges that are not done, in order."""
-        done = {number for first, end in self.finished for number in range(first, end)}
+        done = {
+            number
+            for first, end in self.finished
+            for number in range(max(0, first), min(end, self.spans))
+        }
         return [number for number in range(self.spans) if number not in done]
 
     def start_step(self, step: Literal["copy", "sweep"], ranges: int) -> None:
@@ -174,14 +183,18 @@ class Job:
         self.path = Path(path)
         plan_file = self.path / "plan.json"
         try:
-            raw = plan_file.read_bytes()
+            self.content = read_regular(plan_file, _MAXIMUM_BYTES)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise JobNotFoundError(
                 f"No plan in {self.path}.",
                 next_step=f"Make one with: lusifer reindex plan --job {self.path}",
             ) from error
+        except OSError as error:
+            raise PlanError(
+                f"{plan_file} can't be read: {error}.", next_step="Make a new plan."
+            ) from error
         try:
-            self.plan = _parse(Plan, raw)
+            self.plan = _parse(Plan, self.content)
         except ValueError as error:
             raise PlanError(
                 f"{plan_file} can't be read: {error}.",
@@ -199,7 +212,9 @@ class Job:
         cls.refuse_existing(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            write_atomic(path / "plan.json", plan.model_dump_json(indent=2) + "\n")
+            content = (plan.model_dump_json(indent=2) + "\n").encode()
+            write_atomic(path / "plan.json", content, mode=0o600)
+            seal(path, content)
         except OSError as error:
             raise PlanError(
                 f"{path} can't be written: {error}.", next_step="Name another folder with --job."
@@ -228,11 +243,13 @@ class Job:
             PlanError: The file belongs to another plan.
         """
         path = self.path / "state.json"
+        advice = "Remove it: the next run begins a new pass and embeds nothing twice."
         try:
-            raw = path.read_bytes()
+            raw = read_regular(path, _MAXIMUM_BYTES)
         except FileNotFoundError:
             return State(plan_id=self.plan.id)
-        advice = "Remove it: the next run begins a new pass and embeds nothing twice."
+        except OSError as error:
+            raise ReindexError(f"{path} can't be read: {error}.", next_step=advice) from error
         try:
             state = _parse(State, raw)
         except ValueError as error:
@@ -243,11 +260,12 @@ class Job:
 
     def save(self, state: State) -> None:
         """Write the state whole or not at all."""
-        write_atomic(self.path / "state.json", state.model_dump_json() + "\n")
+        write_atomic(self.path / "state.json", state.model_dump_json() + "\n", mode=0o600)
 
     def write(self, name: str, content: Mapping[str, JSON]) -> None:
         """Write a JSON file of results."""
-        write_atomic(self.path / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        write_atomic(self.path / name, text, mode=0o600)
 
     def read(self, name: str) -> dict[str, JSON] | None:
         """Return a JSON file of results, or None."""

@@ -46,7 +46,7 @@ class Model(_Frozen):
 
     name: str
     fingerprint: Annotated[str, Field(min_length=1)]
-    dimension: Annotated[int, Field(gt=0)]
+    dimension: Annotated[int, Field(gt=0, le=65_536)]
     role_prompts: dict[str, str] = {}
     bundle: str | None = None
     service: str | None = None
@@ -132,7 +132,7 @@ class Plan(_Frozen):
     """Length of vectors that Weaviate requests from the service; None is the model's own."""
     model: Model
     old_model: Model | None
-    window: Annotated[int, Field(ge=1)] = 256
+    window: Annotated[int, Field(ge=1, le=100_000)] = 256
     """Documents between two checkpoints."""
     limits: RateLimits = RateLimits()
     gate: GateLimits = GateLimits()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lusifer._version import __version__
+from lusifer.common.urls import has_key, without_key
 from lusifer.errors import PlanError
 from lusifer.reindex.batch import embed
 from lusifer.reindex.endpoints.factory import inspect_collection, open_migration
@@ -61,6 +62,7 @@ def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
         StoreError: Source or target can't be read.
         EngineError: The model can't run.
     """
+    _refuse_keys(request)
     found = inspect_collection(request)
     model = Model(
         name=embedder.model_name,
@@ -113,6 +115,17 @@ def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
     return plan.model_copy(
         update={"estimate": estimated, "findings": tuple(each.as_dict() for each in notes)}
     )
+
+
+def _refuse_keys(request: PlanRequest) -> None:
+    """Refuse addresses with a key in them: the plan keeps addresses."""
+    addresses = {"service": request.service, "service address": request.service_address}
+    for name, url in addresses.items():
+        if url is not None and has_key(url):
+            raise PlanError(
+                f"The {name} {without_key(url)} has a key in it, and a plan keeps none.",
+                next_step="Leave it out of the address, and set LUSIFER_API_KEY to it.",
+            )
 
 
 def choose_route(request: PlanRequest, found: Inspection | None, model: Model) -> Route:

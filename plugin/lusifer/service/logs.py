@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from lusifer.common.terminal import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -29,19 +31,21 @@ def configure(log_format: Literal["json", "console"], level: str) -> None:
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last: list[structlog.typing.Processor] = (
-        [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
         if log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _printable,
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()
@@ -52,6 +56,16 @@ def configure(log_format: Literal["json", "console"], level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
         logger.setLevel(level.upper())
+
+
+def _printable(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Escape what would act on the terminal that shows the log, such as in a request's path."""
+    return {
+        name: printable(value, lines=name == "exception") if isinstance(value, str) else value
+        for name, value in event.items()
+    }
 
 
 def request_id_from(headers: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lusifer.common.urls import has_key, without_key
 from lusifer.errors import (
     CollectionMismatchError,
     IndexNotFoundError,
@@ -46,10 +47,12 @@ class ServerErrors:
     """Environment variable that holds its key."""
 
     def unusable_address(self, url: str, *, port: int) -> InvalidInputError:
-        """Return the error for an address that is no URL of a server."""
+        """Return the error for an address that is no URL of a server, or has a key in it."""
+        advice = f"Write it as http://HOST:{port}."
+        if has_key(url):
+            advice = f"{advice[:-1]}, and set {self.key_variable} to its key."
         return InvalidInputError(
-            f"{self.product}'s address {url!r} can't be used.",
-            next_step=f"Write it as http://HOST:{port}.",
+            f"{self.product}'s address {without_key(url)!r} can't be used.", next_step=advice
         )
 
     def not_found(self, collection: str, *, hint: str = "") -> IndexNotFoundError:

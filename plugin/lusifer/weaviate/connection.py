@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from lusifer.common.urls import has_key
 from lusifer.errors import InvalidInputError
 from lusifer.stores.server_errors import missing_package
 from lusifer.weaviate.refusals import ERRORS, not_found, refused
@@ -71,12 +72,12 @@ def connect(
         MissingExtraError: ``weaviate-client`` is not installed.
     """
     import_client()
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        port = -1
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
+        raise ERRORS.unusable_address(url, port=8080) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or has_key(url):
         raise ERRORS.unusable_address(url, port=8080)
     secure = parts.scheme == "https"
     from weaviate import connect_to_custom

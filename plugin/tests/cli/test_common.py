@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
+import re
+from pathlib import Path
 
 import pytest
 import typer
 
+import lusifer.cli
 from lusifer.cli.common import (
     description_of,
     epilog_of,
@@ -145,3 +149,61 @@ def test_verbosity(verbosity: int, ours: int, training: int) -> None:
         logging.getLogger().handlers[:] = handlers
         for name, level in before:
             logging.getLogger(name).setLevel(level)
+
+
+HOSTILE = "a\x1b]0;owned\x07\x9b2J\u202eb\nError: forged"
+
+
+def test_what_acts_on_a_terminal_is_escaped_in_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert raising(InvalidTextError(HOSTILE, next_step=HOSTILE)) == 1
+    error = capsys.readouterr().err
+    assert error.splitlines() == [
+        rf"{start}a\x1b]0;owned\x07\x9b2J\u202eb\nError: forged" for start in ("Error: ", "")
+    ]
+
+
+def test_what_acts_on_a_terminal_is_escaped_in_json_without_loss(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_json({HOSTILE: [HOSTILE, "\ud800", "\U000e0041", "写真"]})
+    written = capsys.readouterr().out
+    assert not set("\x1b\x07\x9b\u202e\ud800\U000e0041") & set(written)
+    assert "写真" in written
+    assert json.loads(written) == {HOSTILE: [HOSTILE, "\ud800", "\U000e0041", "写真"]}
+
+
+def test_what_acts_on_a_terminal_is_escaped_in_logs(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging(0)
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        logging.getLogger("lusifer").exception("read %s", HOSTILE)
+    first, *traceback = capsys.readouterr().err.splitlines()
+    assert first.endswith(r"read a\x1b]0;owned\x07\x9b2J\u202eb\nError: forged")
+    assert traceback[0] == "Traceback (most recent call last):"
+    assert not set("\x1b\x07\x9b\u202e") & set("".join(traceback))
+
+
+def test_every_command_writes_by_the_one_function_that_escapes() -> None:
+    """Only numbers are written past it: the vectors of lusifer embed."""
+    folder = Path(lusifer.cli.__file__).parent
+    writes = re.compile(r"std(?:out|err)\.write|typer\.echo|\bprint\(")
+    found = {
+        f"{path.relative_to(folder).as_posix()}: {line.strip()}"
+        for path in folder.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if writes.search(line)
+    }
+    keys = {
+        'keys/revoke.py: typer.echo(f"{name} is revoked.")',
+        "keys/add.py: typer.echo(",
+        "keys/list.py: typer.echo(f\"{key['name']}  {limits}\".rstrip())",
+    }
+    ours = {
+        'app.py: typer.echo(f"lusifer {__version__}")',
+        "embed.py: sys.stdout.write(",
+        "info.py: console().print(table)",
+        'common.py: sys.stderr.write("Interrupted.\\n")',
+    }
+    others = {each for each in found if not each.startswith("common.py")}
+    assert others <= keys | ours

@@ -281,3 +281,56 @@ def test_stopped_at_any_moment(
     # What the killed window had written is found to be right, and not embedded again.
     assert COUNT - 8 <= report["totals"]["written"] <= COUNT
     assert lusifer_("reindex", "verify", job)[1]["problems"] == []
+
+
+def test_a_plan_from_elsewhere_is_asked_about(
+    database: Path, job: Path, new_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole job folder comes from another user: here, one with another cache folder."""
+    monkeypatch.setenv("LUSIFER_CACHE", str(tmp_path / "mine"))
+    code, refused = lusifer_("reindex", "run", job)
+    assert (code, refused["error"]["type"]) == (1, "PlanError")
+    assert f"reads and writes {database}" in refused["error"]["message"]
+    assert f"reads and writes {new_bundle}" in refused["error"]["message"]
+    for command in ("verify", "switch", "rollback"):
+        assert lusifer_("reindex", command, job)[1]["error"]["type"] == "PlanError"
+    assert lusifer_("reindex", "clean", job, "--yes")[1]["error"]["type"] == "PlanError"
+    assert not (job / "state.json").exists()
+    only_one = lusifer_("reindex", "run", job, "--allow-path", database)[1]["error"]["message"]
+    assert str(database) not in only_one
+    code, report = lusifer_(
+        "reindex", "run", job, "--allow-path", database, "--allow-path", new_bundle
+    )
+    assert (code, report["phase"]) == (0, "settled")
+    # Allowed once, until the plan changes.
+    assert lusifer_("reindex", "verify", job)[0] == 0
+    plan = json.loads((job / "plan.json").read_bytes())
+    plan["target"]["kind"] = plan["source"]["kind"] = "qdrant"
+    plan["target"]["address"] = plan["source"]["address"] = "http://evil.example:6333"
+    (job / "plan.json").write_text(json.dumps(plan))
+    code, refused = lusifer_("reindex", "run", job, "--allow-path", new_bundle)
+    assert code == 1
+    message = refused["error"]["message"]
+    assert "sends documents and keys to http://evil.example:6333" in message
+    assert "--allow-host" in refused["error"]["next_step"]
+
+
+def test_a_plan_keeps_no_key(
+    database: Path, new_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = tmp_path / "job"
+    planning_ = planning(database, new_bundle, job)
+    for option in ("--service", "--service-address"):
+        given = [each for each in planning_ if each not in ("--bundle", new_bundle)]
+        code, refused = lusifer_(*given, option, "http://any:s3cret@127.0.0.1:9/x?key=s3cret")
+        assert code == 1
+        assert "s3cret" not in json.dumps(refused)
+    code, refused = lusifer_(
+        "reindex", "plan", "--qdrant", "http://any:s3cret@127.0.0.1:9", "--collection", "a", "--bundle",
+        new_bundle, "--job", job,
+    )  # fmt: skip
+    assert code == 1
+    assert refused["error"]["message"] == "Qdrant's address 'http://127.0.0.1:9' can't be used."
+    assert "QDRANT_API_KEY" in refused["error"]["next_step"]
+    assert not job.exists()
+    assert "s3cret" not in "".join(capfd.readouterr())

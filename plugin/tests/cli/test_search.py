@@ -82,3 +82,22 @@ def test_nothing_found(tiny_bundle: Path, tmp_path: Path) -> None:
         "",
         f"Nothing found in {folder}.\n",
     )
+
+
+def test_what_acts_on_a_terminal_is_escaped_in_hits(tiny_bundle: Path, tmp_path: Path) -> None:
+    source, index = tmp_path / "d.jsonl", tmp_path / "index"
+    hostile = "\x1b]0;owned\x07\x9b2J\u202e"
+    record = {"id": f"i{hostile}\n  1  1.000  forged", "text": f"the cat{hostile} sits\nhere"}
+    source.write_text(json.dumps(record) + "\n" + json.dumps({**record, "text": hostile}) + "\n")
+    common = ("--index", index, "--bundle", tiny_bundle)
+    code, shown, rejected = run("index", source, *common)
+    assert code == 1
+    assert "Rejected d.jsonl line 2" in rejected
+    code, found, _ = run("search", "the cat", *common)
+    assert code == 0
+    assert found.count("\n") == 2
+    assert r"i\x1b]0;owned\x07\x9b2J\u202e\n  1  1.000  forged" in found
+    assert r"the cat\x1b]0;owned\x07\x9b2J\u202e sits here" in found
+    assert not set("\x1b\x07\x9b\u202e") & set(shown + rejected + found)
+    (hit,) = run_json("search", "the cat", *common)[1]
+    assert (hit["id"], hit["text"]) == (record["id"], record["text"])

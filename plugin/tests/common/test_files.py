@@ -13,6 +13,7 @@ from lusifer.common.files import (
     atomic_writer,
     is_partial,
     partials_of,
+    read_regular,
     remove_partials,
     write_atomic,
 )
@@ -124,3 +125,17 @@ def test_a_lock_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "index.lock").mkdir()
     with pytest.raises(OSError, match=r"index\.lock"):
         acquire_lock(tmp_path / "index.lock")
+
+
+def test_only_a_regular_file_of_a_known_size_is_read(tmp_path: Path) -> None:
+    file, pipe = tmp_path / "file", tmp_path / "pipe"
+    file.write_bytes(b"12345")
+    os.mkfifo(pipe)
+    assert read_regular(file, 5) == b"12345"
+    with pytest.raises(OSError, match="has 5 bytes, at most 4 are read"):
+        read_regular(file, 4)
+    for path in (pipe, Path("/dev/zero"), tmp_path):
+        with pytest.raises(OSError, match="is not a regular file"):
+            read_regular(path, 5)
+    with pytest.raises(FileNotFoundError):
+        read_regular(tmp_path / "none", 5)

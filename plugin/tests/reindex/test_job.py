@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from plugin.tests.reindex.support import make_plan
+from pydantic import ValidationError
 
 from lusifer.errors import JobLockedError, JobNotFoundError, PlanError, ReindexError
 from lusifer.reindex.job import Job, PassTally, State
@@ -132,3 +134,18 @@ def test_a_killed_write_leaves_nothing_behind_for_good(tmp_path: Path) -> None:
         pass
     assert not (job.path / "state.json.0123abcd.partial").exists()
     assert (job.path / "notes.partial").exists()
+
+
+@pytest.mark.parametrize("name", ["plan.json", "state.json"])
+def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    job = Job.create(tmp_path / "job", make_plan())
+    (job.path / name).unlink(missing_ok=True)
+    os.mkfifo(job.path / name)
+    with pytest.raises(ReindexError, match="is not a regular file"):
+        Job(job.path).state() if name == "plan.json" else job.state()
+
+
+def test_hostile_numbers_of_a_state_are_refused_or_harmless() -> None:
+    assert State(plan_id="p", spans=3, finished=[(-(10**12), 1), (2, 10**12)]).open_ranges() == [1]
+    with pytest.raises(ValidationError):
+        State(plan_id="p", spans=10**12)

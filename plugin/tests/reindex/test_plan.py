@@ -58,7 +58,9 @@ def test_a_plan_of_the_first_version_is_read() -> None:
     assert (plan.source.collection, plan.target.collection, plan.model.bundle) == ("v1", "v2", "b")
 
 
-@pytest.mark.parametrize("change", [{"window": 0}, {"unknown": 1}, {"schema_version": 2}])
+@pytest.mark.parametrize(
+    "change", [{"window": 0}, {"window": 10**12}, {"unknown": 1}, {"schema_version": 2}]
+)
 def test_a_plan_with_other_fields_is_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         Plan.model_validate({**make_plan().model_dump(), **change})

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING
+from typing import Literal
+
+import pytest
 
 from lusifer.service.logs import configure, request_id_from
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_json_lines_hold_what_was_given(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,6 +26,25 @@ def test_console(capsys: pytest.CaptureFixture[str]) -> None:
     configure("console", "info")
     logging.getLogger("lusifer.service").info("request", extra={"status": 200})
     assert "status=200" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_what_acts_on_a_terminal_is_escaped(
+    log_format: Literal["json", "console"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(log_format, "info")
+    hostile = "/\x1b]0;owned\x07\x9b2J\u202e\nforged"
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        logging.getLogger("lusifer.service").exception("at %s", hostile, extra={"path": hostile})
+    written = capsys.readouterr().err
+    assert not set("\x1b\x07\x9b\u202e") & set(written)
+    if log_format == "json":
+        (line,) = map(json.loads, written.splitlines())
+        assert line["path"] == r"/\x1b]0;owned\x07\x9b2J\u202e\nforged"
+        assert line["event"].startswith(r"at /\x1b]0;")
+        assert "ValueError: /" in line["exception"]
 
 
 def test_request_ids_are_plain_words() -> None:

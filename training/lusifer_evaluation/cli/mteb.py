@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lusifer_evaluation.cli.options import JsonOption, ModelArgument
-from lusifer_evaluation.cli.output import echo_json, format_table
+from lusifer_evaluation.cli.output import echo, echo_json, format_table
 
 __all__ = ["run_mteb"]
 
@@ -40,4 +40,4 @@ def run_mteb(
     if as_json:
         echo_json(found)
     else:
-        typer.echo(format_table("Task", {name: {"score": value} for name, value in found.items()}))
+        echo(format_table("Task", {name: {"score": value} for name, value in found.items()}))

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from lusifer.common.terminal import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from rich.progress import TaskID
 
-__all__ = ["echo_json", "format_table", "show_progress"]
+__all__ = ["echo", "echo_json", "format_table", "show_progress"]
+
+
+def echo(text: object, *, err: bool = False) -> None:
+    """Print text for people, with what would act on their terminal escaped."""
+    typer.echo(printable(str(text), lines=True), err=err)
 
 
 def echo_json(found: object) -> None:

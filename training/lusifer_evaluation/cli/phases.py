@@ -13,7 +13,7 @@ from lusifer_evaluation.cli.options import (
     DataOption,
     JsonOption,
 )
-from lusifer_evaluation.cli.output import echo_json, format_table
+from lusifer_evaluation.cli.output import echo, echo_json, format_table
 
 __all__ = ["phases"]
 
@@ -56,6 +56,6 @@ def phases(
     if as_json:
         echo_json({"sites": sites, "meeting": meeting})
         return
-    typer.echo(format_table("Site", sites, digits=2))
+    echo(format_table("Site", sites, digits=2))
     for language, each in meeting.items():
-        typer.echo(f"{language} meets English at {each['site']} (± {each['spread']:.1f} sites)")
+        echo(f"{language} meets English at {each['site']} (± {each['spread']:.1f} sites)")

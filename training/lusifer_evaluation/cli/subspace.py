@@ -16,7 +16,7 @@ from lusifer_evaluation.cli.options import (
     SizeOption,
     cache_folder,
 )
-from lusifer_evaluation.cli.output import echo_json, format_table
+from lusifer_evaluation.cli.output import echo, echo_json, format_table
 
 __all__ = ["subspace"]
 
@@ -63,4 +63,4 @@ def subspace(
     if as_json:
         echo_json(found)
     else:
-        typer.echo(format_table("XQuAD", found))
+        echo(format_table("XQuAD", found))

@@ -15,7 +15,7 @@ from lusifer_evaluation.cli.options import (
     SizeOption,
     cache_folder,
 )
-from lusifer_evaluation.cli.output import echo_json, show_progress
+from lusifer_evaluation.cli.output import echo, echo_json, show_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,12 +94,12 @@ def table(
     if as_json:
         echo_json({name: each.as_dict() for name, each in scores.items()})
     else:
-        typer.echo(markdown_table(scores, languages=languages))
+        echo(markdown_table(scores, languages=languages))
     if plots:
         from lusifer_evaluation.plots import report, score_pictures
 
         pictures = score_pictures(scores) | _maps(opened, data, folder) | _curves(sources, data)
-        typer.echo(report(pictures, scores, plots), err=True)
+        echo(report(pictures, scores, plots), err=True)
 
 
 def _maps(opened: Mapping[str, EmbedFunction], data: Path, cache: Path) -> dict[str, Figure]:

@@ -15,7 +15,7 @@ from lusifer_evaluation.cli.options import (
     SizeOption,
     cache_folder,
 )
-from lusifer_evaluation.cli.output import echo_json, format_table
+from lusifer_evaluation.cli.output import echo, echo_json, format_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,7 +91,7 @@ def xmrc(
         echo_json(found)
         return
     for each in tables:
-        typer.echo(each)
+        echo(each)
 
 
 def _check_languages(codes: Iterable[str], known: tuple[str, ...], option: str) -> None:

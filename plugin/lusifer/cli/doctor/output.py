@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lusifer.cli.common import EXIT_ERROR, write_json
+from lusifer.cli.common import EXIT_ERROR, show, write_json
+from lusifer.common.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +32,9 @@ def show_diagnostics(diagnostics: Iterable[Diagnostic], *, as_json: bool) -> Non
         if as_json:
             write_json(each.as_dict())
             continue
-        sys.stdout.write(f"{_MARKS[each.severity]}  {each.subject}: {each.message}\n")
+        show(printable(f"{_MARKS[each.severity]}  {each.subject}: {each.message}") + "\n")
         if each.fix:
-            sys.stdout.write(f"         → {each.fix}\n")
+            show(printable(f"         → {each.fix}") + "\n")
         sys.stdout.flush()
     if failed:
         raise typer.Exit(EXIT_ERROR)

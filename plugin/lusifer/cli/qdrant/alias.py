@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lusifer.cli import options
-from lusifer.cli.common import Command, write_json
+from lusifer.cli.common import Command, show, write_json
 from lusifer.cli.store_options import check_one_place, connected
 from lusifer.errors import CollectionMismatchError
 
@@ -54,7 +53,7 @@ def set_alias(
     if as_json:
         write_json({"alias": alias, "collection": collection})
     else:
-        sys.stdout.write(f"The alias {alias} points to {collection}.\n")
+        show(f"The alias {alias} points to {collection}.\n")
 
 
 COMMAND = Command(

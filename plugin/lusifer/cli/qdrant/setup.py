@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lusifer.cli import options
-from lusifer.cli.common import Command, write_json
+from lusifer.cli.common import Command, show, write_json
 from lusifer.cli.embedders import open_embedder, read_manifest
 from lusifer.cli.store_options import check_one_place, connected
 from lusifer.types import Quantization
@@ -150,7 +149,7 @@ def _create_in_folder(
 def _show(
     metadata: CollectionMetadata, alias: str | None, environment: dict[str, str], place: str
 ) -> None:
-    write = sys.stdout.write
+    write = show
     write(
         f"Created the collection {metadata.collection} for {metadata.model}: vector "
         f"{metadata.vector_name!r} of dimension {metadata.dimension}, Cosine"

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from lusifer.cli import options
-from lusifer.cli.common import Command, write_json
-from lusifer.cli.reindex.job_options import DEFAULT_JOB, JobArgument, open_migration
+from lusifer.cli.common import Command, show, write_json
+from lusifer.cli.reindex.job_options import (
+    DEFAULT_JOB,
+    AllowHostOption,
+    AllowPathOption,
+    JobArgument,
+    open_job,
+    open_migration,
+)
+from lusifer.common.terminal import printable
 
 __all__ = ["COMMAND", "clean"]
 
@@ -18,6 +25,8 @@ def clean(
     job_path: JobArgument = DEFAULT_JOB,
     yes: Annotated[bool, typer.Option("--yes")] = False,
     force: Annotated[bool, typer.Option("--force")] = False,
+    allow_host: AllowHostOption = None,
+    allow_path: AllowPathOption = None,
     as_json: options.Json = False,
 ) -> None:
     """Delete what applications do not see: the old vectors after a switch, else the new ones.
@@ -31,18 +40,17 @@ def clean(
             of it was left out.
     """
     from lusifer.reindex import cleaning
-    from lusifer.reindex.job import Job
 
-    job = Job(job_path)
+    job = open_job(job_path, allow_host, allow_path)
     with job.locked(), open_migration(job.plan) as migration:
         doomed = job.plan.source if migration.cutover.is_live() else job.plan.target
         if not yes:
-            typer.confirm(f"Delete {doomed.name}? This can't be undone", abort=True)
+            typer.confirm(f"Delete {printable(doomed.name)}? This can't be undone", abort=True)
         removed = cleaning.clean(job, migration, force=force)
     if as_json:
         write_json({"removed": removed})
     else:
-        sys.stdout.write(f"Deleted {removed}.\n")
+        show(f"Deleted {removed}.\n")
 
 
 COMMAND = Command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,17 +10,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lusifer.cli.common import show
 from lusifer.cli.embedders import open_embedder
-from lusifer.errors import InvalidInputError
+from lusifer.common.terminal import printable
+from lusifer.common.urls import without_key
+from lusifer.errors import InvalidInputError, PlanError
 
 if TYPE_CHECKING:
     from lusifer.embedding.base import Embedder
     from lusifer.reindex.checks import CheckOptions
     from lusifer.reindex.endpoints.base import AnyMigration
+    from lusifer.reindex.job import Job
     from lusifer.reindex.plan import Model, Plan
 
 __all__ = [
     "DEFAULT_JOB",
+    "AllowHostOption",
+    "AllowPathOption",
     "JobArgument",
     "OldBundleOption",
     "OldServiceOption",
@@ -27,6 +34,7 @@ __all__ = [
     "QuestionsOption",
     "SamplesOption",
     "check_options",
+    "open_job",
     "open_migration",
     "open_model",
     "open_old_model",
@@ -36,6 +44,23 @@ DEFAULT_JOB = Path("lusifer-reindex")
 
 JobArgument = Annotated[
     Path, typer.Argument(metavar="JOB", help="Folder of the job, from lusifer reindex plan.")
+]
+AllowHostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="HOST",
+        help="Host, or HOST:PORT, to which a plan from elsewhere may send documents and keys; "
+        "repeat it for each.",
+    ),
+]
+AllowPathOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow-path",
+        metavar="DIR",
+        help="Folder in which a plan from elsewhere may read and write; repeat it for each.",
+    ),
 ]
 OldBundleOption = Annotated[
     Path | None,
@@ -70,6 +95,47 @@ PerLanguageOption = Annotated[
         help="Documents of each language that the gate compares.",
     ),
 ]
+
+
+def open_job(
+    path: Path, allow_hosts: list[str] | None = None, allow_paths: list[Path] | None = None
+) -> Job:
+    """Open a job; ask before a plan that was not made here is followed.
+
+    Args:
+        path: The job's folder.
+        allow_hosts: Hosts that the plan may name without being asked about.
+        allow_paths: Folders that it may name; the job's own is allowed.
+
+    Raises:
+        PlanError: The plan names other hosts or folders, and nobody can be asked.
+        Abort: The answer was no.
+    """
+    from lusifer.reindex import trust
+    from lusifer.reindex.job import Job
+
+    job = Job(path)
+    if trust.is_sealed(job.path, job.content):
+        return job
+    urls = [without_key(url) for url in trust.unknown_urls(job.plan, allow_hosts or [])]
+    folders = trust.unknown_folders(job.plan, [job.path, *(allow_paths or [])])
+    if urls or folders:
+        named = [
+            *(f"sends documents and keys to {printable(url)}" for url in urls),
+            *(f"reads and writes {printable(folder)}" for folder in folders),
+        ]
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise PlanError(
+                f"The plan in {path} was not made by this user on this machine. It "
+                f"{', '.join(named)}.",
+                next_step="Check these, then allow them with --allow-host HOST and --allow-path "
+                "DIR.",
+            )
+        show(f"The plan in {path} was not made by this user on this machine. It\n", err=True)
+        show("".join(f"  {each}\n" for each in named), err=True)
+        typer.confirm("Follow it?", abort=True, err=True)
+    trust.seal(job.path, job.content)
+    return job
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lusifer.cli.common import console
+from lusifer.cli.common import console, show
+from lusifer.common.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -71,7 +71,7 @@ def progress(plan: Plan) -> Iterator[Callable[[State], None]]:
 
 def show_plan(plan: Plan, job: Path) -> None:
     """Write what is going to be done, what it takes, and what speaks against it."""
-    write = sys.stdout.write
+    write = show
     estimate = plan.estimate
     write(f"{plan.source.name} → {plan.target.name}\n")
     if plan.alias:
@@ -95,7 +95,7 @@ def show_state(job: Job, state: State) -> None:
     """Write the progress of a job by language, and the next step."""
     from lusifer.reindex.runner import report_of
 
-    write = sys.stdout.write
+    write = show
     totals = state.totals
     report = report_of(job, state)
     write(f"{state.phase}: {len(state.passes)} passes complete")
@@ -114,7 +114,7 @@ def show_state(job: Job, state: State) -> None:
     if totals.refused:
         write(f"{len(state.refused):,} documents have no text that can be embedded; the first:\n")
         for each in state.refused[:5]:
-            write(f"  {each['key']}: {each['reason']}\n")
+            write(printable(f"  {each['key']}: {each['reason']}") + "\n")
     if state.passes and (conflicts := state.passes[-1].conflicts):
         write(f"{conflicts:,} documents were changed both in the source and in the target.\n")
     if next_step := _NEXT_STEPS.get(state.phase):
@@ -123,7 +123,7 @@ def show_state(job: Job, state: State) -> None:
 
 def show_checks(checks: Checks) -> None:
     """Write what was verified and measured, and whether the quality gate passed."""
-    write = sys.stdout.write
+    write = show
     found = checks.verification
     write(f"{found.old:,} documents in the source, {found.new:,} in the target; ")
     write(f"{found.sampled:,} sampled, ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import nullcontext
 from functools import partial
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lusifer.cli import options
-from lusifer.cli.common import Command, write_json
+from lusifer.cli.common import Command, show, write_json
 from lusifer.cli.reindex import job_options
 
 __all__ = ["COMMAND", "rollback"]
@@ -21,6 +20,8 @@ def rollback(
     old_bundle: job_options.OldBundleOption = None,
     old_service: job_options.OldServiceOption = None,
     force: Annotated[bool, typer.Option("--force")] = False,
+    allow_host: job_options.AllowHostOption = None,
+    allow_path: job_options.AllowPathOption = None,
     as_json: options.Json = False,
 ) -> None:
     """Point applications at the old vectors again.
@@ -31,11 +32,10 @@ def rollback(
     Options:
         force: In place, go back although documents lack the old vector and no search finds them.
     """
-    from lusifer.reindex.job import Job
     from lusifer.reindex.rollback import fill_vectors
     from lusifer.reindex.rollback import rollback as go_back
 
-    job = Job(job_path)
+    job = job_options.open_job(job_path, allow_host, allow_path)
     plan = job.plan
     with (
         job.locked(),
@@ -52,16 +52,14 @@ def rollback(
     if as_json:
         write_json({"switched": False, "left_behind": done.left_behind, "lacking": done.lacking})
         return
-    sys.stdout.write(f"Applications see {plan.source.name} again.\n")
+    show(f"Applications see {plan.source.name} again.\n")
     if done.left_behind:
-        sys.stdout.write(
+        show(
             f"{done.left_behind:,} documents were written to {plan.target.name}, or deleted from "
             "it, and only there. Another switch keeps them so; clean refuses to delete them.\n"
         )
     if done.lacking:
-        sys.stdout.write(
-            f"{done.lacking:,} documents have no old vector, so no search finds them.\n"
-        )
+        show(f"{done.lacking:,} documents have no old vector, so no search finds them.\n")
 
 
 COMMAND = Command(

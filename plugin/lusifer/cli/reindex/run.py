@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -11,8 +10,16 @@ from typing import Annotated
 import typer
 
 from lusifer.cli import options
-from lusifer.cli.common import EXIT_INTERRUPTED, Command, write_json
-from lusifer.cli.reindex.job_options import DEFAULT_JOB, JobArgument, open_migration, open_model
+from lusifer.cli.common import EXIT_INTERRUPTED, Command, show, write_json
+from lusifer.cli.reindex.job_options import (
+    DEFAULT_JOB,
+    AllowHostOption,
+    AllowPathOption,
+    JobArgument,
+    open_job,
+    open_migration,
+    open_model,
+)
 from lusifer.cli.reindex.output import progress, show_state
 
 __all__ = ["COMMAND", "run"]
@@ -24,6 +31,8 @@ def run(
     ray: Annotated[str | None, typer.Option(metavar="ADDRESS")] = None,
     workers: Annotated[int, typer.Option(metavar="N", min=1)] = 2,
     gpus: Annotated[float, typer.Option(metavar="X", min=0)] = 0,
+    allow_host: AllowHostOption = None,
+    allow_path: AllowPathOption = None,
     as_json: options.Json = False,
 ) -> None:
     """Embed what is missing or stale, pass after pass, until a pass finds nothing.
@@ -38,9 +47,8 @@ def run(
         gpus: GPUs for each of these models.
     """
     from lusifer.reindex import runner
-    from lusifer.reindex.job import Job
 
-    job = Job(job_path)
+    job = open_job(job_path, allow_host, allow_path)
     with (
         job.locked(),
         open_migration(job.plan, exclusive=True) as migration,
@@ -63,7 +71,7 @@ def run(
     else:
         show_state(job, state)
     if stopped():
-        sys.stderr.write("Paused. The same command continues from here.\n")
+        show("Paused. The same command continues from here.\n", err=True)
         raise typer.Exit(EXIT_INTERRUPTED)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from lusifer.cli import options
-from lusifer.cli.common import Command, write_json
+from lusifer.cli.common import Command, show, write_json
 from lusifer.cli.reindex import job_options
 from lusifer.cli.reindex.output import progress, show_checks
 
@@ -24,6 +23,8 @@ def switch(
     samples: job_options.SamplesOption = 200,
     per_language: job_options.PerLanguageOption = 25,
     hold_writes: Annotated[bool, typer.Option("--hold-writes")] = False,
+    allow_host: job_options.AllowHostOption = None,
+    allow_path: job_options.AllowPathOption = None,
     as_json: options.Json = False,
 ) -> None:
     """Point applications at the new vectors, atomically, if the checks pass.
@@ -39,9 +40,8 @@ def switch(
             switch: nothing can be missed, and applications must try again.
     """
     from lusifer.reindex.cutover import cut_over
-    from lusifer.reindex.job import Job
 
-    job = Job(job_path)
+    job = job_options.open_job(job_path, allow_host, allow_path)
     with (
         job.locked(),
         job_options.open_migration(job.plan, hold_writes=hold_writes) as migration,
@@ -64,15 +64,15 @@ def switch(
         return
     if done.checks is not None:
         show_checks(done.checks)
-    sys.stdout.write(f"Applications see {job.plan.target.name} now.\n")
+    show(f"Applications see {job.plan.target.name} now.\n")
     if done.reconciled:
-        sys.stdout.write(f"{done.reconciled:,} documents of the last moment were copied.\n")
+        show(f"{done.reconciled:,} documents of the last moment were copied.\n")
     if done.conflicts:
-        sys.stdout.write(
+        show(
             f"{done.conflicts:,} documents were changed on both sides since they were copied. "
             "Applications see the new side's; the old side keeps its own until clean.\n"
         )
-    sys.stdout.write(f"To go back: lusifer reindex rollback {job_path}\n")
+    show(f"To go back: lusifer reindex rollback {job_path}\n")
 
 
 COMMAND = Command(

@@ -19,6 +19,8 @@ def verify(
     old_service: job_options.OldServiceOption = None,
     samples: job_options.SamplesOption = 200,
     per_language: job_options.PerLanguageOption = 25,
+    allow_host: job_options.AllowHostOption = None,
+    allow_path: job_options.AllowPathOption = None,
     as_json: options.Json = False,
 ) -> None:
     """Count source and target, embed a sample again, and search both.
@@ -27,9 +29,8 @@ def verify(
     and compared again.
     """
     from lusifer.reindex.checks import check
-    from lusifer.reindex.job import Job
 
-    job = Job(job_path)
+    job = job_options.open_job(job_path, allow_host, allow_path)
     with (
         job.locked(),
         job_options.open_migration(job.plan) as migration,

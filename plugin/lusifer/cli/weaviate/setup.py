@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lusifer.cli import options
-from lusifer.cli.common import Command, write_json
+from lusifer.cli.common import Command, show, write_json
 from lusifer.cli.embedders import open_embedder
 from lusifer.errors import InvalidInputError
 from lusifer.types import Route, WeaviateQuantizer, WeaviateTokenization
@@ -104,7 +103,7 @@ def setup(
             }
         )
         return
-    write = sys.stdout.write
+    write = show
     write(f"Created the collection {collection} for {metadata.model}. It embeds")
     write(f" {', '.join(sources or [text_property])}.\n")
     for each in warnings:

@@ -35,3 +35,12 @@ def test_an_error_is_exit_code_1_after_all_diagnostics(
         '{"severity": "error", "subject": "server", "message": "Gone.", "fix": "Start it."}'
     )
     assert len(others) == 3
+
+
+def test_what_a_server_says_can_not_act_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = Diagnostic("note", "server", "\x1b[2J\nok       all is well", "\u202efix")
+    show_diagnostics([hostile], as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        r"note     server: \x1b[2J\nok       all is well",
+        r"         → \u202efix",
+    ]

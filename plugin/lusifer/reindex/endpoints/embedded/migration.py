@@ -33,7 +33,7 @@ def open_migration(plan: Plan, *, exclusive: bool = False) -> Migration[Document
     from_file = plan.source.kind == "file"
     keywords = None
     if not from_file:
-        keywords = read_index(collections.root / "collections" / plan.source.collection).keywords
+        keywords = read_index(collections.path(plan.source.collection)).keywords
     cutover = EmbeddedAliasCutover(
         collections,
         alias=plan.alias,
