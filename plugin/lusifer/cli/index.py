@@ -53,7 +53,7 @@ def index(
         source: A .jsonl or .csv file (.gz too), a .parquet file, a folder of .txt or .md files, or
             - for JSON lines on standard input.
         text_field: Field or column with the text.
-        id_field: Field or column with the id. A record without one gets the sha256 of its text.
+        id_field: Field or column with the id. A record without one gets a hash of its fields.
         window: Documents that are embedded and stored together.
         keywords: Store keywords (BM25) too, for hybrid searches of --index.
         wait: Let Qdrant apply each write before the next; with --no-wait, only the last write of a
@@ -90,9 +90,12 @@ def index(
         count, lacking = store.count(), store.count_without_vector()
     if as_json:
         counts = {"count": count, "without_vector": lacking}
-        write_json({**report.as_dict(), "index": target.name, **counts})
+        notes = {"notes": documents.notes}
+        write_json({**report.as_dict(), **notes, "index": target.name, **counts})
     else:
         _show(report, count, target.name)
+        for note in documents.notes:
+            sys.stderr.write(f"{note}\n")
     if lacking:
         show(
             f"{lacking:,} of {count:,} documents have no vector, so no search finds them. "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lusifer.common.iteration import chunked
+from lusifer.errors import StorageFullError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -46,20 +48,47 @@ class DiskMap:
             # Never committed: a transaction for each insert would take seven times as long.
             self._database.execute("BEGIN")
 
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn a full disk into our error.
+
+        Raises:
+            StorageFullError: No space is left for the file.
+            StoreError: The file can't be written or read.
+        """
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            where = "a temporary file" if self._temporary else "the job's file"
+            if error.sqlite_errorname == "SQLITE_FULL" or "WRITE" in error.sqlite_errorname:
+                raise StorageFullError(
+                    f"No space is left for {where} of SQLite: {error}.",
+                    next_step="Free space there, or set SQLITE_TMPDIR to a folder with more space."
+                    if self._temporary
+                    else "Free space there and run again.",
+                ) from error
+            raise StoreError(
+                f"SQLite can't use {where}: {error}.",
+                next_step="Check its disk, and that SQLITE_TMPDIR names a folder that can be "
+                "written to.",
+            ) from error
+
     def put(self, entries: Mapping[str, str]) -> None:
         """Insert or replace entries; those of a file are on disk when it returns."""
-        if not self._temporary:
-            self._database.execute("BEGIN")
-        self._database.executemany("INSERT OR REPLACE INTO held VALUES (?, ?)", entries.items())
-        if not self._temporary:
-            self._database.execute("COMMIT")
+        with self._errors():
+            if not self._temporary:
+                self._database.execute("BEGIN")
+            self._database.executemany("INSERT OR REPLACE INTO held VALUES (?, ?)", entries.items())
+            if not self._temporary:
+                self._database.execute("COMMIT")
 
     def setdefault(self, key: str, value: str) -> str:
         """Insert an entry unless its key exists; return the value that the key has now."""
-        if self._database.execute(
-            "INSERT OR IGNORE INTO held VALUES (?, ?)", (key, value)
-        ).rowcount:
-            return value
+        with self._errors():
+            if self._database.execute(
+                "INSERT OR IGNORE INTO held VALUES (?, ?)", (key, value)
+            ).rowcount:
+                return value
         return self.get([key])[key]
 
     def get(self, keys: Iterable[str]) -> dict[str, str]:
@@ -67,16 +96,18 @@ class DiskMap:
         found: dict[str, str] = {}
         for part in chunked(keys, _KEYS_AT_ONCE):
             marks = ",".join("?" * len(part))
-            rows = self._database.execute(
-                f"SELECT key, sha256 FROM held WHERE key IN ({marks})",  # noqa: S608
-                part,
-            )
-            found.update(rows)
+            with self._errors():
+                rows = self._database.execute(
+                    f"SELECT key, sha256 FROM held WHERE key IN ({marks})",  # noqa: S608
+                    part,
+                )
+                found.update(rows)
         return found
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove entries; unknown keys are ignored."""
-        self._database.executemany("DELETE FROM held WHERE key = ?", [(key,) for key in keys])
+        with self._errors():
+            self._database.executemany("DELETE FROM held WHERE key = ?", [(key,) for key in keys])
 
     def clear(self) -> None:
         """Remove all entries."""

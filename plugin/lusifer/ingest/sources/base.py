@@ -7,13 +7,14 @@ import hashlib
 import os
 import zlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
 from lusifer.common.validation import check_text
 from lusifer.errors import InvalidInputError, InvalidTextError
-from lusifer.stores.payloads import check_document
+from lusifer.ingest.encoding import Utf8Stream
+from lusifer.stores.payloads import check_document, content_sha256
 from lusifer.types import Document
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Accepted(NamedTuple):
 
     where: str
     document: Document
+    has_id: bool = True
+    """Whether the record had an id; otherwise the id is a hash of the content."""
 
 
 Record: TypeAlias = Accepted | Rejected
@@ -76,6 +79,10 @@ class Reader(Protocol):
     @property
     def fraction(self) -> float | None:
         """Share of the source that was read, from 0 to 1, or None where its size is unknown."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know about what was read so far, in sentences."""
 
     def __iter__(self) -> Iterator[Record]: ...
 
@@ -111,7 +118,11 @@ class DocumentBuilder:
         return self.from_text("" if given is None else str(given), text, metadata, where)
 
     def from_text(self, id_: str, text: str, metadata: Mapping[str, JSON], where: str) -> Record:
-        """Build a document and check it; without an id, its id is the sha256 of its text."""
+        """Build a document and check it.
+
+        Without an id, its id is the hash of all its fields, so that two documents with the same
+        text and other fields stay apart.
+        """
         try:
             check_text(text)
         except InvalidTextError as error:
@@ -122,16 +133,18 @@ class DocumentBuilder:
                 reason = f"The text is not UTF-8: it holds the byte 0x{ord(escaped) - 0xDC00:02X}."
                 return Rejected(where, reason, "Save the source as UTF-8.")
             return Rejected(where, error.message, error.next_step)
-        document = Document(id_ or hashlib.sha256(text.encode()).hexdigest(), text, metadata)
+        document = Document(id_ or "-", text, metadata)
         try:
             check_document(document)
+            if not id_:
+                document = replace(document, id=_content_id(document))
         except InvalidInputError as error:
             return Rejected(where, error.message, error.next_step)
         except RecursionError:
             return Rejected(
                 where, "The fields are too deeply nested.", "Flatten them, or leave them out."
             )
-        return Accepted(where, document)
+        return Accepted(where, document, has_id=bool(id_))
 
 
 class PathReader:
@@ -150,8 +163,12 @@ class PathReader:
 class FileReader(PathReader, ABC):
     """Reads the records of one file; a file ``.gz`` is unpacked while it is read."""
 
+    is_text = True
+    """Whether the file is text, which may be in any encoding."""
+
     def __init__(self, path: Path, builder: DocumentBuilder) -> None:
         super().__init__(path, builder)
+        self.notes: list[str] = []
         self._position: Callable[[], float | None] = lambda: None
 
     @property
@@ -173,13 +190,29 @@ class FileReader(PathReader, ABC):
                 next_step="Check the file's permissions.",
             ) from error
         with raw:
+            self.notes = []
             total_bytes = max(1, os.fstat(raw.fileno()).st_size)
             self._position = lambda: 1.0 if raw.closed else min(1.0, raw.tell() / total_bytes)
             if self.path.suffix.lower() == ".gz":
                 with gzip.open(raw) as unpacked:
-                    yield from self.read(cast("IO[bytes]", unpacked), self.path.name)
+                    yield from self._read_encoded(cast("IO[bytes]", unpacked))
             else:
-                yield from self.read(raw, self.path.name)
+                yield from self._read_encoded(raw)
+
+    def _read_encoded(self, file: IO[bytes]) -> Iterator[Record]:
+        """Yield the records of an open file in any encoding."""
+        name = self.path.name
+        if not self.is_text:
+            yield from self.read(file, name)
+            return
+        try:
+            text, encoding = Utf8Stream.buffered(file)
+        except UNREADABLE as error:
+            yield unreadable(f"{name} at its beginning", error)
+            return
+        if encoding not in {"utf-8", "utf-8-sig"}:
+            self.notes.append(f"{name} was read as {encoding}.")
+        yield from self.read(text, name)
 
     @abstractmethod
     def read(self, file: IO[bytes], name: str) -> Iterator[Record]:
@@ -188,6 +221,13 @@ class FileReader(PathReader, ABC):
         Raises:
             InvalidInputError: The file as a whole can't be read.
         """
+
+
+def _content_id(document: Document) -> str:
+    """Return the id of a document without one."""
+    if not document.metadata:
+        return hashlib.sha256(document.text.encode()).hexdigest()
+    return content_sha256(document)
 
 
 def unreadable(where: str, error: BaseException) -> Rejected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from itertools import zip_longest
 from typing import IO, TYPE_CHECKING, NoReturn
 
 from lusifer.errors import InvalidInputError
@@ -20,6 +21,9 @@ from lusifer.ingest.sources.base import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from lusifer.ingest.sources.base import DocumentBuilder
 
 __all__ = ["CsvReader", "TsvReader"]
 
@@ -30,6 +34,11 @@ class CsvReader(FileReader):
     separator = ","
     """Character between two columns."""
 
+    def __init__(self, path: Path, builder: DocumentBuilder) -> None:
+        super().__init__(path, builder)
+        self._dropped = False
+        self._without_name: set[str] = set()
+
     def read(self, file: IO[bytes], name: str) -> Iterator[Record]:
         """Yield a record for each row of an open file.
 
@@ -38,7 +47,7 @@ class CsvReader(FileReader):
         """
         csv.field_size_limit(MAXIMUM_LINE_BYTES + 1)
         # Undecodable bytes become lone surrogates, which the builder refuses with their line.
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
         try:
             yield from self._rows(text, name)
         finally:
@@ -50,6 +59,7 @@ class CsvReader(FileReader):
         lines = _BoundedLines(text, MAXIMUM_LINE_BYTES)
         rows = csv.reader(lines, delimiter=self.separator, strict=True)
         header: list[str] | None = None
+        short = 0
         while True:
             lines.start_row()
             start = rows.line_num + 1
@@ -74,15 +84,37 @@ class CsvReader(FileReader):
                 continue
             if header is None:
                 header = self._checked_header(row, name)
-            elif len(row) != len(header):
+            elif any(surplus := row[len(header) :]):
                 reason = f"The row has {len(row)} columns, the header {len(header)}."
                 yield Rejected(where, reason, "Put quotes around fields that hold the separator.")
             else:
-                yield self.builder.from_fields(dict(zip(header, row, strict=True)), where)
+                self._dropped |= bool(surplus)
+                short += len(row) < len(header)
+                cells = dict(zip_longest(header, row[: len(header)], fillvalue=""))
+                yield self.builder.from_fields(self._named(cells), where)
         if header is None:
             self._refuse_header(name, "it is empty")
+        if self._dropped:
+            self.notes.append(f"{name}: empty cells after the last named column were dropped.")
+        if short:
+            self.notes.append(
+                f"{name}: {short:,} rows have fewer cells than the header; the missing ones are "
+                "empty."
+            )
+
+    def _named(self, cells: dict[str, str]) -> dict[str, str]:
+        """Return the cells without the empty ones of columns that have no name."""
+        return {
+            name: cell for name, cell in cells.items() if cell or name not in self._without_name
+        }
 
     def _checked_header(self, row: list[str], name: str) -> list[str]:
+        named = len(row)
+        while named and not row[named - 1].strip():
+            named -= 1
+        self._dropped = named < len(row)
+        row = [each if each.strip() else f"column {i}" for i, each in enumerate(row[:named], 1)]
+        self._without_name = {each for i, each in enumerate(row, 1) if each == f"column {i}"}
         twice = sorted(column for column, count in Counter(row).items() if count > 1)
         if twice:
             self._refuse_header(name, f"it names the column {twice[0]!r} twice")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lusifer.errors import InvalidInputError, InvalidTextError
+from lusifer.ingest.encoding import HEAD_BYTES, detect_encoding
 from lusifer.ingest.line_reader import MAXIMUM_LINE_BYTES, Line, decode_utf8
 from lusifer.ingest.sources.base import DocumentBuilder, PathReader, Record, Rejected
 
@@ -29,6 +32,8 @@ class FolderReader(PathReader):
         super().__init__(path, builder)
         self._done = 0
         self._total: int | None = None
+        self._skipped: Counter[str] = Counter()
+        self._encodings: Counter[str] = Counter()
 
     @property
     def fraction(self) -> float | None:
@@ -42,16 +47,40 @@ class FolderReader(PathReader):
             InvalidInputError: The folder holds no text file.
         """
         self._total = None
+        self._encodings.clear()
+        self._skipped = Counter(
+            path.suffix.lower() or "without an ending"
+            for path in _files(self.path)
+            if path.suffix.lower() not in TEXT_SUFFIXES
+        )
         total = sum(1 for _ in _text_files(self.path))
         if total == 0:
             raise InvalidInputError(
-                f"{self.path} holds no .txt or .md file.",
+                f"{self.path} holds no .txt or .md file{self._of_others()}.",
                 next_step="Name another folder, or a .jsonl or .csv file.",
             )
         self._done, self._total = 0, total
         for path in _text_files(self.path):
             yield self._record(path, path.relative_to(self.path).as_posix())
             self._done += 1
+
+    @property
+    def notes(self) -> list[str]:
+        """How many files were skipped, by their ending, and what was not read as UTF-8."""
+        notes = [
+            f"{count:,} files were read as {encoding}."
+            for encoding, count in sorted(self._encodings.items())
+        ]
+        if self._skipped:
+            notes.append(
+                f"{self.path}: {self._skipped.total():,} files were skipped{self._of_others()}."
+            )
+        return notes
+
+    def _of_others(self) -> str:
+        """Return the files that are not read, counted by their ending."""
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in self._skipped.most_common(10))
+        return f" ({counts})" if counts else ""
 
     def _record(self, path: Path, name: str) -> Record:
         where = name.encode("utf-8", "backslashreplace").decode()
@@ -69,16 +98,29 @@ class FolderReader(PathReader):
         if len(raw) > MAXIMUM_LINE_BYTES:
             reason = f"It has more than {MAXIMUM_LINE_BYTES} bytes."
             return Rejected(where, reason, "Split it into several files.")
+        encoding = detect_encoding(raw[:HEAD_BYTES])
         try:
-            text = decode_utf8(Line(1, raw))
+            if encoding in {"utf-8", "utf-8-sig"}:
+                text = decode_utf8(Line(1, raw.removeprefix(BOM_UTF8)))
+            else:
+                text = raw.decode(encoding)
+                self._encodings[encoding] += 1
         except InvalidTextError as error:
             return Rejected(where, error.message, error.next_step)
+        except UnicodeDecodeError as error:
+            return Rejected(
+                where, f"It is not {encoding}: {error.reason}.", "Save the source as UTF-8."
+            )
         return self.builder.from_text(name, text, {"path": name}, where)
 
 
 def _text_files(folder: Path) -> Iterator[Path]:
+    return (path for path in _files(folder) if path.suffix.lower() in TEXT_SUFFIXES)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder by name, then those of its folders, except of hidden ones."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if Path(name).suffix.lower() in TEXT_SUFFIXES:
-                yield Path(where, name)
+            yield Path(where, name)

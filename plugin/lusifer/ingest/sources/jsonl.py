@@ -38,6 +38,7 @@ class StandardInputReader:
 
     def __init__(self, builder: DocumentBuilder) -> None:
         self.builder = builder
+        self.notes: list[str] = []
 
     def __iter__(self) -> Iterator[Record]:
         """Yield the records that have not been read yet."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from datetime import time as dt_time
 from decimal import Decimal
-from typing import IO, TYPE_CHECKING, cast
+from itertools import product
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from lusifer.errors import MissingExtraError
 from lusifer.ingest.line_reader import MAXIMUM_LINE_BYTES
@@ -16,6 +18,7 @@ from lusifer.ingest.sources.parquet_pages import largest_pages_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import tzinfo
 
     from pyarrow import RecordBatch
 
@@ -34,6 +37,8 @@ file; the larger of the two counts."""
 
 class ParquetReader(FileReader):
     """Reads a file ``.parquet``."""
+
+    is_text = False
 
     def read(self, file: IO[bytes], name: str) -> Iterator[Record]:
         """Yield a record for each row of an open file; null values are left out.
@@ -74,8 +79,8 @@ class ParquetReader(FileReader):
                     for fields in _rows(batch):
                         row += 1
                         where = f"{name} row {row}"
-                        if isinstance(fields, str):
-                            yield Rejected(where, fields, "Split the row into several rows.")
+                        if isinstance(fields, _Refused):
+                            yield Rejected(where, *fields)
                             continue
                         given = {
                             key: _as_json(value)
@@ -87,22 +92,75 @@ class ParquetReader(FileReader):
             yield unreadable(f"{name} after row {row}", error)
 
 
-def _rows(batch: RecordBatch) -> Iterator[dict[str, object] | str]:
-    """Yield the rows of a batch; a row over the limit is a sentence that says so."""
-    if batch.nbytes <= MAXIMUM_LINE_BYTES:
-        yield from batch.to_pylist()
+class _Refused(NamedTuple):
+    """A row that can't be read."""
+
+    reason: str
+    next_step: str
+
+
+def _rows(batch: RecordBatch) -> Iterator[dict[str, object] | _Refused]:
+    """Yield the rows of a batch, or why a row can't be read."""
+    if batch.nbytes <= MAXIMUM_LINE_BYTES and (rows := _converted(batch)) is not None:
+        yield from rows
         return
     for at in range(batch.num_rows):
         row = batch.slice(at, 1)
-        if row.nbytes <= MAXIMUM_LINE_BYTES:
-            yield from row.to_pylist()
-            continue
-        sizes = dict(zip(row.schema.names, (column.nbytes for column in row.columns), strict=True))
-        largest = max(sizes, key=lambda column: sizes[column])
-        yield (
-            f"It has {row.nbytes} bytes, {sizes[largest]} of them in the column {largest!r}; at "
-            f"most {MAXIMUM_LINE_BYTES} are read."
-        )
+        if row.nbytes > MAXIMUM_LINE_BYTES:
+            sizes = [column.nbytes for column in row.columns]
+            largest = row.schema.names[sizes.index(max(sizes))]
+            yield _Refused(
+                f"It has {row.nbytes} bytes, {max(sizes)} of them in the column {largest!r}; at "
+                f"most {MAXIMUM_LINE_BYTES} are read.",
+                "Split the row into several rows.",
+            )
+        elif (rows := _converted(row)) is not None:
+            yield from rows
+        else:
+            name = next(each for each in row.schema.names if _converted(row.select([each])) is None)
+            yield _Refused(
+                f"The column {name!r} ({row.schema.field(name).type}) holds a value that Python "
+                "can't represent, such as a date outside the years 1 to 9999.",
+                "Correct the value, or write the column as text.",
+            )
+
+
+def _converted(batch: RecordBatch) -> list[dict[str, object]] | None:
+    """Return the rows of a batch as Python values; None where one of them is out of range."""
+    zones: dict[str, str | None] = {}
+    for at, field in enumerate(batch.schema):
+        # Python's own times have no nanoseconds, and pandas, which has, may be missing.
+        if str(field.type).startswith("timestamp[ns"):
+            batch = batch.set_column(at, field.name, batch.column(at).cast("int64"))
+            zones[field.name] = field.type.tz
+    try:
+        rows: list[dict[str, object]] = batch.to_pylist()
+        for row, (name, zone) in product(rows, zones.items()):
+            if isinstance(time_ns := row[name], int):
+                row[name] = _from_nanoseconds(time_ns, zone)
+    except (OverflowError, ValueError, ZoneInfoNotFoundError):
+        return None
+    return rows
+
+
+def _from_nanoseconds(time_ns: int, zone: str | None) -> str:
+    """Return a time in ISO 8601, given in nanoseconds since 1970."""
+    seconds, fraction_ns = divmod(time_ns, 10**9)
+    time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    local = time.replace(tzinfo=None) if zone is None else time.astimezone(_zone(zone))
+    whole, offset = local.isoformat()[:19], local.isoformat()[19:]
+    digits = f"{fraction_ns:09d}"
+    # As Python writes it: six digits where they are enough.
+    fraction = digits[:6] if digits.endswith("000") else digits
+    return f"{whole}{f'.{fraction}' if fraction_ns else ''}{offset}"
+
+
+def _zone(name: str) -> tzinfo:
+    """Return a time zone by its name or its offset, such as ``+02:00``."""
+    if name[:1] in {"+", "-"}:
+        zone = datetime.fromisoformat(f"1970-01-01T00:00:00{name}").tzinfo
+        return zone or UTC
+    return ZoneInfo(name)
 
 
 def _as_json(value: object) -> JSON:

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 from lusifer.errors import InvalidInputError
 from lusifer.ingest.duplicates import DuplicateIds
-from lusifer.ingest.sources.base import Accepted, DocumentBuilder, FileReader, Reader, Rejected
+from lusifer.ingest.sources.base import (
+    Accepted,
+    DocumentBuilder,
+    FileReader,
+    Reader,
+    Record,
+    Rejected,
+)
 from lusifer.ingest.sources.csv_file import CsvReader, TsvReader
 from lusifer.ingest.sources.folder import FolderReader
 from lusifer.ingest.sources.jsonl import JsonLinesReader, StandardInputReader
@@ -38,6 +45,12 @@ _READERS: dict[str, type[FileReader]] = {
 """Readers by the ending of the file's name; a name may end in ``.gz`` too, except of Parquet."""
 
 
+_ID_FIELD = "id"
+_HELD = 1000
+_HELD_CHARACTERS = 8 * 1024**2
+"""Records, and characters of their texts, that are read to see whether one has an id."""
+
+
 class DocumentSource:
     """Documents of one source; each iteration reads it from its beginning.
 
@@ -47,16 +60,16 @@ class DocumentSource:
             ``.txt`` and ``.md`` files are read, except in hidden folders; or ``-`` for JSON lines
             on standard input.
         text_field: Field or column that holds the text.
-        id_field: Field or column that holds the id. Where a record has none, its id is the sha256
-            of its text; in a folder, the id is the file's relative path. All other fields become
-            metadata.
+        id_field: Field or column that holds the id. Where a record has none, its id is a hash of
+            all its fields; in a folder, the id is the file's relative path. All other fields become
+            metadata. A name other than ``id`` must be that of a field.
 
     Raises:
         InvalidInputError: The source doesn't exist or has no known format.
     """
 
     def __init__(
-        self, source: str | Path, *, text_field: str = "text", id_field: str = "id"
+        self, source: str | Path, *, text_field: str = "text", id_field: str = _ID_FIELD
     ) -> None:
         self.source = str(source)
         self.text_field = text_field
@@ -76,8 +89,50 @@ class DocumentSource:
             InvalidInputError: The source as a whole can't be read: wrong columns, no text files.
         """
         self._duplicates.clear()
-        for record in self._reader:
+        records = iter(self._reader)
+        if self.id_field not in {_ID_FIELD, self.text_field} and not isinstance(
+            self._reader, FolderReader
+        ):
+            records = self._with_ids(records)
+        for record in records:
             yield self._check_id(record) if isinstance(record, Accepted) else record
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know about what was read so far, in sentences."""
+        return self._reader.notes
+
+    def _with_ids(self, records: Iterator[Record]) -> Iterator[Record]:
+        """Yield the records once one of the first has an id.
+
+        Raises:
+            InvalidInputError: None has one.
+        """
+        held: list[Record] = []
+        size = count = 0
+        for record in records:
+            held.append(record)
+            if isinstance(record, Accepted):
+                if record.has_id:
+                    yield from held
+                    yield from records
+                    return
+                count += 1
+                size += len(record.document.text)
+                if count == _HELD or size > _HELD_CHARACTERS:
+                    break
+        fields = next(
+            (list(each.document.metadata) for each in held if isinstance(each, Accepted)), None
+        )
+        if fields is None:
+            yield from held
+            return
+        shown = ", ".join(map(repr, [self.text_field, *fields][:20]))
+        raise InvalidInputError(
+            f"None of the first {count:,} records of {self.source} has the field "
+            f"{self.id_field!r}; the first has {shown}.",
+            next_step="Name the field with the id: --id-field NAME, or leave --id-field out.",
+        )
 
     def _check_id(self, record: Accepted) -> Document | Rejected:
         """Return the document, or a rejection if its id belongs to another document already."""

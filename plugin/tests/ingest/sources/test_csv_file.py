@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +8,8 @@ from plugin.tests.source_files import read
 
 from lusifer.errors import InvalidInputError
 from lusifer.ingest.sources.base import Rejected
+from lusifer.ingest.sources.source import DocumentSource
+from lusifer.stores.payloads import content_sha256
 from lusifer.types import Document
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def test_csv_and_gz(tmp_path: Path) -> None:
     (tmp_path / "d.csv.gz").write_bytes(gzip.compress(table.encode()))
     expected = [
         Document("1", "a, b\r\nc", {"lang": "en"}),
-        Document(hashlib.sha256(b"zwei").hexdigest(), "zwei", {"lang": "de"}),
+        Document(content_sha256(Document("", "zwei", {"lang": "de"})), "zwei", {"lang": "de"}),
     ]
     assert read(tmp_path / "d.csv") == read(tmp_path / "d.csv.gz") == expected
 
@@ -46,7 +47,7 @@ def test_bad_csv_rows(tmp_path: Path) -> None:
         "line 6",
         "line 8 to 9",
     ]
-    assert "1 columns" in rejected[0].reason
+    assert "empty" in rejected[0].reason
     assert "0xE9" in rejected[1].reason
 
 
@@ -66,3 +67,68 @@ def test_a_header_that_can_not_be_used(tmp_path: Path, content: str, message: st
     with pytest.raises(InvalidInputError) as caught:
         read(tmp_path / "d.csv")
     assert caught.value.message == message
+
+
+def test_rows_as_excel_writes_them(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("id,text,lang,,\n1,one,en,,\n2,two,de,,,,\n3,three\n4,four,fr,,stray\n")
+    source = DocumentSource(path)
+    one, two, three, stray = source
+    assert (one, two, three) == (
+        Document("1", "one", {"lang": "en"}),
+        Document("2", "two", {"lang": "de"}),
+        Document("3", "three", {"lang": ""}),
+    )
+    assert isinstance(stray, Rejected)
+    assert stray.reason == "The row has 5 columns, the header 3."
+    assert source.notes == [
+        "d.csv: empty cells after the last named column were dropped.",
+        "d.csv: 1 rows have fewer cells than the header; the missing ones are empty.",
+    ]
+    path.write_text("id,text\n1,one\n")
+    assert len(list(source)) == 1
+    assert source.notes == []
+
+
+def test_a_column_without_a_name_between_others(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("id,,text\n1,,one\n2,x,two\n")
+    assert read(path) == [Document("1", "one", {}), Document("2", "two", {"column 2": "x"})]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_encodings_of_unicode(tmp_path: Path, encoding: str, packed: bool) -> None:
+    path = tmp_path / ("d.csv.gz" if packed else "d.csv")
+    raw = "id,text\n1,Größe 東京 🙂\n".encode(encoding)
+    path.write_bytes(gzip.compress(raw) if packed else raw)
+    source = DocumentSource(path)
+    assert list(source) == [Document("1", "Größe 東京 🙂", {})]
+    assert bool(source.notes) == (not encoding.startswith("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1252", "Die Größe der Häuser überrascht die Gäste, während Bäume blühen und Flüsse "
+         "über die Ufer treten; das Mädchen hört schöne Lieder."),
+        ("cp1251", "Кошка сидит на коврике, а собака бежит по парку и громко лает на прохожих."),
+        ("shift_jis", "猫はマットの上に座っています。犬は公園を走っています。"),
+        ("gb18030", "猫坐在垫子上，狗在公园里奔跑，孩子们在学校学习历史和文化。"),
+        ("euc-kr", "고양이가 매트 위에 앉아 있습니다. 개가 공원에서 뛰어다닙니다."),
+    ],
+)  # fmt: skip
+def test_older_encodings_are_detected(tmp_path: Path, encoding: str, text: str) -> None:
+    path = tmp_path / "d.csv"
+    path.write_bytes(f'id,text\n1,"{text}"\n2,"{text}"\n'.encode(encoding))
+    source = DocumentSource(path)
+    assert [each.text for each in source if isinstance(each, Document)] == [text, text]
+    assert "was read as" in source.notes[0]
+
+
+def test_a_text_that_ends_within_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_bytes("id,text\n1,one\n".encode("utf-16") + b"\x00")
+    *_, last = read(path)
+    assert isinstance(last, Rejected)
+    assert "it is not utf-16" in last.reason

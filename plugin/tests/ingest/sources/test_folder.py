@@ -32,7 +32,32 @@ def test_a_folder_without_text_files(tmp_path: Path) -> None:
     (tmp_path / "d.pdf").write_text("x")
     with pytest.raises(InvalidInputError) as caught:
         read(tmp_path)
-    assert caught.value.message == f"{tmp_path} holds no .txt or .md file."
+    assert caught.value.message == f"{tmp_path} holds no .txt or .md file (1 .pdf)."
+
+
+def test_skipped_files_are_counted_by_their_ending(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.pdf", "c.PDF", "d.html", "e.rst", "README", ".hidden/f.pdf"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text")
+    source = DocumentSource(tmp_path)
+    assert len(list(source)) == 1
+    assert source.notes == [
+        f"{tmp_path}: 5 files were skipped (2 .pdf, 1 .html, 1 .rst, 1 without an ending)."
+    ] or source.notes == [
+        f"{tmp_path}: 5 files were skipped (2 .pdf, 1 without an ending, 1 .html, 1 .rst)."
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_texts_with_a_mark_or_of_two_bytes(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.txt").write_bytes("Größe 東京".encode(encoding))
+    source = DocumentSource(tmp_path)
+    (document,) = source
+    assert isinstance(document, Document)
+    assert document.text == "Größe 東京"
+    assert source.notes == (
+        [] if encoding == "utf-8-sig" else [f"1 files were read as {encoding}."]
+    )
 
 
 def test_a_link_that_leads_nowhere_is_rejected(tmp_path: Path) -> None:

@@ -105,3 +105,56 @@ def test_parquet_without_pyarrow_says_what_to_install(
     with pytest.raises(MissingExtraError, match="pyarrow") as caught:
         read(path)
     assert "lusifer[parquet]" in caught.value.next_step
+
+
+def test_dates_that_python_does_not_have_cost_their_rows_only(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    columns = {
+        "text": ["one", "two", "three", "four"],
+        "at": arrow.array([0, 253402300800, 1, 2], arrow.int64()).cast(arrow.timestamp("s")),
+        "day": arrow.array([0, 0, -800000, 1], arrow.int32()).cast(arrow.date32()),
+    }
+    first, second, third, fourth = read(write_parquet(tmp_path / "d.parquet", columns))
+    assert [first.text, fourth.text] == ["one", "four"]  # type: ignore[union-attr]
+    assert isinstance(second, Rejected)
+    assert isinstance(third, Rejected)
+    assert second.where == "d.parquet row 2"
+    assert "'at' (timestamp[ms])" in second.reason
+    assert "'day' (date32[day])" in third.reason
+
+
+@pytest.mark.parametrize("pandas", [True, False])
+def test_nanoseconds_need_no_pandas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pandas: bool
+) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    if not pandas:
+        monkeypatch.setattr("pyarrow.lib._pandas_api", None, raising=False)
+        monkeypatch.setitem(sys.modules, "pandas", None)
+    times = [1_709_209_800_123_456_789, 1_709_209_800_123_000_000, -1, None]
+    columns = {
+        "id": ["1", "2", "3", "4"],
+        "text": ["a", "b", "c", "d"],
+        "at": arrow.array(times, arrow.timestamp("ns")),
+        "utc": arrow.array(times, arrow.timestamp("ns", "UTC")),
+        "there": arrow.array(times, arrow.timestamp("ns", "+02:00")),
+    }
+    found = read(write_parquet(tmp_path / "d.parquet", columns))
+    assert [each.metadata for each in found if isinstance(each, Document)] == [
+        {
+            "at": "2024-02-29T12:30:00.123456789",
+            "utc": "2024-02-29T12:30:00.123456789+00:00",
+            "there": "2024-02-29T14:30:00.123456789+02:00",
+        },
+        {
+            "at": "2024-02-29T12:30:00.123000",
+            "utc": "2024-02-29T12:30:00.123000+00:00",
+            "there": "2024-02-29T14:30:00.123000+02:00",
+        },
+        {
+            "at": "1969-12-31T23:59:59.999999999",
+            "utc": "1969-12-31T23:59:59.999999999+00:00",
+            "there": "1970-01-01T01:59:59.999999999+02:00",
+        },
+        {},
+    ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from plugin.tests.small_disk import small_disk
 from plugin.tests.source_files import read, write_lines, write_parquet
 
 import lusifer
@@ -55,6 +57,61 @@ def test_an_id_of_two_texts_is_rejected_in_each_iteration(tmp_path: Path) -> Non
     )
     one = Document("a", "one", {})
     assert list(source) == list(source) == [one, one, rejected]
+
+
+def test_the_same_text_with_other_fields_is_another_document(tmp_path: Path) -> None:
+    records = [{"text": "one", "lang": "en"}, {"text": "one", "lang": "de"}, {"text": "one"}]
+    path = write_lines(tmp_path / "d.jsonl", *records, records[0])
+    found = [each for each in read(path) if isinstance(each, Document)]
+    assert [each.metadata for each in found] == [{"lang": "en"}, {"lang": "de"}, {}, {"lang": "en"}]
+    assert len({each.id for each in found}) == 3
+    assert found[2].id == hashlib.sha256(b"one").hexdigest()
+
+
+def test_an_id_field_that_no_record_has_is_an_error(tmp_path: Path) -> None:
+    path = write_lines(
+        tmp_path / "d.jsonl", *({"text": f"t{n}", "number": n} for n in range(1500)), {"text": "x"}
+    )
+    with pytest.raises(InvalidInputError) as caught:
+        next(iter(DocumentSource(path, id_field="nummer")))
+    assert caught.value.message == (
+        f"None of the first 1,000 records of {path} has the field 'nummer'; the first has 'text', "
+        "'number'."
+    )
+    documents = [each for each in read(path, id_field="number") if isinstance(each, Document)]
+    assert [each.id for each in documents[:2]] == ["0", "1"]
+    assert len(documents) == 1501, "a record without an id among others gets one"
+    table = tmp_path / "d.csv"
+    table.write_text("number,text\n1,one\n")
+    with pytest.raises(InvalidInputError, match="has the field 'nummer'"):
+        read(table, id_field="nummer")
+
+
+def test_a_full_disk_for_temporary_files(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "d.jsonl", *({"text": f"document {n}"} for n in range(40_000)))
+    code = """
+import sys
+from lusifer.common import disk_map
+from lusifer.errors import StorageFullError
+disk_map._CACHE_KIB = 100
+from lusifer.ingest.sources.source import DocumentSource
+try:
+    list(DocumentSource(sys.argv[1]))
+except StorageFullError as error:
+    print(error.message, error.next_step)
+"""
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        (disk / "ballast").write_bytes(bytes(900_000))
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)],
+            env={**os.environ, "PYTHONPATH": str(PLUGIN), "SQLITE_TMPDIR": str(disk)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("No space is left for a temporary file of SQLite")
+    assert "SQLITE_TMPDIR" in done.stdout
 
 
 def test_progress_of_a_file(tmp_path: Path) -> None:
