@@ -95,7 +95,7 @@ def index(
     else:
         _show(report, count, target.name)
         for note in documents.notes:
-            sys.stderr.write(f"{note}\n")
+            show(f"{printable(note)}\n", err=True)
     if lacking:
         show(
             f"{lacking:,} of {count:,} documents have no vector, so no search finds them. "
