@@ -42,6 +42,8 @@ class PlanRequest:
     """Address at which Weaviate reaches the service of the new model."""
     dimension: int | None = None
     """Length of the new vectors, if it is not the model's own."""
+    skip_inactive_tenants: bool = False
+    """Whether to leave out tenants of Weaviate that are not active."""
     grpc: bool = False
     text_field: str = "text"
     id_field: str = "id"
@@ -70,6 +72,8 @@ class Inspection:
     vectors: tuple[str, ...]
     """Names of all dense vectors."""
     diagnostics: tuple[Diagnostic, ...]
+    skipped_tenants: tuple[str, ...] = ()
+    """Inactive tenants of Weaviate that are left out."""
 
 
 def unknown_model(error: LusiferError) -> Diagnostic:

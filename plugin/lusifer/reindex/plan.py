@@ -130,6 +130,8 @@ class Plan(_Frozen):
     """Address at which Weaviate reaches the service of the new model; None keeps the source's."""
     service_dimension: int | None = None
     """Length of vectors that Weaviate requests from the service; None is the model's own."""
+    skipped_tenants: tuple[str, ...] = ()
+    """Inactive tenants of Weaviate that are left out."""
     model: Model
     old_model: Model | None
     window: Annotated[int, Field(ge=1, le=100_000)] = 256

@@ -63,7 +63,7 @@ def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
         EngineError: The model can't run.
     """
     _refuse_keys(request)
-    found = inspect_collection(request)
+    found = inspect_collection(request, embedder.dimension)
     model = Model(
         name=embedder.model_name,
         fingerprint=embedder.fingerprint,
@@ -97,6 +97,7 @@ def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
         language_field=request.language_field,
         service_address=request.service_address,
         service_dimension=request.dimension,
+        skipped_tenants=() if found is None else found.skipped_tenants,
         estimate=_NO_ESTIMATE,
         window=request.window,
         limits=request.limits,

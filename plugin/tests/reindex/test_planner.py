@@ -166,7 +166,7 @@ def test_an_empty_source_takes_nothing() -> None:
 
 def planned(monkeypatch: pytest.MonkeyPatch, found: Inspection | None, **changes: Any) -> Any:
     _, _, migration = memory_migration()
-    monkeypatch.setattr(planner, "inspect_collection", lambda request: found)
+    monkeypatch.setattr(planner, "inspect_collection", lambda request, dimension: found)
     monkeypatch.setattr(planner, "open_migration", lambda plan: migration)
     return make_plan(request(**changes), NEW)
 
@@ -216,7 +216,7 @@ def test_room_for_the_embedded_store_is_checked(
     source, _, migration = memory_migration()
     for number in range(50):
         source.put(Document(f"d{number}", "one two", {"lang": "en"}))
-    monkeypatch.setattr(planner, "inspect_collection", lambda request: ALIAS)
+    monkeypatch.setattr(planner, "inspect_collection", lambda request, dimension: ALIAS)
     monkeypatch.setattr(planner, "open_migration", lambda plan: migration)
     usage = type("Usage", (), {"free": free})
     monkeypatch.setattr("lusifer.reindex.planner.shutil.disk_usage", lambda folder: usage)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +14,9 @@ from lusifer.errors import InvalidInputError
 from lusifer.types import Document
 from lusifer.weaviate.objects import object_id, properties_of, storable_value
 from lusifer.weaviate.queries import _plain
+
+if TYPE_CHECKING:
+    import uuid
 
 JSON = st.recursive(
     st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),

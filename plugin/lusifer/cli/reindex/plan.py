@@ -31,6 +31,7 @@ def plan(
     in_place: Annotated[bool, typer.Option("--in-place")] = False,
     vector_name: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     service_address: Annotated[str | None, typer.Option(metavar="URL")] = None,
+    skip_inactive_tenants: Annotated[bool, typer.Option("--skip-inactive-tenants")] = False,
     text_field: Annotated[str, typer.Option(metavar="FIELD")] = "text",
     id_field: Annotated[str, typer.Option(metavar="FIELD")] = "id",
     language_field: Annotated[str, typer.Option(metavar="FIELD")] = "lang",
@@ -63,6 +64,8 @@ def plan(
         in_place: Fill a second named vector of the same documents instead.
         vector_name: Name of the new vector.
         service_address: Address at which Weaviate reaches lusifer serve with the new model.
+        skip_inactive_tenants: Leave out Weaviate's tenants that are not active; otherwise each
+            is made active while it is copied.
         text_field: Field with the text.
         id_field: Field of a file with the id.
         language_field: Field with a document's language; detected if absent.
@@ -97,6 +100,7 @@ def plan(
         in_place=in_place,
         vector_name=vector_name,
         service_address=service_address,
+        skip_inactive_tenants=skip_inactive_tenants,
         dimension=dimension,
         grpc=grpc,
         text_field=text_field,

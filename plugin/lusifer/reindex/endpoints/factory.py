@@ -16,20 +16,28 @@ if TYPE_CHECKING:
 __all__ = ["inspect_collection", "open_migration", "open_model"]
 
 
-def inspect_collection(request: PlanRequest) -> Inspection | None:
+def inspect_collection(request: PlanRequest, dimension: int) -> Inspection | None:
     """Read what is there now; None where nothing is and the documents come from a file.
+
+    Args:
+        request: What was asked for.
+        dimension: Length of the new vectors.
 
     Raises:
         PlanError: The collection or the server can't be re-embedded as requested.
         StoreError: The collection is not there, or can't be read.
     """
     if request.kind == "embedded":
-        from lusifer.reindex.endpoints.embedded.inspection import inspect_collection as inspect
-    elif request.kind == "qdrant":
-        from lusifer.reindex.endpoints.qdrant.inspection import inspect_collection as inspect
-    else:
-        from lusifer.reindex.endpoints.weaviate.inspection import inspect_collection as inspect
-    return inspect(request)
+        from lusifer.reindex.endpoints.embedded import inspection as embedded
+
+        return embedded.inspect_collection(request)
+    if request.kind == "qdrant":
+        from lusifer.reindex.endpoints.qdrant import inspection as qdrant
+
+        return qdrant.inspect_collection(request)
+    from lusifer.reindex.endpoints.weaviate import inspection as weaviate
+
+    return weaviate.inspect_collection(request, dimension)
 
 
 def open_migration(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lusifer.reindex.endpoints.base import Migration
@@ -14,9 +15,16 @@ from lusifer.reindex.endpoints.weaviate.named_vector import (
     WeaviateNamedVectorTarget,
 )
 from lusifer.reindex.endpoints.weaviate.objects import Service
+from lusifer.reindex.endpoints.weaviate.schema_copy import (
+    Replacement,
+    has_other_vectors,
+    module_name,
+)
+from lusifer.reindex.endpoints.weaviate.tenants import Tenants
 from lusifer.weaviate.connection import client_errors, connect_by_environment
 from lusifer.weaviate.metadata import CollectionMetadata, parse_metadata, rules_of
 from lusifer.weaviate.objects import object_id
+from lusifer.weaviate.rest import rest_by_environment
 from lusifer.weaviate.text_composition import TextRules
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
 
     from lusifer.reindex.endpoints.weaviate.objects import Content
     from lusifer.reindex.plan import Location, Model, Plan
+    from lusifer.weaviate.rest import RestApi
 
 __all__ = ["open_migration"]
 
@@ -37,77 +46,97 @@ def open_migration(plan: Plan, *, hold_writes: bool = False) -> Migration[Conten
         hold_writes: Have the server refuse writes to the source from the last pass to the cutover.
     """
     client = connect_by_environment(plan.target.address)
+    server = _Server(client, rest_by_environment(plan.target.address))
     try:
         if plan.source.kind == "file":
-            return _open_file(client, plan)
+            return _open_file(server, plan)
         with client_errors(plan.source.collection):
             config = client.collections.get(plan.source.collection).config.get()
         if plan.in_place and plan.old_model is not None:
-            return _open_named_vector(client, plan, plan.old_model, config)
-        return _open_alias(client, plan, config, hold_writes=hold_writes)
+            return _open_named_vector(server, plan, plan.old_model, config)
+        return _open_alias(server, plan, config, hold_writes=hold_writes)
     except BaseException:
-        client.close()
+        server.close()
         raise
 
 
-def _open_file(client: WeaviateClient, plan: Plan) -> Migration[Content]:
+@dataclass(frozen=True)
+class _Server:
+    client: WeaviateClient
+    rest: RestApi
+
+    def close(self) -> None:
+        self.client.close()
+        self.rest.close()
+
+
+def _open_file(server: _Server, plan: Plan) -> Migration[Content]:
     metadata = _unknown_metadata(plan)
     return Migration(
         open_file(plan, key_of=object_id),
-        _target(client, plan, metadata, _unknown_rules(plan)),
-        _alias(client, plan, metadata),
+        _target(server, plan, metadata, _unknown_rules(plan), embeds=True),
+        _alias(server, plan, metadata, None),
         searchable=False,
-        release=client.close,
+        release=server.close,
     )
 
 
 def _open_alias(
-    client: WeaviateClient, plan: Plan, config: CollectionConfig, *, hold_writes: bool
+    server: _Server, plan: Plan, config: CollectionConfig, *, hold_writes: bool
 ) -> Migration[Content]:
     source, metadata, rules = plan.source, _unknown_metadata(plan), _unknown_rules(plan)
     if plan.old_model is not None:
         known = parse_metadata(source.collection, config)
         metadata, rules = _changed(known, plan.target, plan.model), rules_of(known, config)
+    tenants = Tenants(server.rest, source.collection, plan.skipped_tenants)
+    schema = server.rest.get(f"/schema/{source.collection}", source.collection)
     old = WeaviateEndpoint(
-        client,
-        source.collection,
+        server.client,
+        server.rest,
+        tenants,
         source.vector_name,
         rules=rules,
         language_field=plan.language_field,
+        copies_vectors=has_other_vectors(schema, source.vector_name),
+        drops_dangling=bool((schema.get("multiTenancyConfig") or {}).get("enabled")),
     )
+    embeds = module_name(schema, source.vector_name) != "none"
     return Migration(
         old,
-        _target(client, plan, metadata, rules),
-        _alias(client, plan, metadata),
+        _target(server, plan, metadata, rules, embeds=embeds, template=source.collection),
+        _alias(server, plan, metadata, tenants),
         write_freeze=old.frozen if hold_writes else nullcontext,
-        release=client.close,
+        release=server.close,
     )
 
 
 def _open_named_vector(
-    client: WeaviateClient, plan: Plan, old_model: Model, config: CollectionConfig
+    server: _Server, plan: Plan, old_model: Model, config: CollectionConfig
 ) -> Migration[Content]:
     source, target = plan.source, plan.target
     # After the cutover, the collection's metadata is that of the new vector.
     before = _changed(parse_metadata(source.collection, config), source, old_model)
     rules = rules_of(before, config)
     cutover = WeaviateNamedVectorCutover(
-        client,
+        server.client,
         Service(plan.service_address, plan.service_dimension),
         source=before,
         target=_changed(before, target, plan.model),
     )
+    tenants = Tenants(server.rest, source.collection, plan.skipped_tenants)
     return Migration(
         WeaviateEndpoint(
-            client,
-            source.collection,
+            server.client,
+            server.rest,
+            tenants,
             source.vector_name,
             rules=rules,
             language_field=plan.language_field,
         ),
         WeaviateNamedVectorTarget(
-            client,
-            target.collection,
+            server.client,
+            server.rest,
+            tenants,
             target.vector_name,
             rules=rules,
             in_use=cutover.is_live,
@@ -115,35 +144,50 @@ def _open_named_vector(
         ),
         cutover,
         in_place=True,
-        release=client.close,
+        release=server.close,
     )
 
 
 def _target(
-    client: WeaviateClient, plan: Plan, metadata: CollectionMetadata, rules: TextRules
+    server: _Server,
+    plan: Plan,
+    metadata: CollectionMetadata,
+    rules: TextRules,
+    *,
+    embeds: bool,
+    template: str | None = None,
 ) -> WeaviateEndpoint:
     return WeaviateEndpoint(
-        client,
-        plan.target.collection,
+        server.client,
+        server.rest,
+        Tenants(server.rest, plan.target.collection, plan.skipped_tenants),
         plan.target.vector_name,
         rules=rules,
         language_field=plan.language_field,
         text_property=metadata.text_property,
+        template=template,
+        placeholder=[0.0] * plan.model.dimension if embeds else (),
     )
 
 
 def _alias(
-    client: WeaviateClient, plan: Plan, metadata: CollectionMetadata
+    server: _Server, plan: Plan, metadata: CollectionMetadata, template: Tenants | None
 ) -> WeaviateAliasCutover:
     return WeaviateAliasCutover(
-        client,
+        server.client,
+        server.rest,
         alias=plan.alias,
         source=plan.shown_before,
         target=plan.target.collection,
         metadata=metadata,
-        template=None if plan.source.kind == "file" else plan.source.collection,
-        replaced_vector=plan.source.vector_name,
-        service=Service(plan.service_address, plan.service_dimension),
+        template=template,
+        replacement=Replacement(
+            old=plan.source.vector_name,
+            new=plan.target.vector_name,
+            service=Service(plan.service_address, plan.service_dimension),
+            model=plan.model.name,
+            source_properties=() if plan.old_model else (metadata.text_property,),
+        ),
     )
 
 

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING
 from lusifer.errors import IndexNotFoundError
 from lusifer.reindex.endpoints.named_vector import NamedVectorCutover, NamedVectorTarget
 from lusifer.reindex.endpoints.weaviate.collection import WeaviateEndpoint
-from lusifer.reindex.endpoints.weaviate.objects import Content, Service, hash_of, mark_of
+from lusifer.reindex.endpoints.weaviate.objects import (
+    Content,
+    Service,
+    hash_of,
+    mark_of,
+    vector_of,
+)
 from lusifer.weaviate.connection import client_errors
 from lusifer.weaviate.metadata import (
     CollectionMetadata,
@@ -53,9 +59,12 @@ class WeaviateNamedVectorTarget(NamedVectorTarget[Content], WeaviateEndpoint):
         """Return content hashes of the objects whose vector was made from their content."""
         found = {}
         unmarked = {None} if self.in_use() else set()
-        for key, each in self._fetch(keys, vectors=[self.vector_name]):
-            sha256, mark = hash_of(each), each.properties.get(MARK_PROPERTY)
-            if each.vector.get(self.vector_name) and mark in {mark_of(sha256), *unmarked}:
+        for key, each in self._reader.contents(keys, vectors=True):
+            sha256, mark = hash_of(each), each["properties"].get(MARK_PROPERTY)
+            if vector_of(each, self.vector_name) is not None and mark in {
+                mark_of(sha256),
+                *unmarked,
+            }:
                 found[key] = sha256
         return found
 
@@ -70,13 +79,14 @@ class WeaviateNamedVectorTarget(NamedVectorTarget[Content], WeaviateEndpoint):
     def _update(self, record: Record[Content], vector: Vector) -> bool:
         tenant, _, key = record.key.rpartition("/")
         try:
-            self._call(
+            self._reader.call(
                 partial(
                     self._handle(tenant).data.update,
                     key,
                     properties={MARK_PROPERTY: mark_of(record.sha256)},
                     vector={self.vector_name: vector.tolist()},
-                )
+                ),
+                tenant,
             )
         except IndexNotFoundError:
             # The client raises this for an object that was deleted meanwhile, too.

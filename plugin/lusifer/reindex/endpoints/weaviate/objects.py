@@ -1,69 +1,72 @@
 """Converts an object of Weaviate to a record and back: its key, its hash, and its version.
 
-Its key is its UUID, or ``tenant/UUID``. Weaviate notes when each object was written last. Every
-write, even of the same content, has a later time (observed on 1.39). So its version is the hash
-with that time.
+An object is JSON, as the REST API gives it, so that no value is changed on its way. Its key is its
+UUID, or ``tenant/UUID``. Weaviate notes when each object was written last. Every write, even of the
+same content, has a later time (observed on 1.39). So its version is the hash with that time.
+
+A reference is written as ``Collection/UUID``, and as ``./UUID`` if it points into the object's own
+collection: the copy's then points into the copy.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lusifer.reindex.endpoints.base import Record, canonical_sha256, language_in, title_of
 from lusifer.stores.payloads import content_sha256
 from lusifer.types import Document
-from lusifer.weaviate.metadata import data_types
 from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY
 from lusifer.weaviate.text_composition import compose_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
-    from weaviate.classes.data import DataObject
-    from weaviate.classes.query import MetadataQuery, QueryNested
-    from weaviate.collections.classes.config import NestedProperty
-    from weaviate.collections.classes.grpc import _QueryReference
-    from weaviate.collections.classes.internal import ReferenceInputs
-    from weaviate.collections.classes.types import WeaviateField, WeaviateProperties
-    from weaviate.outputs.config import CollectionConfig, PropertyConfig
-    from weaviate.outputs.query import Object
-
+    from lusifer.types import JSON
     from lusifer.weaviate.text_composition import TextRules
-
-    StoredObject: TypeAlias = Object[Any, Any]
-    """An object with properties and references of any schema: the client's types name one each."""
-    NewObject: TypeAlias = DataObject[WeaviateProperties, ReferenceInputs | None]
-    StoredVector: TypeAlias = Sequence[float] | Sequence[Sequence[float]]
 
 __all__ = [
     "Content",
+    "NewObject",
     "ObjectContent",
     "Service",
-    "WholeObject",
+    "StoredObject",
+    "StoredVector",
     "copied_content",
     "group_by_tenant",
     "hash_of",
+    "is_reference",
     "join_key",
     "mark_of",
+    "new_object",
     "record_of",
+    "target_of",
     "tenant_order",
     "uuid_before",
+    "vector_of",
     "version_of",
-    "whole_object",
 ]
+
+StoredObject: TypeAlias = Mapping[str, Any]
+"""An object of any schema, as the server gives it."""
+NewObject: TypeAlias = dict[str, Any]
+"""An object as the server takes it."""
+StoredVector: TypeAlias = Sequence[float] | Sequence[Sequence[float]]
+
+_BEACON = "weaviate://"
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectContent:
     """Content copied with an object."""
 
-    properties: Mapping[str, WeaviateField]
+    properties: Mapping[str, JSON]
     vectors: Mapping[str, StoredVector]
     """Vectors other than the one that is replaced."""
     references: Mapping[str, list[str]]
-    """UUIDs of the objects that each reference names."""
+    """Objects that each reference names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,6 @@ class Service:
 
 Content: TypeAlias = Document | ObjectContent
 """A document that comes from a file, or an object of another collection."""
-
-
-class WholeObject(TypedDict):
-    """Arguments of a query that returns objects whole."""
-
-    return_properties: list[str | QueryNested] | None
-    return_references: list[_QueryReference] | None
-    return_metadata: MetadataQuery
 
 
 def join_key(tenant: str, key: str) -> str:
@@ -125,41 +120,45 @@ def mark_of(sha256: str) -> int:
 def hash_of(stored: StoredObject) -> str:
     """Return the hash of all properties but the mark, and of references.
 
-    Weaviate reports an absent property as null, so nulls are left out.
+    Weaviate does not distinguish an absent property from null, so nulls are left out.
     """
-    properties = {
-        name: value
-        for name, value in stored.properties.items()
-        if value is not None and name != MARK_PROPERTY
-    }
-    return canonical_sha256([properties, _references(stored)])
+    properties, references = _split(stored)
+    properties.pop(MARK_PROPERTY, None)
+    return canonical_sha256([properties, {name: sorted(each) for name, each in references.items()}])
 
 
 def version_of(stored: StoredObject) -> str:
-    """Return the version of an object that was read with the time of its last write."""
-    written = stored.metadata.last_update_time
-    assert written is not None, "whole_object asks for it"  # noqa: S101
-    return f"{hash_of(stored)}@{written.timestamp()}"
+    """Return the version of an object: its hash and the time of its last write, in ms."""
+    return f"{hash_of(stored)}@{stored['lastUpdateTimeUnix']}"
+
+
+def vector_of(stored: StoredObject, name: str) -> StoredVector | None:
+    """Return a vector of an object; None for none, and for zeros, which stand for none.
+
+    Args:
+        stored: The object, read with its vectors.
+        name: The vector's name; empty for the unnamed one.
+    """
+    found: StoredVector | None
+    found = (stored.get("vectors") or {}).get(name) if name else stored.get("vector")
+    return found if found and any(found) else None
 
 
 def record_of(
     key: str, stored: StoredObject, *, rules: TextRules, language_field: str, vector_name: str
 ) -> Record[Content]:
     """Return an object as a record; ``vector_name`` is not part of its content."""
-    properties = dict(stored.properties)
+    properties, references = _split(stored)
     text = compose_text(properties, rules)
-    others = {
-        name: vector
-        for name, vector in (stored.vector or {}).items()
-        if name != vector_name and vector
-    }
+    vectors = stored.get("vectors") or {}
+    others = {name: each for name, each in vectors.items() if name != vector_name and each}
     return Record(
         key=key,
         sha256=hash_of(stored),
         text=text,
         language=language_in(properties, language_field, text),
         title=title_of(properties),
-        content=ObjectContent(properties, others, _references(stored)),
+        content=ObjectContent(properties, others, references),
     )
 
 
@@ -172,44 +171,77 @@ def copied_content(record: Record[Content], text_property: str) -> ObjectContent
     """
     content = record.content
     if isinstance(content, ObjectContent):
-        present = {name: each for name, each in content.properties.items() if each is not None}
-        return ObjectContent(present, content.vectors, content.references)
-    properties = {name: each for name, each in content.metadata.items() if each is not None}
+        return content
+    properties: dict[str, JSON] = {
+        name: each for name, each in content.metadata.items() if each is not None
+    }
     properties |= {
         text_property: content.text,
         ID_PROPERTY: content.id,
         HASH_PROPERTY: content_sha256(content),
     }
-    return ObjectContent(cast("WeaviateProperties", properties), {}, {})
+    return ObjectContent(properties, {}, {})
 
 
-def whole_object(config: CollectionConfig) -> WholeObject:
-    """Return the arguments of a query for properties, references and the time of the last write."""
-    from weaviate.classes.query import MetadataQuery, QueryReference
+def new_object(
+    collection: str, key: str, content: ObjectContent, vectors: Mapping[str, StoredVector]
+) -> NewObject:
+    """Return an object as the server takes it.
 
-    # None returns all properties but blobs: where there are some, every property is named.
-    blobs = "blob" in data_types(config).values()
-    names = [each.name for each in config.references]
-    return {
-        "return_properties": [_property(each) for each in config.properties] if blobs else None,
-        "return_references": [QueryReference(link_on=name, return_properties=[]) for name in names]
-        or None,
-        "return_metadata": MetadataQuery(last_update_time=True),
+    Args:
+        collection: Collection to write it to.
+        key: Key of the object, with its tenant.
+        content: Properties and references.
+        vectors: All its vectors.
+    """
+    tenant, _, own_id = key.rpartition("/")
+    references = {
+        name: [{"beacon": _beacon(each, collection)} for each in targets]
+        for name, targets in content.references.items()
     }
-
-
-def _references(stored: StoredObject) -> dict[str, list[str]]:
-    return {
-        name: sorted(str(linked.uuid) for linked in reference.objects)
-        for name, reference in (stored.references or {}).items()
-        if reference.objects
+    made: NewObject = {
+        "class": collection,
+        "id": own_id,
+        "properties": {**content.properties, **references},
+        "vectors": dict(vectors),
     }
+    return {**made, "tenant": tenant} if tenant else made
 
 
-def _property(config: PropertyConfig | NestedProperty) -> str | QueryNested:
-    from weaviate.classes.query import QueryNested
+def _split(stored: StoredObject) -> tuple[dict[str, JSON], dict[str, list[str]]]:
+    """Return the properties without nulls, and the references."""
+    properties: dict[str, JSON] = {}
+    references: dict[str, list[str]] = {}
+    for name, value in (stored.get("properties") or {}).items():
+        if is_reference(value):
+            references[name] = [target_of(each["beacon"], stored["class"]) for each in value]
+        elif value is not None:
+            properties[name] = value
+    return properties, references
 
-    if not config.nested_properties:
-        return config.name
-    nested = [_property(each) for each in config.nested_properties]
-    return QueryNested(name=config.name, properties=nested)
+
+def is_reference(value: object) -> bool:
+    """Return whether a value is a list of beacons, as only references are."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(each, Mapping)
+            and each.keys() <= {"beacon", "href", "classification"}
+            and str(each.get("beacon", "")).startswith(_BEACON)
+            for each in value
+        )
+    )
+
+
+def target_of(beacon: str, own_collection: str) -> str:
+    """Return the target of ``weaviate://localhost/Collection/UUID``."""
+    _, _, target = beacon.removeprefix(_BEACON).partition("/")
+    collection, slash, key = target.rpartition("/")
+    return f"./{key}" if slash and collection == own_collection else target
+
+
+def _beacon(target: str, own_collection: str) -> str:
+    if target.startswith("./"):
+        target = f"{own_collection}{target[1:]}"
+    return f"{_BEACON}localhost/{target}"

@@ -4,11 +4,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from plugin.tests.weaviate.fake_rest import FakeRest
 from plugin.tests.weaviate.fakes import METADATA
+
+from lusifer.errors import PlanError
 
 pytest.importorskip("weaviate")
 from lusifer.reindex.endpoints.weaviate.alias import WeaviateAliasCutover
 from lusifer.reindex.endpoints.weaviate.objects import Service
+from lusifer.reindex.endpoints.weaviate.schema_copy import Replacement
+from lusifer.reindex.endpoints.weaviate.tenants import Tenants
 
 
 class Client:
@@ -48,12 +53,13 @@ class Client:
             self.meant = None
 
 
-def cutover(client: Any, **changes: Any) -> WeaviateAliasCutover:
+def cutover(client: Any, rest: Any = None, **changes: Any) -> WeaviateAliasCutover:
+    rest = rest or FakeRest({"": []})
     options = {
-        "alias": "Live", "source": "Old", "target": "New", "metadata": METADATA, "template": "Old",
-        "replaced_vector": "old", "service": Service(None, None), **changes,
+        "alias": "Live", "source": "Old", "target": "New", "metadata": METADATA, "template": None,
+        "replacement": Replacement("old", "lusifer", Service(None, None), "m"), **changes,
     }  # fmt: skip
-    return WeaviateAliasCutover(client, **options)
+    return WeaviateAliasCutover(client, rest, **options)
 
 
 def test_the_alias_goes_and_comes_back_and_writes_are_released() -> None:
@@ -76,51 +82,59 @@ def test_an_alias_that_was_not_there_is_created_and_deleted() -> None:
     assert client.calls == [("create", "New"), ("delete", "Live")]
 
 
-def schema(vectorizer: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """Return the schema of the target for a source with this vectorizer."""
-    config = SimpleNamespace(
-        name="Old",
-        description='Theirs.\nlusifer: {"model": "x"}',
-        to_dict=lambda: {
-            "class": "Old",
-            "vectorConfig": {"old": {"vectorizer": vectorizer}, "other": {"vectorizer": {}}},
-            "properties": [{"name": "sees", "dataType": ["Old", "Other"]}],
-        },
+def collections(**schemas: dict[str, Any]) -> Any:
+    rest = FakeRest({"": []})
+    rest.schemas = {name: {"class": name, **each} for name, each in schemas.items()}
+    return rest
+
+
+SOURCE = {"vectorConfig": {"old": {"vectorizer": {"none": {}}, "vectorIndexType": "flat", "vectorIndexConfig": {"distance": "dot"}}}, "properties": []}  # fmt: skip
+
+
+class Creating(Client):
+    """A server without the target."""
+
+    def exists(self, name: str) -> bool:
+        return False
+
+
+def test_the_target_is_created_and_compared() -> None:
+    rest = collections(Old=SOURCE)
+    made = cutover(Creating("Old"), rest, template=Tenants(rest, "Old"))
+    wanted = made._schema(rest.schemas["Old"])
+    rest.schemas["New"] = {**wanted, "replicationConfig": {"factor": 1}}
+    made.prepare()
+    assert rest.sent == [("POST", "/schema", wanted)]
+    assert wanted["description"] == METADATA.in_description()
+
+
+def test_a_target_with_other_settings_is_deleted_again() -> None:
+    rest = collections(Old=SOURCE)
+    made = cutover(Creating("Old"), rest, template=Tenants(rest, "Old"))
+    wanted = made._schema(rest.schemas["Old"])
+    vectors = {"lusifer": {**wanted["vectorConfig"]["lusifer"], "vectorIndexType": "hnsw"}}
+    rest.schemas["New"] = {**wanted, "vectorConfig": vectors}
+    with pytest.raises(PlanError, match=r"settings: vectorConfig\.lusifer\.vectorIndexType\."):
+        made.prepare()
+    assert rest.sent[-1] == ("DELETE", "/schema/New", None)
+
+
+def test_what_refers_to_the_source_is_named() -> None:
+    rest = collections(
+        Old={"properties": [{"name": "self", "dataType": ["Old"]}]},
+        Authors={"properties": [{"name": n, "dataType": ["Old", "B"]} for n in ("wrote", "read")]},
+        Others={"properties": [{"name": "sees", "dataType": ["Authors"]}]},
     )
-    made: Any = cutover(None, **changes)._schema(config)  # type: ignore[arg-type]
-    return dict(made)
+    made = cutover(Client("New"), rest)
+    assert made.source_uses() == ["The collection Authors refers to it (read, wrote)."]
+    rest.schemas.pop("Authors")
+    assert made.source_uses() == []
+    assert cutover(Client(None), rest, source=None).source_uses() == []
 
 
-def test_the_target_has_the_schema_of_the_template() -> None:
-    made = schema({"none": {}})
-    assert made["class"] == "New"
-    assert set(made["vectorConfig"]) == {"lusifer", "other"}
-    assert made["description"] == METADATA.in_description("Theirs.")
-    # A reference from the collection to itself follows.
-    assert made["properties"] == [{"name": "sees", "dataType": ["New", "Other"]}]
-
-
-@pytest.mark.parametrize(
-    ("module", "before", "changes", "after"),
-    [
-        ("text2vec-transformers", {"inferenceUrl": "http://a", "dimensions": 8}, {}, {"inferenceUrl": "http://a"}),
-        (
-            "text2vec-transformers",
-            {"inferenceUrl": "http://a"},
-            {"service": Service("http://b/", 4)},
-            {"inferenceUrl": "http://b", "dimensions": 4},
-        ),
-        (
-            "text2vec-cohere",
-            {"baseURL": "http://a/cohere", "model": "old"},
-            {"service": Service("http://b/", None)},
-            {"baseURL": "http://b/cohere", "model": "m"},
-        ),
-        ("none", {}, {"service": Service("http://b", 4)}, {}),
-    ],
-)  # fmt: skip
-def test_the_service_of_the_new_model_takes_the_place_of_the_old_one(
-    module: str, before: dict[str, Any], changes: dict[str, Any], after: dict[str, Any]
-) -> None:
-    made = schema({module: dict(before)}, **changes)
-    assert made["vectorConfig"]["lusifer"]["vectorizer"] == {module: after}
+def test_tenants_that_were_left_out_are_uses_of_the_source() -> None:
+    rest = FakeRest({"a": [], "b": [], "c": []})
+    rest.schemas["Old"] = rest.schemas.pop("A")
+    tenants = Tenants(rest, "Old", skipped=("b", "gone", "c"))  # type: ignore[arg-type]
+    (found,) = cutover(Client("New"), rest, template=tenants).source_uses()
+    assert found == "2 of its tenants were left out of the copy: b, c."

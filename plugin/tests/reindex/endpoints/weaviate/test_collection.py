@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from plugin.tests.weaviate.fakes import make_config
+from plugin.tests.weaviate.fake_rest import FakeRest
 
 from lusifer.errors import InvalidInputError
 from lusifer.reindex.endpoints.base import ALL_KEYS, KeyRange, Record
@@ -19,37 +18,28 @@ pytest.importorskip("weaviate")
 from lusifer.reindex.endpoints.weaviate.collection import WeaviateEndpoint, release_writes
 from lusifer.reindex.endpoints.weaviate.named_vector import WeaviateNamedVectorTarget
 from lusifer.reindex.endpoints.weaviate.objects import ObjectContent, hash_of, mark_of
+from lusifer.reindex.endpoints.weaviate.tenants import Tenants
 from lusifer.weaviate.text_composition import TextRules
 
 IDS = [f"00000000-0000-0000-0000-00000000000{number}" for number in range(1, 6)]
 RULES = TextRules(collection="A", source_properties=("text",))
-WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def stored(tenant: str, key: str) -> dict[str, Any]:
+    """Return an object; the last of the ids has no vector."""
+    vectors = {"lusifer": [1.0, 0.0]} if key != IDS[4] else {"lusifer": [0.0, 0.0]}
+    properties = {"text": f"{tenant} {key[-1]}", "lang": "en"}
+    return {"id": key, "properties": properties, "vectors": vectors}
 
 
 class Handle:
     """A collection, or one of its tenants, as the client has it."""
 
-    def __init__(self, tenants: dict[str, list[str]]) -> None:
-        self.stored = {
-            name: {key: self._object(name, key) for key in ids} for name, ids in tenants.items()
-        }
-        config = make_config("")
-        config.multi_tenancy_config = SimpleNamespace(enabled="" not in tenants)
-        self.config = SimpleNamespace(get=lambda: config)
-        self.tenants = SimpleNamespace(get=lambda: [name for name in self.stored if name])
+    def __init__(self, rest: FakeRest) -> None:
+        self.rest = rest
         self.tenant = ""
         self.query = self.data = self.aggregate = self
         self.updated: list[tuple[str, dict[str, Any]]] = []
-
-    @staticmethod
-    def _object(tenant: str, key: str) -> Any:
-        return SimpleNamespace(
-            uuid=key,
-            properties={"text": f"{tenant} {key[-1]}", "lang": "en"},
-            vector={"lusifer": [1.0, 0.0]} if key != IDS[4] else {},
-            references=None,
-            metadata=SimpleNamespace(last_update_time=WRITTEN),
-        )
 
     def get(self, _: str) -> Handle:
         return self
@@ -60,34 +50,37 @@ class Handle:
         shared.query = shared.data = shared.aggregate = shared
         return shared
 
-    def fetch_objects(self, *, limit: int, after: str | None, **_: Any) -> Any:
-        keys = sorted(key for key in self.stored[self.tenant] if after is None or key > after)
-        return SimpleNamespace(objects=[self.stored[self.tenant][key] for key in keys[:limit]])
-
-    def fetch_objects_by_ids(self, ids: list[str], **_: Any) -> Any:
-        found = self.stored[self.tenant]
-        return SimpleNamespace(objects=[found[key] for key in ids if key in found])
-
     def over_all(self, **_: Any) -> Any:
-        return SimpleNamespace(total_count=len(self.stored[self.tenant]))
+        return SimpleNamespace(total_count=len(self.rest.objects[self.tenant]))
+
+    def near_vector(self, vector: list[float], *, limit: int, **_: Any) -> Any:
+        found = [SimpleNamespace(uuid=key) for key in sorted(self.rest.objects[self.tenant])]
+        return SimpleNamespace(objects=found[:limit])
 
     def update(self, key: str, **values: Any) -> None:
         self.updated.append((key, values))
 
 
-def endpoint(handle: Handle) -> WeaviateEndpoint:
-    client: Any = SimpleNamespace(collections=handle)
-    return WeaviateEndpoint(client, "A", "lusifer", rules=RULES)
+def parts(tenants: dict[str, list[str]]) -> tuple[Any, Any, Tenants]:
+    """Return client, REST API and tenants of a collection with these objects."""
+    rest: Any = FakeRest(
+        {name: [stored(name, key) for key in ids] for name, ids in tenants.items()}
+    )
+    return SimpleNamespace(collections=Handle(rest)), rest, Tenants(rest, "A")
+
+
+def endpoint(tenants: dict[str, list[str]], **options: Any) -> WeaviateEndpoint:
+    return WeaviateEndpoint(*parts(tenants), "lusifer", rules=RULES, **options)
 
 
 @pytest.fixture
 def plain() -> WeaviateEndpoint:
-    return endpoint(Handle({"": IDS}))
+    return endpoint({"": IDS})
 
 
 @pytest.fixture
 def tenants() -> WeaviateEndpoint:
-    return endpoint(Handle({"b": IDS[:3], "a": IDS[:2], "empty": []}))
+    return endpoint({"b": IDS[:3], "a": IDS[:2], "empty": []})
 
 
 def walk(source: WeaviateEndpoint, key_range: KeyRange, limit: int) -> list[list[str]]:
@@ -134,7 +127,7 @@ def test_key_ranges_have_every_object_of_every_tenant_once(
     names: list[str], count: int, limit: int
 ) -> None:
     """Whatever characters a tenant's name has, before or after the slash of a key."""
-    source = endpoint(Handle(dict.fromkeys(names, IDS[:3])))
+    source = endpoint(dict.fromkeys(names, IDS[:3]))
     read = [
         key
         for key_range in source.key_ranges(count)
@@ -158,7 +151,7 @@ def test_objects_are_asked_for_by_key(tenants: WeaviateEndpoint) -> None:
     assert tenants.present(asked) == there
     assert set(tenants.hashes(asked)) == set(tenants.vectors(asked)) == there
     hashes = tenants.hashes(asked)
-    assert tenants.versions(asked) == {key: f"{hashes[key]}@1767225600.0" for key in there}
+    assert tenants.versions(asked) == {key: f"{hashes[key]}@1767225600000" for key in there}
     assert tenants.keys(KeyRange("b/", ""), None, 2) == (
         tenants.versions([f"b/{key}" for key in IDS[:2]]),
         f"b/{IDS[1]}",
@@ -189,35 +182,66 @@ def test_writes_are_released_where_they_are_held() -> None:
     assert calls == [("READY", ["s2"])]
 
 
-def in_place(handle: Handle, *, in_use: bool) -> WeaviateNamedVectorTarget:
-    client: Any = SimpleNamespace(collections=handle)
-    return WeaviateNamedVectorTarget(client, "A", "lusifer", rules=RULES, in_use=lambda: in_use)
+def in_place(server: tuple[Any, Any, Tenants], *, in_use: bool) -> WeaviateNamedVectorTarget:
+    return WeaviateNamedVectorTarget(*server, "lusifer", rules=RULES, in_use=lambda: in_use)
 
 
 def test_in_place_a_vector_counts_with_the_mark_of_its_content() -> None:
-    handle = Handle({"": IDS})
-    first, second, third, *_ = handle.stored[""].values()
-    first.properties["lusifer_mark"] = mark_of(hash_of(first))
-    second.properties["lusifer_mark"] = 12
-    assert set(in_place(handle, in_use=False).hashes(IDS)) == {IDS[0]}
+    server = parts({"": IDS})
+    first, second, third, *_ = server[1].objects[""].values()
+    first["properties"]["lusifer_mark"] = mark_of(hash_of(first))
+    second["properties"]["lusifer_mark"] = 12
+    assert set(in_place(server, in_use=False).hashes(IDS)) == {IDS[0]}
     # Once the new vector is in use, one without mark is what an application sent along.
-    assert set(in_place(handle, in_use=True).hashes(IDS)) == {IDS[0], IDS[2], IDS[3]}
-    assert third.properties.get("lusifer_mark") is None
+    assert set(in_place(server, in_use=True).hashes(IDS)) == {IDS[0], IDS[2], IDS[3]}
+    assert third["properties"].get("lusifer_mark") is None
 
 
 def test_in_place_vectors_are_written_with_their_mark_unless_the_content_changed() -> None:
-    handle = Handle({"": IDS})
-    target, vector = in_place(handle, in_use=False), np.array([0.5, 0.5], np.float32)
-    sha256 = hash_of(handle.stored[""][IDS[0]])
+    server = parts({"": IDS})
+    target, vector = in_place(server, in_use=False), np.array([0.5, 0.5], np.float32)
+    sha256 = hash_of(server[1].objects[""][IDS[0]])
     content = ObjectContent({}, {}, {})
     rows = [
         (Record(IDS[0], sha256, "", "", "", content), vector),
         (Record(IDS[1], "of an older text", "", "", "", content), vector),
     ]
-    assert target.write(rows, {}) == 1
-    assert handle.updated == [
+    assert target.write(rows, {}) == {IDS[0]: sha256}
+    assert server[0].collections.updated == [
         (
             IDS[0],
             {"properties": {"lusifer_mark": mark_of(sha256)}, "vector": {"lusifer": [0.5, 0.5]}},
         )
     ]
+
+
+@pytest.mark.parametrize("asked", [[0, 1, 2, 3, 4], [0, 4], [4, 2], [1, 1]])
+def test_objects_are_found_wherever_they_lie(asked: list[int]) -> None:
+    """Asked for are keys that are there, next to others and far apart, and keys that are not."""
+    many = [f"00000000-0000-0000-0000-{number:012d}" for number in range(0, 1000, 3)]
+    source = endpoint({"": many})
+    wanted = [many[each * 83] for each in asked] + ["ffffffff-0000-0000-0000-000000000000"]
+    absent = "00000000-0000-0000-0000-000000000001"
+    assert source.present([*wanted, absent]) == set(wanted[:-1])
+    requests = [each for each in source.rest.gets if each == "/objects"]  # type: ignore[attr-defined]
+    assert len(requests) <= len(wanted) + 1
+
+
+def test_neighbours_are_found_in_few_requests() -> None:
+    many = [f"00000000-0000-0000-0000-{number:012d}" for number in range(1000)]
+    source = endpoint({"": many})
+    assert source.present(many) == set(many)
+    assert len([each for each in source.rest.gets if each == "/objects"]) == 5  # type: ignore[attr-defined]
+
+
+def test_the_nearest_are_records_in_the_order_of_the_search(plain: WeaviateEndpoint) -> None:
+    vector = np.array([1.0, 0.0], np.float32)
+    (near,) = plain.nearest([vector], 3, [IDS[0]])
+    assert [(each.key, each.text) for each in near] == [(key, f" {key[-1]}") for key in IDS[:3]]
+
+
+def test_a_text_that_can_not_be_embedded_gets_zeros_where_weaviate_would_embed_it() -> None:
+    records = [Record(IDS[0], "s", text, "", "", ObjectContent({}, {}, {})) for text in ("  ", "")]
+    for zeros, expected in (([0.0, 0.0], [{"lusifer": [0.0, 0.0]}, {}]), ((), [{}, {}])):
+        made = endpoint({"": []}, placeholder=zeros)
+        assert [made._object(each, None)["vectors"] for each in records] == expected

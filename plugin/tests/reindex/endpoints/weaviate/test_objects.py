@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plugin.tests.weaviate.fakes import make_config, make_property
 
 from lusifer.reindex.endpoints.base import Record
 from lusifer.types import Document
@@ -19,38 +16,38 @@ from lusifer.reindex.endpoints.weaviate.objects import (
     copied_content,
     group_by_tenant,
     hash_of,
+    is_reference,
     join_key,
     mark_of,
+    new_object,
     record_of,
     tenant_order,
     uuid_before,
+    vector_of,
     version_of,
-    whole_object,
 )
 from lusifer.weaviate.text_composition import TextRules
 
 FIRST = "00000000-0000-0000-0000-000000000000"
 SECOND = "00000000-0000-0000-0000-000000000001"
 RULES = TextRules(collection="A", source_properties=("text",))
-SHA = hashlib.sha256(b'[{"n":3,"text":"ein Text"},{"sees":["%b","%b"]}]' % (FIRST.encode(), SECOND.encode())).hexdigest()  # fmt: skip
+SHA = hashlib.sha256(b'[{"n":3,"text":"ein Text"},{"sees":["./%b","B/%b"]}]' % (SECOND.encode(), FIRST.encode())).hexdigest()  # fmt: skip
 
 
-def stored(properties: dict[str, Any], **more: Any) -> Any:
-    return SimpleNamespace(
-        **{"properties": properties, "vector": {}, "references": None, "metadata": None, **more}
-    )
+def linked(*targets: str) -> list[dict[str, str]]:
+    return [{"beacon": f"weaviate://localhost/{each}", "href": "/v1"} for each in targets]
 
 
-def linked(*keys: str) -> Any:
-    return SimpleNamespace(objects=[SimpleNamespace(uuid=key) for key in keys])
-
-
-OBJECT = stored(
-    {"text": "ein Text", "n": 3, "lang": None, "lusifer_mark": 12},
-    vector={"lusifer": [1.0], "other": [0.5], "empty": []},
-    references={"sees": linked(SECOND, FIRST), "none": linked()},
-    metadata=SimpleNamespace(last_update_time=datetime(2026, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)),
-)
+OBJECT: dict[str, Any] = {
+    "class": "A",
+    "id": "u",
+    "properties": {
+        "text": "ein Text", "n": 3, "lang": None, "lusifer_mark": 12,
+        "sees": linked(f"A/{SECOND}", f"B/{FIRST}"),
+    },
+    "vectors": {"lusifer": [1.0], "other": [0.5], "empty": []},
+    "lastUpdateTimeUnix": 1767225600500,
+}  # fmt: skip
 
 
 def test_a_key_has_its_tenant_before_it() -> None:
@@ -81,15 +78,43 @@ def test_a_mark_is_52_bits_of_the_hash() -> None:
 
 def test_the_hash_leaves_out_nulls_the_mark_and_the_order_of_references() -> None:
     assert hash_of(OBJECT) == SHA
-    properties = {**OBJECT.properties, "lusifer_mark": 99}
-    swapped = {"sees": linked(FIRST, SECOND)}
-    assert hash_of(stored(properties, references=swapped)) == SHA
-    assert hash_of(stored({**properties, "n": 4}, references=swapped)) != SHA
-    assert hash_of(stored(properties)) != SHA
+    swapped = {"lusifer_mark": 99, "sees": linked(f"B/{FIRST}", f"A/{SECOND}")}
+    assert hash_of({**OBJECT, "properties": {**OBJECT["properties"], **swapped}}) == SHA
+    for changed in ({"n": 4}, {"sees": linked(f"B/{FIRST}")}, {"sees": None}):
+        other = {**OBJECT, "properties": {**OBJECT["properties"], **changed}}
+        assert hash_of(other) != SHA
+
+
+def test_a_copy_has_the_hash_of_its_source() -> None:
+    """References into the own collection follow."""
+    record = record_of("u", OBJECT, rules=RULES, language_field="lang", vector_name="lusifer")
+    copied = new_object("B", "u", copied_content(record, "text"), {})
+    assert copied["properties"]["sees"] == [
+        {"beacon": f"weaviate://localhost/B/{SECOND}"},
+        {"beacon": f"weaviate://localhost/B/{FIRST}"},
+    ]
+    other = new_object("C", "t/u", copied_content(record, "text"), {"v": [1.0]})
+    assert (other["id"], other["tenant"], other["vectors"]) == ("u", "t", {"v": [1.0]})
+    assert hash_of(other) == hash_of(OBJECT)
+
+
+def test_a_list_of_objects_is_no_reference() -> None:
+    value = [{"beacon": "weaviate://localhost/A/1", "note": "mine"}]
+    assert not is_reference(value)
+    assert not is_reference([{"beacon": "of light"}])
+    assert not is_reference([])
+    assert hash_of({**OBJECT, "properties": {"x": value}}) != hash_of({**OBJECT, "properties": {}})
 
 
 def test_the_version_has_the_time_of_the_last_write() -> None:
-    assert version_of(OBJECT) == f"{SHA}@1767225600.5"
+    assert version_of(OBJECT) == f"{SHA}@1767225600500"
+
+
+def test_zeros_stand_for_no_vector() -> None:
+    unnamed = {"vector": [0.0, 0.5], "vectors": {"a": [0.0, 0.0], "b": [[0.5]], "c": []}}
+    assert [vector_of(unnamed, name) for name in ("", "a", "b", "c", "d")] == [
+        [0.0, 0.5], None, [[0.5]], None, None,
+    ]  # fmt: skip
 
 
 def test_an_object_as_a_record() -> None:
@@ -97,23 +122,18 @@ def test_an_object_as_a_record() -> None:
     assert (record.key, record.sha256, record.text) == ("t/u", SHA, "ein Text")
     assert record.title == ""
     assert record.content == ObjectContent(
-        OBJECT.properties, {"other": [0.5]}, {"sees": [FIRST, SECOND]}
+        {"text": "ein Text", "n": 3, "lusifer_mark": 12},
+        {"other": [0.5]},
+        {"sees": [f"./{SECOND}", f"B/{FIRST}"]},
     )
     named = record_of(
         "u",
-        stored({"text": "x", "kind": "fr", "title": "T"}),
+        {**OBJECT, "properties": {"text": "x", "kind": "fr", "title": "T"}},
         rules=RULES,
         language_field="kind",
         vector_name="lusifer",
     )
     assert (named.language, named.title) == ("fr", "T")
-
-
-def test_a_copy_takes_everything_along_but_nulls() -> None:
-    record = record_of("u", OBJECT, rules=RULES, language_field="lang", vector_name="lusifer")
-    copied = copied_content(record, "text")
-    assert copied.properties == {"text": "ein Text", "n": 3, "lusifer_mark": 12}
-    assert (copied.vectors, copied.references) == ({"other": [0.5]}, {"sees": [FIRST, SECOND]})
 
 
 def test_a_document_of_a_file_is_written_as_lusifer_index_does() -> None:
@@ -123,26 +143,3 @@ def test_a_document_of_a_file_is_written_as_lusifer_index_does() -> None:
     assert copied == ObjectContent(
         {"lang": "de", "body": "ein Text", "document_id": "d1", "document_sha256": sha256}, {}, {}
     )
-
-
-def test_objects_without_blobs_are_asked_for_as_they_are() -> None:
-    asked = whole_object(make_config("", properties=[make_property("text")]))
-    assert (asked["return_properties"], asked["return_references"]) == (None, None)
-    assert asked["return_metadata"].last_update_time
-
-
-def test_where_there_are_blobs_every_property_is_named() -> None:
-    inner = make_property("name")
-    properties = [
-        make_property("text"),
-        make_property("picture", "blob"),
-        make_property("author", "object", nested_properties=[inner]),
-    ]
-    config = make_config("", properties=properties)
-    config.references = [SimpleNamespace(name="sees")]
-    asked = whole_object(config)
-    assert asked["return_properties"] is not None
-    text, picture, author = asked["return_properties"]
-    assert (text, picture) == ("text", "picture")
-    assert (author.name, author.properties) == ("author", ["name"])  # type: ignore[union-attr]
-    assert [each.link_on for each in asked["return_references"] or ()] == ["sees"]
