@@ -19,7 +19,9 @@ from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.reindex.support import NEW, OLD
 
 from lusifer.errors import InvalidInputError, PlanError, ReindexError
-from lusifer.reindex.cutover import CheckOptions, check, clean, cut_over
+from lusifer.reindex.checks import CheckOptions, check
+from lusifer.reindex.cleaning import clean
+from lusifer.reindex.cutover import cut_over
 from lusifer.reindex.endpoints.factory import open_migration
 from lusifer.reindex.inspection import PlanRequest
 from lusifer.reindex.job import Job
