@@ -101,7 +101,7 @@ class Soak:
                 ["weaviate", "tei", "openai", "cohere", "bad", "leave"], [80, 10, 5, 1, 2, 2]
             )[0]
             path, body, asked = self._request(kind, draw)
-            head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
             writer.write(head.encode() + body)
             if kind == "leave":
                 await asyncio.sleep(draw.random() * 0.02)

@@ -64,6 +64,7 @@ __all__ = [
     "EngineOutputError",
     "EngineUnavailableError",
     "FingerprintMismatchError",
+    "ForbiddenError",
     "IndexCorruptError",
     "IndexLockedError",
     "IndexNotFoundError",
@@ -185,6 +186,12 @@ class UnauthorizedError(LusiferError):
     """
 
     status = 401
+
+
+class ForbiddenError(LusiferError):
+    """A web page, or a name of the service, is not one that may be used."""
+
+    status = 403
 
 
 class BundleError(LusiferError):

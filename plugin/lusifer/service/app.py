@@ -17,6 +17,7 @@ from lusifer.common.paths import cache_directory
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.errors import LusiferError, MethodNotAllowedError, NotServedError, ServiceError
 from lusifer.service.auth import ApiKeys
+from lusifer.service.browsers import browser_middleware
 from lusifer.service.cache import MemoryCache
 from lusifer.service.canary import check
 from lusifer.service.disk_cache import DiskCache
@@ -92,7 +93,10 @@ def create_app(
     ]
     document = openapi_document(routes)
     app = Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_served}
+        routes=routes,
+        lifespan=lifespan,
+        middleware=browser_middleware(settings, _refuse),
+        exception_handlers={HTTPException: _not_served},
     )
     # Weaviate follows no redirect.
     app.router.redirect_slashes = False
@@ -245,23 +249,28 @@ def _metrics(service: EmbeddingService) -> Answer:
 
 
 async def _not_served(request: Request, error: Exception) -> Response:
-    """Answer 404 or 405 in the form of the path's protocol.
-
-    The answer is logged, because a wrong address is a common fault.
-    """
+    """Answer 404 or 405; it is logged, because a wrong address is a common fault."""
     wrong_method = isinstance(error, HTTPException) and error.status_code == 405
+    response = await _refuse(
+        request,
+        (MethodNotAllowedError if wrong_method else NotServedError)(
+            f"{request.method} {request.scope['path'][:200]} is not served here.",
+            next_step="The paths are listed in /openapi.json.",
+        ),
+    )
+    # The header Allow names the methods of the path.
+    response.headers.update(getattr(error, "headers", None) or {})
+    return response
+
+
+async def _refuse(request: Request, error: LusiferError) -> Response:
+    """Answer with an error in the form of the path's protocol, whatever the method."""
     dialect = _SERVICE
     for route in request.app.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             dialect = dialect_of(route) or dialect
 
-    async def refuse(request: Request) -> Answer:
-        raise (MethodNotAllowedError if wrong_method else NotServedError)(
-            f"{request.method} {request.url.path[:200]} is not served here.",
-            next_step="The paths are listed in /openapi.json.",
-        )
+    async def fail(_: Request) -> Answer:
+        raise error
 
-    response = await respond(request, dialect, refuse)
-    # The header Allow names the methods of the path.
-    response.headers.update(getattr(error, "headers", None) or {})
-    return response
+    return await respond(request, dialect, fail)

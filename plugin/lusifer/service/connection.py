@@ -20,7 +20,9 @@ import orjson
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from lusifer.service.client_speed import ClientSpeed
 from lusifer.service.connections import LimitedConnection
+from lusifer.service.http_upgrade import head_without_upgrade
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,8 +56,6 @@ _LINGER_S = 2.0
 
 _STALLED_S = 5.0
 """Seconds without a byte after which a connection may be closed to make room."""
-
-_UPGRADE = frozenset({b"upgrade", b"http2-settings"})
 
 
 class HttpConnection(HttpToolsProtocol, LimitedConnection):
@@ -94,12 +94,10 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         now_s = connections.now_s
         self._head_since_s: float | None = None
         self._in_body = False
-        self._idle_since_s = now_s
+        self.idle_since_s = now_s
         self._refused_since_s: float | None = None
-        self._unsent_since_s: float | None = None
         self._has_served = False
-        self._moved_bytes, self._moved_s = 0, now_s
-        self._window_bytes, self._window_s = 0, now_s
+        self._speed = ClientSpeed(settings, now_s)
 
     # What the transport calls.
 
@@ -155,14 +153,14 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         if self._in_body:
             self._in_body, self._unused_bytes = False, 0
             if self.cycle.response_complete:
-                self._idle_since_s = self._connections.now_s
+                self.idle_since_s = self._connections.now_s
             super().on_message_complete()
 
     # What the answer calls.
 
     def on_response_complete(self) -> None:
         """Go on with the next request on this connection."""
-        self._has_served, self._idle_since_s = True, self._connections.now_s
+        self._has_served, self.idle_since_s = True, self._connections.now_s
         super().on_response_complete()
         self._go_on()
 
@@ -185,12 +183,8 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         unsent = self._unsent()
         if not unsent and not self._in_body and not self._is_answering():
             return 2 if self._has_served and self._head_since_s is None else 1
-        stalled = self._connections.now_s - self._moved_s >= _STALLED_S
+        stalled = self._connections.now_s - self._speed.moved_s >= _STALLED_S
         return 3 if stalled and self._waits_for_client(unsent) else None
-
-    def idle_since_s(self) -> float:
-        """Return when the connection began to wait, for the order of closing."""
-        return self._idle_since_s
 
     def evict(self) -> None:
         """Close the connection at once."""
@@ -201,54 +195,31 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         if self.transport is None or self.transport.is_closing():
             return
         now_s, settings, unsent = self._connections.now_s, self._settings, self._unsent()
-        moved = self._received_bytes + self._sent_bytes - unsent
-        if moved != self._moved_bytes:
-            self._moved_bytes, self._moved_s = moved, now_s
-        if not unsent or self._unsent_since_s is None:
-            self._unsent_since_s = now_s if unsent else None
+        self._speed.note(self._received_bytes + self._sent_bytes - unsent, unsent, now_s)
         if self._refused_since_s is not None:
             if now_s - self._refused_since_s >= _LINGER_S:
                 self.transport.abort()
         elif self._waits_for_client(unsent):
-            self._check_speed(moved)
-        elif self._is_answering():
-            self._window_bytes, self._window_s = moved, now_s
+            if unsent or self._is_answering():
+                if reason := self._speed.complaint(now_s):
+                    self._refuse(408, reason)
+            elif now_s - self.idle_since_s >= settings.stall_timeout_s:
+                self.transport.close()  # the rest of a body that nobody reads
+        else:
+            self._speed.restart(now_s)
+            self._check_waiting(now_s, settings)
+
+    def _check_waiting(self, now_s: float, settings: Settings) -> None:
+        if self._is_answering():
             if self._head_since_s is not None:  # of the next request, which isn't read now
                 self._head_since_s = now_s
         elif self._head_since_s is not None:
-            self._window_bytes, self._window_s = moved, now_s
             if now_s - self._head_since_s >= settings.head_timeout_s:
                 self._refuse(
                     408, f"The head was not complete within {settings.head_timeout_s:g} s."
                 )
-        else:
-            self._window_bytes, self._window_s = moved, now_s
-            if now_s - self._idle_since_s >= settings.keep_alive_s:
-                self.transport.close()
-
-    def _check_speed(self, moved: int) -> None:
-        """Refuse a client that sends or reads too slowly; ``moved`` counts its bytes so far."""
-        now_s, settings = self._connections.now_s, self._settings
-        window_s = settings.stall_timeout_s
-        if self._unsent_since_s is not None:
-            if now_s - self._unsent_since_s >= settings.deadline_s:
-                self._refuse(408, f"The answer was not read within {settings.deadline_s:g} s.")
-                return
-        elif self.cycle.response_complete:
-            # The rest of a body that nobody reads has one window to arrive.
-            if now_s - self._idle_since_s >= window_s:
-                self.transport.close()
-            return
-        if now_s - self._window_s < window_s:
-            return
-        if moved - self._window_bytes < settings.minimum_bytes_per_s * window_s:
-            self._refuse(
-                408,
-                f"{moved - self._window_bytes} bytes were sent or read in {window_s:g} s, at "
-                f"least {settings.minimum_bytes_per_s} a second are needed.",
-            )
-            return
-        self._window_bytes, self._window_s = moved, now_s
+        elif now_s - self.idle_since_s >= settings.keep_alive_s:
+            self.transport.close()
 
     # Reading.
 
@@ -290,18 +261,12 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         if method == b"CONNECT":
             self._fail(405, "CONNECT is not served.")
             return
-        head = [method, b" ", self.url, b" HTTP/", self.parser.get_http_version().encode()]
-        for name, value in self.headers:
-            if name == b"connection":
-                kept = [each for each in value.split(b",") if each.strip().lower() not in _UPGRADE]
-                value = b",".join(kept)
-            if name not in _UPGRADE and value:
-                head += [b"\r\n", name, b": ", value]
-        head.append(b"\r\n\r\n")
+        version = self.parser.get_http_version()
+        head = head_without_upgrade(method, self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         try:
-            self.parser.feed_data(b"".join(head))
+            self.parser.feed_data(head)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.send_400_response("The request is not valid HTTP.")
 

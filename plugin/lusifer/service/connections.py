@@ -43,13 +43,12 @@ _REFUSAL = (
 class LimitedConnection(ABC, asyncio.Protocol):
     """What is asked of a connection: whether it can make room, and to check its client."""
 
+    idle_since_s: float
+    """When the connection began to wait, for the order of closing."""
+
     @abstractmethod
     def eviction_rank(self) -> int | None:
         """Return how soon this connection is closed for another one, 0 first, None for never."""
-
-    @abstractmethod
-    def idle_since_s(self) -> float:
-        """Return when the connection began to wait, for the order of closing."""
 
     @abstractmethod
     def evict(self) -> None:
@@ -125,7 +124,7 @@ class Connections:
             False if every connection is in use.
         """
         ranked = [
-            (rank, -self._counts[its_group], connection.idle_since_s(), number, connection)
+            (rank, -self._counts[its_group], connection.idle_since_s, number, connection)
             for number, (connection, its_group) in enumerate(self._group_of.items())
             if (group is None or its_group == group)
             and (rank := connection.eviction_rank()) is not None

@@ -23,6 +23,7 @@ __all__ = ["openapi_document"]
 _ERRORS = {
     "400": "The body or a text in it can't be used.",
     "401": "The API key is missing or wrong.",
+    "403": "A web page of another origin, or a Host that is not allowed.",
     "404": "The model is not served here.",
     "413": "The body, the list or a text is over a limit.",
     "429": "The queue is full. Send the request again after Retry-After.",

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from lusifer.errors import (
     DeadlineExceededError,
+    ForbiddenError,
     InvalidInputError,
     KeyLimitError,
     LusiferError,
@@ -245,7 +246,7 @@ async def respond(
             "request_id": request.state.request_id,
             "protocol": dialect.name,
             "method": request.method,
-            "path": request.url.path[:200],
+            "path": request.scope["path"][:200],
             "status": response.status_code,
             "duration_ms": round(1000 * duration_s, 1),
         },
@@ -278,6 +279,8 @@ def _reason(error: LusiferError) -> Rejection:
         return "deadline"
     if isinstance(error, UnauthorizedError):
         return "unauthorized"
+    if isinstance(error, ForbiddenError):
+        return "browser"
     if isinstance(
         error, NotServedError | MethodNotAllowedError | UnknownModelError | InvalidInputError
     ):

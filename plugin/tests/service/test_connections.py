@@ -39,13 +39,10 @@ class Client:
     """A connection as :class:`Connections` sees it."""
 
     def __init__(self, rank: int | None, since_s: float = 0.0) -> None:
-        self.rank, self.since_s, self.evicted = rank, since_s, False
+        self.rank, self.idle_since_s, self.evicted = rank, since_s, False
 
     def eviction_rank(self) -> int | None:
         return self.rank
-
-    def idle_since_s(self) -> float:
-        return self.since_s
 
     def evict(self) -> None:
         self.evicted = True

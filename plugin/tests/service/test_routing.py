@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,46 @@ def test_every_route_but_health_needs_a_key(
             assert http.get(route.path).status_code in expected, route.path
 
 
+@pytest.mark.parametrize(
+    "name", ["authorization", "x-api-key", "lusifer-api-key", "api-key", "traceparent", "cookie"]
+)
+def test_any_bytes_in_a_header_are_401(
+    serve: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    add_key(tmp_path / "keys.toml", "indexer")
+    service = serve(api_keys_file=tmp_path / "keys.toml")
+    draw = random.Random(name)
+    values = [
+        b"Basic \xe9",
+        b"Bearer \xff",
+        b"Basic w6k=",
+        b"Basic //8=",
+        b"Basic",
+        b"\xf0\x9f",
+        b"",
+    ]
+    values += [bytes(draw.choices(range(0x80, 0x100), k=9)) for _ in range(20)]
+    values += [b"Basic " + bytes(draw.choices(range(0x20, 0x7F), k=9)) for _ in range(20)]
+    values += [b"\t" * 9, b"a" * 9000, b"00-" + b"0" * 32 + b"-0-1", b"%00", b"\"\\'{}"]
+    for value in values:
+        for path in (b"POST /vectors", b"GET /meta"):
+            head = path + b" HTTP/1.1\r\nHost: localhost\r\n" + name.encode() + b": " + value
+            status, _, _ = service.exchange(head + b"\r\nContent-Length: 2\r\n\r\n{}")
+            assert status == 401, (path, value)
+
+
+@pytest.mark.parametrize("name", ["host", "origin", "content-type", "expect", "x-request-id"])
+def test_no_bytes_in_a_header_are_500(service: Any, name: str) -> None:
+    draw = random.Random(name)
+    for value in [b"[", b"]", b"a:b:c", b"\xe9", b"//", b"@", b"a:99999999", b"%", b"\xff:1"] + [
+        bytes(draw.choices([*range(0x20, 0x7F), *range(0x80, 0x100)], k=7)) for _ in range(50)
+    ]:
+        for path in (b"POST /vectors", b"GET /nothing"):
+            head = path + b" HTTP/1.1\r\n" + name.encode() + b": " + value
+            status, _, _ = service.exchange(head + b"\r\nContent-Length: 2\r\n\r\n{}")
+            assert status in {400, 403, 404}, (path, value)
+
+
 def test_a_client_that_leaves_takes_its_texts_out_of_the_queue(
     gated_engine: GatedEngine, serve_gated: Callable[..., Any]
 ) -> None:
@@ -113,7 +154,8 @@ def test_a_client_that_leaves_takes_its_texts_out_of_the_queue(
     ).encode()
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.sendall(
-            b"POST /embed HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            b"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+            + body
         )
         assert gated_engine.entered.wait(120)
     service.wait_until(lambda: service.service.in_flight_requests == 0)
@@ -134,7 +176,7 @@ def test_a_client_that_does_not_finish_its_body_gets_an_error(
     monkeypatch.setattr("lusifer.service.routing._BODY_TIMEOUT_S", 0.3 if silent else 30)
     service = serve(deadline_s=30 if silent else 0.3)
     path, _, message_of = PROTOCOLS[protocol]
-    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{{"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{{"
     status, _, body = service.exchange(head.encode(), drops=0 if silent else 20)
     assert status == 400
     assert "The body stopped after" in message_of(json.loads(body))
@@ -142,7 +184,9 @@ def test_a_client_that_does_not_finish_its_body_gets_an_error(
 
 def test_a_client_that_stops_in_its_body_delays_no_other(http: httpx.Client, service: Any) -> None:
     with socket.create_connection(("127.0.0.1", service.port)) as hanging:
-        hanging.sendall(b"POST /vectors HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        hanging.sendall(
+            b"POST /vectors HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+        )
         for n in range(5):
             assert http.post("/vectors", json={"text": f"text {n}"}).status_code == 200
     service.wait_until(lambda: service.service.in_flight_requests == 0)

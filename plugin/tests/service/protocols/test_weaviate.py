@@ -75,10 +75,12 @@ def test_weaviate_gets_an_error_and_no_vector(service: Any, text: str, word: str
 
 def test_weaviates_probes(service: Any) -> None:
     for path in ("/.well-known/ready", "/.well-known/live"):
-        status, _, body = service.exchange(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        status, _, body = service.exchange(
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        )
         assert (status, body) == (204, b"")
     status, _, body = service.exchange(
-        b"GET /meta HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n"
+        b"GET /meta HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n"
     )
     assert status == 200
     assert json.loads(body)["model"] == MODEL
