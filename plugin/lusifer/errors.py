@@ -11,6 +11,7 @@
     ├── MissingExtraError             500  an optional dependency is not installed
     ├── SettingsError                 500  a setting that can't be used
     ├── UnauthorizedError             401  an API key is missing or wrong
+    ├── ForbiddenError                403  a web page or a name of the service that is not allowed
     ├── BundleError                   500
     │   ├── BundleNotFoundError       404
     │   ├── BundleCorruptError        500  a file is missing, cut or changed

@@ -43,6 +43,7 @@ def test_bodies_answers_and_keys_are_described(document: dict[str, Any]) -> None
         "200",
         "400",
         "401",
+        "403",
         "404",
         "413",
         "429",
