@@ -118,7 +118,7 @@ def test_a_request_in_flight_is_answered_after_sigterm(
     place = (address.split("/")[2].split(":")[0], int(address.rsplit(":", 1)[1]))
     body = b'{"text": "half before the signal, half after it"}'
     with socket.create_connection(place, timeout=60) as connection:
-        head = b"POST /vectors HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+        head = b"POST /vectors HTTP/1.1\r\nHost: [::1]\r\nContent-Length: %d\r\n\r\n" % len(body)
         connection.sendall(head + body[:20])
         wait_until(lambda: get(f"{address}/status").json()["load"]["in_flight_requests"] == 1)
         started.send_signal(signal.SIGTERM)
