@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from integration_tests.qdrant_server import QdrantUnderTest, qdrant_under_test  # noqa: F401
 from numpy.typing import NDArray
 from plugin.tests.conftest import make_bundle
 from plugin.tests.reindex.support import NEW, OLD, make_plan
-from plugin.tests.reindex_world import Machine, cut_over_while, written_again
+from plugin.tests.reindex_machine import AliasMachine, InPlaceMachine, machine_settings
+from plugin.tests.reindex_world import Side, cut_over_while, written_again
 from qdrant_client import QdrantClient, models
 from typer.testing import CliRunner
 
@@ -25,7 +25,7 @@ from lusifer.bundle.format import Bundle
 from lusifer.cli.app import app
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
-from lusifer.errors import FingerprintMismatchError
+from lusifer.errors import FingerprintMismatchError, ReindexError
 from lusifer.qdrant.connection import connect
 from lusifer.qdrant.metadata import metadata_for
 from lusifer.qdrant.points import payload_of
@@ -72,19 +72,24 @@ class AliasWorld:
         )  # fmt: skip
         return Migration(old, new, switch)
 
-    def write(self, document: Document, vector: NDArray[np.float32]) -> None:
+    def write(self, document: Document, vector: NDArray[np.float32], side: Side = "live") -> None:
         point = models.PointStruct(
             id=document_uuid(document.id),
             vector={"lusifer": vector.tolist()},
             payload=payload_of(document),
         )
-        self.client.upsert(self.alias, [point], wait=True)
+        self.client.upsert(self._name(side), [point], wait=True)
 
-    def delete(self, document_id: str) -> None:
-        self.client.delete(self.alias, [document_uuid(document_id)], wait=True)
+    def delete(self, document_id: str, side: Side = "live") -> None:
+        self.client.delete(self._name(side), [document_uuid(document_id)], wait=True)
 
-    def everything(self, vector_of: str) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
-        return _documents(self.client, self.alias, "lusifer")
+    def everything(self, side: Side) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
+        if not self.client.collection_exists(self._name(side)):
+            return {}
+        return _documents(self.client, self._name(side), "lusifer")
+
+    def _name(self, side: Side) -> str:
+        return {"live": self.alias, "old": self.old.collection, "new": self.new.collection}[side]
 
     def close(self) -> None:
         for each in (self.old, self.new):
@@ -105,32 +110,32 @@ class VectorWorld:
         )
         create_collection(client, self.old)
 
-    def migration(self) -> Migration:
+    def migration(self, *, backwards: bool = False) -> Migration:
         name = self.old.collection
-        old = QdrantEndpoint(self.client, name, "lusifer", only_lacking="lusifer2")
-        new = QdrantNamedVectorTarget(self.client, name, "lusifer2")
+        old, new = (self.new, self.old) if backwards else (self.old, self.new)
         return Migration(
-            old,
-            new,
-            QdrantNamedVectorCutover(self.client, source=self.old, target=self.new),
+            QdrantEndpoint(self.client, name, old.vector_name, only_lacking=new.vector_name),
+            QdrantNamedVectorTarget(self.client, name, new.vector_name),
+            QdrantNamedVectorCutover(self.client, source=old, target=new),
             in_place=True,
         )
 
-    def write(self, document: Document, vector: NDArray[np.float32]) -> None:
-        shown = self.migration().cutover.is_live()
+    def write(self, document: Document, vector: NDArray[np.float32], side: Side = "live") -> None:
+        if side == "live":
+            side = "new" if self.migration().cutover.is_live() else "old"
         point = models.PointStruct(
             id=document_uuid(document.id),
-            vector={"lusifer2" if shown else "lusifer": vector.tolist()},
+            vector={"lusifer2" if side == "new" else "lusifer": vector.tolist()},
             payload=payload_of(document),
         )
         self.client.upsert(self.old.collection, [point], wait=True)
 
-    def delete(self, document_id: str) -> None:
+    def delete(self, document_id: str, side: Side = "live") -> None:
         self.client.delete(self.old.collection, [document_uuid(document_id)], wait=True)
 
-    def everything(self, vector_of: str) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
+    def everything(self, side: Side) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
         return _documents(
-            self.client, self.old.collection, "lusifer2" if vector_of == "new" else "lusifer"
+            self.client, self.old.collection, "lusifer2" if side == "new" else "lusifer"
         )
 
     def close(self) -> None:
@@ -159,17 +164,16 @@ def client(qdrant: QdrantUnderTest) -> Iterator[QdrantClient]:
     made.close()
 
 
-@pytest.mark.parametrize("world", [AliasWorld, VectorWorld])
-def test_applications_write_all_the_while(client: QdrantClient, world: Any) -> None:
-    class QdrantMachine(Machine):
+@pytest.mark.parametrize(
+    ("world", "machine"), [(AliasWorld, AliasMachine), (VectorWorld, InPlaceMachine)]
+)
+def test_applications_write_all_the_while(client: QdrantClient, world: Any, machine: Any) -> None:
+    class QdrantMachine(machine):  # type: ignore[misc]
         @staticmethod
         def make_world(folder: Path) -> Any:
             return world(client)
 
-    run_state_machine_as_test(
-        QdrantMachine,
-        settings=settings(max_examples=8, stateful_step_count=10, deadline=None, derandomize=True),
-    )
+    run_state_machine_as_test(QdrantMachine, settings=machine_settings(8, 12))
 
 
 @pytest.mark.parametrize("world", [AliasWorld, VectorWorld])
@@ -206,7 +210,10 @@ def test_an_edit_of_a_part_after_the_switch_stays(client: QdrantClient, tmp_path
             )
 
         cut_over_while(job, migration, before=before, at_the_switch=lambda: None, after=after)
-        clean(job, migration)
+        # The first document has another text in the old collection.
+        with pytest.raises(ReindexError, match="1 documents were changed both"):
+            clean(job, migration)
+        clean(job, migration, force=True)
         found = world.everything("new")
         assert found["doc/0"][0] == Document("doc/0", "text 0", {"edit": 2})
         assert found["doc/1"][0] == Document("doc/1", "edited before", {"edit": 1})

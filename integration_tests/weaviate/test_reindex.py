@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from integration_tests.weaviate_server import RunningWeaviate
 from numpy.typing import NDArray
 from plugin.tests.conftest import make_bundle
 from plugin.tests.reindex.support import NEW, OLD, make_plan
-from plugin.tests.reindex_world import Killed, Machine, cut_over_while, written_again
+from plugin.tests.reindex_machine import AliasMachine, InPlaceMachine, machine_settings
+from plugin.tests.reindex_world import Killed, Side, cut_over_while, written_again
 from typer.testing import CliRunner
 from weaviate.classes.query import QueryReference
 from weaviate.exceptions import UnexpectedStatusCodeError
@@ -73,24 +73,29 @@ class WeaviateWorld:
     def migration(self) -> Migration:
         return open_migration(self.plan, hold_writes=self.freezes_writes)
 
-    def write(self, document: Document, vector: NDArray[np.float32]) -> None:
+    def write(self, document: Document, vector: NDArray[np.float32], side: Side = "live") -> None:
         properties = {"text": document.text, ID_PROPERTY: document.id, **document.metadata}
         arguments = {
             "uuid": object_id(document.id),
             "properties": properties,
             "vector": {"lusifer": vector.tolist()},
         }
-        handle = self.client.collections.get(self.alias)
+        handle = self.client.collections.get(self._name(side))
         if handle.data.exists(arguments["uuid"]):
             handle.data.replace(**arguments)
         else:
             handle.data.insert(**arguments)
 
-    def delete(self, document_id: str) -> None:
-        self.client.collections.get(self.alias).data.delete_by_id(object_id(document_id))
+    def delete(self, document_id: str, side: Side = "live") -> None:
+        self.client.collections.get(self._name(side)).data.delete_by_id(object_id(document_id))
 
-    def everything(self, vector_of: str) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
-        return documents_of(self.client, self.alias, "lusifer")
+    def everything(self, side: Side) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
+        if not self.client.collections.exists(self._name(side)):
+            return {}
+        return documents_of(self.client, self._name(side), "lusifer")
+
+    def _name(self, side: Side) -> str:
+        return {"live": self.alias, "old": self.old, "new": self.new}[side]
 
     def close(self) -> None:
         self.client.alias.delete(alias_name=self.alias)
@@ -121,22 +126,23 @@ class VectorWorld:
         target = source.model_copy(update={"vector_name": "second"})
         self.plan: Plan = make_plan(source=source, target=target, alias=None, in_place=True)
 
-    def migration(self) -> Migration:
-        return open_migration(self.plan)
+    def migration(self, *, backwards: bool = False) -> Migration:
+        return open_migration(self.plan.reversed() if backwards else self.plan)
 
-    def write(self, document: Document, vector: NDArray[np.float32]) -> None:
+    def write(self, document: Document, vector: NDArray[np.float32], side: Side = "live") -> None:
         handle = self.client.collections.get(self.name)
         key = object_id(document.id)
         properties = {"text": document.text, ID_PROPERTY: document.id, **document.metadata}
-        shown = parse_metadata(self.name, handle.config.get()).vector_name
+        shown = {"old": "lusifer", "new": "second"}.get(side)
+        shown = shown or parse_metadata(self.name, handle.config.get()).vector_name
         write = handle.data.replace if handle.data.exists(key) else handle.data.insert
         write(uuid=key, properties=properties, vector={shown: vector.tolist()})
 
-    def delete(self, document_id: str) -> None:
+    def delete(self, document_id: str, side: Side = "live") -> None:
         self.client.collections.get(self.name).data.delete_by_id(object_id(document_id))
 
-    def everything(self, vector_of: str) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
-        return documents_of(self.client, self.name, "second" if vector_of == "new" else "lusifer")
+    def everything(self, side: Side) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
+        return documents_of(self.client, self.name, "second" if side == "new" else "lusifer")
 
     def close(self) -> None:
         self.client.collections.delete(self.name)
@@ -161,24 +167,16 @@ def test_applications_write_all_the_while(
 ) -> None:
     held = "held" in way
     monkeypatch.setattr("lusifer.reindex.endpoints.weaviate.collection._LAST_WRITE_S", 0)
+    machine: Any = InPlaceMachine if way == "in place" else AliasMachine
 
-    class WeaviateMachine(Machine):
+    class WeaviateMachine(machine):  # type: ignore[misc]
         @staticmethod
         def make_world(folder: Path) -> Any:
             if way == "in place":
                 return VectorWorld(weaviate_server, client)
             return WeaviateWorld(weaviate_server, client, freezes_writes=held)
 
-    run_state_machine_as_test(
-        WeaviateMachine,
-        settings=settings(
-            max_examples=2 if held else 3,
-            stateful_step_count=8,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_state_machine_as_test(WeaviateMachine, settings=machine_settings(2 if held else 3, 8))
 
 
 @pytest.mark.parametrize("kind", [WeaviateWorld, VectorWorld])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -198,10 +199,18 @@ class MemoryCollection:
 
     def put(self, key: str, text: str, name: str, vector: Vector) -> None:
         """Write as an application."""
-        self.documents[key] = Document(key, text, {"lang": "en", "title": text})
-        for other in self.vectors.values():
-            other.pop(key, None)
-        self.vectors[name][key] = vector
+        self.put_document(Document(key, text, {"lang": "en", "title": text}), name, vector)
+
+    def put_document(self, document: Document, name: str, vector: Vector) -> None:
+        """Write as an application."""
+        self.remove(document.id)
+        self.documents[document.id] = document
+        self.vectors[name][document.id] = vector
+
+    def remove(self, key: str) -> None:
+        """Delete as an application."""
+        for each in (self.documents, *self.vectors.values()):
+            each.pop(key, None)
 
     def migration(self, source: str, target: str) -> Migration[Document]:
         """Return the migration from one vector to the other."""
@@ -248,3 +257,66 @@ class _VectorEndpoint(MemoryEndpoint):
                 self.stored_vectors[record.key] = vector
                 written[record.key] = record.sha256
         return written
+
+
+class MemoryWorld:
+    """Two collections and an alias; see :class:`plugin.tests.reindex_world.World`."""
+
+    in_place = False
+    freezes_writes = False
+
+    def __init__(self, *, clock: bool) -> None:
+        self.source, self.target, made = memory_migration(clock=clock)
+        self.cutover = made.cutover
+
+    def migration(self) -> Migration[Document]:
+        return Migration(self.source, self.target, self.cutover)
+
+    def write(self, document: Document, vector: Vector, side: str) -> None:
+        self._side(side).put(document, vector)
+
+    def delete(self, document_id: str, side: str) -> None:
+        self._side(side).remove(document_id)
+
+    def everything(self, side: str) -> dict[str, tuple[Document, Vector | None]]:
+        found = self._side(side)
+        return {
+            key: (document, found.stored_vectors.get(key))
+            for key, document in found.documents.items()
+        }
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _side(self, side: str) -> MemoryEndpoint:
+        return self.source if side == "old" else self.target
+
+
+class MemoryVectorWorld:
+    """One collection, two vectors."""
+
+    in_place = True
+    freezes_writes = False
+
+    def __init__(self) -> None:
+        self.collection = MemoryCollection()
+        self.cutover = MemoryCutover()
+
+    def migration(self, *, backwards: bool = False) -> Migration[Document]:
+        names = ("new", "old") if backwards else ("old", "new")
+        return replace(self.collection.migration(*names), cutover=self.cutover)
+
+    def write(self, document: Document, vector: Vector, side: str) -> None:
+        self.collection.put_document(document, side, vector)
+
+    def delete(self, document_id: str, side: str) -> None:
+        self.collection.remove(document_id)
+
+    def everything(self, side: str) -> dict[str, tuple[Document, Vector | None]]:
+        vectors = self.collection.vectors[side]
+        return {
+            key: (document, vectors.get(key)) for key, document in self.collection.documents.items()
+        }
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from plugin.tests.reindex.support import DIMENSION, OLD, make_plan
-from plugin.tests.reindex_world import Machine, World
+from plugin.tests.reindex_machine import AliasMachine, machine_settings
 
 pytest.importorskip("qdrant_edge")
 from lusifer.embedded.collections import EmbeddedCollections
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from plugin.tests.reindex_world import Side, World
+
+
+_NAMES = {"live": "live", "old": "v1", "new": "v2"}
 
 
 class EmbeddedWorld:
@@ -46,16 +49,18 @@ class EmbeddedWorld:
             old, EmbeddedEndpoint(self.collections, "v2"), cutover, write_freeze=old.frozen
         )
 
-    def write(self, document: Document, vector: NDArray[np.float32]) -> None:
-        with self.collections.open("live") as store:
+    def write(self, document: Document, vector: NDArray[np.float32], side: Side = "live") -> None:
+        with self.collections.open(_NAMES[side]) as store:
             store.upsert([document], vector[None])
 
-    def delete(self, document_id: str) -> None:
-        with self.collections.open("live") as store:
+    def delete(self, document_id: str, side: Side = "live") -> None:
+        with self.collections.open(_NAMES[side]) as store:
             store.delete([document_id])
 
-    def everything(self, vector_of: str) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
-        with self.collections.open("live") as store:
+    def everything(self, side: Side) -> dict[str, tuple[Document, NDArray[np.float32] | None]]:
+        if _NAMES[side] not in {*self.collections.names(), "live"}:
+            return {}
+        with self.collections.open(_NAMES[side]) as store:
             payloads, _ = store.read(None, 1000)
             vectors = store.retrieve(list(payloads), fields=False, vectors=True)
         return {
@@ -70,16 +75,16 @@ class EmbeddedWorld:
         pass
 
 
-class EmbeddedMachine(Machine):
+class EmbeddedMachine(AliasMachine):
+    """While a command holds a collection, nobody else can open it."""
+
     @staticmethod
     def make_world(folder: Path) -> World:
         return EmbeddedWorld(folder)
 
 
 TestEmbeddedMachine = EmbeddedMachine.TestCase
-TestEmbeddedMachine.settings = settings(
-    max_examples=12, stateful_step_count=12, deadline=None, derandomize=True
-)
+TestEmbeddedMachine.settings = machine_settings(10, 12)
 
 
 @pytest.fixture
