@@ -95,6 +95,18 @@ class StoreContract:
         hit = store.search(vectors[0], 1)[0]
         assert (hit.text, hit.metadata) == ("four", {})
 
+    def test_documents_are_listed_and_deleted_by_their_ids(self, store: Store) -> None:
+        assert list(store.document_ids()) == []
+        store.upsert(documents(1200), unit(1200))
+        assert sorted(store.document_ids()) == sorted(each.id for each in documents(1200))
+        assert store.delete(["doc/7", "doc/0", "doc/7", "absent"]) == 2
+        assert store.delete(["doc/7"]) == 0
+        assert store.delete([]) == 0
+        assert store.count() == 1198
+        assert store.search(unit(1200)[7], 1)[0].id != "doc/7"
+        assert store.delete(f"doc/{i}" for i in range(1200)) == 1198
+        assert (store.count(), list(store.document_ids())) == (0, [])
+
     def test_bad_input_writes_nothing(self, store: Store) -> None:
         good = documents(2)
         nan = unit(2)

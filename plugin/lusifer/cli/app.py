@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.cli import demo, embed, index, info, search, serve
+from lusifer.cli import delete, demo, embed, index, info, search, serve
 from lusifer.cli.common import description_of, epilog_of, guarded, start_logging
 from lusifer.cli.doctor import qdrant as doctor_qdrant
 from lusifer.cli.doctor import weaviate as doctor_weaviate
@@ -47,6 +47,7 @@ _COMMANDS = {
     "embed": embed.COMMAND,
     "index": index.COMMAND,
     "search": search.COMMAND,
+    "delete": delete.COMMAND,
     "serve": serve.COMMAND,
     "info": info.COMMAND,
     "demo": demo.COMMAND,

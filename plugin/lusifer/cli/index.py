@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,11 +13,13 @@ from lusifer.cli.embedders import open_embedder
 from lusifer.cli.index_progress import index_progress
 from lusifer.cli.store_options import StoreOptions
 from lusifer.common.terminal import printable
-from lusifer.errors import IndexNotFoundError
+from lusifer.errors import IndexNotFoundError, InvalidInputError
 from lusifer.types import Ordering
 
 if TYPE_CHECKING:
     from lusifer.ingest.indexer import IndexReport
+    from lusifer.ingest.sync import SourceSync
+    from lusifer.stores.base import Store
 
 __all__ = ["COMMAND", "index"]
 
@@ -32,6 +35,8 @@ def index(
     tenant: options.Tenant = None,
     text_field: Annotated[str, typer.Option(metavar="FIELD")] = "text",
     id_field: Annotated[str, typer.Option(metavar="FIELD")] = "id",
+    sync: Annotated[bool, typer.Option("--sync")] = False,
+    force: Annotated[bool, typer.Option("--force")] = False,
     window: Annotated[int, typer.Option(metavar="N", min=1)] = 256,
     keywords: Annotated[bool, typer.Option("--keywords")] = False,
     keyword_language: options.KeywordLanguage = None,
@@ -54,6 +59,9 @@ def index(
             - for JSON lines on standard input.
         text_field: Field or column with the text.
         id_field: Field or column with the id. A record without one gets a hash of its fields.
+        sync: Delete the documents that the source no longer has, once it was read whole. Above a
+            tenth of all, or where records were rejected, nothing is deleted without --force.
+        force: Delete with --sync however many documents it are.
         window: Documents that are embedded and stored together.
         keywords: Store keywords (BM25) too, for hybrid searches of --index.
         wait: Let Qdrant apply each write before the next; with --no-wait, only the last write of a
@@ -62,13 +70,20 @@ def index(
     """
     from lusifer.ingest.indexer import index_documents
     from lusifer.ingest.sources.source import DocumentSource
+    from lusifer.ingest.sync import SourceSync
     from lusifer.qdrant.keywords import keyword_options
 
+    if force and not sync:
+        raise InvalidInputError(
+            "--force is given without --sync.", next_step="Leave out --force, or add --sync."
+        )
     target = StoreOptions(
         index_path, qdrant, weaviate, collection, tenant, grpc=grpc, wait=wait, ordering=ordering
     )
     chosen = keyword_options(keyword_language) if keywords or keyword_language else None
     documents = DocumentSource(source, text_field=text_field, id_field=id_field)
+    source_sync = SourceSync() if sync else None
+    deleted = 0
     stored: tuple[str, int] | None = None
     try:
         stored = target.stored()
@@ -83,15 +98,23 @@ def index(
     ):
         with index_progress(lambda _: documents.fraction) as on_progress:
             report = index_documents(
-                documents, embedder, store, window=window, on_progress=on_progress
+                documents if source_sync is None else source_sync.watch(documents),
+                embedder,
+                store,
+                window=window,
+                on_progress=on_progress,
             )
+        if source_sync is not None and not report.interrupted:
+            deleted = _delete_orphans(source_sync, store, force=force)
         if report.added and not report.interrupted:
             store.optimize()
         count, lacking = store.count(), store.count_without_vector()
     if as_json:
         counts = {"count": count, "without_vector": lacking}
         notes = {"notes": documents.notes}
-        write_json({**report.as_dict(), **notes, "index": target.name, **counts})
+        write_json(
+            {**report.as_dict(), "deleted": deleted, **notes, "index": target.name, **counts}
+        )
     else:
         _show(report, count, target.name)
         for note in documents.notes:
@@ -113,10 +136,26 @@ COMMAND = Command(
     (
         "lusifer index articles.jsonl --text-field body --index ./articles",
         "lusifer index ./notes --keywords",
+        "lusifer index articles.jsonl --sync --index ./articles",
         "lusifer index news.parquet --qdrant http://localhost:6333 --collection news",
         "lusifer index news.jsonl --weaviate http://localhost:8080 --collection News",
     ),
 )
+
+
+def _delete_orphans(source_sync: SourceSync, store: Store, *, force: bool) -> int:
+    """Delete what the source no longer has; return how many documents that were.
+
+    Raises:
+        InvalidInputError: They are too many, or records were rejected.
+    """
+    with closing(source_sync):
+        if orphans := source_sync.find_orphans(store):
+            source_sync.check(force=force)
+            show(f"{orphans:,} documents are no longer in the source: deleting them\n", err=True)
+        deleted = source_sync.delete_orphans(store)
+    store.flush()
+    return deleted
 
 
 def _show(report: IndexReport, count: int, name: str) -> None:

@@ -14,6 +14,8 @@ from lusifer.common.terminal import printable
 from lusifer.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lusifer.types import Hit, SearchOptions
 
 __all__ = ["COMMAND", "search"]
@@ -50,7 +52,7 @@ def search(
         question: Text to search for, in any language.
         limit: Number of hits.
         where: Only documents that meet this condition on a metadata field: FIELD=TEXT, FIELD!=TEXT,
-            FIELD:=JSON (a number, true or a list), FIELD>=2020, FIELD<2024-03-01. May be given
+            FIELD:=JSON (a number, true or a list), FIELD>=2020, FIELD>2024-03-01. May be given
             several times.
         hybrid: Search for the question's words too, and fuse both rankings.
         language: Only documents in this language; with --boost, prefer them. May be given several
@@ -76,13 +78,16 @@ def search(
         group_size=group_size,
     )
     if by_server:
-        hits = _ask_server(target, question, limit, search_options)
+        hits = _best(
+            lambda depth: _ask_server(target, question, depth, search_options), limit, group_by
+        )
     else:
         with (
             open_embedder(bundle, service, stored=target.stored()) as embedder,
             target.open(embedder) as store,
         ):
-            hits = store.search(embedder.embed_query(question).vector, limit, search_options)
+            vector = embedder.embed_query(question).vector
+            hits = _best(lambda depth: store.search(vector, depth, search_options), limit, group_by)
     for rank, hit in enumerate(hits, start=1):
         _show(rank, hit, as_json=as_json)
     if not hits and not as_json:
@@ -100,6 +105,13 @@ COMMAND = Command(
         'lusifer search "Fotos" --weaviate http://localhost:8080 --collection News',
     ),
 )
+
+
+def _best(search: Callable[[int], list[Hit]], limit: int, group_by: str | None) -> list[Hit]:
+    """Return the best documents, or the best parts where hits are grouped by a field."""
+    from lusifer.stores.parts import search_documents
+
+    return search_documents(search, limit) if group_by is None else search(limit)
 
 
 def _ask_server(

@@ -151,6 +151,42 @@ class StoreOptions:
             )
         return self._open_remote(embedder)
 
+    def open_stored(self) -> Store:
+        """Open the store whatever model filled it, to read or delete documents without a model.
+
+        Raises:
+            IndexNotFoundError: There is no such index or collection.
+            StoreError: The store can't be opened.
+        """
+        if folder := self.folder:
+            from lusifer.embedded.store import EmbeddedStore
+
+            return EmbeddedStore.open(folder)
+        name = self.collection or ""
+        if self.weaviate:
+            from lusifer.weaviate.connection import connect_by_environment as connect_to_weaviate
+            from lusifer.weaviate.metadata import find_metadata as find_weaviate_metadata
+            from lusifer.weaviate.store import WeaviateStore
+
+            weaviate = connect_to_weaviate(self.weaviate)
+            with _closed_on_error(weaviate):
+                found, _ = find_weaviate_metadata(weaviate, name)
+                return WeaviateStore.open(
+                    weaviate,
+                    name,
+                    tenant=self.tenant,
+                    fingerprint=found.fingerprint,
+                    model=found.model,
+                )
+        from lusifer.qdrant.connection import connect_by_environment
+        from lusifer.qdrant.metadata import find_metadata
+        from lusifer.qdrant.store import QdrantStore
+
+        qdrant = connect_by_environment(self.qdrant or "", grpc=self.grpc)
+        with _closed_on_error(qdrant):
+            metadata, _ = find_metadata(qdrant, name)
+            return QdrantStore(qdrant, metadata, wait=self.wait, ordering=self.ordering)
+
     def _open_remote(self, embedder: Embedder) -> Store:
         name = self.collection or ""
         model = _model_of(embedder)

@@ -12,6 +12,7 @@ from lusifer.embedded.layout import read_flushed, write_index
 from lusifer.embedded.optimize import optimize_elsewhere
 from lusifer.embedded.requests import quantization_config
 from lusifer.errors import IndexCorruptError, StoreError
+from lusifer.qdrant.filters import question_filter
 from lusifer.qdrant.points import KEYWORD_VECTOR
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     )
 
     from lusifer.embedded.layout import IndexFile
+    from lusifer.stores.conditions import Question
     from lusifer.types import JSON, Quantization
 
 __all__ = ["BYTES_PER_OPERATION", "POINTS_PER_OPERATION", "Shard"]
@@ -138,6 +140,16 @@ class Shard:
             records, following = self._opened().scroll(request)
         found = {str(record.id): record.payload or {} for record in records}
         return found, None if following is None else str(following)
+
+    def answer(self, question: Question) -> list[Mapping[str, JSON]]:
+        """Return the metadata of the documents that a question is about."""
+        wanted, limit = question_filter(self._edge, question)
+        payloads, _ = self.read(None, limit, fields=["metadata"], wanted=wanted)
+        return [
+            metadata
+            for payload in payloads.values()
+            if isinstance(metadata := payload.get("metadata"), dict)
+        ]
 
     def records(self, keys: Sequence[str], fields: bool | Sequence[str]) -> list[Record]:
         """Return the points that exist, with fields of their payload and without vectors."""

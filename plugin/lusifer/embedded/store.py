@@ -28,7 +28,6 @@ from lusifer.embedded.opening import create_index, open_index
 from lusifer.embedded.requests import KeywordModel, keyword_bytes, search_request
 from lusifer.embedded.shard import BYTES_PER_OPERATION, POINTS_PER_OPERATION
 from lusifer.errors import InvalidDimensionError
-from lusifer.qdrant.filters import question_filter
 from lusifer.qdrant.points import COPY_HASH, KEYWORD_VECTOR, hit_of, ids_with_hash, payload_of
 from lusifer.stores.base import ClosingStore
 from lusifer.stores.conditions import answer_questions, check_fields, needs_check
@@ -37,7 +36,7 @@ from lusifer.stores.search import check_search, search_deeper
 from lusifer.types import SearchOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy as np
     from filelock import FileLock
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 
     from lusifer.embedded.shard import Shard
     from lusifer.qdrant.keywords import KeywordOptions
-    from lusifer.stores.conditions import Question
     from lusifer.types import JSON, Document, Hit, Quantization
 
 __all__ = ["EmbeddedStore"]
@@ -270,7 +268,7 @@ class EmbeddedStore(ClosingStore):
                 kinds=_GROUPED_BY,
             )
             if not groups:
-                answer_questions(check_fields(options), self._answer)
+                answer_questions(check_fields(options), self._shard.answer)
             return groups
         found = self._shard.query(
             search_request(
@@ -279,7 +277,7 @@ class EmbeddedStore(ClosingStore):
         )
         hits = [hit_of(point, f"the index {self.path}") for point in found]
         if needs_check(options, found=bool(hits)):
-            answer_questions(check_fields(options), self._answer)
+            answer_questions(check_fields(options), self._shard.answer)
         elif not hits and (documents := self.count()):
             raise damaged(self.path, f"a search finds none of its {documents} documents")
         return hits
@@ -319,9 +317,23 @@ class EmbeddedStore(ClosingStore):
         """Make copies of re-embedding documents like all others."""
         self._shard.delete_field(COPY_HASH)
 
+    def document_ids(self) -> Iterator[str]:
+        """Yield the ids of all documents, without those that another program wrote."""
+        offset: str | None = None
+        while True:
+            payloads, offset = self.read(offset, _POINTS_PER_READ, fields=["id", "sha256"])
+            for payload in payloads.values():
+                if isinstance(found := payload.get("id"), str) and "sha256" in payload:
+                    yield found
+            if offset is None:
+                return
+
     def delete(self, ids: Iterable[str]) -> int:
-        """Delete documents by their ids; return how many existed."""
-        return self.delete_points([document_uuid(each) for each in ids])
+        """Delete documents by their ids; return how many of them existed."""
+        return sum(
+            self.delete_points([document_uuid(each) for each in part])
+            for part in chunked(dict.fromkeys(ids), _POINTS_PER_READ)
+        )
 
     def delete_points(self, keys: Sequence[str]) -> int:
         """Delete points by their own ids; return how many existed."""
@@ -365,16 +377,6 @@ class EmbeddedStore(ClosingStore):
                 self._shard.close()
             finally:
                 self._lock.release()
-
-    def _answer(self, question: Question) -> list[Mapping[str, JSON]]:
-        """Return the metadata of documents that a question is about."""
-        wanted, limit = question_filter(self._edge, question)
-        payloads, _ = self._shard.read(None, limit, fields=["metadata"], wanted=wanted)
-        return [
-            metadata
-            for payload in payloads.values()
-            if isinstance(metadata := payload.get("metadata"), dict)
-        ]
 
     def _keyword_vector(self, document: Document) -> dict[str, SparseVector]:
         """Return the keyword vector of a document by its name; nothing in an index without."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lusifer.common.iteration import chunked
 from lusifer.common.retry import RETRY_FOR_S
@@ -17,7 +17,7 @@ from lusifer.stores.payloads import check_rows, document_uuid, payload_bytes
 from lusifer.types import SearchOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["QdrantStore"]
 
 _POINTS_PER_REQUEST = 256
+_POINTS_PER_READ = 1024
 _BYTES_PER_REQUEST = 8 * 1024**2
 _LARGEST_REQUEST_BYTES = 32 * 1024**2
 """Qdrant's default ``service.max_request_size_mb``."""
@@ -177,6 +178,59 @@ class QdrantStore(ServerStore["QdrantClient", CollectionMetadata]):
                     ordering=models.WriteOrdering(self.ordering),
                 )
             )
+
+    def document_ids(self) -> Iterator[str]:
+        """Yield the ids of all documents, without those that another program wrote."""
+        offset: Any = None  # of a type that the client names by its own protocol
+        while True:
+            records, offset = self._ask(
+                partial(
+                    self.client.scroll,
+                    self.collection,
+                    limit=_POINTS_PER_READ,
+                    offset=offset,
+                    with_payload=["id", "sha256"],
+                    with_vectors=False,
+                )
+            )
+            for record in records:
+                payload = record.payload or {}
+                if isinstance(found := payload.get("id"), str) and "sha256" in payload:
+                    yield found
+            if offset is None:
+                return
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete documents by their ids; return how many of them existed.
+
+        Raises:
+            StoreError: The server refused or went away; the same call again completes it.
+        """
+        models = import_client().models
+        deleted = 0
+        for part in chunked(dict.fromkeys(map(document_uuid, ids)), _POINTS_PER_READ):
+            records = self._ask(
+                partial(
+                    self.client.retrieve,
+                    self.collection,
+                    part,
+                    with_payload=False,
+                    with_vectors=False,
+                )
+            )
+            if not records:
+                continue
+            self._ask(
+                partial(
+                    self.client.delete,
+                    self.collection,
+                    [record.id for record in records],
+                    wait=True,
+                    ordering=models.WriteOrdering(self.ordering),
+                )
+            )
+            deleted += len(records)
+        return deleted
 
     def search(
         self, vector: NDArray[np.float32], limit: int, options: SearchOptions | None = None

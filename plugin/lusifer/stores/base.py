@@ -10,7 +10,7 @@ from lusifer.errors import StoreError
 from lusifer.stores.metadata import CollectionMetadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
@@ -72,6 +72,18 @@ class Store(Protocol):
         Raises:
             InvalidInputError: A document or vector can't be stored; nothing was written.
             StorageFullError: No space is left; nothing was written.
+        """
+        ...
+
+    def document_ids(self) -> Iterator[str]:
+        """Yield the ids of all documents, without those that another program wrote."""
+        ...
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete documents by their ids; return how many of them existed.
+
+        Raises:
+            StoreError: The store can't write; the same call again completes it.
         """
         ...
 

@@ -27,7 +27,7 @@ from lusifer.weaviate.schema import HASH_PROPERTY, ID_PROPERTY, MARK_PROPERTY, a
 from lusifer.weaviate.text_composition import compose_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -214,6 +214,34 @@ class WeaviateStore(ServerStore["WeaviateClient", CollectionMetadata]):
             maximum_size=_BYTES_PER_REQUEST,
         ):
             self._write(dict(request))
+
+    def document_ids(self) -> Iterator[str]:
+        """Yield the ids of all documents, without those that another program wrote."""
+        self._prepare()
+        with client_errors(self.collection):
+            for each in self._handle.iterator(return_properties=[ID_PROPERTY, HASH_PROPERTY]):
+                if each.properties.get(ID_PROPERTY) and each.properties.get(HASH_PROPERTY):
+                    yield str(each.properties[ID_PROPERTY])
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete documents by their ids; return how many of them existed.
+
+        Raises:
+            StoreError: The server refused or went away; the same call again completes it.
+        """
+        from weaviate.classes.query import Filter
+
+        deleted = 0
+        for part in chunked(dict.fromkeys(map(object_id, ids)), _OBJECTS_PER_REQUEST):
+            wanted = Filter.by_id().contains_any(part)
+            answer = self._ask(partial(self._handle.data.delete_many, where=wanted))
+            if answer.failed:
+                raise StoreUnavailableError(
+                    f"{answer.failed} of {answer.matches} objects were not deleted.",
+                    next_step="Look into Weaviate's log, then run again.",
+                )
+            deleted += answer.successful
+        return deleted
 
     def search(
         self, vector: NDArray[np.float32], limit: int, options: SearchOptions | None = None

@@ -18,7 +18,7 @@ from lusifer.errors import LusiferError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMANDS = ["embed", "index", "search", "info", "demo"]
+COMMANDS = ["embed", "index", "search", "delete", "info", "demo"]
 
 
 def test_version() -> None:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plugin.tests.cli.commands import ENVIRONMENT, MAIN, run_json
+from plugin.tests.cli.commands import ENVIRONMENT, MAIN, run, run_json
 from typer.testing import CliRunner
 
 from lusifer.cli.app import app
@@ -146,3 +146,26 @@ def test_ctrl_c_in_the_middle_then_the_same_command_again(
     assert done.returncode == 0
     assert (second["unchanged"], second["added"]) == (first["added"], count - first["added"])
     assert second["count"] == count
+
+
+def test_sync_deletes_what_left_the_source(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder, source = tmp_path / "index", tmp_path / "d.jsonl"
+    place = ("--index", folder, "--bundle", tiny_bundle, "--json", "--sync")
+
+    def index(count: int, *more: str) -> tuple[int, dict[str, Any]]:
+        rows = ({"id": f"d{i}", "text": f"document number {i}"} for i in range(count))
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        code, (line,) = run_json("index", source, *place, *more)
+        return code, line
+
+    code, line = index(40)
+    assert (code, line["added"], line["deleted"], line["count"]) == (0, 40, 0, 40)
+    code, line = index(38)
+    assert (code, line["unchanged"], line["deleted"], line["count"]) == (0, 38, 2, 38)
+    code, line = index(10)
+    assert code == 1
+    assert "28 of 38 documents are not in the source" in line["error"]["message"]
+    code, line = index(10, "--force")
+    assert (code, line["deleted"], line["count"]) == (0, 28, 10)
+    code, _, stderr = run("index", source, "--index", folder, "--bundle", tiny_bundle, "--force")
+    assert (code, "--force is given without --sync" in stderr) == (1, True)
