@@ -68,7 +68,8 @@ def check_text(text: object) -> None:
             next_step="Decode the source as UTF-8 with errors='replace', or join surrogate pairs "
             "with text.encode('utf-16', 'surrogatepass').decode('utf-16').",
         ) from None
-    if not any(map(_is_visible, text)):
+    # Each character once: a text may be a megabyte of blanks.
+    if not any(map(_is_visible, text[:64])) and not any(map(_is_visible, set(text))):
         raise InvalidTextError(
             f"The text holds no visible character, only white space or control characters "
             f"({len(text)} characters).",
@@ -76,13 +77,17 @@ def check_text(text: object) -> None:
         )
 
 
-def check_texts(texts: Sequence[object]) -> None:
+def check_texts(texts: Sequence[object], *, first: int = 0) -> None:
     """Refuse a list that holds a text that can't be embedded.
+
+    Args:
+        texts: The texts as the caller gave them.
+        first: Index of the first one, where they are part of a longer list.
 
     Raises:
         InvalidTextError: As in :func:`check_text`; the message names the index of the text.
     """
-    for index, text in enumerate(texts):
+    for index, text in enumerate(texts, first):
         try:
             check_text(text)
         except InvalidTextError as error:

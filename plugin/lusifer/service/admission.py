@@ -18,10 +18,13 @@ from lusifer.errors import KeyLimitError, OverloadedError, RequestTooLargeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Admission", "Hold", "KeyRateLimits", "estimate_tokens"]
+__all__ = ["TOKENS_PER_TEXT", "Admission", "Hold", "KeyRateLimits", "estimate_tokens"]
 
 _BYTES_PER_TOKEN = 4
 """UTF-8 bytes of a token: 4.0 to 5.5 in the languages of Tatoeba with the XLM-R vocabulary."""
+
+TOKENS_PER_TEXT = 8
+"""Tokens that any text counts for: prompt, special tokens and its part of the answer."""
 
 _ASSUMED_TOKENS_PER_S = 1000.0
 """Speed assumed until the first batch was measured."""
@@ -32,7 +35,7 @@ def estimate_tokens(text_bytes: int, maximum_tokens: int, *, truncates: bool) ->
 
     The result is at most ``maximum_tokens`` where longer texts are cut.
     """
-    tokens = 8 + text_bytes // _BYTES_PER_TOKEN  # 8: prompt and special tokens
+    tokens = TOKENS_PER_TEXT + text_bytes // _BYTES_PER_TOKEN
     return min(tokens, maximum_tokens) if truncates else tokens
 
 

@@ -16,6 +16,7 @@ from lusifer.common.language_detection import detect_language
 from lusifer.common.paths import cache_directory
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.errors import LusiferError, MethodNotAllowedError, NotServedError, ServiceError
+from lusifer.service.answers import Answer, Dialect
 from lusifer.service.auth import ApiKeys
 from lusifer.service.browsers import browser_middleware
 from lusifer.service.cache import MemoryCache
@@ -26,7 +27,7 @@ from lusifer.service.metrics import Metrics
 from lusifer.service.openapi import openapi_document
 from lusifer.service.page import PAGE_ROUTES
 from lusifer.service.protocols import cohere, openai, qdrant, tei, weaviate
-from lusifer.service.routing import Answer, Dialect, dialect_of, get, respond
+from lusifer.service.routing import dialect_of, get, respond
 from lusifer.service.tracing import Tracer
 
 if TYPE_CHECKING:
@@ -184,17 +185,22 @@ async def _warm_up(service: EmbeddingService) -> None:
     texts = [
         f"{number} " + "word " * 48 for number in range(max(1, service.settings.batch_tokens // 64))
     ]
-    await service.embed_uncached(texts, "document")
-    await service.embed_uncached(["warm up"], "query")
+    await service.embed_canary(texts)
+    await service.embed_canary(["warm up"])
 
 
 async def _canary(service: EmbeddingService) -> str | None:
     """Return why the model's vectors can't be served, None when the canary passes."""
     limit_s = service.settings.deadline_s
+    batches = service.completed_batches()
     try:
         async with asyncio.timeout(limit_s):
-            report = await check(lambda texts: service.embed_uncached(texts, "document"))
+            report = await check(service.embed_canary)
     except TimeoutError:
+        if service.completed_batches() > batches:
+            # An engine that completes batches is busy, not dead.
+            _LOG.warning("the canary was not embedded within %g s: the engine is busy", limit_s)
+            return service.not_ready_reason()
         return f"The canary was not embedded within {limit_s:g} s: the engine hangs."
     except LusiferError as error:
         return f"The canary could not be embedded: {error}"
@@ -232,6 +238,16 @@ def _bind(service: EmbeddingService) -> None:
         "engine_tokens_per_second",
         lambda: service.status().tokens_per_s,
         "Measured speed of the engine.",
+    )
+    bind(
+        "in_flight_bytes",
+        lambda: service.bytes_in_flight.held_bytes,
+        "Bytes of bodies, texts and answers.",
+    )
+    bind(
+        "in_flight_capacity_bytes",
+        lambda: service.bytes_in_flight.capacity_bytes,
+        "Maximum bytes of bodies, texts and answers.",
     )
     bind("in_flight_requests", lambda: service.in_flight_requests, "Requests being served.")
     bind("cache_bytes", service.cache_bytes, "Bytes of cached vectors.")

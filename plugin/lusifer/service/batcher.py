@@ -103,6 +103,8 @@ class MicroBatcher:
         self._condition = threading.Condition()
         self._queue = RequestQueue(batch_tokens)
         self._running_tokens = 0
+        self.completed_batches = 0
+        """Number of batches that the engine has ended, with or without success."""
         self._speed = (0.0, 0.0)
         self._gaps_s: deque[float] = deque(maxlen=_ARRIVALS)
         self._last_arrival_s = time.monotonic()
@@ -215,6 +217,7 @@ class MicroBatcher:
             )
             with self._condition:
                 self._running_tokens = 0
+                self.completed_batches += 1
                 self._note(start_s, end_s, report.tokens)
                 ended = self._deliver(batch, outcomes)
             for request, error in ended.items():

@@ -9,8 +9,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, get_args
 
@@ -21,9 +21,16 @@ from lusifer.errors import (
     RequestTooLargeError,
     UnknownModelError,
 )
-from lusifer.service.admission import Admission, KeyRateLimits, estimate_tokens
+from lusifer.service.admission import (
+    TOKENS_PER_TEXT,
+    Admission,
+    KeyRateLimits,
+    estimate_tokens,
+)
 from lusifer.service.batcher import BatchReport, MicroBatcher
+from lusifer.service.in_flight import BytesInFlight
 from lusifer.service.prepared_texts import finish, prepare
+from lusifer.service.worker_lanes import WorkerLanes, lane_of
 from lusifer.types import Embeddings, LongTextPolicy, Role
 
 if TYPE_CHECKING:
@@ -35,13 +42,21 @@ if TYPE_CHECKING:
     from lusifer.embedding.tokenization import TokenRows
     from lusifer.embedding.vectorizer import Vectorizer
     from lusifer.service.cache import VectorCache
+    from lusifer.service.in_flight import RequestBytes
     from lusifer.service.metrics import Metrics, Stage
     from lusifer.service.queue import Priority
     from lusifer.service.settings import Settings
+    from lusifer.service.worker_lanes import Lane
 
 __all__ = ["Caller", "EmbeddingService", "Status"]
 
 _Answer = TypeVar("_Answer")
+
+_NUMBER_BYTES = 20
+"""Bytes of a number of an answer: twice as float32, once in at most 12 characters."""
+
+_TEXT_BYTES = 1024
+"""Bytes of a text's token rows, its places in queue and cache, and Python's overhead for them."""
 
 _STARTING = "The model is being loaded and warmed up."
 
@@ -54,6 +69,8 @@ class Caller:
     """Name of the API key, None where keys are off."""
     request_id: str
     protocol: str
+    held: RequestBytes
+    """The request's part of the account of bytes in flight."""
     maximum_texts: int | None = None
     """Maximum texts in one request with this key, None for the service's own limit."""
     tokens_per_minute: int | None = None
@@ -93,8 +110,8 @@ class EmbeddingService:
         self._batcher: MicroBatcher | None = None
         self._reason: str | None = _STARTING
         self._started_s = time.monotonic()
-        # More threads than huge requests that come at once, so that others still find one.
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="lusifer-texts")
+        self.lanes = WorkerLanes()
+        self.bytes_in_flight = BytesInFlight(settings.in_flight_bytes, key_share=settings.key_share)
         self._rate_limits = KeyRateLimits()
         self.admission = Admission(
             settings.queue_tokens,
@@ -139,7 +156,7 @@ class EmbeddingService:
         self._reason = "The service is stopping."
         if self._batcher is not None:
             self._batcher.close()
-        self._threads.shutdown()
+        self.lanes.close()
         if self._cache is not None:
             self._cache.close()
         if self.vectorizer is not None:
@@ -169,6 +186,10 @@ class EmbeddingService:
                 next_step=f"Use {' or '.join(map(repr, accepted))}, or add the name to "
                 "model_aliases.",
             )
+
+    def completed_batches(self) -> int:
+        """Return the number of batches that the engine has ended."""
+        return self._batcher.completed_batches if self._batcher else 0
 
     def cache_bytes(self) -> int:
         """Return the bytes that the cache uses."""
@@ -213,7 +234,8 @@ class EmbeddingService:
             InvalidInputError: There is no text, or the policy is unknown.
             RequestTooLargeError: There are too many texts, a text is too large, or the request has
                 more tokens than the queue may hold.
-            OverloadedError: The queue is full, or the share or rate of the caller's key is used up.
+            OverloadedError: The queue or the account of bytes is full, or the share or rate of the
+                caller's key is used up.
             NotReadyError: The service is starting or stopping, or its canary failed.
             DeadlineExceededError: The request was not computed within ``deadline_s``.
             EngineError: The model failed on texts of this request.
@@ -230,6 +252,14 @@ class EmbeddingService:
         length = dimension or vectorizer.dimension
         policy = long_text or vectorizer.long_text
         limit = vectorizer.bundle.manifest.maximum_tokens
+        size_bytes = sum(sizes)
+        # Before any work, and for equal texts too: each has a vector of its own in the answer.
+        caller.held.take(
+            sum(map(sys.getsizeof, texts))
+            + size_bytes  # some protocols send the texts back
+            + len(texts) * (_TEXT_BYTES + _NUMBER_BYTES * length)
+        )
+        lane = lane_of(len(texts), size_bytes)
         estimate = sum(
             estimate_tokens(size, limit, truncates=policy == "truncate") for size in sizes
         )
@@ -239,23 +269,28 @@ class EmbeddingService:
             try:
                 async with asyncio.timeout(self.settings.deadline_s):
                     prepared = await self._in_thread(
+                        lane,
                         "tokenize",
-                        lambda: prepare(
+                        lambda between: prepare(
                             texts,
                             role,
                             length,
                             policy,
                             vectorizer=self._check_ready(),
                             cache=self._cache,
+                            between=between,
                         ),
                     )
                     self.admission.correct(caller.key, hold, prepared.tokens)
-                    self._rate_limits.give_back(caller.key, estimate - prepared.tokens)
+                    # The vector of a repeated text costs no computing, and fills the answer.
+                    used = prepared.tokens + TOKENS_PER_TEXT * prepared.repeated
+                    self._rate_limits.give_back(caller.key, estimate - used)
                     priority: Priority = "query" if role == "query" else "bulk"
                     computed = await self._compute(prepared.rows, priority)
                     answer = await self._in_thread(
+                        lane,
                         "finish",
-                        lambda: finish(
+                        lambda _: finish(
                             prepared,
                             computed,
                             length,
@@ -273,19 +308,23 @@ class EmbeddingService:
         self._count(role, texts, answer, prepared.cached, caller)
         return answer
 
-    async def embed_uncached(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
-        """Return vectors ``(N, D)`` computed by the engine, even when the service is not ready.
+    async def embed_canary(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return vectors ``(N, D)`` of N documents, computed by the engine before all other rows.
 
-        The canary uses it. The texts go among the queries whatever their role, because a long
-        import must not delay the check of the model.
+        It works when the service is not ready, and never uses the cache. Thread and queue are its
+        own, because a busy service must not delay the check of the model.
         """
         vectorizer = self.vectorizer
         if vectorizer is None:
             raise _not_ready(_STARTING)
         rows = await self._in_thread(
-            "tokenize", lambda: vectorizer.tokenize(texts, role, long_text="truncate")
+            "canary",
+            "tokenize",
+            lambda between: vectorizer.tokenize(
+                texts, "document", long_text="truncate", between=between
+            ),
         )
-        return vectorizer.assemble(rows, await self._compute(rows, "query")).vectors
+        return vectorizer.assemble(rows, await self._compute(rows, "canary")).vectors
 
     def _check_ready(self) -> Vectorizer:
         if self._reason is not None or self.vectorizer is None:
@@ -314,10 +353,12 @@ class EmbeddingService:
             )
         return sizes
 
-    async def _in_thread(self, stage: Stage, function: Callable[[], _Answer]) -> _Answer:
+    async def _in_thread(
+        self, lane: Lane, stage: Stage, work: Callable[[Callable[[], None]], _Answer]
+    ) -> _Answer:
         start_s = time.perf_counter()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+            return await self.lanes.run(lane, work)
         finally:
             self.metrics.stage(stage, time.perf_counter() - start_s)
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lusifer.common.iteration import chunked
 from lusifer.common.validation import check_texts
 from lusifer.embedding.batching import check_engine_output
 from lusifer.service.cache import cache_key
 from lusifer.types import Embedding, Embeddings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from lusifer.types import LongTextPolicy, Role
 
 __all__ = ["PreparedTexts", "finish", "prepare"]
+
+_SLICE_TEXTS = 512
+_SLICE_CHARACTERS = 2**20
+"""Bounds of what is checked and tokenised between two looks at whether the client is there."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,11 @@ class PreparedTexts:
         return sum(row.tokens for row in self.rows)
 
     @property
+    def repeated(self) -> int:
+        """Number of the request's texts that are equal to an earlier one of it."""
+        return len(self.order) - len(self.found)
+
+    @property
     def cached(self) -> int:
         """Number of the request's texts that were found in the cache."""
         return sum(self.found[index] is not None for index in self.order)
@@ -62,15 +72,29 @@ def prepare(
     *,
     vectorizer: Vectorizer,
     cache: VectorCache | None,
+    between: Callable[[], None] = lambda: None,
 ) -> PreparedTexts:
     """Check the texts, look them up in the cache and tokenise those that are not there.
+
+    Args:
+        texts: The texts of the request.
+        role: Role of all texts.
+        dimension: Length D of the vectors.
+        long_text: Policy for texts over the token limit.
+        vectorizer: Tokenises.
+        cache: Holds earlier vectors.
+        between: Called between two slices of the work. What it raises ends the work.
 
     Raises:
         InvalidTextError: A text can't be embedded. The message names its index in the request.
         TextTooLongError: The policy is ``error`` and a text is over the token limit.
     """
     # Before the cache, so that the message names the index in the request.
-    check_texts(texts)
+    first = 0
+    for part in _slices(texts):
+        between()
+        check_texts(part, first=first)
+        first += len(part)
     indices: dict[str, int] = {}
     order = [indices.setdefault(text, len(indices)) for text in texts]
     distinct = list(indices)
@@ -87,7 +111,11 @@ def prepare(
             for index, hit in zip(missing, cache.get_many(keys), strict=True):
                 found[index] = hit
     to_compute = [text for text, hit in zip(distinct, found, strict=True) if hit is None]
-    rows = vectorizer.tokenize(to_compute, role, long_text=long_text, index_of=texts.index)
+    rows: list[TokenRows] = []
+    for part in _slices(to_compute):
+        rows += vectorizer.tokenize(
+            part, role, long_text=long_text, index_of=texts.index, between=between
+        )
     return PreparedTexts(
         order,
         found,
@@ -134,6 +162,10 @@ def finish(
     if cache is not None:
         cache.put_many(list(zip(prepared.keys, fresh, strict=True)))
     return answer
+
+
+def _slices(texts: Sequence[str]) -> Iterator[list[str]]:
+    return chunked(texts, _SLICE_TEXTS, size=len, maximum_size=_SLICE_CHARACTERS)
 
 
 def _fits(row: TokenRows) -> bool:

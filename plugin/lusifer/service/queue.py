@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Priority", "QueuedRow", "Request", "RequestQueue"]
 
-Priority = Literal["query", "bulk"]
-"""``query``: a user waits for the vectors. ``bulk``: they are documents to be stored."""
+Priority = Literal["canary", "query", "bulk"]
+"""``canary``: the check of the model, a few rows before all others. ``query``: a user waits for the
+vectors. ``bulk``: they are documents to be stored."""
 
 _QUERY_BATCHES_IN_A_ROW = 4
 """Number of query batches after which one bulk batch goes first, so that bulk never stops."""
@@ -73,9 +74,10 @@ class QueuedRow:
 
 
 class RequestQueue:
-    """Two queues of requests, one for each priority.
+    """A queue of requests for each priority.
 
-    Queries go first. Requests of one priority take turns. Equal rows are stored once.
+    The canary goes first, then queries. Requests of one priority take turns. Equal rows are stored
+    once.
 
     Args:
         batch_tokens: Maximum padded tokens in a batch. A longer row still goes, alone.
@@ -86,8 +88,7 @@ class RequestQueue:
         """Tokens of the distinct rows that no batch has taken."""
         self._batch_tokens = batch_tokens
         self._requests: dict[Priority, OrderedDict[Request, None]] = {
-            "query": OrderedDict(),
-            "bulk": OrderedDict(),
+            priority: OrderedDict() for priority in get_args(Priority)
         }
         self._rows: dict[bytes, QueuedRow] = {}
         self._query_batches = 0
@@ -152,6 +153,8 @@ class RequestQueue:
         del self._rows[row.key]
 
     def _choose(self) -> Priority:
+        if self._first("canary") is not None:
+            return "canary"
         has_query, has_bulk = (self._first(each) is not None for each in ("query", "bulk"))
         if has_query and (not has_bulk or self._query_batches < _QUERY_BATCHES_IN_A_ROW):
             self._query_batches += 1

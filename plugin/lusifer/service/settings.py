@@ -79,7 +79,10 @@ class Settings(BaseModel):
     queue_tokens: Positive = 262_144
     """Tokens of all requests being served; further requests are refused with Retry-After."""
     key_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of queue_tokens that one API key may hold, above 0 to 1."""
+    """Share of queue_tokens and of in_flight_bytes that one API key may hold, above 0 to 1."""
+    in_flight_bytes: Positive = 256 * 2**20
+    """Maximum bytes of the bodies, texts and answers of all requests; further requests are refused
+    with Retry-After. An answer counts until its client has read it."""
     deadline_s: Seconds = 300.0
     """Seconds after which a request is given up."""
     maximum_body_bytes: Positive = 16 * 2**20
@@ -260,6 +263,11 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             f"host {settings.host!r} is reached by other machines, and no API key is asked for: "
             "give api_keys_file (lusifer keys add NAME makes one), or open (--open) where the "
             "network is trusted"
+        )
+    if settings.maximum_body_bytes > settings.in_flight_bytes * settings.key_share:
+        yield (
+            f"maximum_body_bytes {settings.maximum_body_bytes} is over the share of one API key in "
+            f"in_flight_bytes ({settings.key_share:g} of {settings.in_flight_bytes})"
         )
     if settings.batch_tokens > settings.queue_tokens:
         yield f"batch_tokens {settings.batch_tokens} is over queue_tokens {settings.queue_tokens}"

@@ -173,7 +173,7 @@ def test_a_client_that_does_not_finish_its_body_gets_an_error(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, protocol: str, how: str
 ) -> None:
     silent = how == "silent"
-    monkeypatch.setattr("lusifer.service.routing._BODY_TIMEOUT_S", 0.3 if silent else 30)
+    monkeypatch.setattr("lusifer.service.bodies._BODY_TIMEOUT_S", 0.3 if silent else 30)
     service = serve(deadline_s=30 if silent else 0.3)
     path, _, message_of = PROTOCOLS[protocol]
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{{"

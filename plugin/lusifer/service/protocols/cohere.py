@@ -8,14 +8,15 @@ not fail", and the operator's policy stays.
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from lusifer.errors import LusiferError, OverloadedError
-from lusifer.service.protocols.common import ROLES, Body, check_count, to_base64
-from lusifer.service.routing import Answer, Dialect, post
+from lusifer.service.answers import Answer, Dialect
+from lusifer.service.protocols.common import ROLES, Body, Texts, check_count, to_base64
+from lusifer.service.routing import post
 
 if TYPE_CHECKING:
     from lusifer.service.embedding_service import Caller, EmbeddingService
@@ -29,10 +30,12 @@ MAXIMUM_TEXTS = 96
 class EmbedRequest(Body):
     """Texts and what they are for."""
 
-    texts: list[str]
+    texts: Texts
     model: str | None = None
     input_type: Literal["search_document", "search_query", "classification", "clustering"]
-    embedding_types: list[Literal["float", "base64"]] | None = None
+    embedding_types: Annotated[list[Literal["float", "base64"]], Field(fail_fast=True)] | None = (
+        None
+    )
     truncate: Literal["END", "NONE"] | None = None
     output_dimension: int | None = None
 

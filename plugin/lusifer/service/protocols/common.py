@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from lusifer.errors import RequestTooLargeError
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from lusifer.types import Role
 
-__all__ = ["ROLES", "Body", "check_count", "texts_of", "to_base64"]
+__all__ = ["ROLES", "Body", "Texts", "check_count", "texts_of", "to_base64"]
+
+Texts = Annotated[list[str], Field(fail_fast=True)]
+"""List of texts that is refused at its first item that is none."""
 
 ROLES: Mapping[str, Role] = {
     "query": "query",

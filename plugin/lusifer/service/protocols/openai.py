@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 from pydantic import BaseModel
 
 from lusifer.errors import InvalidInputError, LusiferError, UnauthorizedError
-from lusifer.service.protocols.common import ROLES, Body, check_count, texts_of, to_base64
-from lusifer.service.routing import Answer, Dialect, get, post
+from lusifer.service.answers import Answer, Dialect
+from lusifer.service.protocols.common import ROLES, Body, Texts, check_count, texts_of, to_base64
+from lusifer.service.routing import get, post
 
 if TYPE_CHECKING:
     from lusifer.service.embedding_service import Caller, EmbeddingService
@@ -33,7 +34,7 @@ class EmbeddingsRequest(Body):
     Token ids are refused, because they would come from the tokenizer of another model.
     """
 
-    input: str | list[str]
+    input: str | Texts
     model: str
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None

@@ -8,13 +8,14 @@ Qdrant 1.12. The tests have recorded requests.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lusifer.errors import EngineOutputError, InvalidInputError, UnknownModelError
+from lusifer.service.answers import Answer, Dialect
 from lusifer.service.protocols.common import ROLES, Body
-from lusifer.service.routing import Answer, Dialect, post
+from lusifer.service.routing import post
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,7 @@ class InferenceInput(Body):
 class InferenceRequest(Body):
     """All Documents of one call to Qdrant, which are either stored or searched with."""
 
-    inputs: list[InferenceInput]
+    inputs: Annotated[list[InferenceInput], Field(fail_fast=True)]
     inference: Literal["update", "search"]
     token: str | None = None
 
@@ -59,8 +60,17 @@ class InferenceAnswer(BaseModel):
     usage: dict[str, object]
 
 
-def _key_of(body: BaseModel) -> str | None:
-    return body.token if isinstance(body, InferenceRequest) else None
+class _Token(Body):
+    """The one field of a body that is read before the caller is known."""
+
+    token: str | None = None
+
+
+def _key_of(raw: bytearray) -> str | None:
+    try:
+        return _Token.model_validate_json(raw).token
+    except ValidationError:
+        return None
 
 
 # Qdrant passes the message of a 400 on to its caller, and hides that of a 404.

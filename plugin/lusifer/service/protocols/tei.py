@@ -8,8 +8,9 @@ from pydantic import RootModel
 
 from lusifer._version import __version__
 from lusifer.errors import InvalidInputError, LusiferError, NotReadyError
-from lusifer.service.protocols.common import ROLES, Body, texts_of
-from lusifer.service.routing import Answer, Dialect, get, post
+from lusifer.service.answers import Answer, Dialect
+from lusifer.service.protocols.common import ROLES, Body, Texts, texts_of
+from lusifer.service.routing import get, post
 
 if TYPE_CHECKING:
     from lusifer.service.embedding_service import Caller, EmbeddingService
@@ -24,7 +25,7 @@ class EmbedRequest(Body):
     Without ``truncate`` a text over the limit is refused, as by TEI.
     """
 
-    inputs: str | list[str]
+    inputs: str | Texts
     normalize: bool = True
     truncate: bool = False
     truncation_direction: Literal["Left", "Right", "left", "right"] = "Right"

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from lusifer._version import __version__
 from lusifer.errors import LusiferError, MalformedRequestError, NotReadyError, OverloadedError
+from lusifer.service.answers import Answer, Dialect
 from lusifer.service.protocols.common import ROLES, Body
-from lusifer.service.routing import Answer, Dialect, get, post
+from lusifer.service.routing import get, post
 
 if TYPE_CHECKING:
     from lusifer.service.embedding_service import Caller, EmbeddingService
