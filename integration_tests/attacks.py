@@ -51,8 +51,8 @@ ATTACKER = "127.0.0.2"
 SLOWEST_S = 0.5
 """Bar for the 95th percentile of honest latency, unless three times its idle value is more."""
 
-ACCOUNT_BYTES = 256 * 2**20
-"""Bytes that the service may hold for requests in flight, above its idle memory."""
+ACCOUNT_BYTES = 128 * 2**20
+"""Bytes that the service may hold for requests in flight (``in_flight_bytes``)."""
 
 DIMENSION = 384
 MAXIMUM_TOKENS = 512

@@ -4,11 +4,11 @@ The way of one text, which passes each module once and never returns to an earli
 
     server, app          process, model, paths
         │
-    routing              body limit, API key (auth), errors in the protocol's form
+    routing              API key (auth), body (bodies), answer and errors (answers)
         │
     protocols/           body -> texts and role
         │
-    embedding_service    limits, queue and rate (admission), deadline
+    embedding_service    limits, queue and rate (admission), bytes (in_flight), deadline
         │
     prepared_texts       each text once: vectors from cache, disk_cache, or token rows
         │
@@ -19,6 +19,7 @@ The way of one text, which passes each module once and never returns to an earli
 The vectors take the same way back as return values. On it ``prepared_texts`` joins them in the
 order of the request and fills the cache.
 
-Other modules serve this way: ``canary`` checks the model, ``metrics``, ``logs`` and ``tracing``
+Other modules serve this way: ``worker_lanes`` has the threads, ``canary`` checks the model,
+``metrics``, ``logs`` and ``tracing``
 record requests without their texts, ``openapi`` and ``page`` describe the service.
 """

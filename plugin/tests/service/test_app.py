@@ -156,6 +156,33 @@ def test_the_canary_finds_an_engine_that_hangs(serve: Callable[..., Any], bundle
 
 
 @pytest.mark.usefixtures("soon")
+def test_an_engine_that_completes_batches_is_busy_and_not_dead(
+    serve: Callable[..., Any],
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = serve(Translator(bundle), canary=True, canary_interval_s=0.05, deadline_s=0.5)
+    checking = threading.Event()
+
+    async def wait_for_ever(_: Any) -> Any:
+        checking.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(service.service, "embed_canary", wait_for_ever)
+    assert checking.wait(60)
+
+    def embed_until_reported() -> bool:
+        assert service.http.post("/vectors", json={"text": "a text"}).status_code == 200
+        service.service.clear_cache()
+        return "the engine is busy" in caplog.text
+
+    service.wait_until(embed_until_reported)
+    assert service.service.not_ready_reason() is None
+    service.wait_until(lambda: "the engine hangs" in (service.service.not_ready_reason() or ""))
+
+
+@pytest.mark.usefixtures("soon")
 def test_the_checks_go_on_after_an_error_in_the_canary(
     bundle: Bundle, start_service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,35 @@ def test_a_keys_own_limits(serve: Callable[..., Any], tmp_path: Path) -> None:
     assert 'lusifer_rejected_requests_total{reason="queue_full"} 0.0' in metrics
 
 
+def test_equal_texts_of_a_request_cost_a_key_their_part_of_the_answer(
+    serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    key = add_key(tmp_path / "keys.toml", "repeating", tokens_per_minute=1000)
+    service = serve(api_keys_file=tmp_path / "keys.toml")
+
+    def post() -> int:
+        answer = service.http.post(
+            "/embed", json={"inputs": ["a"] * 100}, headers={"x-api-key": key}
+        )
+        return int(answer.status_code)
+
+    # 8 tokens for each of the 99 vectors that are not computed.
+    assert [post(), post()] == [200, 429]
+
+
+def test_what_the_account_of_bytes_can_not_hold_is_refused(serve: Callable[..., Any]) -> None:
+    service = serve(in_flight_bytes=2**20, maximum_body_bytes=2**19)
+    answer = service.http.post("/embed", json={"inputs": ["a"] * 1000, "truncate": True})
+    assert (answer.status_code, "in_flight_bytes" in answer.json()["error"]) == (413, True)
+    with service.service.bytes_in_flight.request() as held:
+        held.take(700_000)
+        answer = service.http.post("/embed", json={"inputs": ["a"] * 300, "truncate": True})
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert service.http.post("/embed", json={"inputs": "a"}).status_code == 200
+    assert service.http.post("/embed", json={"inputs": ["a"] * 300}).status_code == 200
+    service.wait_until(lambda: service.service.bytes_in_flight.held_bytes == 0)
+
+
 def test_a_refused_or_cached_request_costs_a_key_nothing(
     gated_engine: GatedEngine, serve_gated: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -28,6 +28,13 @@ def test_queries_go_first_but_bulk_gets_every_fifth_batch() -> None:
     ]
 
 
+def test_the_canary_goes_before_all_others() -> None:
+    queue = RequestQueue(BUDGET)
+    _add(queue, "query", [row for i in range(9) for row in _rows(60, start=1000 * i)])
+    _add(queue, "canary", _rows(60, 60, start=7))
+    assert [queue.take()[0] for _ in range(3)] == ["canary", "query", "query"]
+
+
 def test_a_small_request_does_not_wait_for_a_huge_one() -> None:
     queue = RequestQueue(BUDGET)
     _add(queue, "bulk", [row for i in range(1000) for row in _rows(16, start=100 * i)])

@@ -144,6 +144,24 @@ def test_no_bytes_in_a_header_are_500(service: Any, name: str) -> None:
             assert status in {400, 403, 404}, (path, value)
 
 
+@every_protocol
+def test_a_key_is_asked_for_before_the_body_is_looked_at(
+    serve: Callable[..., Any], tmp_path: Path, protocol: str
+) -> None:
+    key = add_key(tmp_path / "keys.toml", "indexer")
+    service = serve(api_keys_file=tmp_path / "keys.toml")
+    path = PROTOCOLS[protocol][0]
+    for body in (b"", b"{", b"[1]", b'{"inputs": 7}', b'{"token": 7}', b'{"token": "wrong"}'):
+        assert service.http.post(path, content=body).status_code == 401, body
+        answer = service.http.post(path, content=body, headers={"x-api-key": key})
+        assert answer.status_code == 400, body
+    # A key in a header comes first, so nothing of the body is read for a wrong one.
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nx-api-key: wrong\r\nContent-Length: 9\r\n\r\n"
+    )
+    assert service.exchange(head.encode())[0] == 401
+
+
 def test_a_client_that_leaves_takes_its_texts_out_of_the_queue(
     gated_engine: GatedEngine, serve_gated: Callable[..., Any]
 ) -> None:
