@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from typing import TYPE_CHECKING
@@ -142,7 +143,8 @@ def test_a_busy_engine_is_not_dead(folder: Path) -> None:
         deadline_s=4,
         canary_interval_s=0.5,
     )
-    body = {"text": "The train to the airport leaves. " * 100, "config": {"task_type": "query"}}
+    question = " The train to the airport leaves every twenty minutes." * 60
+    numbers = itertools.count()  # equal texts are computed once
 
     async def attack() -> set[int]:
         end_s = time.monotonic() + 8
@@ -154,7 +156,10 @@ def test_a_busy_engine_is_not_dead(folder: Path) -> None:
 
             async def ask() -> None:
                 while time.monotonic() < end_s:
-                    await http.post("/vectors", json=body)
+                    text = f"{next(numbers)}{question}"
+                    await http.post(
+                        "/vectors", json={"text": text, "config": {"task_type": "query"}}
+                    )
 
             clients = [asyncio.create_task(ask()) for _ in range(70)]
             while time.monotonic() < end_s:
