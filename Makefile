@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser triton weaviate demo test lint fmt types unit docs bench eval-table clean
+.PHONY: help setup browser triton weaviate demo test lint fmt types unit fuzz docs bench eval-table clean
 
 help: ## List the jobs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,11 @@ types: setup ## Check types, strict on all packages
 unit: setup browser weaviate ## Run the tests
 	@# Two processes of one thread each; the tests of a file share servers and stay together.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=10 -ra
+
+FUZZ_S ?= 600
+
+fuzz: setup ## Feed headers, bodies and files with random data (10 minutes; FUZZ_S=60 for one)
+	LUSIFER_FUZZ_S=$(FUZZ_S) $(BIN)/python -m pytest -q -m fuzz --timeout 0
 
 docs: setup ## Build the documentation into site/
 	$(BIN)/python docs/cli.py

@@ -9,10 +9,12 @@ import gzip
 import json
 import logging
 import os
+import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import seed, settings
 
 # The same examples on every run, so that a change is judged by what it changes.
 # `--hypothesis-profile=default` tries new ones.
@@ -35,6 +37,27 @@ SENTENCES = [
     "A library that reads and writes compressed archives of many formats.",
     "猫はマットの上に座っています。 Кошка сидит на коврике. القطة على السجادة",
 ]
+
+
+@pytest.fixture
+def fuzz(request: pytest.FixtureRequest) -> Callable[[Callable[[], None]], None]:
+    """Return a function that runs a Hypothesis test, for tests with the marker ``fuzz``.
+
+    Once, with the same examples every time. ``LUSIFER_FUZZ_S`` gives seconds that all fuzz tests
+    of the run share; each then goes on with new examples until its part is used up.
+    """
+    total_s = float(os.environ.get("LUSIFER_FUZZ_S", "0"))
+    tests = sum(item.get_closest_marker("fuzz") is not None for item in request.session.items)
+    draw = random.SystemRandom()
+
+    def run(check: Callable[[], None]) -> None:
+        end_s = time.monotonic() + total_s / max(1, tests)
+        settings(deadline=None)(check)()
+        while time.monotonic() < end_s:
+            again = settings(deadline=None, derandomize=False, max_examples=300, database=None)
+            seed(draw.getrandbits(64))(again(check))()
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -129,8 +129,7 @@ class Clients:
         self._latencies_s.append(time.monotonic() - start_s)
 
 
-async def _main(url: str, key: str, file: str) -> None:
-    known = json.loads(Path(file).read_text(encoding="utf-8"))
+async def _main(url: str, key: str, known: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     headers = {"authorization": f"Bearer {key}"} if key else {}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)
@@ -148,4 +147,4 @@ async def _main(url: str, key: str, file: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(*sys.argv[1:]))
+    asyncio.run(_main(*sys.argv[1:3], json.loads(Path(sys.argv[3]).read_text(encoding="utf-8"))))
