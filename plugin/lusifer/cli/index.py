@@ -27,7 +27,7 @@ _REJECTED_SHOWN = 10
 
 
 def index(
-    source: Annotated[str, typer.Argument(metavar="SOURCE")],
+    source: Annotated[list[str], typer.Argument(metavar="SOURCE...")],
     index_path: options.Index = options.DEFAULT_INDEX,
     qdrant: options.Qdrant = None,
     weaviate: options.Weaviate = None,
@@ -55,8 +55,8 @@ def index(
     a crash, the same command continues where it stopped.
 
     Options:
-        source: A .jsonl or .csv file (.gz too), a .parquet file, a folder of .txt or .md files, or
-            - for JSON lines on standard input.
+        source: Files .jsonl, .csv (.gz, .bz2, .zst too) or .parquet; folders or .zip of them, or of
+            .txt or .md files; or - for JSON lines or CSV on standard input.
         text_field: Field or column with the text.
         id_field: Field or column with the id. A record without one gets a hash of its fields.
         sync: Delete the documents that the source no longer has, once it was read whole. Above a

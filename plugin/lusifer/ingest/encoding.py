@@ -9,6 +9,8 @@ from typing import IO, TYPE_CHECKING
 from charset_normalizer import from_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from _typeshed import WriteableBuffer
 
 __all__ = ["HEAD_BYTES", "Utf8Stream", "detect_encoding"]
@@ -63,11 +65,14 @@ class Utf8Stream(io.RawIOBase):
 
     Args:
         file: The file, at its beginning.
+        wait: Read a whole head before the encoding is detected; otherwise what is there, as of a
+            pipe whose other end is slow.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        head = _read_full(file, HEAD_BYTES)
+    def __init__(self, file: IO[bytes], *, wait: bool = True) -> None:
+        read_some: Callable[[int], bytes] = getattr(file, "read1", file.read)
+        self._read = file.read if wait else read_some
+        head = _read_full(file, HEAD_BYTES) if wait else self._read(HEAD_BYTES)
         self.encoding = detect_encoding(head)
         """Encoding of the file."""
         self._decoder = (
@@ -79,9 +84,9 @@ class Utf8Stream(io.RawIOBase):
         self._ended = False
 
     @classmethod
-    def buffered(cls, file: IO[bytes]) -> tuple[io.BufferedReader, str]:
+    def buffered(cls, file: IO[bytes], *, wait: bool = True) -> tuple[io.BufferedReader, str]:
         """Return a file as UTF-8, which can be peeked into and read by lines, and its encoding."""
-        stream = cls(file)
+        stream = cls(file, wait=wait)
         return io.BufferedReader(stream, 4 * HEAD_BYTES), stream.encoding
 
     def readable(self) -> bool:
@@ -92,7 +97,7 @@ class Utf8Stream(io.RawIOBase):
         """Read what is there into a buffer; return how many bytes, 0 at the end."""
         view = memoryview(buffer).cast("B")
         while not self._ready and not self._ended:
-            raw = self._file.read(_CHUNK_BYTES)
+            raw = self._read(_CHUNK_BYTES)
             self._ended = not raw
             self._ready = self._recode(raw, final=not raw)
         count = min(len(view), len(self._ready))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import zlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from zipfile import BadZipFile
 
 from lusifer.common.validation import check_text
 from lusifer.errors import InvalidInputError, InvalidTextError
 from lusifer.ingest.encoding import Utf8Stream
+from lusifer.ingest.sources.packed import unpacked
 from lusifer.stores.payloads import check_document, content_sha256
 from lusifer.types import Document
 
@@ -36,7 +37,7 @@ __all__ = [
     "unreadable",
 ]
 
-UNREADABLE = (EOFError, gzip.BadGzipFile, zlib.error, OSError)
+UNREADABLE = (EOFError, BadZipFile, zlib.error, OSError)
 """Exceptions that a damaged file raises while it is read."""
 
 _COLUMNS_SHOWN = 50
@@ -95,9 +96,13 @@ class DocumentBuilder:
     """Field or column that holds the text."""
     id_field: str = "id"
     """Field or column that holds the id."""
+    partition: Mapping[str, JSON] = field(default_factory=dict)
+    """Fields that all records of a file have by its place, as ``year=2024/data.parquet``; a
+    record's own field counts more."""
 
     def from_fields(self, fields: Mapping[str, JSON], where: str) -> Record:
         """Build a document from a record's fields; all but text and id become metadata."""
+        fields = {**self.partition, **fields}
         if self.text_field not in fields:
             found = ", ".join(repr(each[:_NAME_SHOWN]) for each in islice(fields, 10)) or "none"
             reason = f"The field {self.text_field!r} is missing; the fields are {found}."
@@ -161,13 +166,20 @@ class PathReader:
 
 
 class FileReader(PathReader, ABC):
-    """Reads the records of one file; a file ``.gz`` is unpacked while it is read."""
+    """Reads the records of one file, which is unpacked while it is read.
+
+    Args:
+        path: The file.
+        builder: Turns records into documents.
+        name: What to call the file in messages; by default its name.
+    """
 
     is_text = True
     """Whether the file is text, which may be in any encoding."""
 
-    def __init__(self, path: Path, builder: DocumentBuilder) -> None:
+    def __init__(self, path: Path, builder: DocumentBuilder, name: str = "") -> None:
         super().__init__(path, builder)
+        self.name = name or path.name
         self.notes: list[str] = []
         self._position: Callable[[], float | None] = lambda: None
 
@@ -181,6 +193,7 @@ class FileReader(PathReader, ABC):
 
         Raises:
             InvalidInputError: The file as a whole can't be read.
+            MissingExtraError: A package that unpacks or reads it is not installed.
         """
         try:
             raw = self.path.open("rb")
@@ -193,26 +206,26 @@ class FileReader(PathReader, ABC):
             self.notes = []
             total_bytes = max(1, os.fstat(raw.fileno()).st_size)
             self._position = lambda: 1.0 if raw.closed else min(1.0, raw.tell() / total_bytes)
-            if self.path.suffix.lower() == ".gz":
-                with gzip.open(raw) as unpacked:
-                    yield from self._read_encoded(cast("IO[bytes]", unpacked))
-            else:
-                yield from self._read_encoded(raw)
+            yield from self.read_packed(raw)
+
+    def read_packed(self, raw: IO[bytes]) -> Iterator[Record]:
+        """Yield the records of an open file that may be packed, in any encoding."""
+        with unpacked(raw, self.path.suffix.lower()) as file:
+            yield from self._read_encoded(file)
 
     def _read_encoded(self, file: IO[bytes]) -> Iterator[Record]:
         """Yield the records of an open file in any encoding."""
-        name = self.path.name
         if not self.is_text:
-            yield from self.read(file, name)
+            yield from self.read(file, self.name)
             return
         try:
             text, encoding = Utf8Stream.buffered(file)
         except UNREADABLE as error:
-            yield unreadable(f"{name} at its beginning", error)
+            yield unreadable(f"{self.name} at its beginning", error)
             return
         if encoding not in {"utf-8", "utf-8-sig"}:
-            self.notes.append(f"{name} was read as {encoding}.")
-        yield from self.read(text, name)
+            self.notes.append(f"{self.name} was read as {encoding}.")
+        yield from self.read(text, self.name)
 
     @abstractmethod
     def read(self, file: IO[bytes], name: str) -> Iterator[Record]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
-from itertools import zip_longest
+from io import StringIO
+from itertools import islice, zip_longest
 from typing import IO, TYPE_CHECKING, NoReturn
 
 from lusifer.errors import InvalidInputError
+from lusifer.ingest.encoding import HEAD_BYTES, Utf8Stream
 from lusifer.ingest.line_reader import MAXIMUM_LINE_BYTES
 from lusifer.ingest.sources.base import (
     UNREADABLE,
@@ -28,14 +31,17 @@ if TYPE_CHECKING:
 __all__ = ["CsvReader", "TsvReader"]
 
 
+_SEPARATORS = (",", ";", "\t", "|")
+
+
 class CsvReader(FileReader):
     """Reads a file ``.csv``, whose first line names the columns."""
 
     separator = ","
-    """Character between two columns."""
+    """Character between two columns, unless the file shows another one."""
 
-    def __init__(self, path: Path, builder: DocumentBuilder) -> None:
-        super().__init__(path, builder)
+    def __init__(self, path: Path, builder: DocumentBuilder, name: str = "") -> None:
+        super().__init__(path, builder, name)
         self._dropped = False
         self._without_name: set[str] = set()
 
@@ -46,31 +52,46 @@ class CsvReader(FileReader):
             InvalidInputError: The header can't be read, or does not name the column with the text.
         """
         csv.field_size_limit(MAXIMUM_LINE_BYTES + 1)
-        # Undecodable bytes become lone surrogates, which the builder refuses with their line.
-        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        buffered = file if isinstance(file, io.BufferedReader) else Utf8Stream.buffered(file)[0]
         try:
-            yield from self._rows(text, name)
+            head = buffered.peek(HEAD_BYTES)[:HEAD_BYTES].decode("utf-8", "replace")
+        except UNREADABLE as error:
+            yield unreadable(f"{name} at its beginning", error)
+            return
+        # Undecodable bytes become lone surrogates, which the builder refuses with their line.
+        text = io.TextIOWrapper(buffered, encoding="utf-8", errors="surrogateescape", newline="")
+        try:
+            separator = self.separator
+            if named := re.match(r'"?sep=(.)"?\r?\n', head):
+                # Excel's own line before the header.
+                separator = named[1]
+                text.readline()
+            else:
+                separator = _separator_of(head, self.separator, self.builder.text_field)
+            if separator != self.separator:
+                self.notes.append(f"{name}: its columns are separated by {separator!r}.")
+            yield from self._rows(text, name, separator, skipped=bool(named))
         finally:
             text.detach()
 
-    def _rows(self, text: IO[str], name: str) -> Iterator[Record]:
+    def _rows(self, text: IO[str], name: str, separator: str, *, skipped: bool) -> Iterator[Record]:
         # Strict, because otherwise a quote that is never closed swallows the rest of the file as
         # one text.
         lines = _BoundedLines(text, MAXIMUM_LINE_BYTES)
-        rows = csv.reader(lines, delimiter=self.separator, strict=True)
+        rows = csv.reader(lines, delimiter=separator, strict=True)
         header: list[str] | None = None
         short = 0
         while True:
             lines.start_row()
-            start = rows.line_num + 1
+            start = rows.line_num + 1 + skipped
             where = f"{name} line {start}"
             try:
                 row = next(rows, None)
             except (csv.Error, _TooLongError) as error:
                 if header is None:
                     self._refuse_header(name, str(error))
-                if rows.line_num > start:
-                    where += f" to {rows.line_num}"
+                if rows.line_num + skipped > start:
+                    where += f" to {rows.line_num + skipped}"
                 yield Rejected(
                     where, f"The row is not CSV: {error}.", "Check the quotes in this row."
                 )
@@ -129,6 +150,32 @@ class CsvReader(FileReader):
             next_step="Write the names of the columns in the first line, one of them "
             f"{self.builder.text_field!r}.",
         )
+
+
+def _separator_of(head: str, usual: str, text_field: str) -> str:
+    """Return the separator by which the header names the text, and the rows fit the header.
+
+    Args:
+        head: Beginning of the file.
+        usual: Separator that counts unless another one fits better.
+        text_field: Column that the header should have.
+    """
+
+    def fit(separator: str) -> tuple[bool, bool, float]:
+        try:
+            rows = [
+                row for row in islice(csv.reader(StringIO(head), delimiter=separator), 20) if row
+            ]
+        except csv.Error:
+            return False, False, 0.0
+        if not rows:
+            return False, False, 0.0
+        header = rows[0]
+        # The last row may be cut.
+        same = sum(len(row) == len(header) for row in rows[1:-1])
+        return text_field in header, len(header) > 1, same / max(1, len(rows) - 2)
+
+    return max((usual, *(each for each in _SEPARATORS if each != usual)), key=fit)
 
 
 class _TooLongError(Exception):

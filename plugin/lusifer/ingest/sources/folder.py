@@ -6,7 +6,7 @@ import os
 from codecs import BOM_UTF8
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from lusifer.errors import InvalidInputError, InvalidTextError
 from lusifer.ingest.encoding import HEAD_BYTES, detect_encoding
@@ -16,7 +16,7 @@ from lusifer.ingest.sources.base import DocumentBuilder, PathReader, Record, Rej
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["TEXT_SUFFIXES", "FolderReader"]
+__all__ = ["TEXT_SUFFIXES", "FolderReader", "files_of", "text_record"]
 
 TEXT_SUFFIXES = frozenset({".txt", ".md"})
 """Endings of the files that are read."""
@@ -35,6 +35,10 @@ class FolderReader(PathReader):
         self._skipped: Counter[str] = Counter()
         self._encodings: Counter[str] = Counter()
 
+    def has_texts(self) -> bool:
+        """Return whether the folder has a file that is read."""
+        return any(True for _ in _text_files(self.path))
+
     @property
     def fraction(self) -> float | None:
         """Share of the files that were read, from 0 to 1; None before the first."""
@@ -50,7 +54,7 @@ class FolderReader(PathReader):
         self._encodings.clear()
         self._skipped = Counter(
             path.suffix.lower() or "without an ending"
-            for path in _files(self.path)
+            for path in files_of(self.path)
             if path.suffix.lower() not in TEXT_SUFFIXES
         )
         total = sum(1 for _ in _text_files(self.path))
@@ -90,35 +94,50 @@ class FolderReader(PathReader):
             )
         try:
             with path.open("rb") as file:
-                raw = file.read(MAXIMUM_LINE_BYTES + 1)
+                return text_record(file, name, self.builder, self._encodings)
         except OSError as error:
             return Rejected(
                 where, f"It can't be read: {error.strerror}.", "Check the file's permissions."
             )
-        if len(raw) > MAXIMUM_LINE_BYTES:
-            reason = f"It has more than {MAXIMUM_LINE_BYTES} bytes."
-            return Rejected(where, reason, "Split it into several files.")
-        encoding = detect_encoding(raw[:HEAD_BYTES])
-        try:
-            if encoding in {"utf-8", "utf-8-sig"}:
-                text = decode_utf8(Line(1, raw.removeprefix(BOM_UTF8)))
-            else:
-                text = raw.decode(encoding)
-                self._encodings[encoding] += 1
-        except InvalidTextError as error:
-            return Rejected(where, error.message, error.next_step)
-        except UnicodeDecodeError as error:
-            return Rejected(
-                where, f"It is not {encoding}: {error.reason}.", "Save the source as UTF-8."
-            )
-        return self.builder.from_text(name, text, {"path": name}, where)
+
+
+def text_record(
+    file: IO[bytes], name: str, builder: DocumentBuilder, encodings: Counter[str]
+) -> Record:
+    """Return the document of a text file, in any encoding.
+
+    Args:
+        file: The file.
+        name: Path that becomes the document's id.
+        builder: Builds the document.
+        encodings: Counts the encodings other than UTF-8.
+    """
+    where = name.encode("utf-8", "backslashreplace").decode()
+    raw = file.read(MAXIMUM_LINE_BYTES + 1)
+    if len(raw) > MAXIMUM_LINE_BYTES:
+        reason = f"It has more than {MAXIMUM_LINE_BYTES} bytes."
+        return Rejected(where, reason, "Split it into several files.")
+    encoding = detect_encoding(raw[:HEAD_BYTES])
+    try:
+        if encoding in {"utf-8", "utf-8-sig"}:
+            text = decode_utf8(Line(1, raw.removeprefix(BOM_UTF8)))
+        else:
+            text = raw.decode(encoding)
+            encodings[encoding] += 1
+    except InvalidTextError as error:
+        return Rejected(where, error.message, error.next_step)
+    except UnicodeDecodeError as error:
+        return Rejected(
+            where, f"It is not {encoding}: {error.reason}.", "Save the source as UTF-8."
+        )
+    return builder.from_text(name, text, {"path": name}, where)
 
 
 def _text_files(folder: Path) -> Iterator[Path]:
-    return (path for path in _files(folder) if path.suffix.lower() in TEXT_SUFFIXES)
+    return (path for path in files_of(folder) if path.suffix.lower() in TEXT_SUFFIXES)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_of(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder by name, then those of its folders, except of hidden ones."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

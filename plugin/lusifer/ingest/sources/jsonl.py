@@ -1,9 +1,8 @@
-"""Reads JSON lines: one JSON object a line, from a file or from standard input."""
+"""Reads JSON lines: one JSON object a line."""
 
 from __future__ import annotations
 
 import json
-import sys
 from typing import IO, TYPE_CHECKING, NoReturn
 
 from lusifer.errors import InvalidInputError, InvalidTextError
@@ -20,7 +19,7 @@ from lusifer.ingest.sources.base import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["JsonLinesReader", "StandardInputReader", "read_json_lines"]
+__all__ = ["JsonLinesReader", "read_json_lines"]
 
 
 class JsonLinesReader(FileReader):
@@ -29,20 +28,6 @@ class JsonLinesReader(FileReader):
     def read(self, file: IO[bytes], name: str) -> Iterator[Record]:
         """Yield the records of an open file."""
         return read_json_lines(file, name, self.builder)
-
-
-class StandardInputReader:
-    """Reads JSON lines from standard input, whose size is unknown."""
-
-    fraction = None
-
-    def __init__(self, builder: DocumentBuilder) -> None:
-        self.builder = builder
-        self.notes: list[str] = []
-
-    def __iter__(self) -> Iterator[Record]:
-        """Yield the records that have not been read yet."""
-        return read_json_lines(sys.stdin.buffer, "standard input", self.builder)
 
 
 def read_json_lines(file: IO[bytes], name: str, builder: DocumentBuilder) -> Iterator[Record]:

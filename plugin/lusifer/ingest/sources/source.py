@@ -9,6 +9,8 @@ texts use, goes to a temporary file.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,33 +19,26 @@ from lusifer.ingest.duplicates import DuplicateIds
 from lusifer.ingest.sources.base import (
     Accepted,
     DocumentBuilder,
-    FileReader,
     Reader,
     Record,
     Rejected,
 )
-from lusifer.ingest.sources.csv_file import CsvReader, TsvReader
 from lusifer.ingest.sources.folder import FolderReader
-from lusifer.ingest.sources.jsonl import JsonLinesReader, StandardInputReader
-from lusifer.ingest.sources.parquet import ParquetReader
+from lusifer.ingest.sources.formats import reader_class
+from lusifer.ingest.sources.several import (
+    SeveralReader,
+    ZipReader,
+    partition_of,
+    record_readers,
+)
+from lusifer.ingest.sources.standard_input import StandardInputReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lusifer.types import Document
 
 __all__ = ["DocumentSource"]
-
-_READERS: dict[str, type[FileReader]] = {
-    ".jsonl": JsonLinesReader,
-    ".ndjson": JsonLinesReader,
-    ".json": JsonLinesReader,
-    ".csv": CsvReader,
-    ".tsv": TsvReader,
-    ".parquet": ParquetReader,
-}
-"""Readers by the ending of the file's name; a name may end in ``.gz`` too, except of Parquet."""
-
 
 _ID_FIELD = "id"
 _HELD = 1000
@@ -52,13 +47,14 @@ _HELD_CHARACTERS = 8 * 1024**2
 
 
 class DocumentSource:
-    """Documents of one source; each iteration reads it from its beginning.
+    """Documents of one source or several; each iteration reads them from their beginning.
 
     Args:
         source: A file ``.jsonl``, ``.ndjson``, ``.json`` (one object a line), ``.csv`` or ``.tsv``
-            (with a header), each also as ``.gz``; a file ``.parquet``; a folder, of which the
-            ``.txt`` and ``.md`` files are read, except in hidden folders; or ``-`` for JSON lines
-            on standard input.
+            (with a header), each also as ``.gz``, ``.bz2`` or ``.zst``; a file ``.parquet``; a
+            folder or a ``.zip``, of which the ``.txt`` and ``.md`` files are read, or, without any,
+            the files above, except in hidden folders; a pattern such as ``data/*.jsonl``; or ``-``
+            for JSON lines or CSV on standard input. Several of them make one source.
         text_field: Field or column that holds the text.
         id_field: Field or column that holds the id. Where a record has none, its id is a hash of
             all its fields; in a folder, the id is the file's relative path. All other fields become
@@ -69,13 +65,21 @@ class DocumentSource:
     """
 
     def __init__(
-        self, source: str | Path, *, text_field: str = "text", id_field: str = _ID_FIELD
+        self,
+        source: str | Path | Sequence[str | Path],
+        *,
+        text_field: str = "text",
+        id_field: str = _ID_FIELD,
     ) -> None:
-        self.source = str(source)
+        given = [source] if isinstance(source, str | Path) else list(source)
+        names = list(map(str, given))
+        self.source = ", ".join(names)
         self.text_field = text_field
         self.id_field = id_field
         self._duplicates = DuplicateIds()
-        self._reader = _choose_reader(self.source, DocumentBuilder(text_field, id_field))
+        builder = DocumentBuilder(text_field, id_field)
+        readers = [(name, _choose_reader(name, builder)) for name in names]
+        self._reader = readers[0][1] if len(readers) == 1 else SeveralReader(readers)
 
     @property
     def fraction(self) -> float | None:
@@ -162,19 +166,28 @@ def _choose_reader(source: str, builder: DocumentBuilder) -> Reader:
             next_step="Name a file or folder.",
         ) from error
     if not exists:
+        matching = sorted(glob(source, recursive=True)) if has_magic(source) else []  # noqa: PTH207 - the pattern may be absolute
+        if matching:
+            return SeveralReader(
+                [
+                    (each, _choose_reader(each, replace(builder, partition=partition_of(each))))
+                    for each in matching
+                ]
+            )
         raise InvalidInputError(
             f"There is no file or folder {path}.",
             next_step="Check the path; - reads standard input.",
         )
     if is_folder:
-        return FolderReader(path, builder)
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes[-1:] == [".gz"] and suffixes[-2:] != [".parquet", ".gz"]:
-        suffixes.pop()
-    if suffixes and suffixes[-1] in _READERS:
-        return _READERS[suffixes[-1]](path, builder)
+        # Texts first: data beside them are rather theirs than documents.
+        texts = FolderReader(path, builder)
+        return texts if texts.has_texts() else record_readers(path, builder) or texts
+    if path.suffix.lower() == ".zip":
+        return ZipReader(path, builder)
+    if found := reader_class(path.name):
+        return found(path, builder)
     raise InvalidInputError(
         f"{path} has no format that can be indexed.",
-        next_step="Name a .jsonl or .csv file (.gz too), a .parquet file, a folder of .txt or .md "
-        "files, or - for JSON lines on standard input.",
+        next_step="Name a .jsonl or .csv file (.gz, .bz2 or .zst too), a .parquet file, a folder "
+        "or .zip of such files or of .txt or .md files, or - for standard input.",
     )

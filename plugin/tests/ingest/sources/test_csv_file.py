@@ -132,3 +132,37 @@ def test_a_text_that_ends_within_a_character(tmp_path: Path) -> None:
     *_, last = read(path)
     assert isinstance(last, Rejected)
     assert "it is not utf-16" in last.reason
+
+
+@pytest.mark.parametrize(
+    ("table", "noted"),
+    [
+        ("id;text\n1;one, two\n2;three\n", True),
+        ("id\ttext\n1\tone, two\n2\tthree\n", True),
+        ("id|text\n1|one, two\n2|three\n", True),
+        ('id,text\n1,"one, two"\n2,three\n', False),
+        ("sep=;\r\nid;text\r\n1;one, two\r\n2;three\r\n", True),
+        ("\ufeffsep=;\r\nid;text\r\n1;one, two\r\n2;three\r\n", True),
+        ('"sep=#"\nid#text\n1#one, two\n2#three\n', True),
+    ],
+)
+def test_the_separator_is_detected(tmp_path: Path, table: str, noted: bool) -> None:
+    path = tmp_path / "d.csv"
+    path.write_bytes(table.encode())
+    source = DocumentSource(path)
+    assert list(source) == [Document("1", "one, two", {}), Document("2", "three", {})]
+    assert bool(source.notes) == noted
+
+
+def test_lines_are_counted_with_the_one_of_the_separator(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text('sep=;\nid;text\n1;one\n2;"x"y\n')
+    _, rejected = read(path)
+    assert isinstance(rejected, Rejected)
+    assert rejected.where == "d.csv line 4"
+
+
+def test_a_table_of_one_column(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("text\nOne; two, three\nFour\n")
+    assert [each.text for each in read(path)] == ["One; two, three", "Four"]  # type: ignore[union-attr]
