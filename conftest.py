@@ -227,6 +227,8 @@ def disturb(model: Any, *, seed: int = 2) -> None:
         for value in model.parameters():
             if value.requires_grad:
                 value.add_(torch.randn(value.shape, generator=generator) * 0.2)
+        if model.config.centre_share:
+            model.centre = torch.randn(model.config.output_dimension, generator=generator) * 0.2
         if model.config.language_rank:
             model.language_basis = torch.linalg.qr(
                 torch.randn(

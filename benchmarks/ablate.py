@@ -33,8 +33,8 @@ from lusifer_training.config import default_checkpoint
 from lusifer_training.data.batches import PairSampler
 from lusifer_training.data.monolingual import monolingual_file
 from lusifer_training.embedders import checkpoint_embedder, raw_encoder_embedder, raw_llm_embedder
+from lusifer_training.geometry import GeometryEmbedder, without_languages
 from lusifer_training.language_subspace import (
-    ProjectedEmbedder,
     language_basis,
     language_means,
     load_monolingual,
@@ -291,8 +291,11 @@ def main() -> None:
     def rows(name: str, model: nn.Module, embedders: list[EmbedFunction]) -> None:
         kept = options.runs / "vectors"
         projected = [
-            ProjectedEmbedder(
-                each, language_basis(language_means(CachedEmbedder(kept, each), monolingual), RANK)
+            GeometryEmbedder(
+                each,
+                without_languages(
+                    language_basis(language_means(CachedEmbedder(kept, each), monolingual), RANK)
+                ),
             )
             for each in embedders
         ]

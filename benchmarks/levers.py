@@ -32,7 +32,8 @@ from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint
 from lusifer_training.config import default_checkpoint, read_config
 from lusifer_training.data.batches import PairSampler
-from lusifer_training.language_subspace import ProjectedEmbedder, language_basis, language_means
+from lusifer_training.geometry import GeometryEmbedder, without_languages
+from lusifer_training.language_subspace import language_basis, language_means
 from lusifer_training.model.pooling import mean_pool
 from lusifer_training.objectives.contrastive import contrastive_loss
 from lusifer_training.objectives.distillation import similarity_distillation
@@ -230,7 +231,7 @@ def main() -> None:
                 basis = language_basis(language_means(reading, monolingual), RANK)
                 for target, embedder in (
                     (plain, reading),
-                    (projected, ProjectedEmbedder(reading, basis)),
+                    (projected, GeometryEmbedder(reading, without_languages(basis))),
                 ):
                     target.append(
                         evaluate(

@@ -76,12 +76,13 @@ def commands_page() -> str:
     """Return the page of the commands."""
     from lusifer.cli.app import app
     from lusifer_evaluation.cli import eval_app
+    from lusifer_export.adapt_cli import adapt_app
     from lusifer_export.cli import export_app
     from lusifer_training.cli import train_app
 
     group = typer.main.get_group(app)
-    # These three are loaded only when they are called, so their options are read here.
-    lazy = {"train": train_app, "eval": eval_app, "export": export_app}
+    # These are loaded only when they are called, so their options are read here.
+    lazy = {"train": train_app, "eval": eval_app, "export": export_app, "adapt": adapt_app}
     commands = {
         name: typer.main.get_command(lazy[name]) if name in lazy else command
         for name, command in group.commands.items()

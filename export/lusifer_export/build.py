@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from lusifer_training.config import ModelConfig
     from lusifer_training.model.lusifer import Lusifer
 
-__all__ = ["export_checkpoint", "write_lowered"]
+__all__ = ["export_checkpoint", "staging_folder", "write_lowered"]
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def export_checkpoint(
         f"No space left in {target.parent} while exporting.",
         next_step="Free about 2 GB there, or choose another target.",
     )
-    with full_disk, _staging_folder(target) as staging:
+    with full_disk, staging_folder(target) as staging:
         traced, model, reference = _trace(checkpoint, staging)
         ladder = PRECISIONS if precision == "auto" else (precision,)
         for rung in ladder:
@@ -98,7 +98,7 @@ def export_checkpoint(
 
 
 @contextmanager
-def _staging_folder(target: Path) -> Iterator[Path]:
+def staging_folder(target: Path) -> Iterator[Path]:
     """Create a folder beside the target, and remove it at the end if it is still there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     # A sibling of the target: the last step is a rename, which must not cross filesystems.

@@ -18,6 +18,8 @@ __all__ = ["checkpoint_fingerprint"]
 def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:
     """Return the fingerprint of a checkpoint's vectors at a precision, without its backbones."""
     config = read_config(checkpoint)
+    # Models without a centre keep the fingerprint that they had before there were any.
+    geometry = {"centre_share": config.centre_share} if config.centre_share else {}
     return compute_fingerprint(
         {
             "weights": {
@@ -36,7 +38,8 @@ def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:
                     "encoder_lora": {"alpha"},
                     "llm_lora": {"alpha"},
                 },
-            ),
+            )
+            | geometry,
             "tokenizer": config.tokenizer.identity,
             "role_prompts": config.role_prompts,
             "pooling": config.pooling,

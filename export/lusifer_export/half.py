@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from onnx import TensorProto, helper, numpy_helper
 
+from lusifer_export.weights import is_geometry
+
 if TYPE_CHECKING:
     import onnx
 
@@ -42,7 +44,9 @@ def halve_weights(
     halved: set[str] = set()
     rounded: set[str] = set()
     for node in graph.node:
-        matrix = node.op_type == "MatMul" and node.input[1] in weights
+        matrix = (
+            node.op_type == "MatMul" and node.input[1] in weights and not is_geometry(node.input[1])
+        )
         table = node.op_type == "Gather" and _is_matrix(weights.get(node.input[0]))
         if not (matrix or table):
             nodes.append(node)

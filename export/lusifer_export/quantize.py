@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from lusifer_export.weights import is_geometry
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -72,7 +74,12 @@ def quantize_weights(model: onnx.ModelProto, precision: str, store: WeightStore)
         weight = next((weights[name] for name in node.input if name in weights), None)
         if node == largest:
             new_nodes, tensors = _quantize_table(node, store.array(weights[node.input[0]]))
-        elif weight is not None and node.op_type == "MatMul" and node.input[1] == weight.name:
+        elif (
+            weight is not None
+            and node.op_type == "MatMul"
+            and node.input[1] == weight.name
+            and not is_geometry(weight.name)
+        ):
             new_nodes, tensors = _quantize_product(node, store.array(weight), QUANTIZED[precision])
         else:
             nodes.append(node)

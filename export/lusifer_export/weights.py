@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = [
+    "GEOMETRY",
     "SHARD_BYTES",
     "TRANSPOSED",
     "WeightStore",
     "fp32_arithmetic",
+    "is_geometry",
     "merged_weights",
     "read_beside",
 ]
@@ -37,6 +39,9 @@ SHARD_BYTES = 2 * 10**9
 """Largest size of one file of weights: some file systems and tools end at 2 GiB."""
 TRANSPOSED = ".transposed"
 """Suffix of the name of a graph's weight that is the transpose of the model's."""
+GEOMETRY = frozenset({"centre", "language_basis"})
+"""Names of the graph's weights of the geometry, which stay in fp32: after the centre is subtracted,
+what is left of a vector is half as long, so that each rounding would count twice."""
 _INLINE_BYTES = 1024
 """Size below which a weight stays in the graph."""
 _HALF = (torch.float16, torch.bfloat16)
@@ -113,6 +118,11 @@ class WeightStore:
             # Numbers in typed fields become raw, like those that were read.
             tensor.CopyFrom(self.put(numpy_helper.from_array(self.array(tensor), tensor.name)))
         self._path.write_bytes(model.SerializeToString())
+
+
+def is_geometry(name: str) -> bool:
+    """Say whether a weight of a graph, transposed or not, belongs to the geometry."""
+    return name.removesuffix(TRANSPOSED) in GEOMETRY
 
 
 def read_beside(folder: Path) -> Callable[[TensorProto], NDArray[np.generic]]:

@@ -26,6 +26,12 @@ def test_a_copy_has_the_same_fingerprint(checkpoint: Path, copy: Path) -> None:
     assert checkpoint_fingerprint(copy, "fp32") == checkpoint_fingerprint(checkpoint, "fp32")
 
 
+def test_a_model_without_a_centre_keeps_its_fingerprint(checkpoint: Path, copy: Path) -> None:
+    """Checkpoints of older versions, which have no such field, keep the bundles built of them."""
+    change_config(copy, lambda values: values.pop("centre_share"))
+    assert checkpoint_fingerprint(copy, "fp32") == checkpoint_fingerprint(checkpoint, "fp32")
+
+
 def test_precisions_differ(checkpoint: Path) -> None:
     assert checkpoint_fingerprint(checkpoint, "fp32") != checkpoint_fingerprint(checkpoint, "int8")
 
@@ -43,8 +49,9 @@ def test_precisions_differ(checkpoint: Path) -> None:
         lambda values: values["encoder"].update(location="folder:/elsewhere"),
         lambda values: values["tokenizer"].update(sha256="0" * 64),
         lambda values: values.update(llm=None, llm_lora=None),
+        lambda values: values.update(centre_share=0.7),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_what_changes_vectors_changes_it(
     checkpoint: Path, copy: Path, edit: Callable[[dict[str, Any]], Any]

@@ -3,6 +3,7 @@ batch."""
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from lusifer.engines.onnx import OnnxEngine
 from lusifer_export.build import write_lowered
 from lusifer_export.graph import export_graph, load_graph, save_graph
 from lusifer_export.weights import WeightStore, read_beside
-from lusifer_training.checkpoint import load_checkpoint
+from lusifer_training.checkpoint import geometry_of, load_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,7 @@ MODELS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
         {"encoder_layer_mix": True, "language_rank": 3, "llm_layers": 1},
     ),
     "encoder-only": ("xlm-roberta", None, {}),
+    "geometry": ("bert", None, {"centre_share": 0.7, "language_rank": 3}),
 }
 SHAPES = [(1, 2), (1, 1), (1, 64), (3, 5), (7, 23), (40, 9)]
 
@@ -93,6 +95,22 @@ def test_signature(exported: Exported) -> None:
         assert rows.dim_param
         assert tokens.dim_param
         assert each.type.tensor_type.elem_type == onnx.TensorProto.INT64
+
+
+def test_the_geometry_is_folded_exactly(exported: Exported) -> None:
+    """The graph serves what :class:`Geometry` makes of the plain model's vectors, to 1e-6."""
+    model = exported.model
+    if not model.config.centre_share:
+        pytest.skip("has no centre")
+    ids, mask = batch(40, 23)
+    geometry = geometry_of(
+        model.config, {"centre": model.centre, "language_basis": model.language_basis}
+    )
+    plain = copy.copy(model)
+    plain.config = model.config.model_copy(update={"centre_share": 0.0, "language_rank": 0})
+    with torch.inference_mode():
+        before = plain(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+    np.testing.assert_allclose(exported.engine.run(ids, mask), geometry.apply(before), atol=1e-6)
 
 
 def test_no_name_is_given_twice(exported: Exported) -> None:
@@ -173,6 +191,18 @@ class TestPrecisions:
         ]
         # What is left are norms, biases and small matrices.
         assert sizes[1] < 0.6 * sizes[0]
+
+    def test_the_geometry_stays_in_fp32(self, exported: Exported, precision: Precision) -> None:
+        if not exported.model.config.language_rank:
+            pytest.skip("has no language subspace")
+        exported.lowered(precision)
+        whole = onnx.load(exported.folder / precision / "model.onnx")
+        kinds = {each.name: each.data_type for each in whole.graph.initializer}
+        geometry = {name for name in kinds if name.startswith(("centre", "language_basis"))}
+        assert {"language_basis", "language_basis.transposed"} <= geometry
+        assert {kinds[name] for name in geometry} == {onnx.TensorProto.FLOAT}
+        products = [node for node in whole.graph.node if set(node.input) & geometry]
+        assert {node.op_type for node in products} <= {"MatMul", "Mul", "Sub"}
 
     def test_norms_and_softmax_stay_in_fp32(self, exported: Exported, precision: Precision) -> None:
         exported.lowered(precision)

@@ -29,8 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from lusifer.common.iteration import chunked
 from lusifer_evaluation.metrics import unit_rows
 from lusifer_training.backbones.load import load_tokenizer
-from lusifer_training.checkpoint import load_checkpoint
-from lusifer_training.language_subspace import project_out
+from lusifer_training.checkpoint import geometry_of, load_checkpoint
 from lusifer_training.model.pooling import mean_pool
 from lusifer_training.token_rows import pad, tokenize
 
@@ -116,8 +115,9 @@ def site_states(folder: Path, texts: Mapping[str, Sequence[str]]) -> dict[str, d
     """
     model = load_checkpoint(folder)
     model.merge_lora()
-    projected = bool(model.config.language_rank)
-    model.config = model.config.model_copy(update={"language_rank": 0})
+    buffers = {"centre": model.centre, "language_basis": model.language_basis}
+    geometry = geometry_of(model.config, buffers)
+    model.config = model.config.model_copy(update={"language_rank": 0, "centre_share": 0.0})
     tokenizer = load_tokenizer(model.config.tokenizer)
     found: dict[str, dict[str, list[Vectors]]] = {}
     with _caught_states(model) as caught, torch.inference_mode():
@@ -135,10 +135,9 @@ def site_states(folder: Path, texts: Mapping[str, Sequence[str]]) -> dict[str, d
         site: {language: np.concatenate(parts) for language, parts in by_language.items()}
         for site, by_language in found.items()
     }
-    if projected:
-        basis = model.language_basis.numpy()
+    if geometry:
         joined["projected"] = {
-            language: project_out(vectors, basis) for language, vectors in joined["output"].items()
+            language: geometry.apply(vectors) for language, vectors in joined["output"].items()
         }
     return joined
 

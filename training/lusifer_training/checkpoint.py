@@ -3,7 +3,7 @@
 ::
 
     config.json                      ModelConfig
-    adapter.safetensors              connector, head, LoRA, layer mix, language basis
+    adapter.safetensors              connector, head, LoRA, layer mix, centre, language basis
     training_report.json             recipe, data counts, losses, versions
     language_centroids.safetensors   names the language of a side vector; only with a subspace
 """
@@ -15,6 +15,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -22,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from lusifer.common.files import sync
 from lusifer_training.config import read_config
 from lusifer_training.errors import CheckpointError
+from lusifer_training.geometry import Geometry
 from lusifer_training.model.lusifer import build_model
 
 if TYPE_CHECKING:
@@ -30,15 +32,17 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from lusifer_training.config import ModelConfig
     from lusifer_training.language_subspace import LanguageIdentifier
     from lusifer_training.model.lusifer import Lusifer
 
 __all__ = [
+    "geometry_of",
     "load_checkpoint",
     "read_adapter",
     "save_checkpoint",
     "trained_parameters",
-    "with_language_basis",
+    "with_geometry",
 ]
 
 
@@ -91,6 +95,24 @@ def read_adapter(folder: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
+def geometry_of(config: ModelConfig, adapter: Mapping[str, torch.Tensor]) -> Geometry | None:
+    """Return the geometry of a checkpoint; None if it has neither centre nor language basis.
+
+    Args:
+        config: Configuration of the checkpoint.
+        adapter: Its tensors, from :func:`read_adapter`.
+    """
+    if not (config.centre_share or config.language_rank):
+        return None
+    dimension = config.output_dimension
+    basis, centre = adapter.get("language_basis"), adapter.get("centre")
+    return Geometry(
+        np.zeros(dimension, np.float32) if centre is None else centre.numpy(),
+        config.centre_share,
+        np.zeros((dimension, 0), np.float32) if basis is None else basis.numpy(),
+    )
+
+
 def load_checkpoint(
     folder: Path, *, llm_dtype: torch.dtype | Literal["auto"] = torch.float32
 ) -> Lusifer:
@@ -127,41 +149,49 @@ def _adapter(model: Lusifer) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = {
         name: value.detach().contiguous() for name, value in trained_parameters(model).items()
     }
+    if model.config.centre_share:
+        tensors["centre"] = model.centre.contiguous()
     if model.config.language_rank:
         tensors["language_basis"] = model.language_basis.contiguous()
     return tensors
 
 
-def with_language_basis(
-    folder: Path, target: Path, identifier: LanguageIdentifier, report: Mapping[str, object]
+def with_geometry(
+    folder: Path,
+    target: Path,
+    geometry: Geometry,
+    identifier: LanguageIdentifier | None,
+    report: Mapping[str, object],
 ) -> Path:
-    """Write a checkpoint that projects the language subspace out.
+    """Write a checkpoint whose vectors have a geometry; it replaces the checkpoint's own.
 
-    Without the residual path the head is the last Linear. The projection P is folded into it
-    exactly: W becomes P W and b becomes P b. With the residual path P is at the end of the graph,
-    because the encoder's own vector is added after the head.
+    Without a centre and without the residual path, the head is the last Linear. The projection P is
+    folded into it exactly: W becomes P W and b becomes P b. Otherwise the geometry is the end of
+    the graph: the centre belongs to unit vectors, and the encoder's own vector is added after the
+    head.
 
     Args:
-        folder: The checkpoint that the basis was measured on; its own basis is replaced.
+        folder: The checkpoint that the geometry was measured on.
         target: Folder to write.
-        identifier: The basis ``(D, r)``, and the centroids that name the language of a side vector.
-        report: Origin of the basis, for ``training_report.json``.
+        geometry: Centre, its share and the language basis.
+        identifier: Centroids that name the language of a side vector, if there is a basis.
+        report: Origin of the geometry, for ``training_report.json``.
     """
     model = load_checkpoint(folder)
-    basis = torch.from_numpy(identifier.basis)
-    if model.config.residual:
-        model.config = model.config.model_copy(update={"language_rank": basis.shape[1]})
-        model.language_basis = basis
-    else:
+    basis, rank = torch.from_numpy(geometry.basis), geometry.basis.shape[1]
+    folded = not (model.config.residual or geometry.share)
+    if folded:
         with torch.no_grad():
             model.head.weight.copy_(model.head.weight - basis @ (basis.T @ model.head.weight))
             model.head.bias.copy_(model.head.bias - basis @ (basis.T @ model.head.bias))
+    model.config = model.config.model_copy(
+        update={"language_rank": 0 if folded else rank, "centre_share": geometry.share}
+    )
+    if geometry.share:
+        model.centre = torch.from_numpy(geometry.centre)
+    model.language_basis = basis
     whole = json.loads((folder / "training_report.json").read_text(encoding="utf-8"))
-    whole["language_subspace"] = {
-        "rank": basis.shape[1],
-        "languages": list(identifier.languages),
-        **report,
-    }
-    written = save_checkpoint(model, target, whole)
-    identifier.save(written)
+    written = save_checkpoint(model, target, {**whole, **report})
+    if identifier is not None:
+        identifier.save(written)
     return written

@@ -100,6 +100,9 @@ class ModelConfig(Frozen):
     last layer only."""
     encoder_lora: LoraShape | None = LoraShape()
     llm_lora: LoraShape | None = LoraShape()
+    centre_share: float = Field(0.0, ge=0, le=1)
+    """Share of the centre, the mean vector of English text, that is subtracted from the unit vector
+    before the language subspace is projected out."""
     language_rank: int = Field(0, ge=0)
     """Number of language directions that are projected out of the vector (LSAR; Lens, arXiv
     2410.04407)."""

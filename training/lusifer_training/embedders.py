@@ -10,10 +10,10 @@ import torch
 from torch.nn.functional import normalize
 
 from lusifer_training.backbones.load import load_llm, load_llm_tokenizer, load_tokenizer
-from lusifer_training.checkpoint import load_checkpoint, read_adapter
+from lusifer_training.checkpoint import geometry_of, load_checkpoint, read_adapter
 from lusifer_training.config import read_config
 from lusifer_training.errors import ConfigError
-from lusifer_training.language_subspace import ProjectedEmbedder
+from lusifer_training.geometry import GeometryEmbedder
 from lusifer_training.model.llm import Llm
 from lusifer_training.model.lusifer import build_model
 from lusifer_training.model.pooling import mean_pool
@@ -61,17 +61,18 @@ def checkpoint_embedder(folder: Path, *, projected: bool = True) -> EmbedFunctio
 
     Args:
         folder: The checkpoint.
-        projected: Whether to project the language subspace out, if the checkpoint has one.
+        projected: Whether to apply the checkpoint's geometry, if it has one.
 
     Raises:
         CheckpointError: The checkpoint can't be read.
     """
     config = read_config(folder)
     tensors = read_adapter(folder)
-    basis = tensors.pop("language_basis", None)
-    plain = config.model_copy(update={"language_rank": 0})
-    adapter = hashlib.sha256(plain.model_dump_json(exclude={"name"}).encode())
-    for name in sorted(tensors):
+    geometry = geometry_of(config, tensors)
+    # The vectors before the geometry don't depend on it, so that their identity doesn't either.
+    plain = config.model_copy(update={"language_rank": 0, "centre_share": 0.0})
+    adapter = hashlib.sha256(plain.model_dump_json(exclude={"name", "centre_share"}).encode())
+    for name in sorted(tensors.keys() - {"centre", "language_basis"}):
         adapter.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
 
     def load() -> _Loaded:
@@ -81,13 +82,13 @@ def checkpoint_embedder(folder: Path, *, projected: bool = True) -> EmbedFunctio
         return _Loaded(_encoder_rows(config), model, model.pad_token_id)
 
     base = _TorchEmbedder(f"checkpoint:{adapter.hexdigest()}", load)
-    return ProjectedEmbedder(base, basis.numpy()) if projected and basis is not None else base
+    return GeometryEmbedder(base, geometry) if projected and geometry else base
 
 
 def raw_encoder_embedder(folder: Path) -> EmbedFunction:
     """Return the embedder of a checkpoint's untrained encoder: role prompts, mean pooling."""
     config = read_config(folder).model_copy(
-        update={"llm": None, "encoder_lora": None, "language_rank": 0}
+        update={"llm": None, "encoder_lora": None, "language_rank": 0, "centre_share": 0.0}
     )
     config = config.model_copy(update={"residual": True})
     # Two checkpoints of one encoder may have different prompts and token limits.

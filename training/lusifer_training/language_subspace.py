@@ -10,7 +10,6 @@ give means. The part that was projected out, the side vector, still names the la
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LanguageIdentifier",
     "LanguageMeans",
-    "ProjectedEmbedder",
     "language_basis",
     "language_means",
     "load_monolingual",
@@ -141,27 +139,6 @@ def project_out(vectors: Vectors, basis: Vectors) -> Vectors:
     left = vectors - (vectors @ basis) @ basis.T
     unit: Vectors = left / np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-12)
     return unit
-
-
-class ProjectedEmbedder:
-    """Embed with another embedder and project directions out of its vectors.
-
-    Both share the cached vectors of the other embedder.
-
-    Args:
-        base: Returns unit vectors.
-        basis: Orthonormal directions ``(D, r)``.
-    """
-
-    def __init__(self, base: EmbedFunction, basis: Vectors) -> None:
-        self.base = base
-        self.basis = basis
-        digest = hashlib.sha256(np.ascontiguousarray(basis, dtype=np.float32).tobytes()).hexdigest()
-        self.identity = f"{base.identity}:without:{digest}"
-
-    def __call__(self, texts: Sequence[str], role: Role) -> Vectors:
-        """Return unit vectors ``(N, D)`` float32."""
-        return project_out(self.base(texts, role), self.basis)
 
 
 @dataclass(frozen=True, slots=True)

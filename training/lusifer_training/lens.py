@@ -270,8 +270,9 @@ def train_lens(
         )
     torch.manual_seed(recipe.seed)
     model = load_checkpoint(checkpoint)
-    # The subspace is projected out of the served vector, not out of the vectors in the losses.
-    model.config = model.config.model_copy(update={"language_rank": 0})
+    # The geometry is that of the served vector, not of the vectors in the losses.
+    served = model.config
+    model.config = served.model_copy(update={"language_rank": 0, "centre_share": 0.0})
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     everything = trained_parameters(model)
     parameters = {
@@ -309,7 +310,8 @@ def train_lens(
     trained = loop.run(losses_of_step)
     for value in everything.values():
         value.requires_grad_(True)
-    model.config = model.config.model_copy(update={"language_rank": basis.shape[1]})
+    # The centre stays: retention keeps the English vectors that it is the mean of.
+    model.config = served.model_copy(update={"language_rank": basis.shape[1]})
     model.language_basis = basis
     tail = trained[-TAIL_STEPS:]
     report = {

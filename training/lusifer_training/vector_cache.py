@@ -15,7 +15,7 @@ import numpy as np
 
 from lusifer.common.iteration import chunked
 from lusifer_training.errors import DataError
-from lusifer_training.language_subspace import ProjectedEmbedder, project_out
+from lusifer_training.geometry import Geometry, GeometryEmbedder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,16 +40,16 @@ class CachedEmbedder:
 
     Args:
         folder: Holds one file for each model.
-        embedder: Computes the missing vectors. The vectors of a projected embedder are stored as
-            they are before the projection.
+        embedder: Computes the missing vectors. Those of an embedder with a geometry are stored as
+            they are before it.
     """
 
     def __init__(self, folder: Path, embedder: EmbedFunction) -> None:
         self.identity = embedder.identity
         self._embedder = embedder
-        self._basis: Vectors | None = None
-        if isinstance(embedder, ProjectedEmbedder):
-            self._embedder, self._basis = embedder.base, embedder.basis
+        self._geometry: Geometry | None = None
+        if isinstance(embedder, GeometryEmbedder):
+            self._embedder, self._geometry = embedder.base, embedder.geometry
         folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(self._embedder.identity.encode()).hexdigest()[:32]
         self.path = folder / f"{name}.sqlite"
@@ -98,7 +98,7 @@ class CachedEmbedder:
         with closing(self._open()) as database:
             found = _select(database, keys)
         vectors = np.stack([np.frombuffer(found[key], dtype=np.float32) for key in keys])
-        return vectors if self._basis is None else project_out(vectors, self._basis)
+        return vectors if self._geometry is None else self._geometry.apply(vectors)
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, timeout=60)

@@ -41,8 +41,10 @@ class TestRoundTrip:
             ("xlm-roberta", None, {}),
             ("bert", "qwen2", {"encoder_layer_mix": True, "residual": False, "language_rank": 2}),
             ("bert", "mistral", {"encoder_lora": None, "llm_lora": None}),
+            ("bert", None, {"centre_share": 0.5, "language_rank": 2}),
+            ("bert", None, {"centre_share": 0.5}),
         ],
-        ids=["default", "encoder only", "mix and subspace", "no lora"],
+        ids=["default", "encoder only", "mix and subspace", "no lora", "geometry", "centre"],
     )
     def test_a_loaded_model_gives_the_saved_ones_vectors(
         self, tiny: Any, tmp_path: Path, encoder: str, llm: str | None, changes: dict[str, Any]

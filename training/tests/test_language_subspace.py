@@ -1,5 +1,4 @@
-"""The language subspace: what it spans, what projecting it out repairs, folding, and the side
-vector."""
+"""The language subspace: what it spans, what projecting it out repairs, and the side vector."""
 
 from __future__ import annotations
 
@@ -7,14 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from training.tests.oracle import LANGUAGES, MONOLINGUAL, Oracle
 
-from lusifer_training.checkpoint import load_checkpoint, with_language_basis
-from lusifer_training.embedders import checkpoint_embedder
 from lusifer_training.errors import CheckpointError, ConfigError, DataError
 from lusifer_training.language_subspace import (
     LanguageIdentifier,
@@ -129,64 +125,3 @@ class TestIdentifier:
     def test_a_checkpoint_without_one(self, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="lusifer train subspace"):
             LanguageIdentifier.load(tmp_path)
-
-
-class TestCheckpoints:
-    TEXTS = ("The cat sits on the mat.", "Die Katze", "猫はマットの上に座っています。", "archive")
-
-    @pytest.mark.parametrize("residual", [True, False])
-    def test_folding_is_exact(self, tiny: Any, tmp_path: Path, residual: bool) -> None:
-        checkpoint = tiny.checkpoint(tmp_path / "c", tiny.config(residual=residual))
-        rng = np.random.default_rng(0)
-        basis = np.linalg.qr(rng.normal(size=(tiny.HIDDEN, 3)))[0].astype(np.float32)
-        identifier = LanguageIdentifier(
-            basis, ("de", "en"), {"query": basis[:2], "document": basis[:2]}
-        )
-        folded = with_language_basis(checkpoint, tmp_path / "f", identifier, {"texts": {}})
-        before = checkpoint_embedder(checkpoint)(self.TEXTS, "query")
-        after = checkpoint_embedder(folded)(self.TEXTS, "query")
-        np.testing.assert_allclose(after, project_out(before, basis), atol=1e-5)
-        # Without a residual path, nothing is left to do at run time.
-        assert load_checkpoint(folded).config.language_rank == (3 if residual else 0)
-        assert LanguageIdentifier.load(folded).languages == ("de", "en")
-
-    def test_a_basis_is_replaced(self, tiny: Any, tmp_path: Path) -> None:
-        checkpoint = tiny.checkpoint(tmp_path / "c")
-        bases = [torch.linalg.qr(torch.randn(tiny.HIDDEN, rank)).Q.numpy() for rank in (2, 3)]
-        for basis in bases:
-            identifier = LanguageIdentifier(
-                basis, ("en",), {"query": basis[:1], "document": basis[:1]}
-            )
-            checkpoint = with_language_basis(checkpoint, checkpoint, identifier, {})
-        np.testing.assert_array_equal(load_checkpoint(checkpoint).language_basis.numpy(), bases[1])
-        plain = checkpoint_embedder(checkpoint, projected=False)(self.TEXTS, "query")
-        found = checkpoint_embedder(checkpoint)(self.TEXTS, "query")
-        np.testing.assert_allclose(found, project_out(plain, bases[1]), atol=1e-6)
-
-    def test_the_command(self, tiny: Any, tmp_path: Path, write_lines: Any) -> None:
-        from typer.testing import CliRunner
-
-        from lusifer_training.cli import train_app
-
-        checkpoint = tiny.checkpoint(tmp_path / "c")
-        records = [
-            {"language": language, "text": f"{word} {n}"}
-            for language, word in (("en", "the cat"), ("de", "die Katze"), ("ja", "猫"))
-            for n in range(20)
-        ]
-        texts = write_lines(tmp_path / "m.jsonl", records)
-        output = tmp_path / "projected"
-        arguments = ["subspace", str(checkpoint), str(output), "--texts", str(texts), "--rank", "2"]
-        result = CliRunner().invoke(train_app, [*arguments, "--cache", str(tmp_path / "cache")])
-        assert result.exit_code == 0, result.output
-        monolingual = load_monolingual(texts)
-        # What is left between the languages is what further directions left.
-        spread = [
-            np.ptp(
-                np.concatenate([each.vectors for each in language_means(embedder, monolingual)]),
-                axis=0,
-            ).sum()
-            for embedder in (checkpoint_embedder(checkpoint), checkpoint_embedder(output))
-        ]
-        assert spread[1] < spread[0]
-        assert LanguageIdentifier.load(output).languages == ("de", "en", "ja")

@@ -160,8 +160,9 @@ class TestTraining:
     ) -> None:
         from typer.testing import CliRunner
 
-        from lusifer_training.checkpoint import with_language_basis
+        from lusifer_training.checkpoint import with_geometry
         from lusifer_training.cli import train_app
+        from lusifer_training.geometry import Geometry
         from lusifer_training.language_subspace import LanguageIdentifier
 
         basis = np.eye(tiny.HIDDEN, 3, dtype=np.float32)
@@ -169,7 +170,8 @@ class TestTraining:
         identifier = LanguageIdentifier(
             basis, ("de", "en", "ja", "ru"), {"query": centroids, "document": centroids}
         )
-        with_language_basis(checkpoint, checkpoint, identifier, {})
+        centre = np.full(tiny.HIDDEN, 0.1, dtype=np.float32)
+        with_geometry(checkpoint, checkpoint, Geometry(centre, 0.5, basis), identifier, {})
         records = [
             {"language": language, "text": text, "english": english}
             for language, text, english in PAIRS
@@ -187,7 +189,11 @@ class TestTraining:
         arguments += ["--run", str(tmp_path / "run"), "--batch-pairs", "2", "--push-weight", "0.5"]
         result = CliRunner().invoke(train_app, arguments)
         assert result.exit_code == 0, result.output
-        assert load_checkpoint(tmp_path / "out").config.language_rank == 3
+        written = load_checkpoint(tmp_path / "out")
+        assert written.config.language_rank == 3
+        # The geometry is not trained, and is as it was.
+        assert written.config.centre_share == 0.5
+        np.testing.assert_array_equal(written.centre.numpy(), centre)
         line = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0]
         assert json.loads(line)["push"] > 0
         # Stage 3 moved the vectors, and the side vector with them: it has to be found again.

@@ -82,8 +82,12 @@ _COMPONENTS = {
     "train": "Train a model (extra: train).",
     "eval": "Measure a model across languages (extra: eval).",
     "export": "Compile a model into a bundle (extra: export).",
+    "adapt": "Fit a model to your own texts, without training (extra: export).",
 }
 """Help of components before they are imported, so that ``lusifer --help`` needs no extra."""
+
+_EXTRA_OF = {"adapt": "export"}
+"""Extra of a component that has none of its own name."""
 
 
 def _register(name: str, command: Command) -> None:
@@ -159,12 +163,13 @@ def _load(component: EntryPoint) -> typer.Typer:
     except ImportError as error:
         raise MissingExtraError(
             f"lusifer {component.name} can't start: {error}.",
-            next_step=f"Run pip install 'lusifer[{component.name}]'.",
+            next_step="Run pip install "
+            f"'lusifer[{_EXTRA_OF.get(component.name, component.name)}]'.",
         ) from error
     return group
 
 
-# In the order of a model's life: trained, measured, exported.
+# In the order of a model's life: trained, measured, exported, adapted.
 for _component in sorted(
     entry_points(group="lusifer.commands"),
     key=lambda each: [*_COMPONENTS, each.name].index(each.name),

@@ -10,7 +10,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lusifer.common.native import is_panic
 from lusifer.errors import (
     IndexCorruptError,
     IndexLockedError,
@@ -138,7 +137,7 @@ def edge_errors(path: Path, *, loading: bool = False) -> Iterator[None]:
         raise
     except BaseException as error:
         # Edge raises only bare Exception. A Rust panic, seen on an empty file, is not even that.
-        panicked = is_panic(error)
+        panicked = type(error).__name__ == "PanicException"
         if isinstance(error, Exception) or panicked:
             raise translate(str(error), path, loading=loading or panicked) from error
         raise

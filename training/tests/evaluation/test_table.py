@@ -13,7 +13,8 @@ from lusifer_evaluation.suite import CHOICE, TASKS, TITLES
 from lusifer_evaluation.table import evaluate, markdown_table
 from lusifer_evaluation.tasks import Size
 from lusifer_training.errors import ConfigError, DataError
-from lusifer_training.language_subspace import LanguageMeans, ProjectedEmbedder, language_basis
+from lusifer_training.geometry import GeometryEmbedder, without_languages
+from lusifer_training.language_subspace import LanguageMeans, language_basis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +100,7 @@ class TestEvaluate:
                 )
             ]
         )
-        projected = ProjectedEmbedder(Oracle(2.0), basis)
+        projected = GeometryEmbedder(Oracle(2.0), without_languages(basis))
         after = evaluate(projected, **where)
         assert projected.base.texts == 0
         assert after["pool.map"] > before["pool.map"] + 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from transformers import AutoModel
 from lusifer_training.checkpoint import trained_parameters
 from lusifer_training.config import LoraShape
 from lusifer_training.errors import ConfigError
+from lusifer_training.geometry import Geometry
 from lusifer_training.model.lusifer import build_model
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ SHAPES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "last token": ("bert", "qwen2", {"pooling": "last_token", "residual": False}),
     "layer mix": ("xlm-roberta", "llama", {"encoder_layer_mix": True, "residual": False}),
     "language subspace": ("bert", "mistral", {"language_rank": 3}),
+    "centre": ("bert", None, {"language_rank": 3, "centre_share": 0.7}),
 }
 
 
@@ -190,6 +193,18 @@ def test_nothing_of_the_language_subspace_is_left(tiny: Any) -> None:
     vectors = embed(model, texts())
     assert (vectors @ model.language_basis).abs().max() < 1e-6
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(len(LENGTHS)))
+
+
+def test_the_centre_is_subtracted_from_unit_vectors(tiny: Any) -> None:
+    """The model computes what :class:`Geometry` computes from plain unit vectors, to 1e-6."""
+    model = tiny.model(tiny.config(centre_share=0.7, language_rank=4))
+    served = embed(model, texts()).numpy()
+    geometry = Geometry(model.centre.numpy(), 0.7, model.language_basis.numpy())
+    model.config = model.config.model_copy(update={"centre_share": 0.0, "language_rank": 0})
+    plain = embed(model, texts()).numpy()
+    np.testing.assert_allclose(np.linalg.norm(plain, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(served, geometry.apply(plain), atol=1e-6)
+    assert np.abs(served - plain).max() > 0.1
 
 
 def test_no_token_table_at_inference(tiny: Any) -> None:

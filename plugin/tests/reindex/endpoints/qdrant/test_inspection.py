@@ -25,10 +25,8 @@ class Client:
     """A server with one collection ``v1``, to which the alias ``live`` points."""
 
     def __init__(self, vectors: Any, metadata: Any, version: str) -> None:
-        config = models.CollectionConfig.model_construct(
-            metadata=metadata, params=models.CollectionParams(vectors=vectors)
-        )
-        self.found = models.CollectionInfo.model_construct(config=config)
+        config = SimpleNamespace(metadata=metadata, params=SimpleNamespace(vectors=vectors))
+        self.found = SimpleNamespace(config=config)
         self.version = version
         self.closed = False
 
