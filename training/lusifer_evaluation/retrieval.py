@@ -14,7 +14,8 @@ from ir_measures import RR, R, nDCG
 from scipy.stats import rankdata
 from sklearn.metrics import label_ranking_average_precision_score
 
-from lusifer_evaluation.bootstrap import Measure, mean_measure
+from lusifer.common.hubness import Hubness, measure_hubness
+from lusifer_evaluation.bootstrap import Measure, mean_measure, resampled_measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
 
     from lusifer_training.embed_function import Vectors
 
-__all__ = ["RetrievalMatrix", "mixed_pool", "pooled_retrieval", "retrieval_matrix"]
+__all__ = [
+    "RetrievalMatrix",
+    "document_units",
+    "first_hits",
+    "hubness_measures",
+    "mixed_pool",
+    "pooled_retrieval",
+    "retrieval_matrix",
+]
 
 CUT = 10
 _MEASURES = {"r1": R @ 1, "mrr10": RR @ CUT, "ndcg10": nDCG @ CUT}
@@ -93,38 +102,52 @@ def retrieval_matrix(
     return RetrievalMatrix(languages, values, answers)
 
 
+def document_units(
+    documents: Mapping[str, Vectors],
+    pools: Mapping[str, str],
+    answers: Mapping[str, NDArray[np.int64]],
+) -> dict[str, NDArray[np.int64]]:
+    """Number the document that answers each question ``(Q,)``, by language.
+
+    Languages that ask the same documents share their numbers.
+
+    Args:
+        documents: Vectors ``(P, D)`` by question language.
+        pools: Name of the documents by question language; equal for the same documents.
+        answers: Index of the document that answers each question ``(Q,)``, by language.
+    """
+    starts: dict[str, int] = {}
+    count = 0
+    for language, pool in pools.items():
+        if pool not in starts:
+            starts[pool] = count
+            count += len(documents[language])
+    return {language: each + starts[pools[language]] for language, each in answers.items()}
+
+
 def pooled_retrieval(
     questions: Mapping[str, Vectors],
     documents: Mapping[str, Vectors],
     answers: Mapping[str, NDArray[np.int64]],
-    pools: Mapping[str, str],
+    units: Mapping[str, NDArray[np.int64]],
 ) -> tuple[dict[str, Measure], dict[str, dict[str, float]]]:
     """Compute R@1, MRR@10 and nDCG@10 of questions in each language; languages count alike.
-
-    The questions of one document are drawn together, in all languages.
 
     Args:
         questions: Unit vectors ``(Q, D)`` by language.
         documents: Unit vectors ``(P, D)`` by question language.
         answers: Index of the document that answers each question ``(Q,)``, by language.
-        pools: Name of the documents by question language; equal for the same documents.
+        units: Number of each question's unit ``(Q,)``, by language. The questions of a unit are
+            drawn together.
 
     Returns:
         The means over the languages by metric, and percent by metric and language.
     """
-    starts: dict[str, int] = {}
-    units = 0
     values: dict[str, list[NDArray[np.float64]]] = {name: [] for name in _MEASURES}
-    weights, unit_of = [], []
     by_language: dict[str, dict[str, float]] = {name: {} for name in _MEASURES}
     names = {measure: name for name, measure in _MEASURES.items()}
     for language, asked in questions.items():
-        if pools[language] not in starts:
-            starts[pools[language]] = units
-            units += len(documents[language])
         right = answers[language]
-        unit_of.append(right + starts[pools[language]])
-        weights.append(np.full(len(right), 1 / len(right)))
         relevant = {str(row): {str(document): 1} for row, document in enumerate(right)}
         scores = {name: np.zeros(len(right)) for name in _MEASURES}
         run = _run(asked @ documents[language].T)
@@ -133,11 +156,73 @@ def pooled_retrieval(
         for name, each in scores.items():
             values[name].append(each / len(right))
             by_language[name][language] = float(100 * each.mean())
-    unit = np.unique(np.concatenate(unit_of), return_inverse=True)[1]
+    unit = np.unique(
+        np.concatenate([units[language] for language in questions]), return_inverse=True
+    )[1]
+    weights = [
+        np.full(len(answers[language]), 1 / len(answers[language])) for language in questions
+    ]
     weight = np.bincount(unit, np.concatenate(weights))
     measures = {
         name: mean_measure(np.bincount(unit, np.concatenate(each)), weight)
         for name, each in values.items()
+    }
+    return measures, by_language
+
+
+def first_hits(questions: Vectors, documents: Vectors) -> NDArray[np.int64]:
+    """Return the indices of the first ten documents of each question ``(Q, 10)``, best first."""
+    scores = questions @ documents.T
+    cut = min(CUT, scores.shape[1])
+    top = np.argpartition(-scores, cut - 1, axis=1)[:, :cut]
+    order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
+    hits: NDArray[np.int64] = np.take_along_axis(top, order, axis=1)
+    return hits
+
+
+def hubness_measures(
+    hits: Mapping[str, NDArray[np.int64]],
+    documents: Mapping[str, int],
+    units: Mapping[str, NDArray[np.int64]],
+) -> tuple[dict[str, Measure], dict[str, dict[str, float]]]:
+    """Measure hubness by question language, with questions of one unit drawn together.
+
+    Args:
+        hits: First hits of each question ``(Q, k)``, by language.
+        documents: Number of documents that are searched, by language.
+        units: Number of each question's unit ``(Q,)``, by language; languages may share units.
+
+    Returns:
+        ``first_share``, percent in the language with the largest share, and ``skew``, the mean over
+        the languages; and both by language.
+    """
+    names = np.unique(np.concatenate(list(units.values())))
+    unit_of = {language: np.searchsorted(names, each) for language, each in units.items()}
+
+    def measured(drawn: NDArray[np.int64]) -> list[Hubness]:
+        counts = np.bincount(drawn, minlength=len(names)).astype(float)
+        return [
+            measure_hubness(each, documents[language], counts[unit_of[language]])
+            for language, each in hits.items()
+        ]
+
+    everything = measured(np.arange(len(names)))
+    measures = {
+        "first_share": resampled_measure(
+            len(names), lambda drawn: max(each.first_share for each in measured(drawn))
+        ),
+        "skew": resampled_measure(
+            len(names),
+            lambda drawn: float(np.mean([each.skew for each in measured(drawn)])),
+            scale=1.0,
+        ),
+    }
+    by_language = {
+        "first_share": {
+            language: 100 * each.first_share
+            for language, each in zip(hits, everything, strict=True)
+        },
+        "skew": {language: each.skew for language, each in zip(hits, everything, strict=True)},
     }
     return measures, by_language
 

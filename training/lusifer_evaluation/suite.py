@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+import numpy as np
+
 from lusifer_evaluation import metrics, retrieval
 from lusifer_evaluation.package_sets import DEBIAN, HELP, PackageSet
 from lusifer_evaluation.tasks import (
@@ -24,8 +26,10 @@ from lusifer_evaluation.tasks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from lusifer_evaluation.bootstrap import Measure
     from lusifer_training.embed_function import Vectors
@@ -105,6 +109,18 @@ TITLES = {
     "help.mrr10": "Help MRR@10, translated title finds the English page",
     "tweets.other": "Tweet sentiment, English probe on other languages",
     "tweets.en": "Tweet sentiment, English probe on English",
+    "xquad.first_share": "XQuAD, most frequent first hit, worst language ↓",
+    "pool.first_share": "Mixed pool, most frequent first hit, worst language ↓",
+    "tatoeba.first_share": "Tatoeba, most frequent first hit, worst language ↓",
+    "news.first_share": "MasakhaNEWS, most frequent first hit, worst language ↓",
+    "debian.first_share": "Debian, most frequent first hit, worst language ↓",
+    "help.first_share": "Help, most frequent first hit, worst language ↓",
+    "xquad.skew": "XQuAD, skew of the first ten ↓",
+    "pool.skew": "Mixed pool, skew of the first ten ↓",
+    "tatoeba.skew": "Tatoeba, skew of the first ten ↓",
+    "news.skew": "MasakhaNEWS, skew of the first ten ↓",
+    "debian.skew": "Debian, skew of the first ten ↓",
+    "help.skew": "Help, skew of the first ten ↓",
 }
 """Title of each measure, in the order of the table; an arrow marks those that are better low."""
 
@@ -121,14 +137,50 @@ def _xquad(sets: XquadSet, vectors: VectorsOf) -> Outcome:
     pool, by_language = retrieval.mixed_pool(questions, paragraphs, sets.answers)
     measures |= {f"pool.{name}": measure for name, measure in pool.items()}
     cells = {metric: matrix.cells(metric) for metric in matrix.by_question}
-    return measures, {"xquad": cells, "pool": by_language}
+    details: Details = {"xquad": cells, "pool": by_language}
+    together = np.concatenate(list(paragraphs.values()))
+    units = dict.fromkeys(questions, sets.answers)
+    for name, found in (("xquad", paragraphs), ("pool", dict.fromkeys(paragraphs, together))):
+        hubs, tables = _hubness(name, questions, found, units)
+        measures |= hubs
+        details |= tables
+    return measures, details
+
+
+def _hubness(
+    name: str,
+    questions: Mapping[str, Vectors],
+    documents: Mapping[str, Vectors],
+    units: Mapping[str, NDArray[np.int64]],
+) -> Outcome:
+    measures, by_language = retrieval.hubness_measures(
+        {
+            language: retrieval.first_hits(each, documents[language])
+            for language, each in questions.items()
+        },
+        {language: len(documents[language]) for language in questions},
+        units,
+    )
+    return (
+        {f"{name}.{key}": measure for key, measure in measures.items()},
+        {f"{name}.hubness": by_language},
+    )
 
 
 def _tatoeba(sets: dict[str, tuple[TextSet, TextSet]], vectors: VectorsOf) -> Outcome:
-    measure, by_language = metrics.tatoeba(
-        {language: (vectors(ours), vectors(english)) for language, (ours, english) in sets.items()}
-    )
-    return {"tatoeba.accuracy": measure}, {"tatoeba": by_language}
+    pairs = {
+        language: (vectors(ours), vectors(english)) for language, (ours, english) in sets.items()
+    }
+    measure, by_language = metrics.tatoeba(pairs)
+    ours = {language: each for language, (each, _) in pairs.items()}
+    english = {language: each for language, (_, each) in pairs.items()}
+    ends = np.cumsum([len(each) for each in ours.values()])
+    units = {
+        language: np.arange(end - len(each), end)
+        for (language, each), end in zip(ours.items(), ends, strict=True)
+    }
+    hubs, details = _hubness("tatoeba", ours, english, units)
+    return {"tatoeba.accuracy": measure} | hubs, {"tatoeba": by_language} | details
 
 
 def _stsb(sets: ScoredSet, vectors: VectorsOf) -> Outcome:
@@ -143,13 +195,14 @@ def _stsb(sets: ScoredSet, vectors: VectorsOf) -> Outcome:
 
 
 def _retrieval(name: str, sets: RetrievalSet, vectors: VectorsOf) -> Outcome:
-    measures, by_language = retrieval.pooled_retrieval(
-        {language: vectors(each) for language, each in sets.questions.items()},
-        {language: vectors(each) for language, each in sets.documents.items()},
-        sets.answers,
-        {language: each.name for language, each in sets.documents.items()},
-    )
-    return {f"{name}.{metric}": each for metric, each in measures.items()}, {name: by_language}
+    questions = {language: vectors(each) for language, each in sets.questions.items()}
+    documents = {language: vectors(each) for language, each in sets.documents.items()}
+    pools = {language: each.name for language, each in sets.documents.items()}
+    units = retrieval.document_units(documents, pools, sets.answers)
+    found, by_language = retrieval.pooled_retrieval(questions, documents, sets.answers, units)
+    hubs, details = _hubness(name, questions, documents, units)
+    measures = {f"{name}.{metric}": each for metric, each in found.items()}
+    return measures | hubs, {name: by_language} | details
 
 
 def _retrieval_texts(sets: RetrievalSet) -> list[TextSet]:

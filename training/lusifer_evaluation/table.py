@@ -30,10 +30,18 @@ __all__ = ["Scores", "evaluate", "markdown_table", "named"]
 
 _log = logging.getLogger(__name__)
 
-REVISION = 2
+REVISION = 3
 """Version of the metrics. It is raised when a metric changes, so that old results are not read."""
 
-_RETRIEVAL = {"news": "MasakhaNEWS MRR@10", "debian": "Debian MRR@10", "help": "Help MRR@10"}
+_SETS = {
+    "xquad": "XQuAD",
+    "pool": "Mixed pool",
+    "tatoeba": "Tatoeba",
+    "news": "MasakhaNEWS",
+    "debian": "Debian",
+    "help": "Help",
+}
+"""Names of retrieval sets in the rows of a language."""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -167,9 +175,18 @@ def _by_language(scores: list[Scores]) -> Iterable[tuple[str, list[float]]]:
         )
     for language in details.get("tatoeba", {}):
         yield f"Tatoeba {language}", [s.details["tatoeba"][language] for s in scores]
-    for name, title in _RETRIEVAL.items():
+    for name in ("news", "debian", "help"):
         for language in details.get(name, {}).get("mrr10", {}):
-            yield f"{title} {language}", [s.details[name]["mrr10"][language] for s in scores]
+            values = [s.details[name]["mrr10"][language] for s in scores]
+            yield f"{_SETS[name]} MRR@10 {language}", values
+    for name, title in _SETS.items():
+        for kind, what in (("first_share", "most frequent first hit"), ("skew", "skew")):
+            key = f"{name}.hubness"
+            for language in details.get(key, {}).get(kind, {}):
+                yield (
+                    f"{title}, {what} {language}",
+                    [s.details[key][kind][language] for s in scores],
+                )
 
 
 def named(kind: str, name: str, known: Mapping[str, T]) -> T:

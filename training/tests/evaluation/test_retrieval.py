@@ -33,7 +33,7 @@ class TestRetrieval:
         questions = {"de": eye[[0, 1]], "ja": np.array([[0.9, 0.5, 0]], dtype=np.float32)}
         answers = {"de": np.array([0, 2]), "ja": np.array([1])}
         measures, by_language = retrieval.pooled_retrieval(
-            questions, dict.fromkeys(questions, eye), answers, dict.fromkeys(questions, "pool")
+            questions, dict.fromkeys(questions, eye), answers, answers
         )
         assert by_language["r1"] == {"de": 50.0, "ja": 0.0}
         assert by_language["mrr10"]["ja"] == 50.0
@@ -49,8 +49,10 @@ class TestRetrieval:
         four = dict.fromkeys(("de", "ja", "ko", "sw"), np.arange(20))
 
         def spread(answers: dict[str, np.ndarray], pools: dict[str, str]) -> float:
+            found = dict.fromkeys(answers, documents)
+            units = retrieval.document_units(found, pools, answers)
             measures, _ = retrieval.pooled_retrieval(
-                dict.fromkeys(answers, asked), dict.fromkeys(answers, documents), answers, pools
+                dict.fromkeys(answers, asked), found, answers, units
             )
             return float(measures["r1"].replicates.std())
 
@@ -88,3 +90,53 @@ class TestRetrieval:
         pool, _ = retrieval.mixed_pool(texts, texts, np.arange(6))
         assert pool["map"].value == pytest.approx(100)
         assert pool["bias"].value == 0
+
+    def test_hits_are_in_order(self) -> None:
+        documents = np.eye(12, dtype=np.float32)
+        questions = np.arange(12, dtype=np.float32)[None, :]
+        assert retrieval.first_hits(questions, documents).tolist() == [list(range(11, 1, -1))]
+        # Fewer than ten documents.
+        assert retrieval.first_hits(documents[:, :3], documents[:3, :3])[0].tolist() == [0, 1, 2]
+
+    def test_hubness_by_hand(self) -> None:
+        # Three of four German questions find document 0 first; the Japanese ones find four others.
+        hits = {"de": np.array([[0], [0], [0], [1]]), "ja": np.array([[0], [1], [2], [3]])}
+        measures, by_language = retrieval.hubness_measures(
+            hits, dict.fromkeys(hits, 4), dict.fromkeys(hits, np.arange(4))
+        )
+        assert by_language["first_share"] == {"de": 75.0, "ja": 25.0}
+        assert measures["first_share"].value == 75
+        # Occurrences 3, 1, 0, 0: deviations 2, 0, -1, -1.
+        assert by_language["skew"]["de"] == pytest.approx((6 / 4) / (6 / 4) ** 1.5)
+        assert by_language["skew"]["ja"] == 0
+        assert measures["skew"].value == pytest.approx(by_language["skew"]["de"] / 2)
+        low, high = measures["first_share"].interval
+        assert low < 75 <= high
+
+    def test_a_large_common_direction_makes_hubs_and_centring_removes_them(self) -> None:
+        rng = np.random.default_rng(0)
+
+        def random_unit(count: int) -> np.ndarray:
+            vectors = rng.normal(size=(count, 32))
+            return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+        common = np.zeros(32)
+        common[0] = 2
+        documents, noise = random_unit(200), random_unit(200)
+        questions = 0.5 * documents + noise
+        # One document says little, so that nothing but the common direction is left of it.
+        documents[7] *= 0.2
+
+        def share(centre: np.ndarray) -> float:
+            unit = [
+                each / np.linalg.norm(each, axis=1, keepdims=True)
+                for each in (questions + common - centre, documents + common - centre)
+            ]
+            answers = {"ha": np.arange(200)}
+            measures, _ = retrieval.hubness_measures(
+                {"ha": retrieval.first_hits(*unit)}, {"ha": 200}, answers
+            )
+            return measures["first_share"].value
+
+        assert share(np.zeros(32)) > 10
+        assert share(common) < 5
