@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cache_directory", "private_folder"]
+__all__ = ["cache_directory", "make_private", "private_folder"]
 
 
 def cache_directory() -> Path:
@@ -29,9 +29,19 @@ def private_folder(*names: str) -> Path:
     Raises:
         OSError: It can't be made.
     """
-    path = cache_directory()
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in names:
-        path /= name
-        path.mkdir(mode=0o700, exist_ok=True)
+    path = cache_directory().joinpath(*names)
+    make_private(path)
     return path
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder and its missing parents for their owner only; an existing one stays as it is.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir()  # raises FileExistsError, with the name of what stands there

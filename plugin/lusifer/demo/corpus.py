@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from lusifer.common.files import write_atomic
+from lusifer.common.paths import make_private
 from lusifer.demo.debian import DebianUnavailableError, Package, download_lists, read_packages
 from lusifer.demo.questions import load_questions
 from lusifer.ingest.line_reader import decode_utf8, read_lines
@@ -73,7 +74,7 @@ def load_corpus(folder: Path, *, documents: int = DOCUMENTS) -> Corpus:
     kept = folder / "corpus.json"
     if (corpus := _read(kept)) is not None:
         return corpus
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     try:
         with tempfile.TemporaryDirectory(prefix="apt-", dir=folder) as lists:
             chosen = choose_documents(read_packages(download_lists(Path(lists))), documents)

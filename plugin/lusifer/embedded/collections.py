@@ -198,7 +198,7 @@ class EmbeddedCollections:
             merged = {**self.aliases(), **changes}
             kept = {alias: name for alias, name in sorted(merged.items()) if name is not None}
             remove_partials(self.root / "aliases.json")
-            write_atomic(self.root / "aliases.json", json.dumps(kept, indent=2) + "\n")
+            write_atomic(self.root / "aliases.json", json.dumps(kept, indent=2) + "\n", mode=0o600)
         finally:
             lock.release()
 

@@ -145,12 +145,12 @@ def check_fingerprint(path: Path, index: IndexFile, fingerprint: str | None) -> 
 
 def write_index(path: Path, index: IndexFile) -> None:
     """Write ``index.json``, which makes the folder an index."""
-    write_atomic(path / "index.json", index.model_dump_json(indent=2) + "\n")
+    write_atomic(path / "index.json", index.model_dump_json(indent=2) + "\n", mode=0o600)
 
 
 def write_flushed(path: Path, documents: int) -> None:
     """Write how many documents a flush saw."""
-    write_atomic(path / "flushed.json", json.dumps({"documents": documents}) + "\n")
+    write_atomic(path / "flushed.json", json.dumps({"documents": documents}) + "\n", mode=0o600)
 
 
 def read_flushed(path: Path) -> int:

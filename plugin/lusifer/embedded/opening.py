@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lusifer.common.files import remove_partials
 from lusifer.common.iteration import chunked
+from lusifer.common.paths import make_private
 from lusifer.embedded.engine import damaged, edge_errors, import_edge
 from lusifer.embedded.layout import (
     INDEX_SCHEMA_VERSION,
@@ -55,7 +56,7 @@ def create_index(
     """
     import_edge()
     with edge_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
+        make_private(path)
         lock = lock_index(path)
     with _released_on_error(lock):
         if (path / "index.json").exists():

@@ -20,7 +20,7 @@ import numpy as np
 
 from lusifer.bundle.probe import read_probe
 from lusifer.common.files import write_atomic
-from lusifer.common.paths import cache_directory
+from lusifer.common.paths import cache_directory, make_private
 from lusifer.engines.cpu import describe_cpu, usable_cores
 from lusifer.engines.onnx import OnnxEngine
 from lusifer.errors import EngineError, LusiferError, MissingExtraError
@@ -260,5 +260,5 @@ def _engine_versions() -> list[str]:
 
 
 def _store(path: Path, choice: Choice) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     write_atomic(path, json.dumps(asdict(choice), indent=2) + "\n")

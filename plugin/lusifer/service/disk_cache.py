@@ -6,6 +6,7 @@ import errno
 import hashlib
 import logging
 import math
+import os
 import sqlite3
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lusifer.common.iteration import chunked
+from lusifer.common.paths import make_private
 from lusifer.errors import LusiferError, SettingsError, StorageFullError
 from lusifer.service.cache import VectorCache
 from lusifer.types import Embedding
@@ -90,7 +92,9 @@ class DiskCache(VectorCache):
         self._closed = False
         self._warned_s = -math.inf
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(path.parent)
+            # SQLite gives its -wal and -shm the permissions of the file.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._database = sqlite3.connect(
                 path, timeout=30, check_same_thread=False, isolation_level=None
             )
@@ -116,7 +120,7 @@ class DiskCache(VectorCache):
                     f"{_SELECT} ({marks})", part
                 ):
                     vector, tokens, truncated = row
-                    if not isinstance(vector, bytes) or check_sum != _check_sum(key, *row):
+                    if not _is_whole(vector, tokens) or check_sum != _check_sum(key, *row):
                         damaged.append((number,))
                         continue
                     found[key] = Embedding(np.frombuffer(vector, _FLOAT), tokens, bool(truncated))
@@ -266,6 +270,15 @@ def _row(key: bytes, embedding: Embedding) -> tuple[bytes, bytes, int, int, byte
         embedding.tokens,
         truncated,
         _check_sum(key, vector, embedding.tokens, truncated),
+    )
+
+
+def _is_whole(vector: object, tokens: object) -> bool:
+    return (
+        isinstance(vector, bytes)
+        and len(vector) % _FLOAT.itemsize == 0
+        and isinstance(tokens, int)
+        and tokens >= 0
     )
 
 

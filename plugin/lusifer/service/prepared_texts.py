@@ -7,13 +7,14 @@ Both block, so the service calls them in a thread.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lusifer.common.iteration import chunked
-from lusifer.common.validation import check_texts
+from lusifer.common.validation import check_texts, vector_fault
 from lusifer.embedding.batching import check_engine_output
 from lusifer.service.cache import cache_key
 from lusifer.types import Embedding, Embeddings
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from lusifer.types import LongTextPolicy, Role
 
 __all__ = ["PreparedTexts", "finish", "prepare"]
+
+_LOG = logging.getLogger(__name__)
 
 _SLICE_TEXTS = 512
 _SLICE_CHARACTERS = 2**20
@@ -108,7 +111,8 @@ def prepare(
                 cache_key(vectorizer.fingerprint, role, dimension, policy, distinct[index])
                 for index in missing
             ]
-            for index, hit in zip(missing, cache.get_many(keys), strict=True):
+            hits = _usable(cache.get_many(keys), dimension)
+            for index, hit in zip(missing, hits, strict=True):
                 found[index] = hit
     to_compute = [text for text, hit in zip(distinct, found, strict=True) if hit is None]
     rows: list[TokenRows] = []
@@ -162,6 +166,23 @@ def finish(
     if cache is not None:
         cache.put_many(list(zip(prepared.keys, fresh, strict=True)))
     return answer
+
+
+def _usable(hits: list[Embedding | None], dimension: int) -> list[Embedding | None]:
+    """Return the hits, without those whose vector is none of the model; they are computed again."""
+    vectors = [hit.vector for hit in hits if hit is not None]
+    if not vectors:
+        return hits
+    if all(vector.shape == (dimension,) for vector in vectors):
+        together = np.stack(vectors)
+        if vector_fault(together, len(vectors), dimension) is None:
+            return hits
+    usable = [
+        None if hit is None or vector_fault(hit.vector[None], 1, dimension) else hit for hit in hits
+    ]
+    count = sum(hit is not None for hit in hits) - sum(hit is not None for hit in usable)
+    _LOG.warning("%d vectors of the cache are damaged and are computed again", count)
+    return usable
 
 
 def _slices(texts: Sequence[str]) -> Iterator[list[str]]:

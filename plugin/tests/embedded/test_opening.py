@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,17 @@ def test_open_or_create(tmp_path: Path) -> None:
         EmbeddedStore.open_or_create(path, fingerprint=FINGERPRINT, dimension=8, model="tiny")
     with pytest.raises(StoreError, match="already holds an index"):
         create(path)
+
+
+def test_a_new_index_is_private(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "index"
+    with EmbeddedStore.open_or_create(
+        path, fingerprint=FINGERPRINT, dimension=16, model="tiny"
+    ) as store:
+        store.upsert(documents(1), unit(1))
+    for folder in (path, path.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((path / "index.json").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("how", ["open", "open_or_create"])

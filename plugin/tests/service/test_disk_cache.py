@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -288,4 +290,37 @@ def test_several_processes_share_one_file(tmp_path: Path) -> None:
     assert all(
         hit is None or same(hit, embedding(n, 384)) for n, hit in zip(numbers, hits, strict=True)
     )
+    cache.close()
+
+
+@pytest.mark.parametrize("vector", [b"abc", "text", 17])
+def test_a_row_with_a_right_checksum_over_no_vector_is_a_miss(
+    tmp_path: Path, vector: object
+) -> None:
+    path = tmp_path / "cache.sqlite"
+    cache = DiskCache(path, MIB)
+    cache.put_many([(key(1), embedding(1))])
+    database = sqlite3.connect(path)
+    raw = vector if isinstance(vector, bytes) else str(vector).encode()
+    digest = hashlib.blake2b(key(1) + raw + b"1 0", digest_size=8).digest()
+    database.execute(
+        "UPDATE vectors SET vector = ?, tokens = 1, truncated = 0, check_sum = ?", (vector, digest)
+    )
+    database.commit()
+    database.close()
+    assert cache.get_many([key(1)]) == [None]
+    cache.put_many([(key(1), embedding(1))])
+    assert same(cache.get_many([key(1)])[0], embedding(1))
+    cache.close()
+
+
+def test_the_file_and_its_new_folder_are_private(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "cache.sqlite"
+    cache = DiskCache(path, MIB)
+    cache.put_many([(key(1), embedding(1))])
+    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+    assert len(modes) == 3
+    assert set(modes.values()) == {0o600}
+    for folder in (path.parent, path.parent.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     cache.close()

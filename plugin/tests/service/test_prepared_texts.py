@@ -11,6 +11,7 @@ from lusifer.engines.fake import FakeEngine
 from lusifer.errors import EngineOutputError, InvalidTextError
 from lusifer.service.cache import MemoryCache
 from lusifer.service.prepared_texts import PreparedTexts, finish, prepare
+from lusifer.types import Embedding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,3 +115,22 @@ def test_a_damaged_cached_vector_is_refused(vectorizer: Vectorizer, cache: Memor
     cache.put_many([(prepared.keys[0], type(entry)(2 * entry.vector, entry.tokens, False))])
     with pytest.raises(EngineOutputError, match="engine or the cache"):
         embed(["a"], vectorizer, cache)
+
+
+@pytest.mark.parametrize(
+    "vector", [np.ones(3), np.full(DIMENSION, np.nan), np.zeros(DIMENSION), np.ones(DIMENSION)]
+)
+def test_a_damaged_vector_of_the_cache_is_computed_again(
+    vectorizer: Vectorizer,
+    cache: MemoryCache,
+    vector: NDArray[np.float64],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    texts = ["one", "two"]
+    prepared, right = embed(texts, vectorizer, cache)
+    cache.put_many([(prepared.keys[0], Embedding(vector.astype(np.float32), 3, False))])
+    again, vectors = embed(texts, vectorizer, cache)
+    assert (again.cached, len(again.rows)) == (1, 1)
+    np.testing.assert_array_equal(vectors, right)
+    assert "1 vectors of the cache are damaged" in caplog.text
+    assert embed(texts, vectorizer, cache)[0].cached == 2
