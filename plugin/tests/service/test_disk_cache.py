@@ -293,7 +293,7 @@ def test_several_processes_share_one_file(tmp_path: Path) -> None:
     cache.close()
 
 
-@pytest.mark.parametrize("vector", [b"abc", "text", 17])
+@pytest.mark.parametrize("vector", [b"abc", "texts", 17])
 def test_a_row_with_a_right_checksum_over_no_vector_is_a_miss(
     tmp_path: Path, vector: object
 ) -> None:

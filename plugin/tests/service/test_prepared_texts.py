@@ -8,7 +8,7 @@ from plugin.tests.service.protocol_cases import DIMENSION
 
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
-from lusifer.errors import EngineOutputError, InvalidTextError
+from lusifer.errors import InvalidTextError
 from lusifer.service.cache import MemoryCache
 from lusifer.service.prepared_texts import PreparedTexts, finish, prepare
 from lusifer.types import Embedding
@@ -106,15 +106,6 @@ def test_a_bad_text_is_named_by_its_index_even_after_cached_ones(
     embed(["a"], vectorizer, cache)
     with pytest.raises(InvalidTextError, match=r"^Text 2: "):
         embed(["a", "a", " "], vectorizer, cache)
-
-
-def test_a_damaged_cached_vector_is_refused(vectorizer: Vectorizer, cache: MemoryCache) -> None:
-    prepared, _ = embed(["a"], vectorizer, cache)
-    (entry,) = cache.get_many(prepared.keys)
-    assert entry is not None
-    cache.put_many([(prepared.keys[0], type(entry)(2 * entry.vector, entry.tokens, False))])
-    with pytest.raises(EngineOutputError, match="engine or the cache"):
-        embed(["a"], vectorizer, cache)
 
 
 @pytest.mark.parametrize(
