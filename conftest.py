@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import seed, settings
+from hypothesis import given, seed, settings
 
 # The same examples on every run, so that a change is judged by what it changes.
 # `--hypothesis-profile=default` tries new ones.
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from hypothesis.strategies import SearchStrategy
+
 ENCODERS = ("bert", "xlm-roberta")
 LLMS = ("llama", "mistral", "qwen2")
 HIDDEN, LLM_HIDDEN, LLM_LAYERS, VOCABULARY, MAXIMUM_TOKENS = 32, 48, 4, 320, 64
@@ -40,22 +42,24 @@ SENTENCES = [
 
 
 @pytest.fixture
-def fuzz(request: pytest.FixtureRequest) -> Callable[[Callable[[], None]], None]:
-    """Return a function that runs a Hypothesis test, for tests with the marker ``fuzz``.
+def fuzz(
+    request: pytest.FixtureRequest,
+) -> Callable[[SearchStrategy[Any], Callable[[Any], None]], None]:
+    """Return a function that tries examples of a strategy, for tests with the marker ``fuzz``.
 
-    Once, with the same examples every time. ``LUSIFER_FUZZ_S`` gives seconds that all fuzz tests
-    of the run share; each then goes on with new examples until its part is used up.
+    It tries a hundred, the same every time. ``LUSIFER_FUZZ_S`` gives seconds that all fuzz tests of
+    the run share; each then goes on with new examples until its part is used up.
     """
     total_s = float(os.environ.get("LUSIFER_FUZZ_S", "0"))
     tests = sum(item.get_closest_marker("fuzz") is not None for item in request.session.items)
     draw = random.SystemRandom()
 
-    def run(check: Callable[[], None]) -> None:
+    def run(examples: SearchStrategy[Any], check: Callable[[Any], None]) -> None:
         end_s = time.monotonic() + total_s / max(1, tests)
-        settings(deadline=None)(check)()
+        settings(deadline=None)(given(examples)(check))()
+        new = settings(deadline=None, derandomize=False, max_examples=300, database=None)
         while time.monotonic() < end_s:
-            again = settings(deadline=None, derandomize=False, max_examples=300, database=None)
-            seed(draw.getrandbits(64))(again(check))()
+            seed(draw.getrandbits(64))(new(given(examples)(check)))()
 
     return run
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from integration_tests.attacks import make_bundle
 
@@ -143,14 +142,13 @@ def check_answer(status: int, content: bytes) -> None:
 
 
 def test_bodies(service: Any, fuzz: Callable[..., None]) -> None:
-    @given(changed_bodies() | st.tuples(PATHS, st.binary(max_size=200)))
     def check(request: tuple[str, bytes]) -> None:
         path, raw = request
         answer = service.http.post(path, content=raw)
         check_answer(answer.status_code, answer.content)
         answer.json()
 
-    fuzz(check)
+    fuzz(changed_bodies() | st.tuples(PATHS, st.binary(max_size=200)), check)
 
 
 def test_headers(service: Any, fuzz: Callable[..., None]) -> None:
@@ -166,13 +164,16 @@ def test_headers(service: Any, fuzz: Callable[..., None]) -> None:
         [b"chunked", b"0", b"-1", b"99999999999999999999", b"100-continue", b"websocket", b"close"]
     )
 
-    @given(
-        method=st.sampled_from(["GET", "POST", "PUT", "OPTIONS", "HEAD", "CONNECT", "PRI", "\x80"]),
-        path=EVERYWHERE.map(str.encode) | st.binary(min_size=1, max_size=30),
-        headers=st.lists(st.tuples(names, values), max_size=6),
-        host=st.booleans(),
+    methods = ["GET", "POST", "PUT", "OPTIONS", "HEAD", "CONNECT", "PRI", "\x80"]
+    requests = st.tuples(
+        st.sampled_from(methods),
+        EVERYWHERE.map(str.encode) | st.binary(min_size=1, max_size=30),
+        st.lists(st.tuples(names, values), max_size=6),
+        st.booleans(),
     )
-    def check(method: str, path: bytes, headers: list[tuple[str, bytes]], host: bool) -> None:
+
+    def check(request: tuple[str, bytes, list[tuple[str, bytes]], bool]) -> None:
+        method, path, headers, host = request
         lines = [method.encode("latin-1") + b" " + path.translate(None, b"\r\n \t") + b" HTTP/1.1"]
         lines += [b"host: localhost"] if host else []
         lines += [name.encode() + b": " + value.translate(None, b"\r\n") for name, value in headers]
@@ -181,7 +182,7 @@ def test_headers(service: Any, fuzz: Callable[..., None]) -> None:
         if status is not None:
             check_answer(status, b"")
 
-    fuzz(check)
+    fuzz(requests, check)
 
 
 def exchange(service: Any, request: bytes) -> int | None:
@@ -208,7 +209,6 @@ def test_texts(service: Any, bundle: Path, fuzz: Callable[..., None]) -> None:
 
     with Vectorizer.load(bundle) as library:
 
-        @given(st.lists(st.lists(parts, max_size=4).map("".join), min_size=1, max_size=4))
         def check(texts: list[str]) -> None:
             try:
                 expected = library.embed_documents(texts).vectors
@@ -222,4 +222,4 @@ def test_texts(service: Any, bundle: Path, fuzz: Callable[..., None]) -> None:
             if expected is not None:
                 assert np.abs(np.float32(answer.json()) - expected).max() < 1e-4
 
-        fuzz(check)
+        fuzz(st.lists(st.lists(parts, max_size=4).map("".join), min_size=1, max_size=4), check)
