@@ -35,6 +35,7 @@ def index(
     tenant: options.Tenant = None,
     text_field: Annotated[str, typer.Option(metavar="FIELD")] = "text",
     id_field: Annotated[str, typer.Option(metavar="FIELD")] = "id",
+    split: Annotated[int | None, typer.Option("--split", metavar="TOKENS", min=1)] = None,
     sync: Annotated[bool, typer.Option("--sync")] = False,
     force: Annotated[bool, typer.Option("--force")] = False,
     window: Annotated[int, typer.Option(metavar="N", min=1)] = 256,
@@ -59,6 +60,8 @@ def index(
             .txt or .md files; or - for JSON lines or CSV on standard input.
         text_field: Field or column with the text.
         id_field: Field or column with the id. A record without one gets a hash of its fields.
+        split: Split longer documents into parts of so many tokens, at ends of sentences; an eighth
+            of them overlaps. A search returns each document once, by its best part.
         sync: Delete the documents that the source no longer has, once it was read whole. Above a
             tenth of all, or where records were rejected, nothing is deleted without --force.
         force: Delete with --sync however many documents it are.
@@ -70,6 +73,7 @@ def index(
     """
     from lusifer.ingest.indexer import index_documents
     from lusifer.ingest.sources.source import DocumentSource
+    from lusifer.ingest.splitting import DocumentSplitter
     from lusifer.ingest.sync import SourceSync
     from lusifer.qdrant.keywords import keyword_options
 
@@ -96,14 +100,18 @@ def index(
         ) as embedder,
         target.open_or_create(embedder, chosen) as store,
     ):
+        splitter = None if split is None else DocumentSplitter(embedder, split)
+        items = iter(documents) if splitter is None else splitter.split(documents)
         with index_progress(lambda _: documents.fraction) as on_progress:
             report = index_documents(
-                documents if source_sync is None else source_sync.watch(documents),
+                items if source_sync is None else source_sync.watch(items),
                 embedder,
                 store,
                 window=window,
                 on_progress=on_progress,
+                part_counts=None if splitter is None else splitter.take_counts,
             )
+        notes = [*documents.notes, *(splitter.notes if splitter else ())]
         if source_sync is not None and not report.interrupted:
             deleted = _delete_orphans(source_sync, store, force=force)
         if report.added and not report.interrupted:
@@ -111,13 +119,11 @@ def index(
         count, lacking = store.count(), store.count_without_vector()
     if as_json:
         counts = {"count": count, "without_vector": lacking}
-        notes = {"notes": documents.notes}
-        write_json(
-            {**report.as_dict(), "deleted": deleted, **notes, "index": target.name, **counts}
-        )
+        more = {"deleted": deleted, "notes": notes, "index": target.name}
+        write_json({**report.as_dict(), **more, **counts})
     else:
         _show(report, count, target.name)
-        for note in documents.notes:
+        for note in notes:
             show(f"{printable(note)}\n", err=True)
     if lacking:
         show(
@@ -137,6 +143,7 @@ COMMAND = Command(
         "lusifer index articles.jsonl --text-field body --index ./articles",
         "lusifer index ./notes --keywords",
         "lusifer index articles.jsonl --sync --index ./articles",
+        "lusifer index ./handbook --split 256",
         "lusifer index news.parquet --qdrant http://localhost:6333 --collection news",
         "lusifer index news.jsonl --weaviate http://localhost:8080 --collection News",
     ),

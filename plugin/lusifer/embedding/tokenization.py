@@ -104,6 +104,10 @@ class TextTokenizer:
         self._first_characters = max(_LEAST_CHARACTERS, _CHARACTERS_PER_TOKEN * self._maximum)
         self._division = TextDivision(self._tokenizer)
 
+    def content_tokens(self, role: Role) -> int:
+        """Return how many tokens of a text fit beside prompt and special tokens."""
+        return self._room - self._prompt_tokens[role]
+
     def rows(
         self,
         texts: Sequence[str],

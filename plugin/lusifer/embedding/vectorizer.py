@@ -219,6 +219,10 @@ class Vectorizer(BaseEmbedder):
             vectors, tuple(text.tokens for text in rows), tuple(text.truncated for text in rows)
         )
 
+    def maximum_content_tokens(self, role: Role) -> int:
+        """Return how many tokens of a text the model reads beside the prompt of a role."""
+        return self._tokenizer.content_tokens(role)
+
     def check_dimension(self, dimension: int) -> None:
         """Refuse a length that the model was not trained for.
 

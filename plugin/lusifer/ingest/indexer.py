@@ -22,9 +22,10 @@ import numpy as np
 from lusifer.common.iteration import chunked
 from lusifer.errors import InvalidDimensionError, InvalidInputError, LusiferError, StorageFullError
 from lusifer.ingest.sources.base import Rejected
+from lusifer.stores.parts import delete_further_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -120,6 +121,8 @@ class _Window:
     tally: _Tally = field(default_factory=_Tally)
     documents: list[Document] = field(default_factory=list)
     vectors: list[NDArray[np.float32]] = field(default_factory=list)
+    part_counts: Mapping[str, int] = field(default_factory=dict)
+    """Number of parts that documents have now, by their ids."""
 
 
 def index_documents(
@@ -129,6 +132,7 @@ def index_documents(
     *,
     window: int = 256,
     on_progress: Callable[[IndexReport], None] | None = None,
+    part_counts: Callable[[], Mapping[str, int]] | None = None,
 ) -> IndexReport:
     """Embed and store the documents that the store does not hold yet.
 
@@ -140,6 +144,9 @@ def index_documents(
         store: Stays open; it is written from another thread.
         window: Documents that are embedded and stored together; fewer if they are large.
         on_progress: Called after each window.
+        part_counts: Returns the number of parts of the documents since its last call, by their ids,
+            where documents are split; parts beyond it are deleted, as they are of documents that
+            are no longer split.
 
     Returns:
         The counts. Ctrl-C ends the run early with ``interrupted`` set; every counted document is
@@ -205,6 +212,11 @@ def index_documents(
                         {document.id for document in writing[1].documents} if writing else set()
                     )
                     embedded = _embed_window(chunk, vectorizer, store, unsettled)
+                    embedded.part_counts = (
+                        {document.id: 1 for document in embedded.documents}
+                        if part_counts is None
+                        else part_counts()
+                    )
                     wait()
                     writing = (writer.submit(_write_window, store, embedded), embedded)
             finally:
@@ -281,8 +293,14 @@ def _embed_window(
 
 
 def _write_window(store: Store, window: _Window) -> None:
-    if not window.documents:
-        return
+    if window.documents:
+        _write_documents(store, window)
+    deleted = delete_further_parts(store, window.part_counts)
+    if window.documents or deleted:
+        store.flush()
+
+
+def _write_documents(store: Store, window: _Window) -> None:
     try:
         store.upsert(window.documents, np.stack(window.vectors))
     except InvalidInputError:
@@ -293,7 +311,6 @@ def _write_window(store: Store, window: _Window) -> None:
             except InvalidInputError as error:
                 window.tally.added -= 1
                 window.tally.reject(_rejected(document, error))
-    store.flush()
 
 
 def _rejected(document: Document, error: InvalidInputError) -> Rejected:

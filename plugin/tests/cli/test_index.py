@@ -169,3 +169,23 @@ def test_sync_deletes_what_left_the_source(tiny_bundle: Path, tmp_path: Path) ->
     assert (code, line["deleted"], line["count"]) == (0, 28, 10)
     code, _, stderr = run("index", source, "--index", folder, "--bundle", tiny_bundle, "--force")
     assert (code, "--force is given without --sync" in stderr) == (1, True)
+
+
+def test_long_documents_are_split_and_found_once(tiny_bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("semantic_text_splitter")
+    folder, source = tmp_path / "index", tmp_path / "d.jsonl"
+    rows = [
+        {"id": "long", "text": "The cat sits on the mat. The dog runs in the park. " * 10},
+        {"id": "short", "text": "The dog"},
+    ]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, (line,) = index(tiny_bundle, source, folder, "--json", "--split", "20", "--sync")
+    assert (code, line["deleted"], line["truncated"]) == (0, 0, 0)
+    assert line["count"] > 5
+    assert "1 of 2 documents were split" in line["notes"][0]
+    code, hits = run_json("search", "cat", "--index", folder, "--bundle", tiny_bundle, "--json")
+    assert sorted(hit["id"] for hit in hits) == ["long", "short"]
+    assert all("lusifer_part_of" not in hit["metadata"] for hit in hits)
+    assert run("delete", "long", "--index", folder)[1].endswith(f"1 documents in {folder}\n")
+    code, (line,) = index(tiny_bundle, source, folder, "--json", "--split", "500")
+    assert (code, line["error"]["type"]) == (1, "InvalidInputError")
