@@ -1137,7 +1137,15 @@ def _settings_of(body: dict[str, Any]) -> dict[str, Any]:
         "strict_mode_config",
     )
     kept = {shown.get(name, name): body[name] for name in sections if body.get(name) is not None}
-    names = ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")
+    names = (
+        "shard_number",
+        "sharding_method",
+        "replication_factor",
+        "write_consistency_factor",
+        "on_disk_payload",
+        "payload",
+        "id_tracker",
+    )
     params = {name: body[name] for name in names if body.get(name) is not None} | (
         body.get("params") or {}
     )

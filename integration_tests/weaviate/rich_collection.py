@@ -115,8 +115,18 @@ def _vectors() -> JSONObject:
     }  # fmt: skip
 
 
-def schema(name: str, other: str, *, tenants: bool, description: str) -> JSONObject:
-    """Return the schema of a collection with every setting; ``other`` is referred to."""
+def schema(
+    name: str, other: str, *, tenants: bool, description: str, dynamic: bool = True
+) -> JSONObject:
+    """Return the schema of a collection with every setting.
+
+    Args:
+        name: The collection.
+        other: Collection that it refers to.
+        tenants: Whether it has tenants.
+        description: Its description.
+        dynamic: Whether it has a dynamic index, which takes a server with ``ASYNC_INDEXING``.
+    """
     made: JSONObject = {
         "class": name,
         "description": description,
@@ -146,21 +156,42 @@ def schema(name: str, other: str, *, tenants: bool, description: str) -> JSONObj
         }
     else:
         made["shardingConfig"] = {"desiredCount": 2, "virtualPerPhysical": 64}
-        made["vectorConfig"]["dynamic"] = _vector(
-            "dynamic",
-            distance="dot",
-            threshold=4321,
-            hnsw={**_HNSW, "bq": {"enabled": True}},
-            flat={
-                "vectorCacheMaxObjects": 76,
-                "bq": {"enabled": True, "rescoreLimit": 57, "cache": True},
-            },
-        )
-    return made  # fmt: skip
+        if dynamic:
+            made["vectorConfig"]["dynamic"] = _vector(
+                "dynamic",
+                distance="dot",
+                threshold=4321,
+                hnsw={**_HNSW, "bq": {"enabled": True}},
+                flat={
+                    "vectorCacheMaxObjects": 76,
+                    "bq": {"enabled": True, "rescoreLimit": 57, "cache": True},
+                },
+            )
+    return made
+
+
+def contents(number: int) -> tuple[JSONObject, JSONObject]:
+    """Return properties and vectors of an object; those of an odd one are few."""
+    vectors: JSONObject = {"module": [0.5, float(number), 1.0, 0.0]}
+    if number % 2:
+        return {}, vectors
+    nested = {f"n_{_plain(each)}": VALUES[each] for each in _NESTED}
+    properties = {f"p_{_plain(each)}": VALUES[each] for each in _PRIMITIVES} | {
+        "analyzed": "Thé", "trigrams": "abc", "ranged": 2.5, "expires": "2999-01-01T00:00:00.5Z",
+        "thing": {**nested, "n_analyzed": "é", "n_ranged": 1.5, "inner": [{"deep": "d"}, {"deep": "e"}]},
+        "things": [nested, {}],
+    }  # fmt: skip
+    flat = [0.1, 0.2, float(number), 0.7]
+    vectors |= {each: flat for each in _vectors() if each not in {REPLACED, "module"}}
+    vectors |= {
+        "multi": [[0.1, 0.2], [0.3, float(number)]],
+        "muvera": [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]],
+    }
+    return properties, vectors
 
 
 def objects(name: str, other: str, count: int, vector: Any) -> list[JSONObject]:
-    """Return objects whose ids end in their number; later ones have fewer properties and vectors.
+    """Return objects whose ids end in their number.
 
     Args:
         name: Collection.
@@ -168,40 +199,27 @@ def objects(name: str, other: str, count: int, vector: Any) -> list[JSONObject]:
         count: How many.
         vector: Returns the vector of a text for the model that is replaced.
     """
-    nested = {f"n_{_plain(each)}": VALUES[each] for each in _NESTED}
-    whole = {f"p_{_plain(each)}": VALUES[each] for each in _PRIMITIVES} | {
-        "analyzed": "Thé", "trigrams": "abc", "ranged": 2.5, "expires": "2999-01-01T00:00:00.5Z",
-        "thing": {**nested, "n_analyzed": "é", "n_ranged": 1.5, "inner": [{"deep": "d"}, {"deep": "e"}]},
-        "things": [nested, {}],
-    }  # fmt: skip
     made = []
     for number in range(count):
         body = f"body {number}"
-        properties: JSONObject = {
-            "body": body,
-            "sees": [_beacon(other, number)],
-            "self": [_beacon(name, (number + 1) % count)],
-        }
-        vectors: JSONObject = {REPLACED: vector(body), "module": [0.5, float(number), 1.0, 0.0]}
-        if number % 2 == 0:
-            properties |= whole
-            flat = [0.1, 0.2, float(number), 0.7]
-            vectors |= {each: flat for each in _vectors() if each not in {REPLACED, "module"}}
-            vectors |= {
-                "multi": [[0.1, 0.2], [0.3, float(number)]],
-                "muvera": [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]],
-            }
+        properties, vectors = contents(number)
+        links = {"sees": [beacon(other, number)], "self": [beacon(name, (number + 1) % count)]}
         made.append(
-            {"class": name, "id": object_id(number), "properties": properties, "vectors": vectors}
+            {
+                "class": name,
+                "id": object_id(number),
+                "properties": {"body": body, **properties, **links},
+                "vectors": {REPLACED: vector(body), **vectors},
+            }
         )
-    return made  # fmt: skip
+    return made
 
 
 def object_id(number: int) -> str:
     return f"aaaaaaaa-0000-4000-8000-{number:012d}"
 
 
-def _beacon(collection: str, number: int) -> JSONObject:
+def beacon(collection: str, number: int) -> JSONObject:
     return {"beacon": f"weaviate://localhost/{collection}/{object_id(number)}"}
 
 

@@ -479,7 +479,7 @@ def test_a_reference_to_what_is_gone(server: Server, tmp_path: Path, tenants: bo
         server.http.post(f"/schema/{server.old}/tenants", json=[{"name": "t"}])
     made = texts(server.old, ["one", "two", "three"], **tenant)
     for number, each in enumerate(made):
-        each["properties"]["sees"] = [rich._beacon(server.old, (number + n) % 3) for n in (1, 2)]
+        each["properties"]["sees"] = [rich.beacon(server.old, (number + n) % 3) for n in (1, 2)]
     server.insert(made)
     gone = f"/objects/{server.old}/{rich.object_id(1)}"
     assert server.http.delete(gone, params=tenant).status_code == 204

@@ -14,7 +14,7 @@ from integration_tests.qdrant_server import InferenceGate
 from integration_tests.weaviate.support import make_metadata, open_store
 from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests import store_contract
-from plugin.tests.store_contract import LIBRARY, documents, near, unit
+from plugin.tests.store_contract import DIMENSION, LIBRARY, documents, near, unit
 
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.errors import (
@@ -27,6 +27,7 @@ from lusifer.errors import (
 from lusifer.ingest.indexer import index_documents
 from lusifer.stores.base import Store
 from lusifer.types import Document, SearchOptions
+from lusifer.weaviate.metadata import data_types
 from lusifer.weaviate.objects import object_id
 from lusifer.weaviate.schema import create_collection, vectors
 from lusifer.weaviate.store import WeaviateStore
@@ -306,3 +307,33 @@ def test_a_field_that_can_not_be_stored_rejects_one_document_only(
     ]
     report = index_documents(given, tiny, store)
     assert (report.added, report.rejected_count, store.count()) == (1, 2, 1)
+
+
+def test_types_come_from_all_documents_and_not_from_the_first(client: Any, name: str) -> None:
+    """Weaviate alone makes a date of the first text, and refuses the second."""
+    create_collection(client, make_metadata(name), service_url="http://127.0.0.1:9")
+    first: dict[str, Any] = {
+        "when": "2020-01-01T00:00:00Z", "ref": str(uuid.uuid4()).upper(), "scores": [1, 2],
+        "by": {"name": "Ada", "born": "2020-01-01T00:00:00Z"}, "n": 1, "day": "2020-01-01T00:00:00Z",
+    }  # fmt: skip
+    second: dict[str, Any] = {
+        "when": "long ago", "ref": "none", "scores": [0.5], "n": 1.5, "day": "2020-01-02T00:00:00Z",
+        "by": {"name": "Bo", "born": "never", "tags": ["x"], "home": {"n": 1}},
+    }  # fmt: skip
+    documents = [Document("a", "one", first), Document("b", "two", second)]
+    with open_store(client, name) as store:
+        store.upsert(documents, np.eye(2, DIMENSION, dtype=np.float32))
+        assert store.unchanged(documents) == {"a", "b"}
+        hits = {each.id: each.metadata for each in store.search(np.eye(1, DIMENSION)[0], 2)}
+        assert hits == {"a": first, "b": second}
+        kinds = data_types(client.collections.get(name).config.get())
+        assert {kinds[each] for each in ("when", "ref", "by.born")} == {"text"}
+        assert (kinds["scores"], kinds["n"], kinds["day"]) == ("number[]", "number", "date")
+        # A property of a later window, which somebody else has added meanwhile.
+        from weaviate.classes.config import DataType, Property
+
+        late = Property(name="late", data_type=DataType.TEXT)
+        client.collections.get(name).config.add_property(late)
+        more = Document("c", "three", {"late": "2020-01-01T00:00:00Z", "own": True})
+        store.upsert([more], np.eye(1, DIMENSION, dtype=np.float32))
+        assert store.unchanged([more]) == {"c"}

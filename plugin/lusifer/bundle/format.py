@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lusifer.common.files import sync, write_atomic
+from lusifer.bundle.integrity import REBUILD, check_external_data, check_file
+from lusifer.common.files import read_regular, sync, write_atomic
 from lusifer.errors import (
     BundleCorruptError,
     BundleError,
@@ -63,10 +64,6 @@ MODEL_NAME = "model.onnx"
 TOKENIZER_NAME = "tokenizer.json"
 PARITY_NAME = "parity_report.json"
 PROBE_NAME = "probe.npz"
-REBUILD = (
-    "Export the bundle again with lusifer-export, or copy the whole folder again from its source."
-)
-"""Next step of an error about a damaged bundle."""
 _REQUIRED = (MODEL_NAME, TOKENIZER_NAME, PARITY_NAME)
 
 Precision = Literal["int4", "int8-dynamic", "int8", "fp16", "bf16", "fp32"]
@@ -79,7 +76,16 @@ and pooling stay in fp32.
 """
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-Positive = Annotated[int, Field(gt=0)]
+# Bounds far above any model: what is read from a manifest decides how much memory is asked for.
+Dimension = Annotated[int, Field(gt=0, le=65_536)]
+Tokens = Annotated[int, Field(gt=0, le=2**20)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+Name = Annotated[str, Field(min_length=1, max_length=500)]
+_MANIFEST_BYTES = 16 * 2**20
+_FILES = 10_000
+_PROBLEMS_SHOWN = 10
+_SMALL_BYTES = {TOKENIZER_NAME: 2**28, PARITY_NAME: 2**28, PROBE_NAME: 2**28}
+"""Largest size of the files that are loaded whole."""
 
 
 class _Frozen(BaseModel):
@@ -89,40 +95,40 @@ class _Frozen(BaseModel):
 class FileRecord(_Frozen):
     """Size and hash of one file of the bundle."""
 
-    bytes: Annotated[int, Field(ge=0)]
+    bytes: Annotated[int, Field(ge=0, le=2**46)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class RolePrompts(_Frozen):
     """Prompt that precedes a text, by role; the text follows directly."""
 
-    query: str
-    document: str
+    query: Annotated[str, Field(max_length=10_000)]
+    document: Annotated[str, Field(max_length=10_000)]
 
 
 class ManifestFields(_Frozen):
     """Fields of the manifest that the exporter knows before the files are written."""
 
     schema_version: Literal[1] = 1
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     """Display name of the model."""
     fingerprint: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     """Identity of the vectors, from :func:`compute_fingerprint`."""
-    dimension: Positive
+    dimension: Dimension
     """Length D of the vectors that the graph computes."""
-    matryoshka_dimensions: Annotated[tuple[Positive, ...], Field(strict=False)]
+    matryoshka_dimensions: Annotated[tuple[Dimension, ...], Field(strict=False, max_length=1000)]
     """Lengths a vector may be cut to, descending, ``dimension`` first."""
     role_prompts: RolePrompts
-    maximum_tokens: Positive
+    maximum_tokens: Tokens
     """Longest input T in tokens, prompt and special tokens included."""
-    pad_token_id: Annotated[int, Field(ge=0)]
+    pad_token_id: TokenId
     precision: Precision
     gate: Literal["passed", "failed"] = "passed"
     """Verdict of the comparison with PyTorch. A bundle without this field passed: before there was
     the field, no other bundle was written."""
-    languages_evaluated: Annotated[tuple[str, ...], Field(strict=False)]
+    languages_evaluated: Annotated[tuple[Name, ...], Field(strict=False, max_length=10_000)]
     """ISO 639 codes of the languages with a measured result; others may work, but are untested."""
-    created_with: dict[str, str]
+    created_with: Annotated[dict[Name, Name], Field(max_length=1000)]
     """Package versions on the machine that exported."""
 
     @model_validator(mode="after")
@@ -139,7 +145,7 @@ class ManifestFields(_Frozen):
 class Manifest(ManifestFields):
     """Content of ``manifest.json``: the fields, and size and sha256 of every file."""
 
-    files: dict[str, FileRecord]
+    files: Annotated[dict[Name, FileRecord], Field(max_length=_FILES)]
     """Record of each file by its path inside the bundle."""
 
     @field_validator("files")
@@ -152,6 +158,11 @@ class Manifest(ManifestFields):
                 raise ValueError(f"file name {name!r} is not a path inside the bundle")
         if missing := [name for name in _REQUIRED if name not in files]:
             raise ValueError(f"the list of files lacks {', '.join(missing)}")
+        for name, limit_bytes in _SMALL_BYTES.items():
+            if name in files and files[name].bytes > limit_bytes:
+                raise ValueError(
+                    f"{name} has {files[name].bytes} bytes, at most {limit_bytes} are read"
+                )
         return files
 
 
@@ -193,8 +204,9 @@ class Bundle:
             BundleGateError: The bundle failed export's quality gate.
             BundleNotFoundError: There is no folder, or it has no manifest.
             BundleSchemaError: A newer version of LUSIFER wrote the bundle.
-            BundleCorruptError: The manifest can't be read, or a file is missing, cut short or
-                changed.
+            BundleCorruptError: The manifest can't be read, or a file is missing, cut short,
+                changed, or no regular file of the folder; or the graph reads a file that the
+                manifest does not list.
         """
         path = Path(path)
         manifest = _read_manifest(path)
@@ -206,8 +218,11 @@ class Bundle:
                 next_step="Export with --precision auto, or set LUSIFER_ALLOW_FAILED_GATE=1 to "
                 "study it.",
             )
+        root = path.resolve()
         for name, record in manifest.files.items():
-            _check_file(path / name, name, record, verify=verify)
+            sha256 = record.sha256 if verify else None
+            check_file(root, name, size_bytes=record.bytes, sha256=sha256)
+        check_external_data(root / MODEL_NAME, manifest.files)
         return cls(path, manifest)
 
 
@@ -313,7 +328,7 @@ def _swap(staging: Path, target: Path) -> None:
 def _read_manifest(path: Path) -> Manifest:
     manifest_path = path / MANIFEST_NAME
     try:
-        raw = manifest_path.read_bytes()
+        raw = read_regular(manifest_path, _MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         reason = (
             f"The folder {path} has no {MANIFEST_NAME}"
@@ -324,9 +339,11 @@ def _read_manifest(path: Path) -> Manifest:
             f"No bundle at {path}: {reason}.",
             next_step="Name the folder of a bundle, or leave the path out.",
         ) from error
+    except OSError as error:
+        raise BundleCorruptError(f"{error}.", next_step=REBUILD) from error
     try:
         fields = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleCorruptError(
             f"{manifest_path} is not JSON: {error}.", next_step=REBUILD
         ) from error
@@ -344,27 +361,9 @@ def _read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate(fields)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors()
+            f"{'.'.join(map(str, e['loc']))[:100] or 'manifest'}: {e['msg'][:200]}"
+            for e in error.errors()[:_PROBLEMS_SHOWN]
         )
         raise BundleCorruptError(
             f"{manifest_path} is not valid: {problems}.", next_step=REBUILD
         ) from error
-
-
-def _check_file(file: Path, name: str, record: FileRecord, *, verify: bool) -> None:
-    try:
-        size_bytes = file.stat().st_size
-    except FileNotFoundError as error:
-        raise BundleCorruptError(
-            f"{name} is missing in the bundle {file.parent} ({record.bytes} bytes expected).",
-            next_step=REBUILD,
-        ) from error
-    if size_bytes != record.bytes:
-        raise BundleCorruptError(
-            f"{name} has {size_bytes} bytes, the manifest says {record.bytes}.", next_step=REBUILD
-        )
-    if verify and (found := file_record(file).sha256) != record.sha256:
-        raise BundleCorruptError(
-            f"{name} was changed: its sha256 is {found}, the manifest says {record.sha256}.",
-            next_step=REBUILD,
-        )

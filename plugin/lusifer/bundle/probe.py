@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lusifer.bundle.format import PROBE_NAME, REBUILD
+from lusifer.bundle.format import PROBE_NAME
+from lusifer.bundle.integrity import REBUILD
 from lusifer.errors import BundleCorruptError
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["read_probe", "write_probe"]
+
+_UNPACKED_BYTES = 2**28
 
 
 def write_probe(
@@ -38,7 +42,28 @@ def read_probe(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
     """
     try:
         # Opened here: numpy would leave a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return arrays["input_ids"], arrays["attention_mask"], arrays["vectors"]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:
+            with zipfile.ZipFile(file) as archive:
+                unpacked_bytes = sum(each.file_size for each in archive.infolist())
+            if unpacked_bytes > _UNPACKED_BYTES:
+                raise ValueError(
+                    f"unpacked it has {unpacked_bytes} bytes, at most {_UNPACKED_BYTES} are read"
+                )
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return arrays["input_ids"], arrays["attention_mask"], arrays["vectors"]
+    # MemoryError: the head of an array may say any shape.
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        SyntaxError,
+        MemoryError,
+        NotImplementedError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise BundleCorruptError(f"{path} can't be read: {error}.", next_step=REBUILD) from error

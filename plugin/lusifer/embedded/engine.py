@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lusifer.common.native import is_panic
 from lusifer.errors import (
     IndexCorruptError,
     IndexLockedError,
@@ -137,7 +138,7 @@ def edge_errors(path: Path, *, loading: bool = False) -> Iterator[None]:
         raise
     except BaseException as error:
         # Edge raises only bare Exception. A Rust panic, seen on an empty file, is not even that.
-        panicked = type(error).__name__ == "PanicException"
+        panicked = is_panic(error)
         if isinstance(error, Exception) or panicked:
             raise translate(str(error), path, loading=loading or panicked) from error
         raise

@@ -8,14 +8,22 @@ before it is tokenized.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lusifer.common.iteration import chunked
+from lusifer.common.native import catch_panics
 from lusifer.embedding.text_division import TextDivision
-from lusifer.errors import BundleCorruptError, InvalidInputError, InvalidTextError, TextTooLongError
+from lusifer.errors import (
+    BundleCorruptError,
+    InvalidInputError,
+    InvalidTextError,
+    LusiferError,
+    TextTooLongError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -84,14 +92,15 @@ class TextTokenizer:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._tokenizer = _load(bundle)
         self._maximum = bundle.manifest.maximum_tokens
         self._prompts = bundle.manifest.role_prompts.model_dump()
-        self._prefix, self._suffix = _special_tokens(self._tokenizer)
-        self._prompt_tokens = {
-            role: len(self._tokenizer.encode(prompt, add_special_tokens=False).ids)
-            for role, prompt in self._prompts.items()
-        }
+        with _tokenizer_errors(str(bundle.tokenizer_path)):
+            self._tokenizer = _load(bundle)
+            self._prefix, self._suffix = _special_tokens(self._tokenizer)
+            self._prompt_tokens = {
+                role: len(self._tokenizer.encode(prompt, add_special_tokens=False).ids)
+                for role, prompt in self._prompts.items()
+            }
         fixed = len(self._prefix) + len(self._suffix) + max(self._prompt_tokens.values())
         if fixed >= self._maximum:
             raise BundleCorruptError(
@@ -174,7 +183,10 @@ class TextTokenizer:
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
         # In a batch also one text: only then does the library release Python's lock.
-        encodings: list[Encoding] = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        with _tokenizer_errors("The tokenizer"):
+            encodings: list[Encoding] = self._tokenizer.encode_batch(
+                texts, add_special_tokens=False
+            )
         return encodings
 
     def _beginnings(self, text: str) -> Iterator[str]:
@@ -244,15 +256,25 @@ class TextTokenizer:
         return np.concatenate([self._prefix, ids, self._suffix])
 
 
+@contextmanager
+def _tokenizer_errors(name: str) -> Iterator[None]:
+    """Turn whatever the library raises, panics too, into an error about the bundle."""
+    try:
+        with catch_panics():
+            yield
+    except LusiferError:
+        raise
+    except Exception as error:  # the library raises bare Exception for a file it can't parse
+        reason = " ".join(str(error).split())[:300]
+        raise BundleCorruptError(
+            f"{name} can't be used: {reason}.", next_step="Export the bundle again."
+        ) from error
+
+
 def _load(bundle: Bundle) -> Tokenizer:
     from tokenizers import Tokenizer
 
-    try:
-        tokenizer = Tokenizer.from_file(str(bundle.tokenizer_path))
-    except Exception as error:  # the library raises bare Exception for a file it can't parse
-        raise BundleCorruptError(
-            f"{bundle.tokenizer_path} can't be read: {error}.", next_step="Export the bundle again."
-        ) from error
+    tokenizer = Tokenizer.from_file(str(bundle.tokenizer_path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     # A text is data: "<s>old price</s>" on a web page is struck-out text, not the start and the end

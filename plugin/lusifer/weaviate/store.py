@@ -20,6 +20,7 @@ from lusifer.types import SearchOptions
 from lusifer.weaviate.connection import client_errors
 from lusifer.weaviate.metadata import CollectionMetadata, open_metadata, rules_of
 from lusifer.weaviate.objects import iterate_objects, object_id, properties_of
+from lusifer.weaviate.property_types import add_properties
 from lusifer.weaviate.queries import find
 from lusifer.weaviate.refusals import refused
 from lusifer.weaviate.repair import delete_unindexed
@@ -88,6 +89,7 @@ class WeaviateStore(ServerStore["WeaviateClient", CollectionMetadata]):
         ]
         self._marks = [each.name for each in config.properties if each.name == MARK_PROPERTY]
         self._prepared = False
+        self._known = {each.name for each in config.properties}
 
     @classmethod
     def open(
@@ -207,6 +209,8 @@ class WeaviateStore(ServerStore["WeaviateClient", CollectionMetadata]):
             }
             rows[key] = (properties, vectors[index])
         self._prepare()
+        base = self.client.collections.get(self.collection)
+        add_properties(base, self._known, [each for each, _ in rows.values()], self._ask)
         for request in chunked(
             rows.items(),
             _OBJECTS_PER_REQUEST,

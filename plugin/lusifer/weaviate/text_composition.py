@@ -26,7 +26,14 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
 
-__all__ = ["TextRules", "compose_text", "go_float", "property_name", "split_camel_case"]
+__all__ = [
+    "TextRules",
+    "compose_text",
+    "go_float",
+    "is_date",
+    "property_name",
+    "split_camel_case",
+]
 
 _SILENT = frozenset({"uuid", "uuid[]", "date[]", "geoCoordinates", "phoneNumber"})
 """Data types that no module reads."""
@@ -79,6 +86,11 @@ def compose_text(properties: Mapping[str, object], rules: TextRules) -> str:
     if not rules.source_properties and not parts:
         parts.append(lower(split_camel_case(rules.collection)))
     return " ".join(parts)
+
+
+def is_date(text: str) -> bool:
+    """Return whether Weaviate takes a text for a date: RFC 3339 with an offset."""
+    return _DATE.fullmatch(text) is not None
 
 
 def property_name(name: str) -> str:

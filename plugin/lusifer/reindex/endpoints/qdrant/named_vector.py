@@ -16,6 +16,7 @@ from lusifer.qdrant.metadata import METADATA_KEY, CollectionMetadata, parse_meta
 from lusifer.reindex.endpoints.named_vector import NamedVectorCutover, NamedVectorTarget
 from lusifer.reindex.endpoints.qdrant.collection import QdrantEndpoint
 from lusifer.reindex.endpoints.qdrant.points import Content, content_unchanged, id_of
+from lusifer.reindex.endpoints.qdrant.settings import copied_settings, vector_update
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,8 +96,12 @@ class QdrantNamedVectorCutover(NamedVectorCutover[CollectionMetadata]):
         with client_errors(self.collection):
             if self.target.vector_name in self._vector_names():
                 return False
+            config = self.client.get_collection(self.collection).config
+            old = copied_settings(config, self.target, self.source.vector_name)
+            vector = old.created["vectors_config"][self.target.vector_name]
+            datatype = vector.datatype and models.VectorStorageDatatype(vector.datatype.value)
             dense = models.DenseVectorConfig(
-                size=self.target.dimension, distance=models.Distance.COSINE
+                size=vector.size, distance=vector.distance, datatype=datatype
             )
             self.client.create_vector_name(
                 self.collection,
@@ -104,6 +109,11 @@ class QdrantNamedVectorCutover(NamedVectorCutover[CollectionMetadata]):
                 models.DenseVectorNameConfig(dense=dense),
                 wait=True,
             )
+            # Qdrant takes the other settings of a vector only as an update.
+            if update := vector_update(config, self.source.vector_name):
+                self.client.update_collection(
+                    self.collection, vectors_config={self.target.vector_name: update}
+                )
         return True
 
     def _read_metadata(self) -> CollectionMetadata:

@@ -48,6 +48,7 @@ from lusifer.reindex.endpoints.weaviate.reading import OBJECTS_PER_REQUEST, Obje
 from lusifer.reindex.endpoints.weaviate.schema_copy import add_missing_properties
 from lusifer.reindex.endpoints.weaviate.writing import insert_objects
 from lusifer.weaviate.objects import object_id
+from lusifer.weaviate.property_types import add_properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,7 +108,7 @@ class WeaviateEndpoint:
     retry_for_s: float = RETRY_FOR_S
     """Seconds for which requests to a busy or unreachable server are retried."""
     _properties: set[str] = field(default_factory=set, init=False)
-    """Properties of the template that are known to be here."""
+    """Properties that are known to be here."""
 
     @property
     def collection(self) -> str:
@@ -295,12 +296,18 @@ class WeaviateEndpoint:
         return new_object(self.collection, record.key, content, vectors)
 
     def _add_properties(self, objects: Sequence[NewObject]) -> None:
-        """Add properties that the template was given since: Weaviate would guess their types."""
-        used = {name for each in objects for name in each["properties"]}
-        if self.template is not None and not used <= self._properties:
+        """Add properties that are lacking: Weaviate would guess their types from one object.
+
+        They are those that the template was given since, or those of a file's documents.
+        """
+        rows = [each["properties"] for each in objects]
+        if self.template is None:
+            add_properties(self._base, self._properties, rows, self._reader.call)
+            return
+        used = {name for row in rows for name in row}
+        if not used <= self._properties:
             add = partial(add_missing_properties, self.rest, self.template, self.collection)
-            self._properties |= self._reader.call(add)
-            self._properties |= used
+            self._properties |= self._reader.call(add) | used
 
     def _count(self, tenant: str) -> int:
         count = partial(self._handle(tenant).aggregate.over_all, total_count=True)

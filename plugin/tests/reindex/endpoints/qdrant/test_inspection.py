@@ -25,8 +25,10 @@ class Client:
     """A server with one collection ``v1``, to which the alias ``live`` points."""
 
     def __init__(self, vectors: Any, metadata: Any, version: str) -> None:
-        config = SimpleNamespace(metadata=metadata, params=SimpleNamespace(vectors=vectors))
-        self.found = SimpleNamespace(config=config)
+        config = models.CollectionConfig.model_construct(
+            metadata=metadata, params=models.CollectionParams(vectors=vectors)
+        )
+        self.found = models.CollectionInfo.model_construct(config=config)
         self.version = version
         self.closed = False
 
