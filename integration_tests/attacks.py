@@ -64,10 +64,13 @@ class Serving:
     Args:
         folder: Where its log goes.
         bundle: The bundle to serve.
+        open_files: Limit of the process's file descriptors, by default this process's own.
         settings: Settings of the service, by name.
     """
 
-    def __init__(self, folder: Path, bundle: Path, **settings: object) -> None:
+    def __init__(
+        self, folder: Path, bundle: Path, *, open_files: int | None = None, **settings: object
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.bundle = bundle
@@ -80,9 +83,18 @@ class Serving:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("LUSIFER_")
         }
+        command = [
+            sys.executable,
+            "-c",
+            "from lusifer.cli.app import main; main()",
+            "serve",
+            *flags,
+        ]
+        if open_files is not None:
+            command = ["sh", "-c", f'ulimit -n {open_files} && exec "$0" "$@"', *command]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", "from lusifer.cli.app import main; main()", "serve", *flags],
+                command,
                 stdout=log,
                 stderr=log,
                 env=environment,

@@ -20,6 +20,7 @@ import orjson
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from lusifer.service.answer_pieces import PIECE_BYTES, pieces_of
 from lusifer.service.client_speed import ClientSpeed
 from lusifer.service.connections import LimitedConnection
 from lusifer.service.http_upgrade import head_without_upgrade
@@ -43,7 +44,7 @@ _HEAD_SLICE_BYTES = 1024
 """Bytes the parser is given at once outside a body: at most a few dozen requests."""
 
 _BODY_SLICE_BYTES = 65_536
-"""Bytes the parser is given at once in a body, and bytes of an answer written at once."""
+"""Bytes the parser is given at once in a body."""
 
 _MAXIMUM_PIPELINED = 64
 """Requests on one connection that may wait for their turn."""
@@ -53,6 +54,9 @@ _MAXIMUM_HEADERS = 128
 
 _LINGER_S = 2.0
 """Seconds a refused client has to read why. Closing at once would take the answer from it."""
+
+_LINGER_BYTES = 2**20
+"""Bytes that are read of a refused client: to discard them costs time too."""
 
 _STALLED_S = 5.0
 """Seconds without a byte after which a connection may be closed to make room."""
@@ -88,7 +92,7 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         self.app = self._respond
         self._held = bytearray()
         self._failure: tuple[int, str] | None = None
-        self._unused_bytes = 0
+        self._discarded_bytes = self._unused_bytes = 0
         """Bytes since the parser last gave a head, a part of a body or the end of a message."""
         self._received_bytes = self._sent_bytes = 0
         now_s = connections.now_s
@@ -99,12 +103,10 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         self._has_served = False
         self._speed = ClientSpeed(settings, now_s)
 
-    # What the transport calls.
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin with a connection."""
         super().connection_made(transport)
-        self.flow = _Flow(transport, lambda: bool(self._held))
+        self.flow = _Flow(transport, lambda: bool(self._held or self._failure))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place back."""
@@ -116,7 +118,11 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         """Parse what has arrived, or hold it until the answer before it has left."""
         self._unset_keepalive_if_required()
         self._received_bytes += len(data)
-        if self._refused_since_s is None and not self.transport.is_closing():
+        if self._refused_since_s is not None:
+            self._unused_bytes += len(data)
+            if self._unused_bytes > _LINGER_BYTES:
+                self.flow.pause_reading()
+        elif not self.transport.is_closing():
             if self._held:
                 self._hold(data)
             else:
@@ -126,8 +132,6 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         """Go on with the next request when the client has read."""
         super().resume_writing()
         self._go_on()
-
-    # What the parser calls.
 
     def on_headers_complete(self) -> None:
         """Begin a request, unless it is over a limit or its head comes again without upgrade."""
@@ -140,13 +144,18 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
             self._close_after_answers()
             return
         super().on_headers_complete()
-        self._head_since_s, self._in_body, self._unused_bytes = None, True, 0
+        self._head_since_s, self._in_body = None, True
+        self._unused_bytes = self._discarded_bytes = 0
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
         if self._in_body:
             self._unused_bytes = 0
             super().on_body(body)
+            if self.cycle.response_complete:
+                self._discarded_bytes += len(body)
+                if self._discarded_bytes > self._settings.maximum_body_bytes:
+                    self.transport.close()
 
     def on_message_complete(self) -> None:
         """End a request's body."""
@@ -156,19 +165,11 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
                 self.idle_since_s = self._connections.now_s
             super().on_message_complete()
 
-    # What the answer calls.
-
     def on_response_complete(self) -> None:
         """Go on with the next request on this connection."""
         self._has_served, self.idle_since_s = True, self._connections.now_s
         super().on_response_complete()
         self._go_on()
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse bytes that are no HTTP, once the requests before them are answered."""
-        self._fail(400, msg)
-
-    # What the connections call.
 
     def eviction_rank(self) -> int | None:
         """Return how soon this connection is closed for another one.
@@ -192,7 +193,7 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
 
     def check(self) -> None:
         """Close or refuse the connection if its client takes too long. Called every second."""
-        if self.transport is None or self.transport.is_closing():
+        if self.transport is None:
             return
         now_s, settings, unsent = self._connections.now_s, self._settings, self._unsent()
         self._speed.note(self._received_bytes + self._sent_bytes - unsent, unsent, now_s)
@@ -241,7 +242,7 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
                 self._ignore_upgrade()
                 continue
             except httptools.HttpParserError:
-                self.send_400_response("The request is not valid HTTP.")
+                self._fail(400, "The request is not valid HTTP.")
             start += len(piece)
             if self._unused_bytes > self._settings.maximum_head_bytes:
                 self._fail(
@@ -268,7 +269,7 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         try:
             self.parser.feed_data(head)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self.send_400_response("The request is not valid HTTP.")
+            self._fail(400, "The request is not valid HTTP.")
 
     def _hold(self, data: bytes | memoryview) -> None:
         self.flow.pause_reading()
@@ -279,7 +280,7 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
 
     def _close_after_answers(self) -> None:
         self._held.clear()
-        self._failure = (503, f"More than {_MAXIMUM_PIPELINED} requests were sent ahead.")
+        self._fail(503, f"More than {_MAXIMUM_PIPELINED} requests were sent ahead.")
         if self.cycle is not None:
             self.cycle.keep_alive = False
 
@@ -323,20 +324,14 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         """
 
         async def send_in_pieces(message: Message) -> None:
-            body: bytes = message.get("body", b"")
-            self._sent_bytes += min(len(body), _BODY_SLICE_BYTES)
-            if len(body) <= _BODY_SLICE_BYTES:
+            size = len(message.get("body", b""))
+            if size <= PIECE_BYTES:
+                self._sent_bytes += size
                 await send(message)
             else:
-                view = memoryview(body)
-                part = {"type": message["type"], "more_body": True}
-                last = (len(body) - 1) // _BODY_SLICE_BYTES * _BODY_SLICE_BYTES
-                await send({**part, "body": view[:_BODY_SLICE_BYTES]})
-                for start in range(_BODY_SLICE_BYTES, last, _BODY_SLICE_BYTES):
-                    self._sent_bytes += _BODY_SLICE_BYTES
-                    await send({**part, "body": view[start : start + _BODY_SLICE_BYTES]})
-                self._sent_bytes += len(body) - last
-                await send({**message, "body": view[last:]})
+                for piece in pieces_of(message):
+                    self._sent_bytes += len(piece["body"])
+                    await send(piece)
             if self.flow.write_paused:
                 await self.flow.drain()
 
@@ -350,6 +345,7 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
     def _fail(self, status: int, reason: str) -> None:
         if self._failure is None:
             self._failure = (status, reason)
+            self.flow.pause_reading()
 
     def _refuse_if_failed(self) -> None:
         # An answer in progress comes first, or the client would take the refusal for it.
@@ -359,7 +355,7 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer in place of the application and close, with time to read the answer."""
-        if self._refused_since_s is not None or self.transport.is_closing():
+        if self._refused_since_s is not None:
             return
         self._refused_since_s = self._connections.now_s
         self._connections.refused()
@@ -369,7 +365,8 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         if self._is_answering():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if self._unsent() or (self._is_answering() and self.cycle.response_started):
+        is_answered = self._is_answering() and self.cycle.response_started
+        if self._unsent() or is_answered or self.transport.is_closing():
             self.transport.abort()
             return
         content = orjson.dumps({"error": reason, "type": "ConnectionRefused"})
@@ -382,17 +379,18 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         )
         if self.transport.can_write_eof():
             self.transport.write_eof()
+        self._failure, self._unused_bytes = None, 0
         self.flow.resume_reading()
 
 
 class _Flow(FlowControl):
-    """Flow control that does not read on while bytes of a next request are held."""
+    """Flow control that does not read on while bytes are held or a refusal waits."""
 
     def __init__(self, transport: asyncio.Transport, holds: Callable[[], bool]) -> None:
         super().__init__(transport)
         self._holds = holds
 
     def resume_reading(self) -> None:
-        """Read on, unless bytes are held."""
+        """Read on, unless there is a reason against it."""
         if not self._holds():
             super().resume_reading()

@@ -32,6 +32,9 @@ _ACCEPTED_AT_ONCE = 8
 _EVICTED_AT_ONCE = 32
 _ACCEPT_RETRY_S = 0.25
 
+_UNSENT_BYTES = 131_072
+"""Bytes of answers that the kernel takes before a client reads them."""
+
 _NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
@@ -192,6 +195,9 @@ class Listener:
                 self._connections.refused()
                 _LOG.warning("connection refused: %d are open", len(self._connections))
                 continue
+            if group is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                # The kernel would take megabytes, for which the service works before it notices.
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
             connection = self._new_connection()
             self._connections.add(connection, group)
             task = self._loop.create_task(self._begin(connection, accepted))
