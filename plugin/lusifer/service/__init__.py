@@ -4,6 +4,8 @@ The way of one text, which passes each module once and never returns to an earli
 
     server, app          process, model, paths
         │
+    connections          number of connections, limits of each (connection), web pages (browsers)
+        │
     routing              API key (auth), body (bodies), answer and errors (answers)
         │
     protocols/           body -> texts and role

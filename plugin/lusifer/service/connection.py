@@ -13,6 +13,8 @@ client that sends on without reading fills its own buffers and not this process.
 from __future__ import annotations
 
 import logging
+import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -188,7 +190,9 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         return 3 if stalled and self._waits_for_client(unsent) else None
 
     def evict(self) -> None:
-        """Close the connection at once."""
+        """Close the connection at once, and have the kernel forget what was not read."""
+        connected: socket.socket = self.transport.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def check(self) -> None:
@@ -199,7 +203,7 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
         self._speed.note(self._received_bytes + self._sent_bytes - unsent, unsent, now_s)
         if self._refused_since_s is not None:
             if now_s - self._refused_since_s >= _LINGER_S:
-                self.transport.abort()
+                self.evict()
         elif self._waits_for_client(unsent):
             if unsent or self._is_answering():
                 if reason := self._speed.complaint(now_s):
@@ -367,7 +371,7 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
             self.cycle.message_event.set()
         is_answered = self._is_answering() and self.cycle.response_started
         if self._unsent() or is_answered or self.transport.is_closing():
-            self.transport.abort()
+            self.evict()
             return
         content = orjson.dumps({"error": reason, "type": "ConnectionRefused"})
         self.transport.write(

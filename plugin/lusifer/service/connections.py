@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import heapq
 import ipaddress
 import logging
 import socket
@@ -30,6 +31,8 @@ _MINIMUM_CONNECTIONS = 16
 _CHECK_S = 1.0
 _ACCEPTED_AT_ONCE = 8
 _EVICTED_AT_ONCE = 32
+"""Connections that were never served and are closed together. Of others it is one at a time."""
+
 _ACCEPT_RETRY_S = 0.25
 
 _UNSENT_BYTES = 131_072
@@ -121,7 +124,7 @@ class Connections:
                 del self._counts[group]
 
     def evict(self, group: str | None = None) -> bool:
-        """Close the connection that is missed least; with a group, one of that group.
+        """Close the connections that are missed least; with a group, of that group alone.
 
         Returns:
             False if every connection is in use.
@@ -132,12 +135,13 @@ class Connections:
             if (group is None or its_group == group)
             and (rank := connection.eviction_rank()) is not None
         ]
-        if not ranked:
-            return False
-        victim = min(ranked)[-1]
-        self.discard(victim)
-        victim.evict()
-        return True
+        victims = heapq.nsmallest(_EVICTED_AT_ONCE, ranked)
+        for number, (rank, *_, victim) in enumerate(victims):
+            # Those that were never served go together, or a flood would have all ranked each time.
+            if number == 0 or rank <= 1:
+                self.discard(victim)
+                victim.evict()
+        return bool(victims)
 
 
 class Listener:
@@ -213,8 +217,7 @@ class Listener:
 
     def _pause(self, error: OSError) -> None:
         _LOG.warning("no connection can be accepted now: %s", error.strerror)
-        for _ in range(_EVICTED_AT_ONCE):
-            self._connections.evict()
+        self._connections.evict()
         self._loop.remove_reader(self._socket)
         self._loop.call_later(_ACCEPT_RETRY_S, self._resume)
 
