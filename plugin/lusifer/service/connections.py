@@ -30,8 +30,8 @@ _RESERVED_FILES = 64
 _MINIMUM_CONNECTIONS = 16
 _CHECK_S = 1.0
 _ACCEPTED_AT_ONCE = 8
-_EVICTED_AT_ONCE = 32
-"""Connections that were never served and are closed together. Of others it is one at a time."""
+_EVICTED_SHARE = 32
+"""One of so many connections is closed at once, if never served. Of others it is one at a time."""
 
 _ACCEPT_RETRY_S = 0.25
 
@@ -135,7 +135,7 @@ class Connections:
             if (group is None or its_group == group)
             and (rank := connection.eviction_rank()) is not None
         ]
-        victims = heapq.nsmallest(_EVICTED_AT_ONCE, ranked)
+        victims = heapq.nsmallest(max(1, self.maximum // _EVICTED_SHARE), ranked)
         for number, (rank, *_, victim) in enumerate(victims):
             # Those that were never served go together, or a flood would have all ranked each time.
             if number == 0 or rank <= 1:

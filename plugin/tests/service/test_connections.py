@@ -76,12 +76,17 @@ def test_room_is_made_by_the_lowest_rank_of_the_largest_group_that_waits_longest
     assert len(connections) == 5
 
 
-def test_clients_that_were_never_served_make_room_together() -> None:
-    silent, served = [Client(rank, since_s=9.0) for rank in (0, 1, 1)], Client(2)
-    connections = filled(*((each, "a") for each in (*silent, served)), maximum_connections=4)
+def test_some_clients_that_were_never_served_make_room_together() -> None:
+    silent = [Client(1, since_s) for since_s in (1.0, 2.0, 3.0)]
+    served = [Client(2) for _ in range(61)]
+    connections = filled(*((each, "a") for each in (*silent, *served)), maximum_connections=64)
     assert connections.has_room("b")
-    assert [each.evicted for each in (*silent, served)] == [True, True, True, False]
-    assert len(connections) == 1
+    assert [each.evicted for each in silent] == [True, True, False]
+    for each in (Client(None), Client(None)):
+        connections.add(each, "b")  # type: ignore[arg-type]
+    assert connections.has_room("b")
+    assert silent[2].evicted
+    assert not any(each.evicted for each in served)
 
 
 def test_an_address_makes_room_among_its_own() -> None:
