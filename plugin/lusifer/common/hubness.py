@@ -7,17 +7,18 @@ one large direction make hubs (Radovanović et al. 2010, Suzuki et al. 2013).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["MAXIMUM_SHARE", "Hubness", "allowed_queries", "measure_hubness", "number_hits"]
+__all__ = ["MAXIMUM_SHARE", "Hub", "Hubness", "allowed_queries", "find_hubs", "measure_hubness"]
 
 MAXIMUM_SHARE = 0.1
 """Share of the queries that a document may be the first hit of."""
@@ -75,22 +76,48 @@ def measure_hubness(
     return Hubness(total, skew, most, float(first[most]))
 
 
-def number_hits(hits: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], list[str]]:
-    """Number the keys of hits, for :func:`measure_hubness`.
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A document that is the first hit of too many queries that it does not answer."""
+
+    key: str
+    """Key of the document."""
+    language: str | None
+    """Language of the queries; None if these are the queries of all languages."""
+    queries: int
+    """Number of queries whose first hit it is."""
+    of: int
+    """Number of all queries of the language."""
+    allowed: int
+    """Largest number of queries that would be allowed."""
+
+
+def find_hubs(
+    first_hits: Mapping[str, Sequence[str | None]],
+    documents: int,
+    maximum_share: float = MAXIMUM_SHARE,
+) -> list[Hub]:
+    """Find hubs among the queries of each language, and among all queries.
 
     Args:
-        hits: Keys of the hits of Q queries, best first; queries may have fewer hits than others.
+        first_hits: Key of the first hit of each query, by language; None where the first hit is
+            right or there is none.
+        documents: Number of documents that are searched.
+        maximum_share: Share of the queries that is allowed; see :func:`allowed_queries`.
 
     Returns:
-        Numbers ``(Q, k)``, where -1 stands for no hit, and the keys in the order of the numbers.
+        Each hub once, in the language that finds it most often; the most frequent first.
     """
-    numbers: dict[str, int] = {}
-    longest = max(map(len, hits), default=0)
-    rows = [
-        [*(numbers.setdefault(key, len(numbers)) for key in row), *[-1] * (longest - len(row))]
-        for row in hits
-    ]
-    return np.array(rows, dtype=np.int64).reshape(len(hits), longest), list(numbers)
+    found: dict[str, Hub] = {}
+    groups: list[tuple[str | None, Sequence[str | None]]] = list(first_hits.items())
+    groups.append((None, [key for keys in first_hits.values() for key in keys]))
+    for language, keys in groups:
+        allowed = allowed_queries(len(keys), documents, maximum_share)
+        for key, count in Counter(key for key in keys if key is not None).items():
+            known = found.get(key)
+            if count > allowed and (known is None or count * known.of > known.queries * len(keys)):
+                found[key] = Hub(key, language, count, len(keys), allowed)
+    return sorted(found.values(), key=lambda hub: (-hub.queries / hub.of, hub.key))
 
 
 def allowed_queries(queries: int, documents: int, maximum_share: float = MAXIMUM_SHARE) -> int:

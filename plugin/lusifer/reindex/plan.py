@@ -82,6 +82,9 @@ class GateLimits(_Frozen):
     """Largest rise of the share of neighbours in the document's own language."""
     minimum_questions: Annotated[int, Field(ge=1)] = 10
     """Queries of a language below which it is reported and does not decide."""
+    maximum_first_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Largest share of a language's queries that have the same wrong first hit. Few queries may
+    have more by chance; see :func:`lusifer.common.hubness.allowed_queries`."""
 
 
 class LanguageEstimate(_Frozen):

@@ -5,21 +5,23 @@
     known item   a query made from a document's title, or its first words, finds it among ten
     overlap      share of a document's ten nearest that old and new vectors have in common
     bias         share of these neighbours in the document's own language: the language gap
+    hub          share of the queries that have the same wrong first hit
 
-Known items need the new model, and the old one for comparison. Overlap and bias need no model: they
-use stored vectors.
+Known items and hubs need the new model, and the old one for comparison. Overlap and bias need no
+model: they use stored vectors.
 """
 
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from lusifer.common.hubness import Hub, find_hubs
 from lusifer.reindex.gate_queries import GateQuery, query_from
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from lusifer.embedding.base import Embedder
     from lusifer.reindex.endpoints.base import AnyMigration, Record, Source
     from lusifer.reindex.plan import GateLimits
+
+    _Hits: TypeAlias = Sequence[Record[object]]
 
 __all__ = ["GateOptions", "GateResult", "LanguageResult", "failures", "measure"]
 
@@ -53,6 +57,10 @@ class LanguageResult(BaseModel):
     """Share of a document's ten nearest in its own language, by old vectors."""
     bias_new: float | None
     """Share of a document's ten nearest in its own language, by new vectors."""
+    hub_old: float | None = None
+    """Share of the queries with the most frequent wrong first hit, by old vectors."""
+    hub_new: float | None = None
+    """Share of the queries with the most frequent wrong first hit, by new vectors."""
 
 
 class GateResult(BaseModel):
@@ -81,6 +89,36 @@ class GateOptions:
     """Documents of each language to look at, at most."""
     seed: int = 0
     """Seed of the choice of documents."""
+
+
+class _FirstHits:
+    """Wrong first hits by language; None where the first hit is right or there is none."""
+
+    def __init__(self, documents: Sequence[Record[object]]) -> None:
+        self._texts = {document.key: document.text for document in documents}
+        self.by_language: dict[str, list[str | None]] = defaultdict(list)
+
+    def add(self, query: GateQuery, found: Sequence[Record[object]]) -> None:
+        first = found[0] if found else None
+        # A duplicate of the answer is right too.
+        right = first is None or query.key == first.key
+        right = right or self._texts.get(query.key or "") == (first and first.text)
+        self.by_language[query.language].append(None if right or not first else first.key)
+
+    def largest_share(self, language: str) -> float | None:
+        keys = self.by_language.get(language)
+        if not keys:
+            return None
+        counts = Counter(key for key in keys if key is not None)
+        return round(max(counts.values(), default=0) / len(keys), 4)
+
+    def hubs(self, limits: GateLimits, documents: int) -> list[Hub]:
+        enough = {
+            language: keys
+            for language, keys in self.by_language.items()
+            if len(keys) >= limits.minimum_questions
+        }
+        return find_hubs(enough, documents, limits.maximum_first_share)
 
 
 class _Values:
@@ -129,11 +167,17 @@ def measure(
     if queries is None:
         queries = [query_from(document) for document in documents]
     recall_old, recall_new, overlap, bias_old, bias_new = (_Values() for _ in range(5))
-    for query, before, after in _answers(migration, new, options.old, queries):
+    first_old, first_new = _FirstHits(documents), _FirstHits(documents)
+    for query, hits_before, hits_after in _answers(migration, new, options.old, queries):
+        before = None if hits_before is None else [each.key for each in hits_before]
+        after = [each.key for each in hits_after]
         if query.key is not None:
             found_before = None if before is None else float(query.key in before)
             recall_old.add(query.language, found_before)
             recall_new.add(query.language, float(query.key in after))
+            first_new.add(query, hits_after)
+            if hits_before is not None:
+                first_old.add(query, hits_before)
         elif before is not None:
             overlap.add(query.language, _overlap(before, after))
     for document, near_before, near_after in _neighbours(migration, documents):
@@ -152,11 +196,24 @@ def measure(
             overlap=overlap.mean(language),
             bias_old=bias_old.mean(language),
             bias_new=bias_new.mean(language),
+            hub_old=first_old.largest_share(language),
+            hub_new=first_new.largest_share(language),
         )
         for language in sorted(measured)
     }
     counts = {each: (overlap.count(each), bias_new.count(each)) for each in languages}
-    return GateResult(languages=languages, failures=tuple(failures(languages, counts, limits)))
+    failed = [*failures(languages, counts, limits)]
+    if queries:
+        failed += map(_hub_failure, first_new.hubs(limits, migration.target.count()))
+    return GateResult(languages=languages, failures=tuple(failed))
+
+
+def _hub_failure(hub: Hub) -> str:
+    label = "all languages" if hub.language is None else hub.language or "(no language)"
+    return (
+        f"{label}: {hub.queries} of {hub.of} queries have the same wrong first hit, {hub.key}; "
+        f"allowed are {hub.allowed}."
+    )
 
 
 def failures(
@@ -223,10 +280,10 @@ def _balanced(
 
 def _answers(
     migration: AnyMigration, new: Embedder, old: Embedder | None, queries: Sequence[GateQuery]
-) -> Iterator[tuple[GateQuery, list[str] | None, list[str]]]:
-    """Yield each query with the keys that it finds in the source, if searched, and the target."""
+) -> Iterator[tuple[GateQuery, _Hits | None, _Hits]]:
+    """Yield each query with what it finds in the source, if that is searched, and the target."""
     after = _search(migration.target, new, queries)
-    before: Sequence[list[str] | None] = [None] * len(queries)
+    before: Sequence[_Hits | None] = [None] * len(queries)
     if old is not None and migration.searchable:
         before = _search(migration.source, old, queries)
     yield from zip(queries, before, after, strict=True)
@@ -234,12 +291,11 @@ def _answers(
 
 def _search(
     endpoint: Source[object], embedder: Embedder, queries: Sequence[GateQuery]
-) -> list[list[str]]:
+) -> Sequence[_Hits]:
     if not queries:
         return []
     vectors = embedder.embed_queries([query.text for query in queries]).vectors
-    found = endpoint.nearest(list(vectors), _NEIGHBOURS, [query.tenant_key for query in queries])
-    return [[each.key for each in near] for near in found]
+    return endpoint.nearest(list(vectors), _NEIGHBOURS, [query.tenant_key for query in queries])
 
 
 def _neighbours(

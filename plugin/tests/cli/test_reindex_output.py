@@ -103,7 +103,7 @@ def test_checks_for_people(
     )  # fmt: skip
     english: dict[str, Any] = {
         "questions": 25, "recall_old": 0.9, "recall_new": 0.4, "overlap": 0.5, "bias_old": None,
-        "bias_new": 0.75,
+        "bias_new": 0.75, "hub_old": 0.0, "hub_new": 0.36,
     }  # fmt: skip
     gate = GateResult(languages={"en": LanguageResult(**english)}, failures=failures)
     show_checks(Checks(verification, gate))
@@ -111,8 +111,10 @@ def test_checks_for_people(
         "1,000 documents in the source, 1,000 in the target; 200 sampled, worst cosine to a vector "
         "made now 1.000000.\n"
         "2 documents of the target are as applications wrote them, and stay.\n\n"
-        "  lang     queries  recall@10 old → new   overlap  same language old → new\n"
-        "  en            25           0.90 → 0.40     0.50                  – → 0.75\n" + end
+        "  lang     queries  recall@10 old → new   overlap  same language old → new  "
+        "hub old → new\n"
+        "  en            25           0.90 → 0.40     0.50                  – → 0.75     0.00 → 0.36"
+        "\n" + end
     )
 
 

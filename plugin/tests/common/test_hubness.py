@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lusifer.common.hubness import allowed_queries, measure_hubness, number_hits
+from lusifer.common.hubness import Hub, allowed_queries, find_hubs, measure_hubness
 
 
 def nearest(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
@@ -48,11 +48,19 @@ def test_equal_occurrences_have_no_skew() -> None:
     assert measure_hubness(np.array([[0], [1], [2]]), 3).skew == 0
 
 
-def test_keys_are_numbered_and_short_rows_are_filled() -> None:
-    hits, keys = number_hits([["b", "a"], [], ["a"]])
-    assert keys == ["b", "a"]
-    assert hits.tolist() == [[0, 1], [-1, -1], [1, -1]]
-    assert number_hits([])[0].shape == (0, 0)
+def test_hubs_are_found_by_language_and_over_all_languages() -> None:
+    first_hits = {
+        "en": [None] * 90 + ["everywhere"] * 10,
+        "ha": [None] * 60 + ["radio"] * 30 + ["everywhere"] * 10,
+        "sw": [*map(str, range(76)), *["everywhere"] * 14, *["rare"] * 10],
+    }
+    # "everywhere" has 34 of 300, no language more than the 15 that are allowed of 100.
+    assert find_hubs(first_hits, 1000) == [
+        Hub("radio", "ha", 30, 100, 15),
+        Hub("everywhere", None, 34, 300, 31),
+    ]
+    assert find_hubs(first_hits, 1000, 0.3) == []
+    assert find_hubs({}, 1000) == find_hubs({"en": []}, 0) == []
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -51,7 +51,7 @@ def test_a_plan_of_the_first_version_is_read() -> None:
         '"service":null,"long_text":"truncate"},"old_model":null,"window":256,'
         '"limits":{"source_per_s":0,"tokens_per_s":0,"target_per_s":0},'
         '"gate":{"maximum_recall_loss":0.05,"minimum_recall":0.5,"minimum_overlap":0.1,'
-        '"maximum_bias_gain":0.1,"minimum_questions":10},'
+        '"maximum_bias_gain":0.1,"minimum_questions":10,"maximum_first_share":0.1},'
         '"estimate":{"documents":1,"sampled":1,"languages":{},"tokens":1,"tokens_per_s":1,'
         '"seconds":1,"cost":null,"index_bytes":1},"findings":[]}'
     )

@@ -62,10 +62,12 @@ def test_recall_overlap_and_bias_by_language(migration: AnyMigration) -> None:
     result = measure(migration, MODEL, GateLimits(), GateOptions(old=MODEL))
     assert result.languages == {
         "de": LanguageResult(
-            questions=3, recall_old=1.0, recall_new=0.6667, overlap=0.3333, bias_old=0.3333, bias_new=1.0
+            questions=3, recall_old=1.0, recall_new=0.6667, overlap=0.3333, bias_old=0.3333, bias_new=1.0,
+            hub_old=0.0, hub_new=0.3333,
         ),
         "en": LanguageResult(
-            questions=3, recall_old=1.0, recall_new=0.3333, overlap=0.3333, bias_old=0.3333, bias_new=1.0
+            questions=3, recall_old=1.0, recall_new=0.3333, overlap=0.3333, bias_old=0.3333, bias_new=1.0,
+            hub_old=0.0, hub_new=0.3333,
         ),
     }  # fmt: skip
     # Three queries are fewer than the ten that decide.
@@ -102,8 +104,9 @@ def test_a_file_as_source_leaves_recall_and_the_new_bias(migration: AnyMigration
     object.__setattr__(migration, "searchable", False)
     result = measure(migration, MODEL, GateLimits(minimum_questions=3), GateOptions(old=MODEL))
     assert result.languages["de"] == LanguageResult(
-        questions=3, recall_old=None, recall_new=0.6667, overlap=None, bias_old=None, bias_new=1.0
-    )
+        questions=3, recall_old=None, recall_new=0.6667, overlap=None, bias_old=None, bias_new=1.0,
+        hub_new=0.3333,
+    )  # fmt: skip
     assert result.failures == ("en: recall@10 is 0.33, required is 0.50.",)
 
 
@@ -116,8 +119,9 @@ def test_queries_of_a_team_replace_those_made_from_titles(migration: AnyMigratio
     ]
     result = measure(migration, MODEL, GateLimits(), GateOptions(old=MODEL, queries=queries))
     assert result.languages["fr"] == LanguageResult(
-        questions=1, recall_old=1.0, recall_new=1.0, overlap=None, bias_old=None, bias_new=None
-    )
+        questions=1, recall_old=1.0, recall_new=1.0, overlap=None, bias_old=None, bias_new=None,
+        hub_old=0.0, hub_new=0.0,
+    )  # fmt: skip
     assert result.languages["it"] == LanguageResult(
         questions=0, recall_old=None, recall_new=None, overlap=0.5, bias_old=None, bias_new=None
     )
@@ -168,3 +172,79 @@ def test_a_value_at_its_limit_passes() -> None:
         minimum_recall=0.5, maximum_recall_loss=0.25, minimum_overlap=0.25, maximum_bias_gain=0.25
     )
     assert list(failures({"en": result}, {"en": (10, 10)}, limits)) == []
+
+
+class Scattered(TextEmbedder):
+    """Places a query at its document, or where the document is that many queries share."""
+
+    def vector(self, text: str) -> NDArray[np.float32]:
+        name, _, number = text.partition(" ")
+        seed = 0 if name == "hub" else int(number)
+        vector = np.random.default_rng(seed).normal(size=16).astype(np.float32)
+        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+
+def hub_migration(*, hub: int, languages: int = 1, duplicate: bool = False) -> AnyMigration:
+    """Return 100 documents of each language; the queries of the first ``hub`` find another one."""
+    model = Scattered(1, dimension=16)
+    source, target, migration = memory_migration()
+    for number in range(1, 100 * languages + 1):
+        title = f"hub {number}" if number <= hub else f"about {number}"
+        text = "the same text" if duplicate else f"text {number}"
+        document = Document(str(number), text, {"lang": f"l{(number - 1) // 100}", "title": title})
+        for endpoint in (source, target):
+            endpoint.put(document, model.vector(f"about {number}"))
+    text = "the same text" if duplicate else "hub"
+    center = Document("hub", text, {"lang": "zz", "title": "about 0"})
+    for endpoint in (source, target):
+        endpoint.put(center, model.vector("hub 0"))
+    return migration
+
+
+def hub_failures(migration: AnyMigration, **limits: float) -> list[str]:
+    result = measure(
+        migration,
+        Scattered(1, dimension=16),
+        GateLimits(minimum_recall=0, **limits),
+        GateOptions(per_language=100),
+    )
+    return list(result.failures)
+
+
+def test_a_hub_made_on_purpose_fails_and_is_named() -> None:
+    assert hub_failures(hub_migration(hub=16)) == [
+        "l0: 16 of 100 queries have the same wrong first hit, hub; allowed are 15."
+    ]
+    assert hub_failures(hub_migration(hub=16), maximum_first_share=0.2) == []
+
+
+def test_what_an_ordinary_document_reaches_by_chance_passes() -> None:
+    assert hub_failures(hub_migration(hub=15)) == []
+    assert hub_failures(hub_migration(hub=0)) == []
+
+
+def test_a_hub_of_all_languages_is_found_though_no_language_has_too_much_of_it() -> None:
+    """Of 400 queries, 10 % are needed; of 100 of one language 15 would be allowed."""
+    migration = hub_migration(hub=0, languages=4)
+    for endpoint in (migration.source, migration.target):
+        assert isinstance(endpoint, MemoryEndpoint)
+        for number in range(1, 401):
+            document = endpoint.documents[str(number)]
+            if number % 9 == 0:
+                fields = {**document.metadata, "title": f"hub {number}"}
+                endpoint.documents[str(number)] = Document(document.id, document.text, fields)
+    assert hub_failures(migration) == [
+        "all languages: 44 of 400 queries have the same wrong first hit, hub; allowed are 40."
+    ]
+
+
+def test_a_duplicate_of_the_answer_is_no_hub() -> None:
+    assert hub_failures(hub_migration(hub=50, duplicate=True)) == []
+
+
+def test_few_queries_of_a_language_do_not_decide() -> None:
+    migration = hub_migration(hub=100)
+    options = GateOptions(per_language=9)
+    result = measure(migration, Scattered(1, dimension=16), GateLimits(minimum_recall=0), options)
+    assert result.languages["l0"].hub_new == 1.0
+    assert result.failures == ()

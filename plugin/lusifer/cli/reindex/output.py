@@ -131,12 +131,14 @@ def show_checks(checks: Checks) -> None:
     if found.kept:
         write(f"{found.kept:,} documents of the target are as applications wrote them, and stay.\n")
     write("\n")
-    write("  lang     queries  recall@10 old → new   overlap  same language old → new\n")
+    write("  lang     queries  recall@10 old → new   overlap  same language old → new  ")
+    write("hub old → new\n")
     for name, each in checks.gate.languages.items():
         write(
             f"  {name or '?':<6} {each.questions:>9}  {_number(each.recall_old):>13} → "
             f"{_number(each.recall_new)}  {_number(each.overlap):>7}  "
-            f"{_number(each.bias_old):>17} → {_number(each.bias_new)}\n"
+            f"{_number(each.bias_old):>17} → {_number(each.bias_new)}  "
+            f"{_number(each.hub_old):>7} → {_number(each.hub_new)}\n"
         )
     for problem in checks.problems:
         write(f"\n{problem}")

@@ -44,6 +44,7 @@ def plan(
     maximum_recall_loss: Annotated[float, typer.Option(metavar="X", min=0, max=1)] = 0.05,
     minimum_recall: Annotated[float, typer.Option(metavar="X", min=0, max=1)] = 0.5,
     minimum_overlap: Annotated[float, typer.Option(metavar="X", min=0, max=1)] = 0.1,
+    maximum_first_share: Annotated[float, typer.Option(metavar="X", min=0, max=1)] = 0.1,
     dimension: options.Dimension = None,
     bundle: options.Bundle = None,
     service: options.Service = None,
@@ -78,6 +79,8 @@ def plan(
         maximum_recall_loss: Largest fall of recall@10 in any language that the gate allows.
         minimum_recall: Smallest recall@10 in any language that the gate allows.
         minimum_overlap: Smallest share of common neighbours, old and new, that the gate allows.
+        maximum_first_share: Largest share of queries with the same wrong first hit that the gate
+            allows.
     """
     from lusifer.reindex.inspection import PlanRequest
     from lusifer.reindex.job import Job
@@ -115,6 +118,7 @@ def plan(
             maximum_recall_loss=maximum_recall_loss,
             minimum_recall=minimum_recall,
             minimum_overlap=minimum_overlap,
+            maximum_first_share=maximum_first_share,
         ),
         price_per_hour=price_per_hour,
     )
