@@ -16,7 +16,8 @@ import lusifer
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
-MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+KUSTOMIZATION = DEPLOY / "kubernetes" / "kustomization.yaml"
+MANIFESTS = sorted(set((DEPLOY / "kubernetes").glob("*.yaml")) - {KUSTOMIZATION})
 
 
 def tool(name: str) -> str:
@@ -37,6 +38,21 @@ def containers() -> list[dict[str, Any]]:
     kinds = ("Deployment", "StatefulSet")
     found = [each["spec"]["template"]["spec"] for each in documents() if each["kind"] in kinds]
     return [container for spec in found for container in spec["containers"]]
+
+
+def pods() -> list[dict[str, Any]]:
+    kinds = ("Deployment", "StatefulSet")
+    return [each["spec"]["template"] for each in documents() if each["kind"] in kinds]
+
+
+def policies() -> dict[str, dict[str, Any]]:
+    found = [each for each in documents() if each["kind"] == "NetworkPolicy"]
+    return {each["metadata"]["name"]: each["spec"] for each in found}
+
+
+def compose() -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    return read
 
 
 def test_the_dockerfile() -> None:
@@ -62,7 +78,7 @@ def test_the_compose_file() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
-    assert set(services) == {"triton", "lusifer", "qdrant", "weaviate"}
+    assert set(services) == {"triton", "lusifer", "qdrant", "weaviate", "weaviate-volume"}
     assert "ports" not in services["triton"]
     # Published on this machine only.
     for service in services.values():
@@ -82,6 +98,11 @@ def test_every_container_has_probes_and_bounds() -> None:
         assert "memory" in container["resources"]["limits"]
         assert {"cpu", "memory"} <= set(container["resources"]["requests"])
         ports = {port["name"] for port in container["ports"]}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             if probe in container:
                 assert container[probe]["httpGet"]["port"] in ports
@@ -90,8 +111,10 @@ def test_every_container_has_probes_and_bounds() -> None:
 def test_triton_asks_for_a_gpu_and_only_the_service_reaches_it() -> None:
     (triton,) = [each for each in containers() if each["name"] == "triton"]
     assert triton["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    (policy,) = [each for each in documents() if each["kind"] == "NetworkPolicy"]
-    (rule,) = policy["spec"]["ingress"]
+    policy = policies()["triton"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in policy
+    (rule,) = policy["ingress"]
     assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "lusifer"}}}]
     assert [port["port"] for port in rule["ports"]] == [8001]
 
@@ -124,4 +147,103 @@ def test_settings_and_versions_are_those_of_the_code() -> None:
     assert {version for _, version in images} == {lusifer.__version__}
     # The same databases everywhere.
     for database in ("qdrant/qdrant", "semitechnologies/weaviate"):
-        assert len(set(re.findall(rf"image: {database}:(\S+)", text))) == 1
+        assert len(set(re.findall(rf"{database}:([\w.-]+)", text))) == 1
+
+
+def test_no_container_of_compose_has_a_capability_or_writes_its_files() -> None:
+    for name, service in compose()["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["mem_limit"], name
+        # One that ends at once and has no network gives a new volume to its user.
+        helper = name == "weaviate-volume"
+        assert service.get("cap_add", []) == (["CHOWN"] if helper else []), name
+        assert (service["user"] == "0:0") == helper, name
+        assert (service.get("network_mode") == "none") == helper, name
+
+
+def test_no_pod_runs_as_root() -> None:
+    assert len(pods()) == 4
+    for pod in pods():
+        context = pod["spec"]["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context["runAsUser"] > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+def test_only_the_service_reaches_triton_and_only_clients_the_service() -> None:
+    services, networks = compose()["services"], compose()["networks"]
+    on = {
+        network: {name for name, each in services.items() if network in each.get("networks", [])}
+        for network in networks
+    }
+    assert on["engine"] == {"triton", "lusifer"}
+    assert on["vectorizer"] == {"lusifer", "qdrant", "weaviate"}
+    assert "triton" not in on["clients"]
+    assert networks["engine"]["internal"] is networks["vectorizer"]["internal"] is True
+    assert set(policies()) == {"lusifer", "triton", "databases"}
+    (rule,) = policies()["lusifer"]["ingress"]
+    assert [port["port"] for port in rule["ports"]] == [8000]
+    assert all(each["podSelector"] for each in rule["from"])
+
+
+def test_nobody_can_send_triton_a_model() -> None:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    assert '"--model-control-mode=none"' in text
+    for path in (DEPLOY / "compose.yaml", *MANIFESTS):
+        assert "model-control-mode" not in path.read_text(encoding="utf-8")
+
+
+def test_the_service_asks_for_keys_and_the_databases_have_one() -> None:
+    from lusifer.errors import SettingsError
+    from lusifer.service.settings import load_settings
+
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    environment = dict(re.findall(r"(LUSIFER_SERVE_[A-Z_]+)=(\S+)", text))
+    with pytest.raises(SettingsError, match="no API key is asked for"):
+        load_settings({}, environment)
+    services = compose()["services"]
+    (manifest,) = [each for each in containers() if each["name"] == "lusifer"]
+    in_kubernetes = {each["name"]: each["value"] for each in manifest["env"]}
+    for more in (services["lusifer"]["environment"], in_kubernetes):
+        settings = load_settings({}, environment | more)
+        assert str(settings.api_keys_file) == "/keys/lusifer-keys.toml"
+        assert (settings.host, settings.live_port) == ("0.0.0.0", 8002)
+    assert {"name": "keys", "mountPath": "/keys", "readOnly": True} in manifest["volumeMounts"]
+    assert any(each.endswith(":/keys:ro") for each in services["lusifer"]["volumes"])
+    assert "LUSIFER_KEY" in services["qdrant"]["environment"]["QDRANT__INFERENCE__TOKEN"]
+    assert "LUSIFER_KEY" in services["weaviate"]["environment"]["TRANSFORMERS_INFERENCE_API"]
+
+
+def test_liveness_does_not_ask_the_event_loop() -> None:
+    (service,) = [each for each in containers() if each["name"] == "lusifer"]
+    assert service["livenessProbe"]["httpGet"]["port"] == "live"
+    assert {each["name"]: each["containerPort"] for each in service["ports"]}["live"] == 8002
+    assert service["readinessProbe"]["httpGet"]["port"] == "http"
+
+
+def test_every_image_has_a_version_and_can_be_pinned() -> None:
+    kustomization = yaml.safe_load(KUSTOMIZATION.read_text(encoding="utf-8"))
+    assert sorted(kustomization["resources"]) == [path.name for path in MANIFESTS]
+    pinned = {f"{each['name']}:{each['newTag']}" for each in kustomization["images"]}
+    assert pinned == {container["image"] for container in containers()}
+    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    for image in re.findall(r"image: (\S+)", text):
+        variable, default = re.fullmatch(r"\$\{(\w+):-(.+)\}", image).groups()  # type: ignore[union-attr]
+        assert variable.endswith("_IMAGE")
+        assert default in pinned
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-triton.txt"])
+def test_every_package_of_an_image_has_hashes_and_the_tested_version(name: str) -> None:
+    text = (DEPLOY / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    tested = dict(line.split("==") for line in constraints if "==" in line)
+    assert len(lines) > 10
+    for line in lines:
+        package, version = re.match(r"([\w.-]+)==(\S+)", line).groups()  # type: ignore[union-attr]
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", line), package
+        assert tested.get(package, version).split(" ")[0] == version, package

@@ -16,6 +16,7 @@ from lusifer.service.app import create_app
 from lusifer.service.auth import read_keys
 from lusifer.service.connection import HttpConnection
 from lusifer.service.connections import Connections, Listener
+from lusifer.service.liveness import Liveness
 from lusifer.service.logs import configure
 from lusifer.service.settings import UNIX_SOCKET
 
@@ -66,6 +67,8 @@ def run(settings: Settings) -> None:
     except KeyboardInterrupt:  # uvicorn raises the signal again after an orderly stop
         _LOG.info("stopped")
     finally:
+        if server.liveness is not None:
+            server.liveness.close()
         if listening.family == socket.AF_UNIX:
             Path(settings.host.removeprefix(UNIX_SOCKET)).unlink(missing_ok=True)
     if failure:
@@ -85,7 +88,19 @@ class Server(uvicorn.Server):
         self._settings = settings
         metrics = app.state.service.metrics
         self.connections = Connections(settings, lambda: metrics.rejected("connection"))
+        # Before the address of the service, so that a port in use is reported at once.
+        self.liveness = None
+        if settings.live_port is not None:
+            # A service on a file has no address of its own.
+            host = "127.0.0.1" if settings.host.startswith(UNIX_SOCKET) else settings.host
+            self.liveness = Liveness(host, settings.live_port)
         metrics.bind("open_connections", lambda: len(self.connections), "Open connections.")
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what uvicorn does ten times a second, and record that the event loop moves."""
+        if self.liveness is not None:
+            self.liveness.beat()
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application and accept connections on the sockets, which listen already."""

@@ -51,6 +51,10 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes a free one."""
 
+    live_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Port of a sign of life that does not depend on the event loop: any request gets 204, or 503
+    after minutes without a sign of it; without it none."""
+
     bundle: Path | None = None
     """Folder of the model's bundle; without it the default model."""
     engine: Literal["onnx", "openvino", "openvino-bf16", "auto", "triton"] = "onnx"
