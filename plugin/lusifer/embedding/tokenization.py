@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -45,8 +45,8 @@ _UNDIVIDED_CHARACTERS = 65_536
 """Number of characters up to which a safe division is sought. A text without one, such as a row of
 a million exclamation marks, is divided there."""
 
-_SLICE_CHARACTERS = 32_768
-_SLICE_TEXTS = 256
+_SLICE_CHARACTERS = 65_536
+_SLICE_TEXTS = 512
 """Bounds of what is tokenized at once, and so of the memory of the tokenizer's own records and of
 the time until a cancelled request ends."""
 
@@ -68,8 +68,7 @@ class TokenRows:
         return sum(map(len, self.windows))
 
 
-@dataclass(frozen=True)
-class _Tokens:
+class _Tokens(NamedTuple):
     """Token ids of prompt and text, without special tokens."""
 
     ids: NDArray[np.int32]
@@ -156,22 +155,29 @@ class TextTokenizer:
     ) -> Iterator[_Tokens]:
         """Yield the ids of each text: all for windows, else enough to see if they are too many."""
         prompt = self._prompts[role]
-        plans = [self._segments(text) if windows else self._beginnings(text) for text in texts]
-        firsts = [next(plan) for plan in plans]
-        for text, plan, first, encoding in zip(
-            texts, plans, firsts, self._encode([prompt + part for part in firsts]), strict=True
-        ):
+        undivided = _UNDIVIDED_CHARACTERS if windows else self._first_characters
+        # Most texts are read whole at once.
+        plans = {
+            index: self._segments(text) if windows else self._beginnings(text)
+            for index, text in enumerate(texts)
+            if len(text) > undivided
+        }
+        firsts = [
+            next(plans[index]) if index in plans else text for index, text in enumerate(texts)
+        ]
+        encodings = self._encode([prompt + part for part in firsts])
+        for index, (text, first, encoding) in enumerate(zip(texts, firsts, encodings, strict=True)):
             ids = np.asarray(encoding.ids, dtype=np.int32)
             start = self._content_start(encoding, first, role)
             whole = first is text
-            if windows:
+            if index in plans and windows:
                 rest = [ids]
-                for segment in plan:
+                for segment in plans[index]:
                     between()
                     rest += [np.asarray(self._encode([segment])[0].ids, dtype=np.int32)]
                 ids, whole = np.concatenate(rest), True
-            else:
-                for longer in plan:
+            elif index in plans:
+                for longer in plans[index]:
                     if len(ids) > self._room:
                         break
                     between()
@@ -204,7 +210,7 @@ class TextTokenizer:
     def _segments(self, text: str) -> Iterator[str]:
         """Yield the parts of a text whose tokens together are those of the text."""
         while len(text) > _UNDIVIDED_CHARACTERS and self._division.joins_at_spaces:
-            place = self._division.space_before(text, _SLICE_CHARACTERS) or (
+            place = self._division.space_before(text, _UNDIVIDED_CHARACTERS // 2) or (
                 self._division.space_before(text, _UNDIVIDED_CHARACTERS) or _UNDIVIDED_CHARACTERS
             )
             yield text[:place]
