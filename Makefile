@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser triton weaviate demo test lint fmt types unit fuzz docs bench eval-table clean
+.PHONY: help setup browser triton weaviate demo test torture lint fmt types unit fuzz docs bench eval-table clean
 
 help: ## List the jobs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,11 @@ FUZZ_S ?= 600
 
 fuzz: setup ## Feed headers, bodies and files with random data (10 minutes; FUZZ_S=60 for one)
 	LUSIFER_FUZZ_S=$(FUZZ_S) $(BIN)/python -m pytest -q -m fuzz --timeout 0
+
+TORTURE_S ?= 900
+
+torture: setup weaviate ## Re-embed on a real Weaviate under writes and kills (15 minutes; TORTURE_S=120 for two)
+	LUSIFER_TORTURE_S=$(TORTURE_S) $(BIN)/python -m pytest -q --timeout 0 integration_tests/weaviate/test_torture.py
 
 docs: setup ## Build the documentation into site/
 	$(BIN)/python docs/cli.py

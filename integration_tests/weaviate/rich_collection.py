@@ -116,7 +116,13 @@ def _vectors() -> JSONObject:
 
 
 def schema(
-    name: str, other: str, *, tenants: bool, description: str, dynamic: bool = True
+    name: str,
+    other: str,
+    *,
+    tenants: bool,
+    description: str,
+    dynamic: bool = True,
+    changeable: bool = False,
 ) -> JSONObject:
     """Return the schema of a collection with every setting.
 
@@ -126,6 +132,7 @@ def schema(
         tenants: Whether it has tenants.
         description: Its description.
         dynamic: Whether it has a dynamic index, which takes a server with ``ASYNC_INDEXING``.
+        changeable: Whether it leaves out a setting with which Weaviate 1.39 refuses every change.
     """
     made: JSONObject = {
         "class": name,
@@ -148,6 +155,10 @@ def schema(
         }},
         "objectTtlConfig": {"enabled": True, "defaultTtl": 99999999, "deleteOn": "expires", "filterExpiredObjects": True},
     }  # fmt: skip
+    if changeable:
+        for each in made["properties"]:
+            for nested in each.get("nestedProperties", ()):
+                nested.pop("indexRangeFilters", None)
     if tenants:
         made["multiTenancyConfig"] = {
             "enabled": True,

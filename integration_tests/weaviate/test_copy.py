@@ -27,6 +27,7 @@ from lusifer.reindex.inspection import PlanRequest
 from lusifer.reindex.job import Job
 from lusifer.reindex.planner import make_plan
 from lusifer.reindex.quality_gate import GateOptions
+from lusifer.reindex.rollback import rollback
 from lusifer.reindex.runner import run
 from lusifer.weaviate.metadata import metadata_for
 
@@ -541,3 +542,25 @@ def test_what_can_not_be_copied_is_refused_in_the_plan(server: Server) -> None:
     server.create(multi)
     with pytest.raises(PlanError, match="The vector lusifer is a multivector"):
         server.plan(name=server.old, alias=server.name)
+
+
+def test_writes_are_held_and_released_beside_an_inactive_tenant(
+    server: Server, tmp_path: Path
+) -> None:
+    server.create(simple(server.old, multiTenancyConfig={"enabled": True}))
+    server.alias(server.name, server.old)
+    rows = [{"name": "t"}, {"name": "asleep", "activityStatus": "INACTIVE"}]
+    server.http.post(f"/schema/{server.old}/tenants", json=rows)
+    server.insert(texts(server.old, ["one", "two", "three"], tenant="t"))
+    late = texts(server.old, ["one", "two", "three", "four"], tenant="t")[3:]
+    job = Job.create(tmp_path / "job", server.plan())
+    with closing(open_migration(job.plan, hold_writes=True)) as migration, job.locked():
+        run(job, migration, NEW)
+        with migration.write_freeze():
+            answers = server.http.post("/batch/objects", json={"objects": late}).json()
+            assert "manually set" in str(answers[0]["result"])
+        server.insert(late)
+        cut_over(job, migration, NEW, FEW, force=True)
+        assert len(rich.stored_objects(server.http, server.new, "t")) == 4
+        rollback(job, migration)
+    server.insert(late)

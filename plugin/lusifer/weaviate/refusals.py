@@ -21,6 +21,8 @@ _AWAY = (
     "shutting down",
     "eof",
     "reset",
+    # The index of coordinates, after its last entry was replaced (1.39); the next try goes through.
+    "no valid entrypoint",
 )
 _FULL = ("read-only", "read only", "no space left", "disk usage")
 _SCHEMA = ("vector length", "vector dimensions", "dimensions", "invalid vector", "no vectorizer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lusifer.errors import IndexNotFoundError, StoreError
+from lusifer.errors import IndexNotFoundError, StoreError, StoreUnavailableError
 
 WRITTEN = 1_767_225_600_000
 """Time of the last write of every object, in ms."""
@@ -30,6 +30,8 @@ class FakeRest:
         }
         self.sent: list[tuple[str, str, Any]] = []
         self.gets: list[str] = []
+        self.shards: dict[str, str] = {}
+        """Statuses of the shards; with tenants, their names are the tenants'."""
         self.answers: list[Any] = []
         """Answers to the next requests with a body."""
 
@@ -47,6 +49,11 @@ class FakeRest:
             return {"aliases": []}
         if parts == ["schema"]:
             return {"classes": list(self.schemas.values())}
+        if parts[-1] == "shards":
+            wanted = [options["tenant"]] if options else list(self.shards)
+            if any(self.statuses.get(name, "HOT") != "HOT" for name in wanted):
+                raise StoreUnavailableError("Local shard not found.", next_step="")
+            return [{"name": name, "status": self.shards.get(name, "READY")} for name in wanted]
         if parts[1] not in self.schemas:
             raise IndexNotFoundError("No such collection.", next_step="")
         if parts[-1] == "tenants":

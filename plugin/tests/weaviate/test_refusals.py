@@ -20,6 +20,13 @@ from lusifer.weaviate.refusals import refused
 ASK = "explorer: get class: vectorize search vector: vectorize keywords: remote client vectorize: "
 MESSAGES = [
     (
+        'update prop-specific indices: property "place": insert into geo index: find and connect '
+        "neighbors: at level 0: pick entrypoint at level beginning: global entrypoint repair: no "
+        "valid entrypoint available",
+        StoreUnavailableError,
+        "run again",
+    ),
+    (
         f"{ASK}fail with status 504: upstream timed out",
         StoreUnavailableError,
         "lusifer serve and its log",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from lusifer.errors import PlanError
 from lusifer.reindex.endpoints.alias import AliasCutover
-from lusifer.reindex.endpoints.weaviate.collection import release_writes
 from lusifer.reindex.endpoints.weaviate.schema_copy import (
     Replacement,
     add_missing_properties,
@@ -15,6 +14,7 @@ from lusifer.reindex.endpoints.weaviate.schema_copy import (
     schema_differences,
     source_uses,
 )
+from lusifer.reindex.endpoints.weaviate.shards import release_writes
 from lusifer.reindex.endpoints.weaviate.tenants import (
     ACTIVE,
     INACTIVE,
@@ -112,8 +112,7 @@ class WeaviateAliasCutover(AliasCutover):
         The source takes writes again, if a cutover that was killed had held them.
         """
         if self.source is not None:
-            with client_errors(self.source):
-                release_writes(self.client.collections.get(self.source))
+            release_writes(self.rest, self.source)
         super().deactivate()
 
     def _find_alias(self) -> str | None:

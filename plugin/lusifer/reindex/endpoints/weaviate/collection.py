@@ -46,6 +46,7 @@ from lusifer.reindex.endpoints.weaviate.objects import (
 )
 from lusifer.reindex.endpoints.weaviate.reading import OBJECTS_PER_REQUEST, ObjectReader
 from lusifer.reindex.endpoints.weaviate.schema_copy import add_missing_properties
+from lusifer.reindex.endpoints.weaviate.shards import hold_writes, release_writes
 from lusifer.reindex.endpoints.weaviate.writing import insert_objects
 from lusifer.weaviate.objects import object_id
 from lusifer.weaviate.property_types import add_properties
@@ -62,19 +63,12 @@ if TYPE_CHECKING:
     from lusifer.weaviate.rest import RestApi
     from lusifer.weaviate.text_composition import TextRules
 
-__all__ = ["WeaviateEndpoint", "release_writes"]
+__all__ = ["WeaviateEndpoint"]
 
 _KEYS_PER_REQUEST = 1000
 _TENANTS_SAMPLED = 16
 _LAST_WRITE_S = 1.0
 """Time in which a write ends that was accepted just before a shard was set to READONLY."""
-
-
-def release_writes(handle: Collection) -> None:
-    """Accept writes again that :meth:`WeaviateEndpoint.frozen` held, also if that was killed."""
-    held = [each.name for each in handle.config.get_shards() if each.status == "READONLY"]
-    if held:
-        handle.config.update_shards("READY", held)
 
 
 @dataclass(eq=False)
@@ -257,11 +251,11 @@ class WeaviateEndpoint:
     def frozen(self) -> Iterator[None]:
         """Have the server refuse writes to the collection and its tenants; it still answers."""
         try:
-            self._reader.call(lambda: self._base.config.update_shards("READONLY"))
+            self._reader.call(lambda: hold_writes(self.rest, self.collection))
             time.sleep(_LAST_WRITE_S)
             yield
         finally:
-            self._reader.call(lambda: release_writes(self._base))
+            self._reader.call(lambda: release_writes(self.rest, self.collection))
 
     def close(self) -> None:
         """Make a tenant inactive again that was so; the client belongs to the migration."""

@@ -125,10 +125,10 @@ def _inspect(
                 "Serve the new model at another address and name it with --service-address.",
             )
         )
+    service = Service(request.service_address, request.dimension)
+    replacement = Replacement(vector_name, request.vector_name or "", service, "")
+    notes += check_copyable(schema, replacement, dimension, in_place=request.in_place)
     if not request.in_place:
-        service = Service(request.service_address, request.dimension)
-        replacement = Replacement(vector_name, request.vector_name or "", service, "")
-        notes += check_copyable(schema, replacement, dimension)
         notes += [
             diagnostics.warning(
                 "references",

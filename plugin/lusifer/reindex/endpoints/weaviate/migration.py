@@ -20,7 +20,7 @@ from lusifer.reindex.endpoints.weaviate.schema_copy import (
     has_other_vectors,
     module_name,
 )
-from lusifer.reindex.endpoints.weaviate.tenants import Tenants
+from lusifer.reindex.endpoints.weaviate.tenants import Tenants, has_tenants
 from lusifer.weaviate.connection import client_errors, connect_by_environment
 from lusifer.weaviate.metadata import CollectionMetadata, parse_metadata, rules_of
 from lusifer.weaviate.objects import object_id
@@ -98,7 +98,7 @@ def _open_alias(
         rules=rules,
         language_field=plan.language_field,
         copies_vectors=has_other_vectors(schema, source.vector_name),
-        drops_dangling=bool((schema.get("multiTenancyConfig") or {}).get("enabled")),
+        drops_dangling=has_tenants(server.rest, source.collection),
     )
     embeds = module_name(schema, source.vector_name) != "none"
     return Migration(
@@ -119,6 +119,7 @@ def _open_named_vector(
     rules = rules_of(before, config)
     cutover = WeaviateNamedVectorCutover(
         server.client,
+        server.rest,
         Service(plan.service_address, plan.service_dimension),
         source=before,
         target=_changed(before, target, plan.model),

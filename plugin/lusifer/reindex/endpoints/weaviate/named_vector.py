@@ -27,23 +27,19 @@ from lusifer.reindex.endpoints.weaviate.objects import (
     mark_of,
     vector_of,
 )
+from lusifer.reindex.endpoints.weaviate.schema_copy import Replacement, replaced_vector
 from lusifer.weaviate.connection import client_errors
-from lusifer.weaviate.metadata import (
-    CollectionMetadata,
-    module_of,
-    parse_metadata,
-    without_metadata,
-)
-from lusifer.weaviate.schema import MARK_PROPERTY, vectors
+from lusifer.weaviate.metadata import CollectionMetadata, parse_metadata, without_metadata
+from lusifer.weaviate.schema import MARK_PROPERTY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from weaviate import WeaviateClient
-    from weaviate.collections.classes.config_vectors import _VectorConfigCreate
-    from weaviate.outputs.config import CollectionConfig
 
     from lusifer.reindex.endpoints.base import Record, Vector
+    from lusifer.reindex.endpoints.weaviate.schema_copy import Schema
+    from lusifer.weaviate.rest import RestApi
 
 __all__ = ["WeaviateNamedVectorCutover", "WeaviateNamedVectorTarget"]
 
@@ -98,63 +94,59 @@ class WeaviateNamedVectorTarget(NamedVectorTarget[Content], WeaviateEndpoint):
 
 @dataclass(eq=False)
 class WeaviateNamedVectorCutover(NamedVectorCutover[CollectionMetadata]):
-    """The metadata in a collection's description, which names the vector in use."""
+    """The metadata in a collection's description, which names the vector in use.
+
+    The schema is changed as JSON: the client would drop settings that it does not know.
+    """
 
     client: WeaviateClient
     """Connected client; its owner closes it."""
+    rest: RestApi
+    """REST API of the same server; its owner closes it."""
     service: Service
     """Service that Weaviate requests the new vectors from, if a module embeds the collection."""
 
     def prepare(self) -> bool:
         """Add the named vector, which is empty at first, and the property of the mark.
 
+        It has the index settings of the old one.
+
         Returns:
             Whether the vector was added.
         """
-        from weaviate.classes.config import DataType, Property
-
-        with client_errors(self.collection):
-            handle = self.client.collections.get(self.collection)
-            config = handle.config.get()
-            if MARK_PROPERTY not in {each.name for each in config.properties}:
-                handle.config.add_property(
-                    Property(name=MARK_PROPERTY, data_type=DataType.INT, index_filterable=False)
-                )
-            if self.target.vector_name in (config.vector_config or {}):
-                return False
-            handle.config.add_vector(vector_config=self._vector(config))
+        schema = self._schema()
+        if MARK_PROPERTY not in {each["name"] for each in schema.get("properties") or ()}:
+            mark = {"name": MARK_PROPERTY, "dataType": ["int"], "indexFilterable": False}
+            self.rest.send("POST", f"/schema/{self.collection}/properties", mark, self.collection)
+            schema = self._schema()
+        if self.target.vector_name in (schema.get("vectorConfig") or {}):
+            return False
+        replacement = Replacement(
+            self.source.vector_name, self.target.vector_name, self.service, self.target.model
+        )
+        vectors = {
+            **schema["vectorConfig"],
+            self.target.vector_name: replaced_vector(schema, replacement),
+        }
+        self._write_schema({**schema, "vectorConfig": vectors})
         return True
 
     def _read_metadata(self) -> CollectionMetadata:
-        return parse_metadata(self.collection, self._config())
+        with client_errors(self.collection):
+            config = self.client.collections.get(self.collection).config.get()
+        return parse_metadata(self.collection, config)
 
     def _write_metadata(self, metadata: CollectionMetadata) -> None:
-        description = metadata.in_description(without_metadata(self._config().description))
-        with client_errors(self.collection):
-            self.client.collections.get(self.collection).config.update(description=description)
+        schema = self._schema()
+        description = metadata.in_description(without_metadata(schema.get("description")))
+        self._write_schema({**schema, "description": description})
 
     def _delete_vector(self, vector_name: str) -> str:
         return f"nothing: Weaviate keeps the vector {vector_name}, once it is there"
 
-    def _config(self) -> CollectionConfig:
-        with client_errors(self.collection):
-            return self.client.collections.get(self.collection).config.get()
+    def _schema(self) -> Schema:
+        found: Schema = self.rest.get(f"/schema/{self.collection}", self.collection)
+        return found
 
-    def _vector(self, config: CollectionConfig) -> _VectorConfigCreate:
-        from weaviate.classes.config import Configure
-
-        module = module_of(config, self.source.vector_name)
-        if module == "none":
-            made: _VectorConfigCreate = Configure.Vectors.self_provided(
-                name=self.target.vector_name
-            )
-            return made
-        old = (config.vector_config or {})[self.source.vector_name].vectorizer
-        return vectors(
-            self.service.address or "",
-            source_properties=old.source_properties or (),
-            route="cohere" if module == "text2vec-cohere" else "transformers",
-            name=self.target.vector_name,
-            model=self.target.model,
-            dimensions=self.service.dimension,
-        )
+    def _write_schema(self, schema: Schema) -> None:
+        self.rest.send("PUT", f"/schema/{self.collection}", schema, self.collection)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lusifer.errors import IndexNotFoundError, InvalidInputError, StoreError
 from lusifer.reindex.endpoints.weaviate.objects import is_reference, target_of
+from lusifer.reindex.endpoints.weaviate.tenants import has_tenants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,9 +56,7 @@ class DanglingReferences:
         collection, _, key = target.partition("/")
         try:
             if collection not in self._tenanted:
-                schema = self.rest.get(f"/schema/{collection}", collection)
-                enabled = (schema.get("multiTenancyConfig") or {}).get("enabled")
-                self._tenanted[collection] = bool(enabled)
+                self._tenanted[collection] = has_tenants(self.rest, collection)
             options = {"tenant": tenant} if self._tenanted[collection] else {}
             self.rest.get(f"/objects/{collection}/{key}", collection, **options)
         except IndexNotFoundError:

@@ -30,6 +30,7 @@ __all__ = [
     "copied_schema",
     "has_other_vectors",
     "module_name",
+    "replaced_vector",
     "schema_differences",
     "source_uses",
 ]
@@ -76,10 +77,13 @@ def copied_schema(
         # The server shows numbers of shards that it does not take back: each tenant is one shard.
         made.pop("shardingConfig", None)
     vectors = dict(made.get("vectorConfig") or {})
-    old = vectors.pop(replacement.old) if replacement.old else _unnamed(made)
+    vectors.pop(replacement.old, None)
+    vectors[replacement.new] = replaced_vector(source, replacement)
+    if not replacement.old:
+        # The settings of its module are those of the named vector now.
+        (made.get("moduleConfig") or {}).pop(source.get("vectorizer"), None)
     for name in _CLASS_LEVEL:
         made.pop(name, None)
-    vectors[replacement.new] = _replaced(old, replacement)
     made["vectorConfig"] = vectors
     for each in made.get("properties") or ():
         # A reference from the collection to itself points into the copy.
@@ -134,18 +138,39 @@ def module_name(schema: Schema, vector_name: str) -> str:
     return str(next(iter(schema["vectorConfig"][vector_name]["vectorizer"]), "none"))
 
 
-def check_copyable(schema: Schema, replacement: Replacement, dimension: int) -> list[Diagnostic]:
+def replaced_vector(schema: Schema, replacement: Replacement) -> Schema:
+    """Return the new vector: the index of the old one, with the new model."""
+    old = _old_vector(schema, replacement.old)
+    made = copy.deepcopy({**old, "vectorizer": _vectorizer(old, replacement)})
+    for settings in (made["vectorIndexConfig"], *_inner(made["vectorIndexConfig"])):
+        if "distance" in settings:
+            settings["distance"] = "cosine"
+    return made
+
+
+def check_copyable(
+    schema: Schema, replacement: Replacement, dimension: int, *, in_place: bool
+) -> list[Diagnostic]:
     """Report what a copy will have otherwise.
 
     Args:
         schema: Schema of the source.
         replacement: The vector that is replaced.
         dimension: Length of the new vectors.
+        in_place: Whether only the vector is made again, in the same collection.
 
     Raises:
         PlanError: It has something that can't be copied; the message names all of it.
     """
-    if faults := list(_faults(schema, replacement, dimension)):
+    faults = list(_vector_faults(schema, replacement, dimension))
+    if in_place:
+        if faults := [*_update_faults(schema), *faults]:
+            raise PlanError(
+                " ".join(faults),
+                next_step="Leave out --in-place, or change that in the collection first.",
+            )
+        return []
+    if faults := [*_faults(schema), *faults]:
         raise PlanError(
             f"{schema['class']} can't be copied as it is. {' '.join(faults)}",
             next_step="Change that in the collection first; where LUSIFER made it, --in-place "
@@ -186,23 +211,14 @@ def source_uses(rest: RestApi, collection: str, alias: str | None) -> list[str]:
 
 
 def _unnamed(schema: Schema) -> Schema:
-    """Return the unnamed vector of a collection as a named one; its module settings move along."""
+    """Return the unnamed vector of a collection as a named one."""
     module = schema.get("vectorizer") or "none"
-    settings = (schema.get("moduleConfig") or {}).pop(module, {})
+    settings = (schema.get("moduleConfig") or {}).get(module, {})
     return {
         "vectorizer": {module: settings},
         "vectorIndexType": schema["vectorIndexType"],
         "vectorIndexConfig": schema["vectorIndexConfig"],
     }
-
-
-def _replaced(old: Schema, replacement: Replacement) -> Schema:
-    """Return the new vector: the index of the old one, with the new model."""
-    made = {**old, "vectorizer": _vectorizer(old, replacement)}
-    for settings in (made["vectorIndexConfig"], *_inner(made["vectorIndexConfig"])):
-        if "distance" in settings:
-            settings["distance"] = "cosine"
-    return made
 
 
 def _vectorizer(old: Schema, replacement: Replacement) -> Schema:
@@ -233,10 +249,10 @@ def _inner(settings: Schema) -> list[Schema]:
 
 
 def _old_vector(schema: Schema, name: str) -> Schema:
-    return schema["vectorConfig"][name] if name else _unnamed(copy.deepcopy(schema))
+    return schema["vectorConfig"][name] if name else _unnamed(schema)
 
 
-def _faults(schema: Schema, replacement: Replacement, dimension: int) -> Iterator[str]:
+def _faults(schema: Schema) -> Iterator[str]:
     """Yield what keeps a collection from being copied, one sentence each."""
     named = schema.get("vectorConfig") or {}
     if named and schema.get("vectorIndexType"):
@@ -244,11 +260,27 @@ def _faults(schema: Schema, replacement: Replacement, dimension: int) -> Iterato
             f"It has an unnamed vector beside {', '.join(sorted(named))}, and Weaviate creates no "
             "collection with both."
         )
-    for name in _hashed("", schema.get("properties") or ()):
+    for name in _hashed(schema.get("properties") or ()):
         yield f"The property {name} is a blobHash, and Weaviate hashes again what is written to it."
     lifetime = schema.get("objectTtlConfig") or {}
     if lifetime.get("enabled") and (time := _TIMES.get(str(lifetime.get("deleteOn")))):
         yield f"Objects expire by the time of their {time} (objectTtlConfig), and copies are new."
+
+
+def _update_faults(schema: Schema) -> Iterator[str]:
+    """Yield what keeps a collection from getting another vector, one sentence each."""
+    for each in schema.get("properties") or ():
+        for name, nested in _nested_properties(f"{each['name']}.", each):
+            if nested.get("indexRangeFilters"):
+                # Observed on 1.39: it finds a difference between the property and itself.
+                yield (
+                    f"Weaviate refuses every change of {schema['class']}, because {name} has "
+                    "indexRangeFilters within an object."
+                )
+
+
+def _vector_faults(schema: Schema, replacement: Replacement, dimension: int) -> Iterator[str]:
+    """Yield what keeps a vector from being replaced, one sentence each."""
     old = _old_vector(schema, replacement.old)
     label = f"The vector {replacement.old}" if replacement.old else "The unnamed vector"
     indexes = (old["vectorIndexConfig"], *_inner(old["vectorIndexConfig"]))
@@ -290,8 +322,16 @@ def _changes(schema: Schema, replacement: Replacement) -> Iterator[Diagnostic]:
         )
 
 
-def _hashed(prefix: str, properties: Sequence[Schema]) -> Iterator[str]:
+def _hashed(properties: Sequence[Schema]) -> Iterator[str]:
+    """Yield the paths of properties whose values the server hashes."""
     for each in properties:
-        if "blobHash" in each["dataType"]:
-            yield prefix + each["name"]
-        yield from _hashed(f"{prefix}{each['name']}.", each.get("nestedProperties") or [])
+        for name, found in ((each["name"], each), *_nested_properties(f"{each['name']}.", each)):
+            if "blobHash" in found["dataType"]:
+                yield name
+
+
+def _nested_properties(prefix: str, owner: Schema) -> Iterator[tuple[str, Schema]]:
+    """Yield the path of each property within another, and the property."""
+    for each in owner.get("nestedProperties") or ():
+        yield prefix + each["name"], each
+        yield from _nested_properties(f"{prefix}{each['name']}.", each)

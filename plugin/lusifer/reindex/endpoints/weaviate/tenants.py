@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
     from lusifer.weaviate.rest import RestApi
 
-__all__ = ["ACTIVE", "INACTIVE", "Tenants", "create_tenants", "set_status", "tenant_statuses"]
+__all__ = [
+    "ACTIVE",
+    "INACTIVE",
+    "Tenants",
+    "create_tenants",
+    "has_tenants",
+    "set_status",
+    "tenant_statuses",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +39,12 @@ _TENANTS_PER_REQUEST = 100
 """Most tenants that Weaviate takes in one request."""
 _ACTIVATION_S = 60.0
 _POLL_S = 0.1
+
+
+def has_tenants(rest: RestApi, collection: str) -> bool:
+    """Return whether a collection has tenants."""
+    schema = rest.get(f"/schema/{collection}", collection)
+    return bool((schema.get("multiTenancyConfig") or {}).get("enabled"))
 
 
 def tenant_statuses(rest: RestApi, collection: str) -> dict[str, str]:
@@ -79,8 +93,7 @@ class Tenants:
     def names(self, *, refresh: bool = False) -> Sequence[str]:
         """Return the names in the order of keys."""
         if self._enabled is None:
-            schema = self.rest.get(f"/schema/{self.collection}", self.collection)
-            self._enabled = bool((schema.get("multiTenancyConfig") or {}).get("enabled"))
+            self._enabled = has_tenants(self.rest, self.collection)
         if not self._enabled:
             return [""]
         if refresh or self._statuses is None:
@@ -96,7 +109,7 @@ class Tenants:
 
     def create(self, name: str) -> None:
         """Create a tenant, if it is not there."""
-        if name not in self.names(refresh=True):
+        if name not in self.names() and name not in self.names(refresh=True):
             create_tenants(self.rest, self.collection, {name: ACTIVE})
             self.names(refresh=True)
 

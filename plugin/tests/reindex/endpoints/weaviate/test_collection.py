@@ -15,7 +15,7 @@ from lusifer.errors import InvalidInputError
 from lusifer.reindex.endpoints.base import ALL_KEYS, KeyRange, Record
 
 pytest.importorskip("weaviate")
-from lusifer.reindex.endpoints.weaviate.collection import WeaviateEndpoint, release_writes
+from lusifer.reindex.endpoints.weaviate.collection import WeaviateEndpoint
 from lusifer.reindex.endpoints.weaviate.named_vector import WeaviateNamedVectorTarget
 from lusifer.reindex.endpoints.weaviate.objects import ObjectContent, hash_of, mark_of
 from lusifer.reindex.endpoints.weaviate.tenants import Tenants
@@ -164,22 +164,6 @@ def test_a_query_in_a_collection_with_tenants_names_one(
     assert tenants.key_of("d1", "a") == f"a/{plain.key_of('d1')}"
     with pytest.raises(InvalidInputError, match="has tenants, and the query about 'd1' names none"):
         tenants.key_of("d1")
-
-
-def test_writes_are_released_where_they_are_held() -> None:
-    calls: list[Any] = []
-    shards = [
-        SimpleNamespace(name="s1", status="READY"),
-        SimpleNamespace(name="s2", status="READONLY"),
-    ]
-    config = SimpleNamespace(
-        get_shards=lambda: shards, update_shards=lambda *given: calls.append(given)
-    )
-    handle: Any = SimpleNamespace(config=config)
-    release_writes(handle)
-    shards.pop()
-    release_writes(handle)
-    assert calls == [("READY", ["s2"])]
 
 
 def in_place(server: tuple[Any, Any, Tenants], *, in_use: bool) -> WeaviateNamedVectorTarget:

@@ -130,10 +130,10 @@ def test_the_service_of_the_new_model_takes_the_place_of_the_old_one(
 def test_another_module_gives_way_to_ours() -> None:
     openai = source(vectorConfig={"old": vector("text2vec-openai")})
     with pytest.raises(PlanError, match="Old by text2vec-openai") as raised:
-        check_copyable(openai, replacement(), 8)
+        check_copyable(openai, replacement(), 8, in_place=False)
     assert "--service-address" in raised.value.next_step
     asked = replacement(address="http://b")
-    assert check_copyable(openai, asked, 8) == []
+    assert check_copyable(openai, asked, 8, in_place=False) == []
     made = copied_schema(openai, "New", "", asked)
     assert made["vectorConfig"]["lusifer"]["vectorizer"] == {
         "text2vec-transformers": {"inferenceUrl": "http://b"}
@@ -169,8 +169,27 @@ def test_another_module_gives_way_to_ours() -> None:
 )  # fmt: skip
 def test_what_a_copy_can_not_have_is_refused_by_name(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(PlanError, match="Old can't be copied as it is") as raised:
-        check_copyable(source(**changes), replacement(), 8)
+        check_copyable(source(**changes), replacement(), 8, in_place=False)
     assert message in raised.value.message
+
+
+def test_in_place_only_the_vector_counts() -> None:
+    hashed = {"properties": [{"name": "h", "dataType": ["blobHash"]}]}
+    assert check_copyable(source(**hashed), replacement(), 8, in_place=True) == []
+    multi = source(vectorConfig={"old": vector(multivector={"enabled": True})})
+    with pytest.raises(PlanError, match="The vector old is a multivector"):
+        check_copyable(multi, replacement(), 8, in_place=True)
+
+
+def test_in_place_a_collection_that_takes_no_change_is_refused() -> None:
+    ranged = {"name": "n", "dataType": ["number"], "indexRangeFilters": True}
+    inner = {"name": "b", "dataType": ["object"], "nestedProperties": [ranged]}
+    given = source(properties=[{"name": "a", "dataType": ["object"], "nestedProperties": [inner]}])
+    with pytest.raises(PlanError, match=r"every change of Old, because a\.b\.n has"):
+        check_copyable(given, replacement(), 8, in_place=True)
+    assert check_copyable(given, replacement(), 8, in_place=False) == []
+    top = source(properties=[ranged])
+    assert check_copyable(top, replacement(), 8, in_place=True) == []
 
 
 def test_what_a_copy_has_otherwise_is_reported() -> None:
@@ -182,7 +201,10 @@ def test_what_a_copy_has_otherwise_is_reported() -> None:
         objectTtlConfig={"enabled": True, "deleteOn": "expires"},
         invertedIndexConfig={"indexTimestamps": True},
     )
-    found = {each.subject: each.message for each in check_copyable(given, replacement(), 8)}
+    found = {
+        each.subject: each.message
+        for each in check_copyable(given, replacement(), 8, in_place=False)
+    }
     assert found["distance"] == "The old vectors are compared by dot, the new ones by cosine."
     assert "Objects without it get one from text2vec-openai" in found["vectors"]
     assert set(found) == {"distance", "vectors", "times"}
