@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from integration_tests.qdrant_server import QdrantUnderTest, inference_gate, qdrant_under_test  # noqa: F401
+from plugin.tests.cli.commands import run
 from plugin.tests.conftest import make_bundle
 from plugin.tests.keyword_languages import missing_words
 from plugin.tests.store_contract import (
@@ -40,12 +41,14 @@ from lusifer.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from lusifer.ingest.sync import SourceSync
 from lusifer.qdrant.connection import connect
 from lusifer.qdrant.keywords import KeywordOptions
 from lusifer.qdrant.metadata import CollectionMetadata
 from lusifer.qdrant.schema import create_collection
 from lusifer.qdrant.search import points, points_async, search, search_async
 from lusifer.qdrant.store import QdrantStore
+from lusifer.stores.conditions import parse_condition
 from lusifer.stores.payloads import document_uuid
 from lusifer.types import Document, SearchOptions
 
@@ -445,3 +448,71 @@ def test_the_commands_from_setup_to_search(
         assert (code, error["error"]["type"]) == (1, "InvalidDimensionError")
     finally:
         client.delete_collection(later)
+
+
+def test_sync_leaves_points_of_other_programs(client: QdrantClient, name: str) -> None:
+    create_collection(client, collection_metadata(name))
+    store = open_store(client, name)
+    store.upsert(documents(20), unit(20))
+    client.upsert(
+        name,
+        [models.PointStruct(id=7, vector={"lusifer": unit(1)[0].tolist()}, payload={"id": "x"})],
+    )
+    sync = SourceSync()
+    assert list(sync.watch(documents(19)))
+    assert sync.find_orphans(store) == 1
+    assert sync.delete_orphans(store) == 1
+    assert (store.count(), len(list(store.document_ids()))) == (20, 19)
+
+
+def test_documents_are_deleted_by_the_command(
+    qdrant: QdrantUnderTest, client: QdrantClient, name: str
+) -> None:
+    create_collection(client, collection_metadata(name))
+    open_store(client, name).upsert(documents(5), unit(5))
+    server = ("--qdrant", qdrant.url, "--collection", name)
+    code, stdout, _ = run("delete", "doc/0", "doc/1", "absent", *server)
+    assert (code, stdout) == (
+        1,
+        f"2 of 3 documents deleted\n3 documents in {name} on {qdrant.url}\n",
+    )
+
+
+def test_names_of_any_kind_are_filtered(client: QdrantClient, name: str) -> None:
+    create_collection(client, collection_metadata(name))
+    store = open_store(client, name)
+    rows = [
+        {"publication date": 2020, "dc:title": "x/y", "a.b": 1, "a": [{"b": 2}], "": "e"},
+        {"publication date": 2021, "a": {"b": 3}},
+    ]
+    given = [Document(str(i), "text", row) for i, row in enumerate(rows)]
+    store.upsert(given, unit(2))
+    for condition, expected in (
+        ("publication date:=2020", ["0"]),
+        ("publication date>2020", ["1"]),
+        ("dc:title=x/y", ["0"]),
+        ('"a.b":=1', ["0"]),
+        ("a.b>=2", ["0", "1"]),
+        ("a.b:!=3", ["0"]),
+        ('""=e', ["0"]),
+    ):
+        where = (parse_condition(condition),)
+        hits = store.search(unit(1)[0], 10, SearchOptions(where=where))
+        assert sorted(hit.id for hit in hits) == expected, condition
+
+
+def test_an_async_client_is_told_of_a_field_that_no_document_has(
+    qdrant: QdrantUnderTest, client: QdrantClient, name: str, tiny: Vectorizer
+) -> None:
+    fill(client, name, tiny)
+
+    async def ask(**where: Any) -> list[str]:
+        options = SearchOptions(where=where)
+        own = AsyncQdrantClient(qdrant.url, check_compatibility=False)
+        return [hit.id for hit in await search_async(own, name, "a", tiny, options=options)]
+
+    assert asyncio.run(ask(lang="xx")) == []
+    with pytest.raises(InvalidInputError, match="No document has the field 'langg'"):
+        asyncio.run(ask(langg="en"))
+    with pytest.raises(InvalidInputError, match="'year' holds number"):
+        asyncio.run(ask(year="2001"))

@@ -25,7 +25,10 @@ from lusifer.errors import (
     StoreError,
 )
 from lusifer.ingest.indexer import index_documents
+from lusifer.ingest.splitting import DocumentSplitter
+from lusifer.ingest.sync import SourceSync
 from lusifer.stores.base import Store
+from lusifer.stores.parts import search_documents
 from lusifer.types import Document, SearchOptions
 from lusifer.weaviate.metadata import data_types
 from lusifer.weaviate.objects import object_id
@@ -337,3 +340,35 @@ def test_types_come_from_all_documents_and_not_from_the_first(client: Any, name:
         more = Document("c", "three", {"late": "2020-01-01T00:00:00Z", "own": True})
         store.upsert([more], np.eye(1, DIMENSION, dtype=np.float32))
         assert store.unchanged([more]) == {"c"}
+
+
+def test_split_documents_leave_no_parts_behind(
+    client: Any, gate: InferenceGate, name: str, tiny: Vectorizer
+) -> None:
+    pytest.importorskip("semantic_text_splitter")
+    made = make_metadata(name, fingerprint=tiny.fingerprint, model=tiny.model_name)
+    create_collection(client, made, service_url=gate.url)
+    store = WeaviateStore.open(client, name, fingerprint=tiny.fingerprint, model=tiny.model_name)
+    sentences = "The cat sits on the mat. The dog runs in the park. "
+
+    def index(*documents: Document) -> None:
+        splitter = DocumentSplitter(tiny, 20)
+        parts = splitter.split(documents)
+        index_documents(parts, tiny, store, part_counts=splitter.take_counts)
+
+    index(Document("a", sentences * 20, {"lang": "en"}), Document("b", "The dog"))
+    assert store.count() > 10
+    vector = tiny.embed_query("cat").vector
+    hits = search_documents(lambda depth: store.search(vector, depth), 2)
+    assert sorted(hit.id for hit in hits) == ["a", "b"]
+    index(Document("a", "The cat", {"lang": "en"}), Document("b", "The dog"))
+    assert sorted(store.document_ids()) == ["a", "b"]
+    # An object of another program is no document of the source.
+    client.collections.get(name).data.insert(
+        {"text": "theirs"}, vector={"lusifer": unit(1)[0].tolist()}
+    )
+    sync = SourceSync()
+    assert list(sync.watch([Document("b", "The dog")]))
+    assert sync.find_orphans(store) == 1
+    assert sync.delete_orphans(store) == 1
+    assert (list(store.document_ids()), store.count()) == (["b"], 2)
