@@ -49,7 +49,8 @@ ATTACKER = "127.0.0.2"
 """Address that attacks come from. Honest clients come from 127.0.0.1."""
 
 SLOWEST_S = 0.5
-"""Bar for the 95th percentile of honest latency, unless three times its idle value is more."""
+"""Bar for the 95th percentile of honest latency on an idle machine, unless three times its value
+without an attack is more."""
 
 ACCOUNT_BYTES = 128 * 2**20
 """Bytes that the service may hold for requests in flight (``in_flight_bytes``)."""
@@ -273,7 +274,9 @@ def unharmed(
         time.sleep(after_s)
     outcome.idle_p95_s, outcome.idle_bytes = idle.p95_s, idle_bytes
     outcome.peak_bytes = serving.peak_bytes()
-    limit_s = max(SLOWEST_S, 3 * idle.p95_s)
+    # Other work on the machine makes every answer later, by as much as the processors are short.
+    waiting = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    limit_s = max(SLOWEST_S * waiting, 3 * idle.p95_s)
     assert serving.process.poll() is None, serving.log_text()[-2000:]
     assert outcome.wrong == 0, f"{outcome.wrong} honest answers are wrong"
     assert not outcome.unanswered, outcome.unanswered
