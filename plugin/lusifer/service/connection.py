@@ -2,9 +2,10 @@
 
 ::
 
-    bytes ─ held while a request is answered ─ slices ─ parser ─ application ─ pieces ─ bytes
-                                                 │                               │
-                                  size and time of a head, speed of a body    speed of a reader
+    bytes ─ held while a request is answered ─ slices ─ parser ─ application ─ bytes
+                                                 │                     │
+                                  size and time of a head, speed       speed of a
+                                  of a body                            reader
 
 The parser gets no byte of a next request before the answer to the last one has left, so that a
 client that sends on without reading fills its own buffers and not this process.
@@ -22,7 +23,6 @@ import orjson
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from lusifer.service.answer_pieces import PIECE_BYTES, pieces_of
 from lusifer.service.client_speed import ClientSpeed
 from lusifer.service.connections import LimitedConnection
 from lusifer.service.http_upgrade import head_without_upgrade
@@ -321,25 +321,18 @@ class HttpConnection(HttpToolsProtocol, LimitedConnection):
     # Writing.
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application; its answer is written in pieces and returns when it has left.
+        """Run the application, whose answer returns when the client has taken it.
 
-        So no answer is copied whole into the transport, and what the application holds for an
-        answer it holds until the client has read it.
+        So what the application holds for an answer it holds until the client has read it.
         """
 
-        async def send_in_pieces(message: Message) -> None:
-            size = len(message.get("body", b""))
-            if size <= PIECE_BYTES:
-                self._sent_bytes += size
-                await send(message)
-            else:
-                for piece in pieces_of(message):
-                    self._sent_bytes += len(piece["body"])
-                    await send(piece)
+        async def send_and_wait(message: Message) -> None:
+            self._sent_bytes += len(message.get("body", b""))
+            await send(message)
             if self.flow.write_paused:
                 await self.flow.drain()
 
-        await self._application(scope, receive, send_in_pieces)
+        await self._application(scope, receive, send_and_wait)
 
     def _unsent(self) -> int:
         return self.transport.get_write_buffer_size() if self.transport is not None else 0
