@@ -25,12 +25,13 @@ from lusifer.bundle.format import Bundle
 from lusifer.cli.app import app
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
-from lusifer.errors import FingerprintMismatchError, ReindexError
+from lusifer.errors import FingerprintMismatchError, InvalidInputError, ReindexError
 from lusifer.qdrant.connection import connect
 from lusifer.qdrant.metadata import metadata_for
 from lusifer.qdrant.points import payload_of
 from lusifer.qdrant.schema import create_collection
 from lusifer.qdrant.search import points, search
+from lusifer.qdrant.store import QdrantStore
 from lusifer.reindex.cleaning import clean
 from lusifer.reindex.endpoints.base import Migration
 from lusifer.reindex.endpoints.qdrant.alias import QdrantAliasCutover
@@ -284,6 +285,93 @@ def test_a_foreign_collection_with_numbers_as_ids(
         assert client.count(name).count == 61
         command("rollback", job)
         assert len(client.scroll(f"{name}-live", limit=100)[0]) == 61
+    finally:
+        for each in (name, new):
+            client.delete_collection(each)
+
+
+@pytest.mark.parametrize(
+    ("payload", "options", "text", "metadata"),
+    [
+        # As LangChain and mem0 write them, a nested one, and one made of two fields.
+        (
+            {"page_content": "cat dog {n}", "metadata": {"lang": "en"}},
+            ["--text-field", "page_content"],
+            "cat dog 3",
+            {"lang": "en"},
+        ),
+        (
+            {"data": "cat dog {n}", "user_id": "u", "hash": "h"},
+            ["--text-field", "data", "--drop", "hash", "--rename", "user_id=user"],
+            "cat dog 3",
+            {"user": "u"},
+        ),
+        (
+            {"body": {"text": "cat dog {n}", "html": "h"}},
+            ["--text-field", "body.text"],
+            "cat dog 3",
+            {"body": {"html": "h"}},
+        ),
+        (
+            {"title": "cat", "rest": "dog {n}"},
+            ["--template", r"{title}\n{rest}"],
+            "cat\ndog 3",
+            {"title": "cat", "rest": "dog 3"},
+        ),
+    ],
+)
+def test_the_texts_of_other_tools_are_found_by_searches_afterwards(
+    client: QdrantClient,
+    qdrant: QdrantUnderTest,
+    bundles: list[Bundle],
+    tmp_path: Path,
+    payload: dict[str, Any],
+    options: list[str],
+    text: str,
+    metadata: dict[str, Any],
+) -> None:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    client.create_collection(
+        name, vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE)
+    )
+    points_ = [
+        models.PointStruct(
+            id=n,
+            vector=[1.0, n, 0, 0],
+            payload=json.loads(json.dumps(payload).replace("{n}", str(n))),
+        )
+        for n in range(20)
+    ]
+    client.upsert(name, points_, wait=True)
+    new = f"{name}-new"
+    try:
+        job = tmp_path / "job"
+        more = ["--alias", f"{name}-live", "--new-collection", new]
+        wrong = planning(qdrant, name, bundles[1], job)
+        result = CliRunner().invoke(app, [*map(str, ["reindex", *wrong, *more]), "--json"])
+        refused = json.loads(result.stdout)["error"]["message"]
+        assert refused.startswith("None of 20 sampled documents has a text that can be embedded")
+        assert all(field in refused for field in payload)
+        assert not job.exists()
+        command(*planning(qdrant, name, bundles[1], job), *more, *options)
+        command("run", job)
+        command("switch", job, "--force")
+        where = ["--qdrant", qdrant.url, "--collection", f"{name}-live"]
+        arguments = ["search", text, *where, "--bundle", str(bundles[1].path), "--json"]
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        hit = json.loads(result.stdout.splitlines()[0])
+        assert (hit["id"], hit["text"], hit["metadata"]) == ("3", text, metadata)
+        fingerprint = bundles[1].manifest.fingerprint
+        opened = QdrantStore.open(connect(qdrant.url), new, fingerprint=fingerprint, model="new")
+        with opened as store:
+            document = Document("d", "a new text", {"lang": "de"})
+            vector = Vectorizer(bundles[1], FakeEngine(16, seed=1)).embed_documents(["a new text"])
+            if "." in options[1] or options[0] == "--template":
+                with pytest.raises(InvalidInputError, match="which no document here has"):
+                    store.upsert([document], vector.vectors)
+            else:
+                store.upsert([document], vector.vectors)
+                assert store.search(vector.vectors[0], 1)[0].text == "a new text"
     finally:
         for each in (name, new):
             client.delete_collection(each)

@@ -36,6 +36,9 @@ def index(
     text_field: Annotated[str, typer.Option(metavar="FIELD")] = "text",
     id_field: Annotated[str, typer.Option(metavar="FIELD")] = "id",
     split: Annotated[int | None, typer.Option("--split", metavar="TOKENS", min=1)] = None,
+    template: options.Template = "",
+    drop: options.Drop = None,
+    rename: options.Rename = None,
     sync: Annotated[bool, typer.Option("--sync")] = False,
     force: Annotated[bool, typer.Option("--force")] = False,
     window: Annotated[int, typer.Option(metavar="N", min=1)] = 256,
@@ -58,7 +61,7 @@ def index(
     Options:
         source: Files .jsonl, .csv (.gz, .bz2, .zst too) or .parquet; folders or .zip of them, or of
             .txt or .md files; or - for JSON lines or CSV on standard input.
-        text_field: Field or column with the text.
+        text_field: Field or column with the text; body.text is the field text inside of body.
         id_field: Field or column with the id. A record without one gets a hash of its fields.
         split: Split longer documents into parts of so many tokens, at ends of sentences; an eighth
             of them overlaps. A search returns each document once, by its best part.
@@ -76,6 +79,7 @@ def index(
     from lusifer.ingest.splitting import DocumentSplitter
     from lusifer.ingest.sync import SourceSync
     from lusifer.qdrant.keywords import keyword_options
+    from lusifer.stores.fields import parse_rules
 
     if force and not sync:
         raise InvalidInputError(
@@ -85,7 +89,8 @@ def index(
         index_path, qdrant, weaviate, collection, tenant, grpc=grpc, wait=wait, ordering=ordering
     )
     chosen = keyword_options(keyword_language) if keywords or keyword_language else None
-    documents = DocumentSource(source, text_field=text_field, id_field=id_field)
+    rules = parse_rules(text_field, template, drop or (), rename or ())
+    documents = DocumentSource(source, id_field=id_field, rules=rules)
     source_sync = SourceSync() if sync else None
     deleted = 0
     stored: tuple[str, int] | None = None
@@ -141,6 +146,7 @@ COMMAND = Command(
     index,
     (
         "lusifer index articles.jsonl --text-field body --index ./articles",
+        r'lusifer index articles.jsonl --template "{title}\n{body}" --drop body',
         "lusifer index ./notes --keywords",
         "lusifer index articles.jsonl --sync --index ./articles",
         "lusifer index ./handbook --split 256",

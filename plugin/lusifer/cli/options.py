@@ -85,6 +85,24 @@ CheckedService = Annotated[
         help="Address of the lusifer serve to check (key: LUSIFER_API_KEY).",
     ),
 ]
+Template = Annotated[
+    str,
+    typer.Option(
+        "--template",
+        metavar="TEXT",
+        help=r"Text made of several fields, such as {title}\n{body}.",
+    ),
+]
+Drop = Annotated[
+    list[str] | None,
+    typer.Option("--drop", metavar="FIELD", help="Field to leave out; may be given several times."),
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rename", metavar="OLD=NEW", help="Field to rename; may be given several times."
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option(

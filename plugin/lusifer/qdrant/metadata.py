@@ -13,6 +13,7 @@ from lusifer.qdrant.keywords import (  # noqa: TC001  (pydantic needs one at run
     StoredKeywords,
 )
 from lusifer.stores import metadata as shared
+from lusifer.stores.fields import FieldRules
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -41,6 +42,8 @@ _STORED = (
     "role_prompts",
     "vector_name",
     "keywords",
+    "text_field",
+    "template",
 )
 """Order in which the fields have always been written."""
 
@@ -54,11 +57,26 @@ class CollectionMetadata(shared.CollectionMetadata):
     """Prompts put before a text of each role, ``query`` and ``document``."""
     keywords: StoredKeywords = None
     """Set where points have a BM25 vector too."""
+    text_field: str = "text"
+    """Payload field with the text; see :class:`lusifer.stores.fields.FieldRules`."""
+    template: str = ""
+    """Text made of several payload fields; empty takes ``text_field`` alone."""
+
+    @property
+    def rules(self) -> FieldRules:
+        """Rules that find the text of a payload."""
+        return FieldRules(self.text_field, self.template)
 
     @model_serializer(mode="wrap")
     def _in_stored_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
         fields = handler(self)
-        return {name: fields[name] for name in _STORED if name in fields}
+        # Where they are as always, older versions can read the metadata.
+        usual = {"text_field": "text", "template": ""}
+        return {
+            name: fields[name]
+            for name in _STORED
+            if name in fields and (name not in usual or fields[name] != usual[name])
+        }
 
 
 def metadata_for(

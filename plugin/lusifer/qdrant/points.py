@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, get_args
 from lusifer.errors import IndexCorruptError, InvalidInputError
 from lusifer.qdrant.connection import import_client
 from lusifer.qdrant.keywords import BM25_MODEL
+from lusifer.stores.fields import FieldRules
 from lusifer.stores.payloads import check_document, content_sha256
 from lusifer.types import Document, Hit, Quantization
 
@@ -46,6 +47,9 @@ KEYWORD_VECTOR = "bm25"
 """Name of the sparse vector for keyword search."""
 COPY_HASH = "lusifer_sha256"
 """Payload field that marks a copy which re-embedding made, with the hash of its content."""
+
+
+_AS_WRITTEN = FieldRules()
 
 
 class FoundPoint(Protocol):
@@ -88,16 +92,27 @@ def unknown_quantization(kind: str) -> InvalidInputError:
     )
 
 
-def payload_of(document: Document) -> dict[str, JSON]:
+def payload_of(document: Document, rules: FieldRules = _AS_WRITTEN) -> dict[str, JSON]:
     """Return the payload of a document's point.
+
+    Args:
+        document: What to store.
+        rules: Where the collection has its texts.
 
     Raises:
         InvalidInputError: The document would not come back as it went in.
     """
     check_document(document)
+    if rules.template or "." in rules.text_field:
+        raise InvalidInputError(
+            f"The texts of the collection are made of {', '.join(rules.text_fields)}, which no "
+            "document here has.",
+            next_step="Write its points as the application does that made it, or index into "
+            "another collection.",
+        )
     return {
         "id": document.id,
-        "text": document.text,
+        rules.text_field: document.text,
         "metadata": document.metadata,
         "sha256": content_sha256(document),
     }
@@ -135,22 +150,29 @@ def keyword_document(text: str, keywords: KeywordOptions, role: Role) -> models.
     )
 
 
-def hit_of(point: FoundPoint, where: str) -> Hit:
+def hit_of(point: FoundPoint, where: str, rules: FieldRules = _AS_WRITTEN) -> Hit:
     """Return the hit for a found point, which another program may have written.
 
     Args:
         point: A point. Where the payload has no ``id``, the hit has the point's id; where it has no
-            ``metadata``, the hit has none.
+            ``metadata``, the hit has none, or the other fields if the text has another name.
         where: The collection, for the error.
+        rules: Where the payload has its text.
 
     Raises:
-        IndexCorruptError: The payload's ``text`` is missing or no text, or its ``metadata`` is no
+        IndexCorruptError: The payload's text is missing or no text, or its ``metadata`` is no
             object.
     """
     payload = point.payload or {}
-    text, metadata = payload.get("text"), payload.get("metadata", {})
+    text = rules.find_text(payload)
     if not isinstance(text, str):
-        raise _not_a_document(point, where, "text", text)
+        raise _not_a_document(point, where, " or ".join(rules.text_fields), text)
+    others = {
+        name: value
+        for name, value in rules.without_text(payload).items()
+        if name not in {"id", "sha256", COPY_HASH}
+    }
+    metadata = payload.get("metadata", {} if rules == _AS_WRITTEN else others)
     if not isinstance(metadata, dict):
         raise _not_a_document(point, where, "metadata", metadata)
     return Hit(str(payload.get("id", point.id)), float(point.score), text, metadata)

@@ -106,7 +106,7 @@ def query_arguments(
     return arguments
 
 
-def hits_of(answer: QueryResponse | GroupsResult, collection: str) -> list[Hit]:
+def hits_of(answer: QueryResponse | GroupsResult, metadata: CollectionMetadata) -> list[Hit]:
     """Return the hits of an answer, of groups one group after the other.
 
     Raises:
@@ -116,7 +116,8 @@ def hits_of(answer: QueryResponse | GroupsResult, collection: str) -> list[Hit]:
         found = [point for group in answer.groups for point in group.hits]
     else:
         found = list(answer.points)
-    return [hit_of(point, f"the collection {collection}") for point in found]
+    where = f"the collection {metadata.collection}"
+    return [hit_of(point, where, metadata.rules) for point in found]
 
 
 def without_vector(vector_name: str) -> Filter:
@@ -145,7 +146,7 @@ def find(
     arguments = query_arguments(metadata, vector, limit, options)
     call = client.query_points_groups if "group_by" in arguments else client.query_points
     with client_errors(metadata.collection):
-        hits = hits_of(call(**arguments), metadata.collection)
+        hits = hits_of(call(**arguments), metadata)
         if needs_check(options, found=bool(hits)):
             answer_questions(
                 check_fields(options),

@@ -175,7 +175,7 @@ async def search_async(
     arguments = query_arguments(metadata, embedding.vector, limit, options)
     call = client.query_points_groups if "group_by" in arguments else client.query_points
     with client_errors(collection):
-        hits = hits_of(await call(**arguments), metadata.collection)
+        hits = hits_of(await call(**arguments), metadata)
         if needs_check(options, found=bool(hits)):
             questions = check_fields(options)
             question = next(questions, None)

@@ -150,7 +150,7 @@ class QdrantStore(ServerStore["QdrantClient", CollectionMetadata]):
         """
         models = import_client().models
         check_rows(len(documents), vectors, self.dimension, f"the collection {self.collection}")
-        payloads = [payload_of(document) for document in documents]
+        payloads = [payload_of(document, self.metadata.rules) for document in documents]
         sizes = [
             payload_bytes(payload) + _BYTES_PER_NUMBER * self.dimension for payload in payloads
         ]

@@ -45,7 +45,12 @@ class PlanRequest:
     skip_inactive_tenants: bool = False
     """Whether to leave out tenants of Weaviate that are not active."""
     grpc: bool = False
-    text_field: str = "text"
+    text_field: str | None = None
+    """Field with the text; None is what the collection's metadata says, or ``text``."""
+    template: str = ""
+    drop: tuple[str, ...] = ()
+    rename: tuple[str, ...] = ()
+    """``OLD=NEW`` for each field."""
     id_field: str = "id"
     language_field: str = "lang"
     window: int = 256
@@ -72,6 +77,10 @@ class Inspection:
     vectors: tuple[str, ...]
     """Names of all dense vectors."""
     diagnostics: tuple[Diagnostic, ...]
+    text_field: str = "text"
+    """Field with the text, if the request names none."""
+    template: str = ""
+    """Template of the text, if the request names none."""
     skipped_tenants: tuple[str, ...] = ()
     """Inactive tenants of Weaviate that are left out."""
 

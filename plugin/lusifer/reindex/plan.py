@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lusifer.errors import PlanError
+from lusifer.stores.fields import FieldRules
 from lusifer.types import LongTextPolicy  # noqa: TC001  (pydantic needs it at run time)
 
 __all__ = ["Estimate", "GateLimits", "LanguageEstimate", "Location", "Model", "Plan", "RateLimits"]
@@ -30,8 +31,19 @@ class Location(_Frozen):
     """Whether to use Qdrant's gRPC API."""
     text_field: str = "text"
     """Field with the text, of a file or of a collection that LUSIFER did not create."""
+    template: str = ""
+    """Text made of several fields; see :class:`lusifer.stores.fields.FieldRules`."""
+    drop: tuple[str, ...] = ()
+    """Fields that the copies lack."""
+    rename: dict[str, str] = {}
+    """New names of fields in the copies."""
     id_field: str = "id"
     """Field of a file with the id."""
+
+    @property
+    def rules(self) -> FieldRules:
+        """Rules for the fields of a document here."""
+        return FieldRules(self.text_field, self.template, frozenset(self.drop), self.rename)
 
     @property
     def name(self) -> str:

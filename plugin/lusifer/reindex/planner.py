@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lusifer._version import __version__
 from lusifer.common.urls import has_key, without_key
@@ -18,15 +18,20 @@ from lusifer.reindex.endpoints.factory import inspect_collection, open_migration
 from lusifer.reindex.endpoints.file import FileSource
 from lusifer.reindex.plan import Estimate, LanguageEstimate, Location, Model, Plan
 from lusifer.stores import diagnostics
+from lusifer.stores.fields import FieldRules, parse_rules
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from lusifer.embedding.base import Embedder
+    from lusifer.reindex.batch import EmbeddedBatch
     from lusifer.reindex.endpoints.base import AnyMigration
     from lusifer.reindex.inspection import Inspection, PlanRequest
     from lusifer.stores.diagnostics import Diagnostic
 
 __all__ = ["Route", "choose_route", "estimate", "make_plan"]
 
+_FIELDS_SHOWN = 20
 _GRAPH_BYTES = 160
 """A document in an HNSW graph of 16 links: twice as many on the lowest level, 4 bytes each, and
 some."""
@@ -140,8 +145,9 @@ def choose_route(request: PlanRequest, found: Inspection | None, model: Model) -
     Raises:
         PlanError: The request contradicts itself or what is there.
     """
+    rules = _rules_of(request, found)
     if request.in_place:
-        return _route_in_place(request, found, model)
+        return _route_in_place(request, found, model, rules)
     has_alias = request.file or (found is not None and found.is_alias)
     alias = request.name if has_alias else request.alias
     if alias is None:
@@ -164,21 +170,36 @@ def choose_route(request: PlanRequest, found: Inspection | None, model: Model) -
     if new in {alias, shown_before}:
         raise PlanError(f"{new!r} is in use.", next_step="Name another with --new-collection.")
     return Route(
-        source=_file(request, request.file) if request.file else _existing(request, found),
-        target=_location(request, new, request.vector_name or "lusifer"),
+        source=_file(request, request.file, rules)
+        if request.file
+        else _existing(request, found, rules),
+        # A document of a file is written as lusifer index does.
+        target=_location(
+            request,
+            new,
+            request.vector_name or "lusifer",
+            FieldRules() if request.file else rules.after(),
+        ),
         in_place=False,
         alias=alias,
         shown_before=shown_before,
     )
 
 
-def _route_in_place(request: PlanRequest, found: Inspection | None, model: Model) -> Route:
+def _route_in_place(
+    request: PlanRequest, found: Inspection | None, model: Model, rules: FieldRules
+) -> Route:
     if request.file or request.kind == "embedded":
         raise PlanError(
             "In place needs a collection of Qdrant or Weaviate.",
             next_step="Leave out --in-place, and name an alias.",
         )
-    source = _existing(request, found)
+    if rules.drop or rules.rename:
+        raise PlanError(
+            "In place the documents stay as they are: no field can be dropped or renamed.",
+            next_step="Leave out --drop and --rename, or --in-place.",
+        )
+    source = _existing(request, found, rules)
     name = request.vector_name or f"lusifer_{_short(model)}"
     if name == source.vector_name:
         raise PlanError(
@@ -189,28 +210,69 @@ def _route_in_place(request: PlanRequest, found: Inspection | None, model: Model
     return Route(source, target, in_place=True, alias=None, shown_before=None)
 
 
-def _existing(request: PlanRequest, found: Inspection | None) -> Location:
+def _rules_of(request: PlanRequest, found: Inspection | None) -> FieldRules:
+    """Return the rules for the fields of a document.
+
+    Raises:
+        PlanError: They can't be applied to what is there.
+        InvalidInputError: They can't be understood.
+    """
+    known = None if request.file else found
+    text_field = request.text_field or (known.text_field if known else "text")
+    template = request.template
+    if not request.text_field and not template and known:
+        template = known.template
+    rules = parse_rules(text_field, template, request.drop, request.rename)
+    if request.file:
+        return rules
+    if request.kind == "qdrant":
+        if used := sorted(rules.drop & set(rules.text_fields)):
+            raise PlanError(
+                f"The text is made of the field {used[0]!r}, so it can't be dropped.",
+                next_step="Leave it, or make the text of other fields.",
+            )
+        return rules
+    named = request.text_field not in {None, "text"} if request.kind == "embedded" else False
+    if named or request.template or request.drop or request.rename or "." in text_field:
+        raise PlanError(
+            f"{request.name} keeps the text of a document where LUSIFER or the schema has it, and "
+            "copies get all fields as they are.",
+            next_step="Leave out --template, --drop, --rename, and --text-field of nested fields "
+            "or of the embedded store.",
+        )
+    return rules
+
+
+def _existing(request: PlanRequest, found: Inspection | None, rules: FieldRules) -> Location:
     if found is None:
         raise PlanError(f"There is no collection {request.name!r}.", next_step="Check the name.")
-    return _location(request, found.collection, found.vector_name)
+    return _location(request, found.collection, found.vector_name, rules)
 
 
-def _location(request: PlanRequest, collection: str, vector_name: str) -> Location:
+def _location(
+    request: PlanRequest, collection: str, vector_name: str, rules: FieldRules
+) -> Location:
     return Location(
         kind=request.kind,
         address=request.address,
         collection=collection,
         vector_name=vector_name,
         grpc=request.grpc,
-        text_field=request.text_field,
+        text_field=rules.text_field,
+        template=rules.template,
+        drop=tuple(sorted(rules.drop)),
+        rename=dict(rules.rename),
     )
 
 
-def _file(request: PlanRequest, path: str) -> Location:
+def _file(request: PlanRequest, path: str, rules: FieldRules) -> Location:
     return Location(
         kind="file",
         address=str(Path(path).resolve()),
-        text_field=request.text_field,
+        text_field=rules.text_field,
+        template=rules.template,
+        drop=tuple(sorted(rules.drop)),
+        rename=dict(rules.rename),
         id_field=request.id_field,
     )
 
@@ -221,6 +283,7 @@ def estimate(migration: AnyMigration, embedder: Embedder, request: PlanRequest) 
     # In place and not begun yet, every document lacks the new vector, so the source is complete.
     records = migration.source.sample(request.samples, 0)
     embedded = embed(embedder, records)
+    _check_texts(migration, embedded)
     tokens: dict[str, list[int]] = defaultdict(list)
     for record, count in zip(embedded.records, embedded.tokens, strict=True):
         tokens[record.language].append(count)
@@ -249,6 +312,48 @@ def estimate(migration: AnyMigration, embedder: Embedder, request: PlanRequest) 
         cost=None if price is None else round(price * seconds / 3600, 2),
         index_bytes=documents * (4 * embedder.dimension + _GRAPH_BYTES),
     )
+
+
+def _check_texts(migration: AnyMigration, embedded: EmbeddedBatch[Any]) -> None:
+    """Refuse a source without one usable text.
+
+    Raises:
+        PlanError: No document of the sample, or no record of a file, has one.
+    """
+    source = migration.source
+    if isinstance(source, FileSource) and not embedded.records:
+        first = f" The first: {source.rejected[0].reason}" if source.rejected else ""
+        raise PlanError(
+            f"{source.source.source} has no document that can be embedded; "
+            f"{source.rejected_count:,} records are none.{first}",
+            next_step=source.rejected[0].next_step if source.rejected else "Name another file.",
+        )
+    if not embedded.records or any(vector is not None for vector in embedded.vectors):
+        return
+    names = sorted({name for record in embedded.records for name in _field_names(record.content)})
+    raise PlanError(
+        f"None of {len(embedded.records):,} sampled documents has a text that can be embedded "
+        f"({embedded.refused[0]['reason']}). Their fields are {', '.join(names[:_FIELDS_SHOWN])}"
+        f"{', …' if len(names) > _FIELDS_SHOWN else ''}.",
+        next_step="Name the field with the text: --text-field NAME; or make it of several: "
+        "--template.",
+    )
+
+
+def _field_names(content: object) -> Iterator[str]:
+    """Yield the names of a document's fields, nested ones too."""
+    fields: Mapping[str, object] = next(
+        (
+            found
+            for name in ("payload", "properties", "metadata")
+            if (found := getattr(content, name, None)) is not None
+        ),
+        {},
+    )
+    for name, value in fields.items():
+        yield name
+        if isinstance(value, dict):
+            yield from (f"{name}.{inner}" for inner in value)
 
 
 def _file_notes(migration: AnyMigration) -> list[Diagnostic]:

@@ -81,13 +81,13 @@ def test_hits_of_points_and_of_groups() -> None:
     groups: Any = SimpleNamespace(
         groups=[SimpleNamespace(hits=[two, three]), SimpleNamespace(hits=[one])]
     )
-    assert hits_of(groups, "docs") == [
+    assert hits_of(groups, METADATA) == [
         Hit("d2", 0.5, "t", {}),
         Hit("d3", 0.75, "t", {}),
         Hit("d1", 0.25, "t", {}),
     ]
     points: Any = SimpleNamespace(points=[one])
-    assert hits_of(points, "docs") == [Hit("d1", 0.25, "t", {})]
+    assert hits_of(points, METADATA) == [Hit("d1", 0.25, "t", {})]
 
 
 def test_points_that_no_search_finds() -> None:

@@ -12,6 +12,7 @@ from lusifer.reindex.inspection import Inspection, PlanRequest
 from lusifer.reindex.plan import LanguageEstimate, Location, Model, RateLimits
 from lusifer.reindex.planner import Route, choose_route, estimate, make_plan
 from lusifer.stores import diagnostics
+from lusifer.stores.fields import FieldRules
 from lusifer.types import Document
 
 if TYPE_CHECKING:
@@ -222,3 +223,58 @@ def test_room_for_the_embedded_store_is_checked(
     monkeypatch.setattr("lusifer.reindex.planner.shutil.disk_usage", lambda folder: usage)
     plan = make_plan(request("embedded", address=str(tmp_path / "not" / "made")), NEW)
     assert [(each["severity"], each["subject"]) for each in plan.findings] == [(severity, "room")]
+
+
+def test_a_source_without_a_usable_text_is_refused_with_the_fields_that_are_there() -> None:
+    source, _, migration = memory_migration()
+    source.put(Document("a", " ", {"body": {"text": "x"}, "page_content": "y"}))
+    with pytest.raises(PlanError) as refused:
+        estimate(migration, NEW, request())
+    assert refused.value.message.startswith("None of 1 sampled documents has a text that can be")
+    assert refused.value.message.endswith("Their fields are body, body.text, page_content.")
+    source.put(Document("b", "text", {}))
+    assert estimate(migration, NEW, request()).documents == 2
+
+
+def test_a_file_without_a_document_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "d.jsonl"
+    file.write_text('{"body": "x"}\n{"body": "y"}\n')
+    monkeypatch.setattr(planner, "inspect_collection", lambda *_: None)
+    asked = request("embedded", address=str(tmp_path / "db"), file=str(file), alias="live")
+    with pytest.raises(PlanError) as refused:
+        make_plan(asked, NEW)
+    assert refused.value.message == (
+        f"{file} has no document that can be embedded; 2 records are none. The first: The field "
+        "'text' is missing; the fields are 'body'."
+    )
+
+
+def test_rules_for_fields_come_from_the_request_or_the_metadata() -> None:
+    known = Inspection(
+        "v1", True, "lusifer", None, ("lusifer",), (), text_field="data", template="{a} {b}"
+    )
+    route = choose_route(request(), known, MODEL)
+    assert (route.source.template, route.target.template) == ("{a} {b}", "{a} {b}")
+    asked = request(text_field="body.text", drop=("x",), rename=("body=main",))
+    route = choose_route(asked, known, MODEL)
+    assert (route.source.rules, route.target.rules) == (
+        FieldRules("body.text", drop=frozenset({"x"}), rename={"body": "main"}),
+        FieldRules("main.text"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"drop": ("x",), "in_place": True}, "In place the documents stay as they are"),
+        ({"drop": ("body",), "text_field": "body"}, "the field 'body', so it can't be dropped"),
+        ({"kind": "weaviate", "template": "{a}"}, "copies get all fields as they are"),
+        ({"kind": "weaviate", "text_field": "a.b"}, "copies get all fields as they are"),
+        ({"kind": "embedded", "text_field": "body"}, "copies get all fields as they are"),
+    ],
+)
+def test_rules_that_can_not_be_kept_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        choose_route(request(**changes), ALIAS, MODEL)

@@ -32,7 +32,10 @@ def plan(
     vector_name: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     service_address: Annotated[str | None, typer.Option(metavar="URL")] = None,
     skip_inactive_tenants: Annotated[bool, typer.Option("--skip-inactive-tenants")] = False,
-    text_field: Annotated[str, typer.Option(metavar="FIELD")] = "text",
+    text_field: Annotated[str | None, typer.Option(metavar="FIELD")] = None,
+    template: options.Template = "",
+    drop: options.Drop = None,
+    rename: options.Rename = None,
     id_field: Annotated[str, typer.Option(metavar="FIELD")] = "id",
     language_field: Annotated[str, typer.Option(metavar="FIELD")] = "lang",
     window: Annotated[int, typer.Option(metavar="N", min=1)] = 256,
@@ -67,7 +70,8 @@ def plan(
         service_address: Address at which Weaviate reaches lusifer serve with the new model.
         skip_inactive_tenants: Leave out Weaviate's tenants that are not active; otherwise each
             is made active while it is copied.
-        text_field: Field with the text.
+        text_field: Field with the text, text by default; body.text is the field text inside of
+            body. The new collection remembers it for searches.
         id_field: Field of a file with the id.
         language_field: Field with a document's language; detected if absent.
         window: Documents between two checkpoints.
@@ -107,6 +111,9 @@ def plan(
         dimension=dimension,
         grpc=grpc,
         text_field=text_field,
+        template=template,
+        drop=tuple(drop or ()),
+        rename=tuple(rename or ()),
         id_field=id_field,
         language_field=language_field,
         window=window,

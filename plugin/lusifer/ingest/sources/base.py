@@ -15,6 +15,7 @@ from lusifer.common.validation import check_text
 from lusifer.errors import InvalidInputError, InvalidTextError
 from lusifer.ingest.encoding import Utf8Stream
 from lusifer.ingest.sources.packed import unpacked
+from lusifer.stores.fields import FieldRules
 from lusifer.stores.payloads import check_document, content_sha256
 from lusifer.types import Document
 
@@ -99,17 +100,32 @@ class DocumentBuilder:
     partition: Mapping[str, JSON] = field(default_factory=dict)
     """Fields that all records of a file have by its place, as ``year=2024/data.parquet``; a
     record's own field counts more."""
+    rules: FieldRules | None = None
+    """Rules for fields beyond the name of the one with the text."""
+
+    @property
+    def _rules(self) -> FieldRules:
+        return self.rules or FieldRules(self.text_field)
+
+    def has_text(self, columns: Iterable[str]) -> bool:
+        """Return whether a table with these columns has one that a text can be made of."""
+        known = set(columns)
+        return any(
+            not known.isdisjoint({each, each.partition(".")[0]}) for each in self._rules.text_fields
+        )
 
     def from_fields(self, fields: Mapping[str, JSON], where: str) -> Record:
         """Build a document from a record's fields; all but text and id become metadata."""
         fields = {**self.partition, **fields}
-        if self.text_field not in fields:
+        rules = self._rules
+        text = rules.find_text(fields)
+        if text is None and (rules.template or rules.text_field not in fields):
             found = ", ".join(repr(each[:_NAME_SHOWN]) for each in islice(fields, 10)) or "none"
-            reason = f"The field {self.text_field!r} is missing; the fields are {found}."
+            wanted = " or ".join(map(repr, rules.text_fields))
+            reason = f"The field {wanted} is missing; the fields are {found}."
             return Rejected(
                 where, _printable(reason), "Name the field with the text: --text-field NAME."
             )
-        text = fields[self.text_field]
         if not isinstance(text, str):
             reason = f"The field {self.text_field!r} holds a {type(text).__name__}, not a text."
             return Rejected(where, reason, "Write the text as a JSON string.")
@@ -117,9 +133,8 @@ class DocumentBuilder:
         if isinstance(given, bool) or not isinstance(given, str | int | None):
             reason = f"The field {self.id_field!r} holds a {type(given).__name__}."
             return Rejected(where, reason, "Write the id as a text or a whole number.")
-        metadata = {
-            name: fields[name] for name in fields if name not in (self.text_field, self.id_field)
-        }
+        others = {name: fields[name] for name in fields if name != self.id_field}
+        metadata = rules.without_text(others)
         return self.from_text("" if given is None else str(given), text, metadata, where)
 
     def from_text(self, id_: str, text: str, metadata: Mapping[str, JSON], where: str) -> Record:

@@ -140,7 +140,7 @@ class CsvReader(FileReader):
         if twice:
             self._refuse_header(name, f"it names the column {twice[0]!r} twice")
         text_field = self.builder.text_field
-        if text_field not in row:
+        if not self.builder.has_text(row):
             raise missing_column(name, text_field, map(repr, row))
         return row
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import tzinfo
 
-    from pyarrow import RecordBatch
+    from pyarrow import DataType, RecordBatch, Schema
 
     from lusifer.types import JSON
 
@@ -60,8 +60,9 @@ class ParquetReader(FileReader):
             # Neither pre-buffered nor read a column at a time: both would hold a whole row group.
             table = ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
             columns = table.schema_arrow.names
-            if self.builder.text_field not in columns:
+            if not self.builder.has_text(columns):
                 raise missing_column(name, self.builder.text_field, columns)
+            kept = self._readable(table.schema_arrow)
             total = max(1, table.metadata.num_rows)
             self._position = lambda: min(1.0, row / total)
             # A large file may have large pages; a small one that has them is made to.
@@ -75,7 +76,7 @@ class ParquetReader(FileReader):
                     )
                 # No value is larger than its page, so that a batch has at most _BATCH_BYTES.
                 rows = max(1, min(_ROWS, _BATCH_BYTES // max(1, pages_bytes)))
-                for batch in table.iter_batches(batch_size=rows, row_groups=[group]):
+                for batch in table.iter_batches(batch_size=rows, row_groups=[group], columns=kept):
                     for fields in _rows(batch):
                         row += 1
                         where = f"{name} row {row}"
@@ -90,6 +91,25 @@ class ParquetReader(FileReader):
                         yield self.builder.from_fields(given, where)
         except (ArrowException, OSError) as error:
             yield unreadable(f"{name} after row {row}", error)
+
+    def _readable(self, schema: Schema) -> list[str]:
+        """Return the columns that JSON has a value for; the others are left out with a note."""
+        from pyarrow import types
+
+        def unreadable(kind: DataType) -> bool:
+            checks = (
+                types.is_binary,
+                types.is_large_binary,
+                types.is_fixed_size_binary,
+                types.is_duration,
+            )
+            return any(check(kind) for check in checks)
+
+        left_out = [field for field in schema if unreadable(field.type)]
+        if left_out:
+            columns = ", ".join(f"{each.name!r} ({each.type})" for each in left_out)
+            self.notes.append(f"JSON has no such values, so these columns are left out: {columns}.")
+        return [field.name for field in schema if field not in left_out]
 
 
 class _Refused(NamedTuple):

@@ -36,6 +36,7 @@ from lusifer.ingest.sources.standard_input import StandardInputReader
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from lusifer.stores.fields import FieldRules
     from lusifer.types import Document
 
 __all__ = ["DocumentSource"]
@@ -59,6 +60,7 @@ class DocumentSource:
         id_field: Field or column that holds the id. Where a record has none, its id is a hash of
             all its fields; in a folder, the id is the file's relative path. All other fields become
             metadata. A name other than ``id`` must be that of a field.
+        rules: Rules for fields beyond the name of the one with the text, which they name too.
 
     Raises:
         InvalidInputError: The source doesn't exist or has no known format.
@@ -70,14 +72,16 @@ class DocumentSource:
         *,
         text_field: str = "text",
         id_field: str = _ID_FIELD,
+        rules: FieldRules | None = None,
     ) -> None:
         given = [source] if isinstance(source, str | Path) else list(source)
         names = list(map(str, given))
         self.source = ", ".join(names)
+        text_field = rules.text_field if rules else text_field
         self.text_field = text_field
         self.id_field = id_field
         self._duplicates = DuplicateIds()
-        builder = DocumentBuilder(text_field, id_field)
+        builder = DocumentBuilder(text_field, id_field, rules=rules)
         readers = [(name, _choose_reader(name, builder)) for name in names]
         self._reader = readers[0][1] if len(readers) == 1 else SeveralReader(readers)
 

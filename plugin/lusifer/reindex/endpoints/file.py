@@ -39,7 +39,7 @@ def open_file(plan: Plan, *, key_of: Callable[[str], str] = document_uuid) -> Fi
         InvalidInputError: The file is not there, or of no kind that can be read.
     """
     place = plan.source
-    documents = DocumentSource(place.address, text_field=place.text_field, id_field=place.id_field)
+    documents = DocumentSource(place.address, id_field=place.id_field, rules=place.rules)
     return FileSource(documents, key_of=key_of, language_field=plan.language_field)
 
 

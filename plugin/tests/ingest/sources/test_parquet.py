@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,8 @@ from plugin.tests.source_files import read, write_parquet
 
 from lusifer.errors import InvalidInputError, MissingExtraError
 from lusifer.ingest.sources.base import Rejected
+from lusifer.ingest.sources.source import DocumentSource
+from lusifer.stores.fields import FieldRules
 from lusifer.types import Document
 
 if TYPE_CHECKING:
@@ -57,15 +59,35 @@ def test_parquet_rows_that_can_not_be_indexed_are_reported_and_the_rest_goes_on(
         {
             "id": [1, 2, 3, 4],
             "text": ["good", None, " ", "fine"],
-            "raw": [None, None, None, b"\x00"],
         },
     )
-    good, *rejected = read(path)
-    assert good == Document("1", "good", {})
+    good, *rejected, fine = read(path)
+    assert (good, fine) == (Document("1", "good", {}), Document("4", "fine", {}))
     assert [each.where for each in rejected if isinstance(each, Rejected)] == [
-        f"d.parquet row {n}" for n in (2, 3, 4)
+        f"d.parquet row {n}" for n in (2, 3)
     ]
-    assert "raw" in rejected[2].reason and "bytes" in rejected[2].reason  # type: ignore[union-attr]
+
+
+def test_columns_that_json_has_no_values_for_are_left_out_with_a_note(tmp_path: Path) -> None:
+    columns = {"text": ["good"], "raw": [b"\x00"], "lasts": [timedelta(1)], "lang": ["en"]}
+    source = DocumentSource(write_parquet(tmp_path / "d.parquet", columns))
+    (good,) = source
+    assert good.metadata == {"lang": "en"}  # type: ignore[union-attr]
+    assert source.notes == [
+        "JSON has no such values, so these columns are left out: 'raw' (binary), 'lasts' "
+        "(duration[us])."
+    ]
+
+
+def test_nested_texts_templates_and_fields(tmp_path: Path) -> None:
+    columns = {"id": [1], "doc": [{"title": "T", "body": "B"}], "old": ["x"], "url": ["u"]}
+    path = write_parquet(tmp_path / "d.parquet", columns)
+    rules = FieldRules("doc.body", drop=frozenset({"url"}), rename={"old": "new"})
+    (nested,) = DocumentSource(path, rules=rules)
+    assert nested == Document("1", "B", {"doc": {"title": "T"}, "new": "x"})
+    (composed,) = DocumentSource(path, rules=FieldRules(template="{doc.title}: {doc.body}"))
+    assert isinstance(composed, Document)
+    assert composed.text == "T: B"
 
 
 def test_parquet_of_numbers_or_without_the_column(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ What guards a write is in the payload; see :mod:`lusifer.reindex.endpoints.qdran
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -38,6 +38,7 @@ from lusifer.reindex.endpoints.qdrant.points import (
     record_of,
     version_of,
 )
+from lusifer.stores.fields import FieldRules
 from lusifer.stores.payloads import document_uuid, payload_bytes
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class QdrantEndpoint:
     """The collection's own name."""
     vector_name: str
     """Name of the dense vector; empty for an unnamed one."""
-    text_field: str = "text"
-    """Payload field with the text."""
+    rules: FieldRules = field(default_factory=FieldRules)
+    """Where a payload has its text, and which of its fields a copy has."""
     language_field: str = "lang"
     """Field of the metadata, or of the payload, with the language."""
     only_lacking: str | None = None
@@ -365,7 +366,7 @@ class QdrantEndpoint:
     def _record(self, point: models.Record | models.ScoredPoint) -> Record[Content]:
         return record_of(
             point,
-            text_field=self.text_field,
+            rules=self.rules,
             language_field=self.language_field,
             vector_name=self.vector_name,
         )

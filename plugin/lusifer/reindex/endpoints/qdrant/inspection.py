@@ -95,8 +95,16 @@ def _inspect(
         dimension=metadata.dimension,
         role_prompts=metadata.role_prompts,
     )
-    notes = (version, *_check_settings(request, name, info, metadata.vector_name))
-    return Inspection(name, is_alias, metadata.vector_name, old_model, names, notes)
+    return Inspection(
+        name,
+        is_alias,
+        metadata.vector_name,
+        old_model,
+        names,
+        (version, *_check_settings(request, name, info, metadata.vector_name)),
+        text_field=metadata.text_field,
+        template=metadata.template,
+    )
 
 
 def _check_settings(

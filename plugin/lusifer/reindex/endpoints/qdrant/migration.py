@@ -45,7 +45,7 @@ def _open_named_vector(client: QdrantClient, plan: Plan, old_model: Model) -> Mi
     return Migration(
         replace(_endpoint(client, plan, source), only_lacking=target.vector_name),
         QdrantNamedVectorTarget(
-            client, target.collection, target.vector_name, source.text_field, plan.language_field
+            client, target.collection, target.vector_name, target.rules, plan.language_field
         ),
         QdrantNamedVectorCutover(
             client,
@@ -80,7 +80,7 @@ def _open_alias(client: QdrantClient, plan: Plan) -> Migration[Content]:
 
 def _endpoint(client: QdrantClient, plan: Plan, place: Location) -> QdrantEndpoint:
     return QdrantEndpoint(
-        client, place.collection, place.vector_name, plan.source.text_field, plan.language_field
+        client, place.collection, place.vector_name, place.rules, plan.language_field
     )
 
 
@@ -112,6 +112,8 @@ def _metadata(place: Location, model: Model, keywords: KeywordOptions | None) ->
         collection=place.collection,
         vector_name=place.vector_name,
         keywords=keywords,
+        text_field=place.text_field,
+        template=place.template,
         fingerprint=model.fingerprint,
         model=model.name,
         dimension=model.dimension,

@@ -56,7 +56,7 @@ class QdrantNamedVectorTarget(NamedVectorTarget[Content], QdrantEndpoint):
                 )
                 for record, vector in left
             ]
-            guards = [content_unchanged(record, self.text_field) for record, _ in left]
+            guards = [content_unchanged(record, self.rules) for record, _ in left]
             try:
                 self._write_guarded(self.client.update_vectors, points, guards)
             except InvalidInputError as error:

@@ -20,6 +20,7 @@ from lusifer.reindex.endpoints.base import (
     title_of,
 )
 from lusifer.reindex.endpoints.key_ranges import number_key
+from lusifer.stores.fields import FieldRules
 from lusifer.stores.payloads import content_sha256
 from lusifer.types import Document
 
@@ -74,15 +75,18 @@ def id_of(key: str) -> int | str:
 def record_of(
     point: models.Record | models.ScoredPoint,
     *,
-    text_field: str,
+    rules: FieldRules,
     language_field: str,
     vector_name: str,
 ) -> Record[Content]:
-    """Return a point as a record; ``vector_name`` is not part of its content."""
-    payload = point.payload or {}
+    """Return a point as a record; ``vector_name`` is not part of its content.
+
+    Its payload is as a copy has it: without the fields that the rules drop.
+    """
+    found = rules.find_text(point.payload or {})
+    payload = rules.kept(point.payload or {})
     metadata = payload.get("metadata")
     fields = metadata if isinstance(metadata, dict) else payload
-    found = payload.get(text_field)
     text = found if isinstance(found, str) else ""
     others = {}
     if isinstance(point.vector, dict):
@@ -129,22 +133,27 @@ def has_version(key: str, version: str) -> models.Filter:
     return _point_with(key, {COPY_HASH: "", _INDEX_HASH: sha256})
 
 
-def content_unchanged(record: Record[Content], text_field: str) -> models.Filter:
+def content_unchanged(record: Record[Content], rules: FieldRules) -> models.Filter:
     """Return the filter for a record's point, if its content still is the record's.
 
-    Without a stored hash, or with one that does not match the content, only the text is compared.
+    Without a stored hash, or with one that does not match the content, only the fields of the text
+    are compared.
     """
     payload = {} if isinstance(record.content, Document) else record.content.payload
     if payload.get(_INDEX_HASH) == record.sha256:
         return _point_with(record.key, {_INDEX_HASH: record.sha256})
     from qdrant_client import models
 
-    return models.Filter(
-        must=[
-            models.HasIdCondition(has_id=[id_of(record.key)]),
-            models.FieldCondition(key=text_field, match=models.MatchValue(value=record.text)),
-        ]
-    )
+    conditions: list[models.Condition] = [models.HasIdCondition(has_id=[id_of(record.key)])]
+    for name in rules.text_fields:
+        value = FieldRules(name).find_text(payload)
+        if value is None:
+            empty = models.PayloadField(key=name)
+            conditions.append(models.IsEmptyCondition(is_empty=empty))
+        elif isinstance(value, str | int):
+            match = models.MatchValue(value=value)
+            conditions.append(models.FieldCondition(key=name, match=match))
+    return models.Filter(must=conditions)
 
 
 def _point_with(key: str, fields: Mapping[str, str]) -> models.Filter:

@@ -104,7 +104,7 @@ def _inspect(
             raise
         vector_name = names[0] if names and not schema.get("vectorIndexType") else ""
         notes.append(unknown_model(error))
-        _check_text_field(schema, request.text_field)
+        _check_text_field(schema, request.text_field or "text")
     else:
         vector_name = metadata.vector_name
         old_model = Model(

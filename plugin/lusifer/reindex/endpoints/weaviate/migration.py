@@ -200,12 +200,13 @@ def _unknown_metadata(plan: Plan) -> CollectionMetadata:
         model=plan.model.name,
         dimension=plan.model.dimension,
         vector_name=plan.target.vector_name,
-        text_property=plan.source.text_field,
+        text_property=plan.source.rules.property_name,
     )
 
 
 def _unknown_rules(plan: Plan) -> TextRules:
-    return TextRules(collection=plan.target.collection, source_properties=(plan.source.text_field,))
+    name = plan.source.rules.property_name
+    return TextRules(collection=plan.target.collection, source_properties=(name,))
 
 
 def _changed(metadata: CollectionMetadata, place: Location, model: Model) -> CollectionMetadata:

@@ -15,6 +15,7 @@ from qdrant_client import QdrantClient, models
 from lusifer.reindex.endpoints.qdrant import points
 from lusifer.reindex.endpoints.qdrant.collection import QdrantEndpoint
 from lusifer.reindex.endpoints.qdrant.named_vector import QdrantNamedVectorTarget
+from lusifer.stores.fields import FieldRules
 
 UUIDS = [f"{digit}0000000-0000-0000-0000-000000000000" for digit in "48c"]
 NUMBERS = [1, 5, 9]
@@ -39,7 +40,7 @@ def client() -> QdrantClient:
 
 
 def endpoint(client: QdrantClient, vector_name: str = "old", **options: Any) -> QdrantEndpoint:
-    return QdrantEndpoint(client, "a", vector_name, text_field="body", **options)
+    return QdrantEndpoint(client, "a", vector_name, rules=FieldRules("body"), **options)
 
 
 def test_points_are_counted(client: QdrantClient) -> None:
@@ -107,7 +108,7 @@ def test_the_nearest_points_come_first(client: QdrantClient) -> None:
 
 
 def test_in_place_the_target_has_what_has_the_vector(client: QdrantClient) -> None:
-    target = QdrantNamedVectorTarget(client, "a", "new", text_field="body")
+    target = QdrantNamedVectorTarget(client, "a", "new", rules=FieldRules("body"))
     assert set(target.hashes(KEYS)) == {KEYS[0], KEYS[1], KEYS[3], KEYS[4]}
     assert (
         target.versions([KEYS[0]]) == target.hashes([KEYS[0]]) == endpoint(client).hashes([KEYS[0]])
@@ -180,14 +181,14 @@ def test_a_request_has_at_most_128_points_and_8_mib() -> None:
 
 def test_vectors_are_updated_where_the_content_is_unchanged() -> None:
     client: Any = Recorder()
-    target = QdrantNamedVectorTarget(client, "a", "new", text_field="body")
+    target = QdrantNamedVectorTarget(client, "a", "new", rules=FieldRules("body"))
     vector = np.zeros(2, np.float32)
     assert target.write([(record(KEYS[0]), vector), (record(KEYS[1]), None)], {}) == {
         KEYS[0]: "sha"
     }
     ((_, ids, options),) = client.calls
     assert ids == [1]
-    guard = points.content_unchanged(record(KEYS[0]), "body")
+    guard = points.content_unchanged(record(KEYS[0]), FieldRules("body"))
     assert options["update_filter"] == models.Filter(should=[guard])
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lusifer.reindex.endpoints.base import Record
+from lusifer.stores.fields import FieldRules
 from lusifer.types import Document
 
 pytest.importorskip("qdrant_client")
@@ -24,7 +25,7 @@ def record(payload: dict[str, Any], **options: str) -> Record[Any]:
     point = models.Record(
         id=options.pop("id", UUID), payload=payload, vector={"old": [1.0, 0.0], "other": [0.5]}
     )
-    names = {"text_field": "text", "language_field": "lang", "vector_name": "old", **options}
+    names = {"rules": FieldRules(), "language_field": "lang", "vector_name": "old", **options}
     return points.record_of(point, **names)
 
 
@@ -51,7 +52,7 @@ def test_the_hash_is_of_the_content_not_the_one_that_is_stored() -> None:
 
 
 def test_a_point_of_somebody_else() -> None:
-    found = record(FOREIGN, text_field="body", language_field="n")
+    found = record(FOREIGN, rules=FieldRules("body"), language_field="n")
     assert (found.sha256, found.text, found.title) == (FOREIGN_SHA, "their text", "N")
     # Our own mark is not part of the content; a field that our hash does not cover is.
     assert record({**FOREIGN, "lusifer_sha256": "x"}).sha256 == FOREIGN_SHA
@@ -79,7 +80,7 @@ def test_a_version_distinguishes_copies(payload: dict[str, str] | None, version:
 
 
 def test_a_copy_is_marked_with_the_hash_of_its_content() -> None:
-    assert points.copied_payload(record(FOREIGN, text_field="body")) == {
+    assert points.copied_payload(record(FOREIGN, rules=FieldRules("body"))) == {
         **FOREIGN,
         "lusifer_sha256": FOREIGN_SHA,
     }
@@ -131,13 +132,13 @@ def test_a_guard_holds_for_one_version(
 
 def test_a_vector_is_written_where_hash_or_text_are_still_the_same() -> None:
     indexed = record({**INDEXED, "sha256": INDEXED_SHA})
-    assert fields(points.content_unchanged(indexed, "text")) == [("sha256", INDEXED_SHA)]
+    assert fields(points.content_unchanged(indexed, FieldRules())) == [("sha256", INDEXED_SHA)]
     wrong_hash = record({**INDEXED, "sha256": "of an older text"})
-    assert fields(points.content_unchanged(wrong_hash, "text")) == [("text", "Ein Text")]
-    foreign = record(FOREIGN, text_field="body")
-    assert fields(points.content_unchanged(foreign, "body")) == [("body", "their text")]
-    empty = record({"body": ""}, text_field="body")
-    assert fields(points.content_unchanged(empty, "body")) == [("body", "")]
+    assert fields(points.content_unchanged(wrong_hash, FieldRules())) == [("text", "Ein Text")]
+    foreign = record(FOREIGN, rules=FieldRules("body"))
+    assert fields(points.content_unchanged(foreign, FieldRules("body"))) == [("body", "their text")]
+    empty = record({"body": ""}, rules=FieldRules("body"))
+    assert fields(points.content_unchanged(empty, FieldRules("body"))) == [("body", "")]
 
 
 def test_points_without_a_vector_are_asked_for() -> None:
