@@ -66,8 +66,10 @@ fuzz: setup ## Feed headers, bodies and files with random data (10 minutes; FUZZ
 
 TORTURE_S ?= 900
 
-torture: setup weaviate ## Re-embed on a real Weaviate under writes and kills (15 minutes; TORTURE_S=120 for two)
-	LUSIFER_TORTURE_S=$(TORTURE_S) $(BIN)/python -m pytest -q --timeout 0 integration_tests/weaviate/test_torture.py
+torture: setup weaviate ## Re-embed on every database under writes and kills (15 minutes; TORTURE_S=120 for two)
+	@# One process for the real Weaviate, one for the others.
+	LUSIFER_TORTURE_S=$(TORTURE_S) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --timeout 0 -k torture \
+	  plugin/tests/reindex integration_tests/test_reindex_qdrant.py integration_tests/weaviate/test_torture.py
 
 docs: setup ## Build the documentation into site/
 	$(BIN)/python docs/cli.py

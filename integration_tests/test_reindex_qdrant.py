@@ -16,7 +16,7 @@ from integration_tests.qdrant_server import QdrantUnderTest, qdrant_under_test  
 from numpy.typing import NDArray
 from plugin.tests.conftest import make_bundle
 from plugin.tests.reindex.support import NEW, OLD, make_plan
-from plugin.tests.reindex_machine import AliasMachine, InPlaceMachine, machine_settings
+from plugin.tests.reindex_machine import AliasMachine, InPlaceMachine, machine_settings, torture
 from plugin.tests.reindex_world import Side, cut_over_while, written_again
 from qdrant_client import QdrantClient, models
 from typer.testing import CliRunner
@@ -165,16 +165,24 @@ def client(qdrant: QdrantUnderTest) -> Iterator[QdrantClient]:
     made.close()
 
 
-@pytest.mark.parametrize(
-    ("world", "machine"), [(AliasWorld, AliasMachine), (VectorWorld, InPlaceMachine)]
-)
-def test_applications_write_all_the_while(client: QdrantClient, world: Any, machine: Any) -> None:
-    class QdrantMachine(machine):  # type: ignore[misc]
+@pytest.fixture(params=[(AliasWorld, AliasMachine), (VectorWorld, InPlaceMachine)])
+def machine(client: QdrantClient, request: pytest.FixtureRequest) -> Any:
+    world, kind = request.param
+
+    class QdrantMachine(kind):  # type: ignore[misc]
         @staticmethod
         def make_world(folder: Path) -> Any:
             return world(client)
 
-    run_state_machine_as_test(QdrantMachine, settings=machine_settings(8, 12))
+    return QdrantMachine
+
+
+def test_applications_write_all_the_while(machine: Any) -> None:
+    run_state_machine_as_test(machine, settings=machine_settings(8, 12))
+
+
+def test_torture(machine: Any) -> None:
+    torture(machine)
 
 
 @pytest.mark.parametrize("world", [AliasWorld, VectorWorld])

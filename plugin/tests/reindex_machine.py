@@ -9,15 +9,24 @@ the middle of commands, kills commands, and remembers which writes the other sid
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from plugin.tests.reindex.support import NEW, OLD, fast_folder, make_plan
 from plugin.tests.reindex_world import FEW, Killed
 
@@ -44,6 +53,8 @@ IDS = [f"doc/{index}" for index in range(6)]
 CALLS = ("target.write", "target.delete", "target.count", "cutover.activate", "cutover.deactivate")
 """Steps of commands that writes and kills come before or after."""
 CLEANING = ("cutover.remove_source", "cutover.remove_target")
+_TORTURED = 6
+"""Worlds that ``make torture`` shares its time among, beside the real Weaviate."""
 _MODELS = {"old": OLD, "new": NEW}
 
 _writes = st.lists(
@@ -63,6 +74,17 @@ def machine_settings(examples: int, steps: int) -> settings:
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
+
+
+def torture(machine: type[RuleBasedStateMachine]) -> None:
+    """Run a machine on new random examples for its share of the time; skip without it."""
+    seconds = float(os.environ.get("LUSIFER_TORTURE_S") or 0)
+    if not seconds:
+        pytest.skip("make torture runs it")
+    end_s = time.monotonic() + seconds / _TORTURED
+    while time.monotonic() < end_s:
+        chosen = settings(machine_settings(5, 40), derandomize=False, database=None)
+        run_state_machine_as_test(machine, settings=chosen)
 
 
 class _Machine(RuleBasedStateMachine):
@@ -336,11 +358,14 @@ class AliasMachine(_Machine):
         except StoreError:
             return
         pending = self.pending[side]
+        if id_ in found["new"] and id_ not in self.pending["new"]:
+            # A copy, whose source was noted.
+            self.synced.add(id_)
         if side == "old":
             self.old.pop(id_, None)
             if document is not None:
                 self.old[id_] = document
-            copied = id_ in self.synced or (id_ in found["new"] and id_ not in self.pending["new"])
+            copied = id_ in self.synced
         else:
             if id_ not in pending:
                 (self.copied.add if now is not None else self.copied.discard)(id_)
@@ -383,7 +408,7 @@ class AliasMachine(_Machine):
         for id_ in IDS:
             here, there = found["old"].get(id_), found["new"].get(id_)
             if id_ in new and not (told and id_ in old):
-                assert there == new[id_], id_
+                assert there == new[id_], f"{id_}: {there} stands for {new[id_]}; {here} {old}"
             elif there is not None and there != before["new"].get(id_):
                 assert there in self.history.get(id_, ()), id_
             if here == there:

@@ -169,7 +169,7 @@ Grpc = Annotated[
     bool,
     typer.Option(
         "--grpc",
-        help="Use gRPC to talk to Qdrant (port 6334).",
+        help="Use gRPC to talk to Qdrant, on port 6334 or QDRANT_GRPC_PORT.",
     ),
 ]
 Collection = Annotated[

@@ -27,7 +27,7 @@ from lusifer.errors import (
 from lusifer.types import Embedding, Embeddings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import NotRequired
 
     import httpx
@@ -40,6 +40,9 @@ __all__ = ["RemoteVectorizer"]
 _TEXTS_PER_REQUEST = 64
 _BYTES_PER_REQUEST = 1024**2
 _FIRST_DELAY_S = 0.5
+_FIRST_ATTEMPTS = 3
+"""How often an address is tried that never answered. A service that has answered before is given
+more time: it may be starting again."""
 
 
 class _Metadata(TypedDict):
@@ -108,6 +111,7 @@ class RemoteVectorizer(BaseEmbedder):
                 next_step="Run pip install 'lusifer[qdrant]'.",
             ) from error
         self._attempts = attempts
+        self._reached = False
         self.url = without_key(url).rstrip("/")
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._connection_error = httpx.TransportError
@@ -120,6 +124,7 @@ class RemoteVectorizer(BaseEmbedder):
             ) from error
         try:
             self._metadata = self._read_metadata()
+            self._reached = True
             self._asked_dimension: int | None = None
             if dimension is not None:
                 self.use_dimension(dimension)
@@ -295,7 +300,19 @@ class RemoteVectorizer(BaseEmbedder):
             retry_for_s=None,
             attempts=self._attempts,
             first_delay_s=_FIRST_DELAY_S,
+            should_retry=self._may_retry(),
         )
+
+    def _may_retry(self) -> Callable[[LusiferError], bool]:
+        """Return what decides about a retry; an address that never answered is soon given up."""
+        failures = 0
+
+        def decide(error: LusiferError) -> bool:
+            nonlocal failures
+            failures += isinstance(error.__cause__, self._connection_error)
+            return error.retryable and (self._reached or failures < _FIRST_ATTEMPTS)
+
+        return decide
 
     def _send(self, method: str, path: str, body: Mapping[str, JSON] | None) -> JSON:
         try:

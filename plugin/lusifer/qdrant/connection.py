@@ -33,6 +33,8 @@ __all__ = [
     "refused",
 ]
 
+GRPC_PORT = 6334
+"""Qdrant's usual port of gRPC."""
 TIMEOUT_S = 120
 """Default timeout of a request. The client's own default, 5 s, is less than a server needs to have
 a full batch embedded."""
@@ -56,14 +58,20 @@ def import_client() -> ModuleType:
 
 
 def connect(
-    url: str, *, api_key: str | None = None, grpc: bool = False, timeout_s: int = TIMEOUT_S
+    url: str,
+    *,
+    api_key: str | None = None,
+    grpc: bool = False,
+    grpc_port: int = GRPC_PORT,
+    timeout_s: int = TIMEOUT_S,
 ) -> QdrantClient:
     """Return a client of a server.
 
     Args:
         url: Address of the server, such as ``http://localhost:6333``.
         api_key: Qdrant's own key.
-        grpc: Use gRPC (port 6334) where the client can.
+        grpc: Use gRPC where the client can.
+        grpc_port: Port of gRPC.
         timeout_s: Timeout of one request. It must cover embedding where the server has texts
             embedded.
 
@@ -84,6 +92,7 @@ def connect(
             url=url,
             api_key=api_key,
             prefer_grpc=grpc,
+            grpc_port=grpc_port,
             timeout=timeout_s,
             cloud_inference=True,
             check_compatibility=False,
@@ -95,8 +104,20 @@ def connect(
 def connect_by_environment(
     url: str, *, grpc: bool = False, timeout_s: int = TIMEOUT_S
 ) -> QdrantClient:
-    """Return a client of a server, with the key in ``QDRANT_API_KEY``; see :func:`connect`."""
-    return connect(url, api_key=os.environ.get("QDRANT_API_KEY"), grpc=grpc, timeout_s=timeout_s)
+    """Return a client of a server as the environment describes it; see :func:`connect`.
+
+    Read are ``QDRANT_API_KEY`` and ``QDRANT_GRPC_PORT``. Raises as :func:`connect`.
+    """
+    port = os.environ.get("QDRANT_GRPC_PORT") or str(GRPC_PORT)
+    if not port.isdecimal():
+        raise InvalidInputError(f"QDRANT_GRPC_PORT is {port!r}.", next_step="Set it to a number.")
+    return connect(
+        url,
+        api_key=os.environ.get("QDRANT_API_KEY"),
+        grpc=grpc,
+        grpc_port=int(port),
+        timeout_s=timeout_s,
+    )
 
 
 @contextmanager

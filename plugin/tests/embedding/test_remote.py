@@ -203,6 +203,19 @@ def test_pauses_double_until_the_attempts_are_used_up(
     assert len(service.bodies()) == 8
 
 
+def test_an_address_that_never_answered_is_given_up_soon(
+    service: Service, slept_s: list[float]
+) -> None:
+    service.planned = [httpx.ConnectError("refused")] * 8
+    with pytest.raises(EngineUnavailableError, match="can't be reached: refused"):
+        RemoteVectorizer("http://service:8000")
+    assert slept_s == [0.5, 1.0]
+    # A service that says it is busy is there.
+    service.planned = [httpx.Response(503)] * 4
+    RemoteVectorizer("http://service:8000").close()
+    assert len(slept_s) == 6
+
+
 @pytest.mark.parametrize(
     ("response", "kind", "message"),
     [

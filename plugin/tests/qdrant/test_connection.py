@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import httpx
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from lusifer.qdrant.connection import client_errors, connect
+from lusifer.qdrant.connection import client_errors, connect, connect_by_environment
 
 
 def answered(
@@ -191,3 +192,12 @@ def test_a_missing_client_names_the_command_that_installs_it(
     with pytest.raises(errors.MissingExtraError) as caught:
         connect("http://localhost:6333")
     assert "pip install 'lusifer[qdrant]'" in caught.value.next_step
+
+
+def test_the_port_of_grpc_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDRANT_GRPC_PORT", "16334")
+    with closing(connect_by_environment("http://localhost:6333", grpc=True)) as client:
+        assert client._client._grpc_port == 16334  # type: ignore[attr-defined]
+    monkeypatch.setenv("QDRANT_GRPC_PORT", "six")
+    with pytest.raises(errors.InvalidInputError, match="QDRANT_GRPC_PORT is 'six'"):
+        connect_by_environment("http://localhost:6333")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from plugin.tests.reindex.memory import MemoryVectorWorld, MemoryWorld
-from plugin.tests.reindex_machine import AliasMachine, InPlaceMachine, machine_settings
+from plugin.tests.reindex_machine import AliasMachine, InPlaceMachine, machine_settings, torture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,11 @@ class VectorMachine(InPlaceMachine):
     @staticmethod
     def make_world(folder: Path) -> World:
         return MemoryVectorWorld()
+
+
+@pytest.mark.parametrize("machine", [MarkedMachine, TimedMachine, VectorMachine])
+def test_torture(machine: Any) -> None:
+    torture(machine)
 
 
 TestMarkedMachine = MarkedMachine.TestCase

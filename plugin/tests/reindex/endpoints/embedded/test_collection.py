@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from plugin.tests.reindex.support import DIMENSION, OLD, make_plan
-from plugin.tests.reindex_machine import AliasMachine, machine_settings
+from plugin.tests.reindex_machine import AliasMachine, machine_settings, torture
 
 pytest.importorskip("qdrant_edge")
 from lusifer.embedded.collections import EmbeddedCollections
@@ -85,6 +85,10 @@ class EmbeddedMachine(AliasMachine):
 
 TestEmbeddedMachine = EmbeddedMachine.TestCase
 TestEmbeddedMachine.settings = machine_settings(10, 12)
+
+
+def test_torture() -> None:
+    torture(EmbeddedMachine)
 
 
 @pytest.fixture
