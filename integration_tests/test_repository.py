@@ -58,7 +58,7 @@ def test_workflows_run_the_two_commands_on_every_python_that_is_promised() -> No
     workflow = load(GITHUB / "workflows" / "test.yml")
     job = workflow["jobs"]["test"]
     commands = {step["run"].split(" PYTHON=")[0] for step in job["steps"] if "run" in step}
-    assert commands == {"make demo", "make test"}
+    assert commands == {"make demo", "make test", "make torture TORTURE_S=120"}
     promised = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
     assert job["strategy"]["matrix"]["python"] == promised
     lowest = "\n".join(step.get("run", "") for step in workflow["jobs"]["lowest-versions"]["steps"])

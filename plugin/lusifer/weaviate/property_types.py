@@ -33,7 +33,7 @@ class PropertyType:
     """Data type of a property."""
 
     name: str
-    """As in the schema: text, date, number, boolean, object, or a list of these, ``text[]``."""
+    """Name in the schema: text, date, number, boolean, object, or a list of these, ``text[]``."""
     nested: Mapping[str, PropertyType] = field(default_factory=dict)
     """Types of the fields of an object."""
 
@@ -87,7 +87,7 @@ def as_property(name: str, kind: PropertyType) -> Property:
 
 
 def _type_of(values: Sequence[JSON]) -> PropertyType | None:
-    """Return the type of a property with these values; None if nothing tells it."""
+    """Return the type of a property with these values; None if no value has one."""
     kinds = Counter(kind for value in values if (kind := _kind(value)))
     if not kinds:
         return None

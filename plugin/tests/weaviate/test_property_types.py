@@ -68,7 +68,6 @@ def test_the_order_of_rows_does_not_matter(rows: list[Any], random: Any) -> None
     shuffled = list(rows)
     random.shuffle(shuffled)
     other = infer_types(shuffled)
-    assert found.keys() >= {name for name in other if len(rows) < 2}
     for name, kind in found.items():
         values = [row[name] for row in rows if row.get(name) is not None]
         if all(isinstance(value, str) for value in values):

@@ -62,7 +62,7 @@ def create_tenants(rest: RestApi, collection: str, statuses: Mapping[str, str]) 
 
 
 def set_status(rest: RestApi, collection: str, statuses: Mapping[str, str]) -> None:
-    """Change the statuses of tenants."""
+    """Give tenants these statuses."""
     _send_tenants(rest, "PUT", collection, statuses)
 
 
