@@ -22,7 +22,7 @@ Lane = Literal["small", "large", "parse", "canary"]
 """``small`` and ``large``: texts of requests by their size. ``parse``: large bodies, one at a time,
 because the parser holds Python's lock. ``canary``: the check of the model."""
 
-_THREADS: dict[Lane, int] = {"small": 2, "large": 2, "parse": 1, "canary": 1}
+_THREADS: dict[Lane, int] = {"small": 2, "large": 4, "parse": 1, "canary": 1}
 
 _SMALL_BYTES = 64 * 2**10
 _SMALL_TEXTS = 64
