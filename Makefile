@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser triton weaviate demo test torture lint fmt types unit fuzz docs bench eval-table clean
+.PHONY: help setup browser triton weaviate demo test torture lint fmt types unit fuzz audit docs bench eval-table clean
 
 help: ## List the jobs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ torture: setup weaviate ## Re-embed on every database under writes and kills (15
 	@# One process for the real Weaviate, one for the others.
 	LUSIFER_TORTURE_S=$(TORTURE_S) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --timeout 0 -k torture \
 	  plugin/tests/reindex integration_tests/test_reindex_qdrant.py integration_tests/weaviate/test_torture.py
+
+audit: setup ## Compare the tested versions with published advisories (status 3: none can be reached)
+	.ci/audit $(BIN)/python $(VENV)/audit
 
 docs: setup ## Build the documentation into site/
 	$(BIN)/python docs/cli.py
