@@ -28,11 +28,22 @@ _SCRIPTS = {
     "KHMER": "none",
     "MYANMAR": "none",
     "TIBETAN": "none",
+    # "word" cuts their words at every vowel sign, which is no letter to it.
+    "DEVANAGARI": "none",
+    "BENGALI": "none",
+    "GURMUKHI": "none",
+    "GUJARATI": "none",
+    "ORIYA": "none",
+    "TAMIL": "none",
+    "TELUGU": "none",
+    "KANNADA": "none",
+    "MALAYALAM": "none",
+    "SINHALA": "none",
 }
 _TOKENIZATIONS: dict[str, WeaviateTokenization] = {
     "ja": "kagome_ja",
     "ko": "kagome_kr",
-    "zh": "gse",
+    "zh": "gse_ch",
 }
 _FEW = 0.05
 """Share of texts without spaces below which ``word`` still fits."""
@@ -45,9 +56,9 @@ _CHARACTERS = 400
 def advise_tokenization(texts: Iterable[str]) -> WeaviateTokenization:
     """Return the tokenization that fits these texts.
 
-    ``kagome_ja``, ``kagome_kr`` or ``gse`` where nearly all texts are Japanese, Korean or Chinese;
-    ``trigram`` for a mixture, and for Thai, Lao, Khmer and Burmese, which have no tokenization of
-    their own; else ``word``.
+    ``kagome_ja``, ``kagome_kr`` or ``gse_ch`` where nearly all texts are Japanese, Korean or
+    Chinese; ``trigram`` for a mixture, and for Thai, Lao, Khmer, Burmese and the scripts of India,
+    which have no tokenization of their own; else ``word``.
     """
     counts = Counter(map(_writing, texts))
     total = sum(counts.values())
@@ -68,7 +79,7 @@ def fits(tokenization: str, texts: Iterable[str]) -> bool:
     advised = advise_tokenization(texts)
     if advised == "word":
         return tokenization != "field"
-    also = {"kagome_ja": {"gse"}, "gse": {"gse_ch"}}.get(advised, set())
+    also = {"kagome_ja": {"gse"}, "gse_ch": {"gse"}}.get(advised, set())
     return tokenization in {advised, "trigram"} | also
 
 
