@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Match, Route
 
 from lusifer._version import __version__
@@ -27,6 +28,7 @@ from lusifer.service.embedding_service import EmbeddingService
 from lusifer.service.metrics import Metrics
 from lusifer.service.openapi import openapi_document
 from lusifer.service.page import PAGE_ROUTES
+from lusifer.service.paths import NormalizedPaths
 from lusifer.service.protocols import cohere, openai, qdrant, tei, weaviate
 from lusifer.service.routing import dialect_of, get, respond
 from lusifer.service.tracing import Tracer
@@ -103,10 +105,10 @@ def create_app(
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=browser_middleware(settings, _refuse),
+        middleware=[Middleware(NormalizedPaths), *browser_middleware(settings, _refuse)],
         exception_handlers={HTTPException: _not_served},
     )
-    # Weaviate follows no redirect.
+    # NormalizedPaths has done what a redirect would do.
     app.router.redirect_slashes = False
     app.state.service = service
     app.state.keys = ApiKeys(settings.api_keys_file) if settings.api_keys_file else None
@@ -295,14 +297,19 @@ def _reused(
 
 async def _not_served(request: Request, error: Exception) -> Response:
     """Answer 404 or 405; it is logged, because a wrong address is a common fault."""
-    wrong_method = isinstance(error, HTTPException) and error.status_code == 405
-    response = await _refuse(
-        request,
-        (MethodNotAllowedError if wrong_method else NotServedError)(
-            f"{request.method} {request.scope['path'][:200]} is not served here.",
-            next_step="The paths are listed in /openapi.json.",
-        ),
-    )
+    what = f"{request.method} {request.scope['path'][:200]} is not served here."
+    next_step = "The paths are listed in /openapi.json."
+    refusal: LusiferError
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        refusal = MethodNotAllowedError(what, next_step=next_step)
+    else:
+        if _not_found_dialect(request) is openai.DIALECT:
+            next_step = (
+                "OpenAI's API is served at /v1/embeddings, so end the base URL in /v1. The other "
+                "paths are listed in /openapi.json."
+            )
+        refusal = NotServedError(what, next_step=next_step)
+    response = await _refuse(request, refusal)
     # The header Allow names the methods of the path.
     response.headers.update(getattr(error, "headers", None) or {})
     return response
@@ -310,7 +317,7 @@ async def _not_served(request: Request, error: Exception) -> Response:
 
 async def _refuse(request: Request, error: LusiferError) -> Response:
     """Answer with an error in the form of the path's protocol, whatever the method."""
-    dialect = _SERVICE
+    dialect = _not_found_dialect(request)
     for route in request.app.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             dialect = dialect_of(route) or dialect
@@ -319,3 +326,14 @@ async def _refuse(request: Request, error: LusiferError) -> Response:
         raise error
 
     return await respond(request, dialect, fail)
+
+
+def _not_found_dialect(request: Request) -> Dialect:
+    """Return the dialect of errors at a path without a route.
+
+    What posts to a wrong path is mostly an OpenAI client with a wrong base URL, and it shows only
+    errors in its own form.
+    """
+    if request.method == "POST" or request.scope["path"].startswith("/v1/"):
+        return openai.DIALECT
+    return _SERVICE

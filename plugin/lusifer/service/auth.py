@@ -24,7 +24,7 @@ import hashlib
 import logging
 import secrets
 import tomllib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["ApiKey", "ApiKeys", "add_key", "presented_key", "read_keys", "revoke_key"]
+__all__ = ["ApiKey", "ApiKeys", "add_key", "presented_keys", "read_keys", "revoke_key"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,16 +74,17 @@ class ApiKeys:
         self._stamp = _stamp(path)
         self._index = _index(read_keys(path))
 
-    def identify(self, presented: str | None) -> ApiKey:
-        """Return the key that a request presents.
+    def identify(self, *presented: str) -> ApiKey:
+        """Return the first key of the file among those that a request presents.
 
         Raises:
             UnauthorizedError: The request has no key, or not one of the file.
         """
         # One hash for each salt of the file; a file of today has one salt.
-        for salt, keys in self._index.items():
-            if found := keys.get(_digest(salt, presented or "")):
-                return found
+        for key in presented:
+            for salt, keys in self._index.items():
+                if found := keys.get(_digest(salt, key)):
+                    return found
         what = "The API key is not valid." if presented else "An API key is needed."
         raise UnauthorizedError(
             what,
@@ -123,20 +124,21 @@ def _index(keys: Iterable[ApiKey]) -> dict[str, dict[str, ApiKey]]:
     return index
 
 
-def presented_key(headers: Mapping[str, str]) -> str | None:
-    """Return the key in a request's headers, None without one. Header names are lower case."""
+def presented_keys(headers: Mapping[str, str]) -> list[str]:
+    """Return what may be a key in a request's headers, at most four. Header names are lower case.
+
+    All known places count: a proxy may put credentials of its own beside the client's key.
+    """
+    found = []
     scheme, _, value = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and value.strip():
-        return value.strip()
+    if scheme.lower() == "bearer":
+        found.append(value.strip())
     if scheme.lower() == "basic":
         # Weaviate's HTTP client sends this for http://user:KEY@host.
-        try:
-            return base64.b64decode(value, validate=True).decode().partition(":")[2] or None
-        except ValueError:  # not base64, not ASCII, or not UTF-8
-            return None
-    return (
-        headers.get("x-api-key") or headers.get("lusifer-api-key") or headers.get("api-key") or None
-    )
+        with suppress(ValueError):  # not base64, not ASCII, or not UTF-8
+            found.append(base64.b64decode(value, validate=True).decode().partition(":")[2])
+    found += [headers.get(name, "") for name in ("x-api-key", "lusifer-api-key", "api-key")]
+    return [key for key in found if key]
 
 
 def add_key(

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from lusifer.errors import LusiferError, ServiceError, UnauthorizedError
 from lusifer.service.answers import Answer, Dialect, error_response, json_response, reason_of
-from lusifer.service.auth import presented_key
+from lusifer.service.auth import presented_keys
 from lusifer.service.bodies import LARGE_BYTES, check_values, parse, read_body
 from lusifer.service.embedding_service import Caller, EmbeddingService
 from lusifer.service.logs import request_id_from
@@ -75,7 +75,7 @@ def post(
         in_body = (
             key_of is not None
             and request.app.state.keys is not None
-            and presented_key(request.headers) is None
+            and not presented_keys(request.headers)
         )
         key = None if in_body else _identify(request, None)
         held.assign("" if in_body else key.name if key else None)
@@ -228,7 +228,8 @@ def _identify(request: Request, body_key: str | None) -> ApiKey | None:
     keys = request.app.state.keys
     if keys is None:
         return None
-    identified: ApiKey = keys.identify(presented_key(request.headers) or body_key)
+    presented = presented_keys(request.headers) or ([body_key] if body_key else [])
+    identified: ApiKey = keys.identify(*presented)
     return identified
 
 

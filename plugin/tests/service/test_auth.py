@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lusifer.errors import SettingsError, UnauthorizedError
 from lusifer.service import auth
-from lusifer.service.auth import ApiKeys, add_key, presented_key, read_keys, revoke_key
+from lusifer.service.auth import ApiKeys, add_key, presented_keys, read_keys, revoke_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,21 +86,34 @@ def test_a_disabled_key_is_no_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({}, None),
-        ({"authorization": "Bearer  k "}, "k"),
-        ({"authorization": "bearer k"}, "k"),
-        ({"authorization": "Basic YTpr"}, "k"),
-        ({"authorization": "Basic %%%"}, None),
-        ({"authorization": "Basic /w=="}, None),
-        ({"authorization": "Basic \xe9"}, None),
-        ({"authorization": "Bearer "}, None),
-        ({"x-api-key": "k"}, "k"),
-        ({"lusifer-api-key": "k"}, "k"),
-        ({"api-key": "k"}, "k"),
+        ({}, []),
+        ({"authorization": "Bearer  k "}, ["k"]),
+        ({"authorization": "bearer k"}, ["k"]),
+        ({"authorization": "Basic YTpr"}, ["k"]),
+        ({"authorization": "Basic %%%"}, []),
+        ({"authorization": "Basic /w=="}, []),
+        ({"authorization": "Basic \xe9"}, []),
+        ({"authorization": "Bearer "}, []),
+        ({"x-api-key": "k"}, ["k"]),
+        ({"lusifer-api-key": "k"}, ["k"]),
+        ({"api-key": "k"}, ["k"]),
+        # A proxy's own credentials beside the client's key.
+        ({"authorization": "Basic YTpwcm94eQ==", "x-api-key": "k"}, ["proxy", "k"]),
+        ({"authorization": "Negotiate YTpr", "api-key": "k"}, ["k"]),
     ],
 )
-def test_where_a_key_may_stand(headers: dict[str, str], expected: str | None) -> None:
-    assert presented_key(headers) == expected
+def test_where_a_key_may_stand(headers: dict[str, str], expected: list[str]) -> None:
+    assert presented_keys(headers) == expected
+
+
+def test_any_of_the_keys_of_a_request_will_do(right_and_keys: tuple[str, ApiKeys]) -> None:
+    right, keys = right_and_keys
+    assert keys.identify("wrong", right).name == "mine"
+    assert keys.identify(right, "wrong").name == "mine"
+    with pytest.raises(UnauthorizedError, match="not valid"):
+        keys.identify("wrong", "wrong too")
+    with pytest.raises(UnauthorizedError, match="needed"):
+        keys.identify()
 
 
 @given(st.sampled_from(["authorization", "x-api-key", "lusifer-api-key", "api-key"]), st.data())
@@ -111,7 +124,7 @@ def test_any_bytes_of_a_header_are_no_key(
     raw = scheme + data.draw(st.binary(max_size=80))
     # As the server decodes a header.
     with pytest.raises(UnauthorizedError):
-        right_and_keys[1].identify(presented_key({name: raw.decode("latin-1")}))
+        right_and_keys[1].identify(*presented_keys({name: raw.decode("latin-1")}))
 
 
 EDIT = """

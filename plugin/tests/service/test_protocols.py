@@ -18,20 +18,25 @@ from plugin.tests.service.protocol_cases import (
     body_of,
     cohere,
     every_protocol,
+    qdrant,
     weaviate,
 )
 
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
+from lusifer.service.app import create_app
+from lusifer.service.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import httpx
     from numpy.typing import NDArray
     from plugin.tests.service.conftest import GatedEngine
 
     from lusifer.bundle.format import Bundle
+    from lusifer.service.protocols.common import Body
+    from lusifer.service.routing import Operation
 
 
 @every_protocol
@@ -91,7 +96,6 @@ def test_all_protocols_give_the_vector_that_the_library_gives(
         ),
         ("tei", "/embed", {"inputs": []}, 400),
         ("tei", "/embed", {"inputs": ["a"] * 10_000}, 413),
-        ("tei", "/embed", {"inputs": "a", "normalize": False}, 400),
         ("tei", "/embed", {"inputs": "a", "truncate": True, "truncation_direction": "Left"}, 400),
         ("weaviate", "/vectors", {"text": "a", "config": {"task_type": "clustering"}}, 400),
         ("weaviate", "/vectors", {"text": "a", "config": {"dimensions": 5}}, 400),
@@ -116,6 +120,67 @@ def test_what_a_protocol_cannot_do_is_refused_and_not_ignored(
     answer = http.post(path, json=body)
     assert answer.status_code == status, answer.text
     assert len(PROTOCOLS[protocol][2](answer.json())) > 20
+
+
+def _every_optional_field() -> Iterator[Any]:
+    """Yield each path with a body, and each field that its body may do without."""
+    for route in create_app(Settings()).routes:
+        operation: Operation | None = getattr(route, "operation", None)
+        if operation is None or operation.body is None:
+            continue
+        for name, field in operation.body.model_fields.items():
+            if not field.is_required():
+                yield pytest.param(operation.body, name, id=f"{route.path} {name}")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("body", "name"), list(_every_optional_field()))
+def test_null_means_not_given_for_every_optional_field(body: type[Body], name: str) -> None:
+    default = body.model_fields[name].default
+    required: dict[str, Any] = {
+        each: "a text" for each, field in body.model_fields.items() if field.is_required()
+    }
+    required |= {"texts": ["a"], "inference": "update", "input_type": "search_query"}
+    if "inference" in body.model_fields:
+        required["inputs"] = [INPUT]
+    fields = {each: value for each, value in required.items() if each in body.model_fields}
+    parsed = body.model_validate_json(json.dumps(fields | {name: None}))
+    assert getattr(parsed, name) == default
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "option"),
+    [
+        ("/v1/embeddings", {"input": "a"}, {"late_chunking": True}),
+        ("/v1/embeddings", {"input": "a"}, {"truncate_prompt_tokens": 5}),
+        ("/v1/embeddings", {"input": "a"}, {"add_special_tokens": False}),
+        ("/v1/embeddings", {"input": "a"}, {"modality": "image"}),
+        ("/v1/embeddings", {"input": "a"}, {"embedding_type": "binary"}),
+        ("/v1/embeddings", {"input": "a"}, {"output_dtype": "int8"}),
+        ("/v1/embeddings", {"input": "a"}, {"prompt_name": "query"}),
+        ("/v2/embed", {"texts": ["a"], "input_type": "search_query"}, {"images": ["data:"]}),
+        ("/v2/embed", {"texts": ["a"], "input_type": "search_query"}, {"inputs": [{}]}),
+        ("/embed", {"inputs": "a"}, {"parameters": {"truncate": True}}),
+        ("/embed", {"inputs": "a"}, {"prompt": "query: "}),
+    ],
+)
+def test_a_known_foreign_option_is_refused_and_its_null_taken(
+    http: httpx.Client, path: str, body: dict[str, Any], option: dict[str, Any]
+) -> None:
+    (name,) = option
+    refused = http.post(path, json=body | option)
+    assert refused.status_code == 400
+    assert name in refused.text
+    assert http.post(path, json=body | {name: None}).status_code == 200
+    assert http.post(path, json=body | {"unknown": 1}).status_code == 200
+
+
+@every_protocol
+def test_slashes_beside_a_path_change_nothing(service: Any, protocol: str) -> None:
+    for shape in ("//{}", "/{}/", "//{}//"):
+        path = shape.format(PROTOCOLS[protocol][0].lstrip("/"))
+        # The request's line as it stands: clients differ in what they make of such a URL.
+        status, _, answer = service.exchange(qdrant(path, body_of(protocol, "a").decode()))
+        assert status == 200, answer
 
 
 @every_protocol

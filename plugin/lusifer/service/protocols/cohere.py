@@ -15,19 +15,25 @@ from pydantic import BaseModel, Field
 
 from lusifer.errors import LusiferError, OverloadedError
 from lusifer.service.answers import Answer, Dialect
-from lusifer.service.protocols.common import ROLES, Body, Texts, check_count, to_base64
+from lusifer.service.protocols.common import (
+    ROLES,
+    Texts,
+    check_count,
+    long_text_policy,
+    to_base64,
+)
+from lusifer.service.protocols.foreign import CohereForeign
 from lusifer.service.routing import post
 
 if TYPE_CHECKING:
     from lusifer.service.embedding_service import Caller, EmbeddingService
-    from lusifer.types import LongTextPolicy
 
 __all__ = ["DIALECT", "ROUTES"]
 
 MAXIMUM_TEXTS = 96
 
 
-class EmbedRequest(Body):
+class EmbedRequest(CohereForeign):
     """Texts and what they are for."""
 
     texts: Texts
@@ -67,7 +73,9 @@ async def _embed(body: EmbedRequest, service: EmbeddingService, caller: Caller) 
         ROLES[body.input_type],
         caller=caller,
         dimension=body.output_dimension,
-        long_text=_policy(body, service),
+        long_text=long_text_policy(
+            may_cut=body.truncate != "NONE", operator=service.settings.long_text
+        ),
     )
     types = body.embedding_types or ["float"]
     embeddings: dict[str, object] = {}
@@ -91,18 +99,8 @@ async def _embed(body: EmbedRequest, service: EmbeddingService, caller: Caller) 
     return Answer(content)
 
 
-def _policy(body: EmbedRequest, service: EmbeddingService) -> LongTextPolicy | None:
-    if body.truncate == "NONE":
-        return "error"
-    if service.settings.long_text == "error":
-        # The caller sent END, or left it to the API's default, which is END.
-        return "truncate"
-    return None
-
-
 ROUTES = [
-    # A baseURL may have a path of its own, and Weaviate's client doubles the slash after a bare
-    # host.
+    # A baseURL may have a path of its own.
     post(path, DIALECT, EmbedRequest, _embed, summary="Embed up to 96 texts", answer=EmbedAnswer)
-    for path in ("/v2/embed", "//v2/embed", "/{base:path}/v2/embed")
+    for path in ("/v2/embed", "/{base:path}/v2/embed")
 ]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import core_schema
 
 from lusifer.errors import RequestTooLargeError
 
@@ -14,10 +17,21 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
-    from lusifer.types import Role
+    from lusifer.types import LongTextPolicy, Role
 
-__all__ = ["ROLES", "Body", "Texts", "check_count", "texts_of", "to_base64"]
+__all__ = [
+    "ROLES",
+    "Body",
+    "TextOrTexts",
+    "Texts",
+    "check_count",
+    "long_text_policy",
+    "texts_of",
+    "to_base64",
+]
 
 Texts = Annotated[list[str], Field(fail_fast=True)]
 """List of texts that is refused at its first item that is none."""
@@ -36,10 +50,62 @@ ROLES: Mapping[str, Role] = {
 """Word of a protocol -> role. Each protocol's body limits the words that it accepts."""
 
 
+@dataclass(frozen=True)
+class _OneMessage:
+    """Annotation of a type whose errors are replaced by one message."""
+
+    kind: str
+    message: str
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.custom_error_schema(
+            handler(source), custom_error_type=self.kind, custom_error_message=self.message
+        )
+
+
+TextOrTexts = Annotated[
+    str | Texts,
+    _OneMessage(
+        "texts_only",
+        "Input should be a text or a list of texts. Token ids can't be embedded, because they come "
+        "from another model's tokenizer; in LangChain set check_embedding_ctx_length=False",
+    ),
+]
+"""One text or a list of them; the error names token ids, which some clients send by default."""
+
+
 class Body(BaseModel):
-    """Body of a request: no value is converted to another type."""
+    """Body of a request: no value is converted to another type, and null means not given.
+
+    A field with a default takes null for it, whatever its type, because clients write their unset
+    options so.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Return the schema of the class, in which each field with a default takes null for it."""
+        schema = handler(source)
+        model = cast("Any", schema)
+        while model["type"] != "model-fields":
+            model = model["schema"]
+        for field in model["fields"].values():
+            optional = field["schema"]
+            if optional["type"] == "default" and optional["schema"]["type"] != "nullable":
+                optional["schema"] = core_schema.no_info_after_validator_function(
+                    partial(_given_or, optional["default"]),
+                    core_schema.nullable_schema(optional["schema"]),
+                )
+        return schema
+
+
+def _given_or(default: object, value: object) -> object:
+    return default if value is None else value
 
 
 def texts_of(texts: str | list[str]) -> list[str]:
@@ -63,3 +129,19 @@ def check_count(texts: Sequence[str], maximum: int, api: str) -> None:
 def to_base64(vector: NDArray[np.float32]) -> str:
     """Encode a vector ``(D,)`` as little-endian float32 in base64."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+def long_text_policy(*, may_cut: bool, operator: LongTextPolicy) -> LongTextPolicy | None:
+    """Return the policy of a request whose protocol only says whether long texts may be cut.
+
+    Args:
+        may_cut: The caller's wish. True means "do not fail", so the operator's average of windows
+            stays, which a client's standing request for a cut would otherwise prevent.
+        operator: The setting ``long_text``.
+
+    Returns:
+        None for the operator's policy.
+    """
+    if not may_cut:
+        return "error"
+    return "truncate" if operator == "error" else None

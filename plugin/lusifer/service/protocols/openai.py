@@ -7,38 +7,59 @@ because callers that can't choose, such as Weaviate's ``text2vec-openai``, mostl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from pydantic import BaseModel
 
 from lusifer.errors import InvalidInputError, LusiferError, UnauthorizedError
 from lusifer.service.answers import Answer, Dialect
-from lusifer.service.protocols.common import ROLES, Body, Texts, check_count, texts_of, to_base64
+from lusifer.service.protocols.common import (
+    ROLES,
+    TextOrTexts,
+    check_count,
+    long_text_policy,
+    texts_of,
+    to_base64,
+)
+from lusifer.service.protocols.foreign import OpenAIForeign
 from lusifer.service.routing import get, post
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lusifer.service.embedding_service import Caller, EmbeddingService
+    from lusifer.types import LongTextPolicy, Role
 
 __all__ = ["DIALECT", "ROUTES"]
 
 MAXIMUM_TEXTS = 2048
 
 _RoleWord = Literal["query", "search_query", "document", "passage", "search_document"]
+_Task = Literal["retrieval.query", "retrieval.passage"]
+_Option = TypeVar("_Option")
 # Outside the class, whose field "object" hides the type of that name.
 _Item = dict[str, object]
 
 
-class EmbeddingsRequest(Body):
+class EmbeddingsRequest(OpenAIForeign):
     """One text or a list of them.
 
     Token ids are refused, because they would come from the tokenizer of another model.
     """
 
-    input: str | Texts
-    model: str
+    input: TextOrTexts
+    model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
     input_type: _RoleWord | None = None
+    truncate: Literal["END", "NONE"] | None = None
+    """Option of NVIDIA NIM: NONE refuses a text over the limit."""
+    truncation: bool | None = None
+    """Option of Voyage AI: false refuses a text over the limit."""
+    output_dimension: int | None = None
+    """Voyage AI's name of ``dimensions``."""
+    task: _Task | None = None
+    """Option of Jina AI with the role."""
 
 
 class EmbeddingsAnswer(BaseModel):
@@ -65,19 +86,27 @@ DIALECT = Dialect("openai", _error_body)
 
 
 async def _embeddings(body: EmbeddingsRequest, service: EmbeddingService, caller: Caller) -> Answer:
-    name, colon, suffix = body.model.rpartition(":")
-    named_role = ROLES[suffix] if colon and suffix in get_args(_RoleWord) else None
+    name, colon, suffix = (body.model or "").rpartition(":")
+    named_role = suffix if colon and suffix in get_args(_RoleWord) else None
     service.check_model(name if named_role else body.model)
-    field_role = ROLES[body.input_type] if body.input_type else None
-    if named_role and field_role and named_role != field_role:
-        raise InvalidInputError(
-            f"The model's name has the role {suffix}, input_type is {body.input_type}.",
-            next_step="Give one role.",
-        )
+    roles: dict[str, Role | None] = {
+        "the model's name": ROLES[named_role] if named_role else None,
+        "input_type": ROLES[body.input_type] if body.input_type else None,
+        "task": ROLES[body.task.removeprefix("retrieval.")] if body.task else None,
+    }
+    role = _one_of("role", roles)
+    dimension = _one_of(
+        "dimension",
+        {"dimensions": body.dimensions, "output_dimension": body.output_dimension},
+    )
     texts = texts_of(body.input)
     check_count(texts, MAXIMUM_TEXTS, "OpenAI")
     answer = await service.embed(
-        texts, field_role or named_role or "document", caller=caller, dimension=body.dimensions
+        texts,
+        role or "document",
+        caller=caller,
+        dimension=dimension,
+        long_text=_policy(body, service),
     )
     data: list[dict[str, object]] = []
     for index, embedding in enumerate(answer):
@@ -92,12 +121,30 @@ async def _embeddings(body: EmbeddingsRequest, service: EmbeddingService, caller
     content = {
         "object": "list",
         "data": data,
-        "model": body.model,
+        "model": body.model or service.accepted_models()[0],
         # Shows a client in the middle of an import that the service has another model now.
         "system_fingerprint": service.vectorizer.fingerprint if service.vectorizer else None,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
     return Answer(content, _rate_limits(service))
+
+
+def _one_of(what: str, given: Mapping[str, _Option | None]) -> _Option | None:
+    """Return the value that fields for the same thing have, None if none of them is given."""
+    values = {name: value for name, value in given.items() if value is not None}
+    if len(set(values.values())) > 1:
+        described = ", ".join(f"{name} says {value}" for name, value in values.items())
+        raise InvalidInputError(f"{described}.", next_step=f"Give one {what}.")
+    return next(iter(values.values()), None)
+
+
+def _policy(body: EmbeddingsRequest, service: EmbeddingService) -> LongTextPolicy | None:
+    operator = service.settings.long_text
+    if body.truncate == "NONE" or body.truncation is False:
+        return long_text_policy(may_cut=False, operator=operator)
+    if body.truncate or body.truncation:
+        return long_text_policy(may_cut=True, operator=operator)
+    return None
 
 
 def _rate_limits(service: EmbeddingService) -> dict[str, str]:
@@ -132,13 +179,17 @@ def _models(service: EmbeddingService) -> Answer:
 
 
 ROUTES = [
-    post(
-        "/v1/embeddings",
-        DIALECT,
-        EmbeddingsRequest,
-        _embeddings,
-        summary="Embed up to 2048 texts",
-        answer=EmbeddingsAnswer,
+    # The second is for a base URL without /v1.
+    *(
+        post(
+            path,
+            DIALECT,
+            EmbeddingsRequest,
+            _embeddings,
+            summary="Embed up to 2048 texts",
+            answer=EmbeddingsAnswer,
+        )
+        for path in ("/v1/embeddings", "/embeddings")
     ),
     get("/v1/models", DIALECT, _models, summary="Names that a request may give the model"),
 ]

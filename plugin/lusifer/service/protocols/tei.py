@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import RootModel
 
 from lusifer._version import __version__
-from lusifer.errors import InvalidInputError, LusiferError, NotReadyError
+from lusifer.errors import InvalidInputError, LusiferError, NotReadyError, TextTooLongError
 from lusifer.service.answers import Answer, Dialect
-from lusifer.service.protocols.common import ROLES, Body, Texts, texts_of
+from lusifer.service.protocols.common import ROLES, TextOrTexts, texts_of
+from lusifer.service.protocols.foreign import TeiForeign
 from lusifer.service.routing import get, post
 
 if TYPE_CHECKING:
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["DIALECT", "ROUTES"]
 
 
-class EmbedRequest(Body):
+class EmbedRequest(TeiForeign):
     """One text or a list of them.
 
     Without ``truncate`` a text over the limit is refused, as by TEI.
     """
 
-    inputs: str | Texts
+    inputs: TextOrTexts
     normalize: bool = True
+    """Makes no difference: the model's vectors are of unit norm."""
     truncate: bool = False
     truncation_direction: Literal["Left", "Right", "left", "right"] = "Right"
     prompt_name: Literal["query", "document", "passage"] | None = None
@@ -47,15 +49,11 @@ def _error_body(error: LusiferError) -> dict[str, object]:
     return {"error": str(error), "error_type": kind}
 
 
-DIALECT = Dialect("tei", _error_body)
+# At 413 Elasticsearch halves a text and sends it again.
+DIALECT = Dialect("tei", _error_body, {TextTooLongError: 413})
 
 
 async def _embed(body: EmbedRequest, service: EmbeddingService, caller: Caller) -> Answer:
-    if not body.normalize:
-        raise InvalidInputError(
-            "normalize is false, but this model's vectors always have unit norm.",
-            next_step="Leave it out.",
-        )
     if body.truncate and body.truncation_direction.lower() == "left":
         raise InvalidInputError(
             "Texts can't be cut at their beginning.", next_step="Set truncation_direction to Right."

@@ -118,10 +118,8 @@ def _ready(service: EmbeddingService) -> Answer:
 
 
 ROUTES = [
-    # The client appends the path to the URL it was given, with or without a slash at its end.
-    *(
-        post(path, DIALECT, VectorRequest, _vectors, summary="Embed one text", answer=VectorAnswer)
-        for path in ("/vectors", "/vectors/", "//vectors")
+    post(
+        "/vectors", DIALECT, VectorRequest, _vectors, summary="Embed one text", answer=VectorAnswer
     ),
     get("/meta", DIALECT, _meta, summary="Describe the served model"),
     get("/.well-known/live", DIALECT, _live, summary="Show whether the process lives", public=True),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lusifer.types import Role
 
 
-@pytest.mark.parametrize("path", ["/vectors", "/vectors/", "//vectors"])
+@pytest.mark.parametrize("path", ["/vectors", "/vectors/", "//vectors", "///vectors//"])
 @pytest.mark.parametrize(("task", "role"), [("passage", "document"), ("query", "query")])
 def test_weaviates_request_as_its_go_client_writes_it(
     embedded: Callable[..., NDArray[np.float32]], service: Any, path: str, task: str, role: Role
