@@ -13,6 +13,8 @@ import pytest
 from integration_tests.qdrant_server import QdrantUnderTest, inference_gate, qdrant_under_test  # noqa: F401
 from plugin.tests.cli.commands import run
 from plugin.tests.conftest import make_bundle
+from plugin.tests.hub_documents import DIMENSION as HUB_DIMENSION
+from plugin.tests.hub_documents import hub_documents
 from plugin.tests.keyword_languages import missing_words
 from plugin.tests.store_contract import (
     COSINES,
@@ -43,6 +45,7 @@ from lusifer.errors import (
 )
 from lusifer.ingest.sync import SourceSync
 from lusifer.qdrant.connection import connect
+from lusifer.qdrant.doctor import examine
 from lusifer.qdrant.keywords import KeywordOptions
 from lusifer.qdrant.metadata import CollectionMetadata
 from lusifer.qdrant.schema import create_collection
@@ -516,3 +519,13 @@ def test_an_async_client_is_told_of_a_field_that_no_document_has(
         asyncio.run(ask(langg="en"))
     with pytest.raises(InvalidInputError, match="'year' holds number"):
         asyncio.run(ask(year="2001"))
+
+
+@pytest.mark.parametrize(("hub", "severity"), [(False, "ok"), (True, "warning")])
+def test_the_doctor_names_a_hub(client: QdrantClient, name: str, hub: bool, severity: str) -> None:
+    documents, vectors = hub_documents(hub=hub)
+    create_collection(client, collection_metadata(name, dimension=HUB_DIMENSION))
+    open_store(client, name).upsert(documents, vectors)
+    (found,) = (each for each in examine(client, collection=name) if each.subject == "hubs")
+    assert found.severity == severity
+    assert ("Document hub (" in found.message) == hub

@@ -12,6 +12,8 @@ from integration_tests.weaviate.conftest import RunCommand
 from integration_tests.weaviate.support import make_metadata
 from integration_tests.weaviate_server import RunningWeaviate
 from plugin.tests.conftest import make_bundle
+from plugin.tests.hub_documents import DIMENSION as HUB_DIMENSION
+from plugin.tests.hub_documents import hub_documents
 from plugin.tests.store_contract import LIBRARY, documents, unit
 
 from lusifer.bundle.format import Bundle
@@ -382,3 +384,15 @@ def test_servers_that_are_set_up_wrong(
     with own_weaviate.client(headers={"X-Cohere-Api-Key": "any"}) as client:
         found = findings(client, collection=f"{name}Co", embedder=tiny)
         assert found["inference"].fix.startswith("Start Weaviate without MODULES_VALIDATE_BASE_URL")
+
+
+@pytest.mark.parametrize(("hub", "severity"), [(False, "ok"), (True, "warning")])
+def test_the_doctor_names_a_hub(client: Any, name: str, hub: bool, severity: str) -> None:
+    documents, vectors = hub_documents(hub=hub)
+    metadata = make_metadata(name).model_copy(update={"dimension": HUB_DIMENSION})
+    create_collection(client, metadata, service_url="http://127.0.0.1:9")
+    store = WeaviateStore.open(client, name, fingerprint=metadata.fingerprint, model="tiny")
+    store.upsert(documents, vectors)
+    found = findings(client, collection=name)["hubs"]
+    assert found.severity == severity
+    assert ("Document hub (" in found.message) == hub

@@ -15,6 +15,7 @@ import typer
 
 from lusifer.cli import delete, demo, embed, index, info, search, serve
 from lusifer.cli.common import description_of, epilog_of, guarded, start_logging
+from lusifer.cli.doctor import index as doctor_index
 from lusifer.cli.doctor import qdrant as doctor_qdrant
 from lusifer.cli.doctor import weaviate as doctor_weaviate
 from lusifer.cli.keys import add as keys_add
@@ -64,6 +65,7 @@ _COMMANDS = {
     "reindex switch": switch.COMMAND,
     "reindex rollback": rollback.COMMAND,
     "reindex clean": clean.COMMAND,
+    "doctor index": doctor_index.COMMAND,
     "doctor qdrant": doctor_qdrant.COMMAND,
     "doctor weaviate": doctor_weaviate.COMMAND,
 }

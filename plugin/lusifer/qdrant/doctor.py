@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lusifer.embedding.remote import RemoteVectorizer
 from lusifer.errors import InvalidInputError, LusiferError
 from lusifer.qdrant.connection import TIMEOUT_S, client_errors, import_client
+from lusifer.qdrant.hubs import QdrantHubSearch
 from lusifer.qdrant.metadata import CollectionMetadata, parse_metadata
 from lusifer.qdrant.queries import without_vector
 from lusifer.qdrant.strict_mode import examine_strict_mode
@@ -27,6 +28,7 @@ from lusifer.stores.diagnostics import (
     version_numbers,
     warning,
 )
+from lusifer.stores.hub_diagnosis import examine_hubs
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -104,6 +106,15 @@ def examine(
         if metadata is not None:
             yield from _points(client, metadata)
             yield from _inference(client, metadata, embedder)
+            same = embedder is not None and embedder.fingerprint == metadata.fingerprint
+            try:
+                yield from examine_hubs(
+                    QdrantHubSearch(client, metadata),
+                    config.points_count or 0,
+                    embedder if same else None,
+                )
+            except LusiferError as failed:
+                yield failure("hubs", failed)
 
 
 def _server(client: QdrantClient) -> Generator[Diagnostic, None, Version | None]:

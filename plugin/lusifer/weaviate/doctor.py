@@ -19,7 +19,9 @@ from lusifer.stores.diagnostics import (
     ok,
     warning,
 )
+from lusifer.stores.hub_diagnosis import examine_hubs
 from lusifer.weaviate.connection import client_errors
+from lusifer.weaviate.hubs import WeaviateHubSearch
 from lusifer.weaviate.metadata import module_of, parse_metadata
 from lusifer.weaviate.object_checks import examine_objects
 from lusifer.weaviate.schema import version_warnings
@@ -91,6 +93,14 @@ def examine(
     yield from examine_objects(handle, metadata, config, embedder)
     if module_of(config, metadata.vector_name) != "none":
         yield from _inference(handle, metadata, embedder)
+    same = embedder is not None and embedder.fingerprint == metadata.fingerprint
+    try:
+        with client_errors(collection):
+            total = handle.aggregate.over_all(total_count=True).total_count or 0
+        search = WeaviateHubSearch(handle, metadata, config)
+        yield from examine_hubs(search, total, embedder if same else None)
+    except LusiferError as failed:
+        yield failure("hubs", failed)
 
 
 def _server(

@@ -70,6 +70,7 @@ def test_every_command_is_registered() -> None:
         "weaviate",
         "weaviate setup",
         "doctor",
+        "doctor index",
         "doctor qdrant",
         "doctor weaviate",
     }
