@@ -168,8 +168,8 @@ def adapt_checkpoint(
         checkpoint: The checkpoint to adapt.
         target: Folder to write; may be the same folder.
         sample: The collection's texts.
-        share: Share of the centre to subtract; by default the checkpoint's own, or 0.7 where it has
-            none.
+        share: Share of the centre to subtract; by default the checkpoint's own, or 0.65 where it
+            has none.
 
     Raises:
         TrainingError: The checkpoint or its backbones can't be loaded.

@@ -22,7 +22,7 @@ from lusifer_export.errors import ExportError
 from lusifer_training.checkpoint import geometry_of, read_adapter
 from lusifer_training.config import read_config
 from lusifer_training.embedders import checkpoint_embedder
-from lusifer_training.geometry import Geometry
+from lusifer_training.geometry import DEFAULT_SHARE, Geometry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,7 +142,7 @@ class TestCheckpoint:
     def test_a_checkpoint_without_a_centre_gets_one(self, tiny: Any, tmp_path: Path) -> None:
         checkpoint = tiny.checkpoint(tmp_path / "c", tiny.config(llm=None))
         found = adapt_checkpoint(checkpoint, tmp_path / "ours", TextSample(SAMPLE.documents))
-        assert read_config(found.path).centre_share == 0.7
+        assert read_config(found.path).centre_share == DEFAULT_SHARE
         before, after = found.table["before"], found.table["after"]
         # What all texts share is gone from their cosines.
         assert after["mean_cosine"] < before["mean_cosine"]

@@ -36,8 +36,8 @@ def _default() -> Path:
     return default_checkpoint()
 
 
-def _encoder_only() -> Path:
-    return _default().with_name("encoder-only")
+def _control(name: str) -> Path:
+    return _default().with_name(name)
 
 
 def _checkpoint(folder: Path, *, projected: bool = True) -> EmbedFunction:
@@ -61,12 +61,16 @@ def _raw_llm() -> EmbedFunction:
 NAMED: dict[str, Callable[[], EmbedFunction]] = {
     "raw-encoder": _raw_encoder,
     "raw-llm": _raw_llm,
-    "encoder-only": lambda: _checkpoint(_encoder_only()),
+    "raw-encoder-fitted": lambda: _checkpoint(_control("raw-encoder")),
+    "encoder-only": lambda: _checkpoint(_control("encoder-only")),
     "lusifer-unprojected": lambda: _checkpoint(_default(), projected=False),
     "lusifer": lambda: _checkpoint(_default()),
     "bundle": lambda: _bundle(_default_bundle()),
 }
-"""The default model, its controls, and its bundle, which is the served form."""
+"""The default model, its controls, and its bundle, which is the served form.
+
+``raw-encoder-fitted`` is the raw encoder, centred and projected, without training.
+"""
 
 
 def named_source(source: str) -> tuple[str, str]:
@@ -77,7 +81,8 @@ def named_source(source: str) -> tuple[str, str]:
 
 def checkpoint_folder(source: str) -> Path | None:
     """Return the checkpoint that a source names; None if it names no checkpoint."""
-    folder = {"lusifer": _default(), "encoder-only": _encoder_only()}.get(source, Path(source))
+    known = {"lusifer": _default(), "encoder-only": _control("encoder-only")}
+    folder = known.get(source, Path(source))
     return folder if (folder / "adapter.safetensors").is_file() else None
 
 

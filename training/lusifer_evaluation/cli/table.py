@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["table"]
 
-DEFAULT_MODELS = ["raw-encoder", "encoder-only", "lusifer-unprojected", "lusifer"]
+DEFAULT_MODELS = [
+    "raw-encoder",
+    "raw-encoder-fitted",
+    "encoder-only",
+    "lusifer-unprojected",
+    "lusifer",
+]
 MAP_SENTENCES = 20
 """Parallel sentences of each language in a map."""
 CURVE_QUESTIONS = 40
@@ -38,10 +44,10 @@ def table(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL]...",
-            help="raw-encoder, raw-llm, encoder-only, lusifer-unprojected, lusifer, bundle; the "
-            "folder of a checkpoint, a bundle or a sentence-transformers model; a service's "
-            "address; MODULE:FUNCTION. NAME=MODEL names the column. Default: the model and its "
-            "controls.",
+            help="raw-encoder, raw-encoder-fitted (centred and projected), raw-llm, encoder-only, "
+            "lusifer-unprojected, lusifer, bundle; the folder of a checkpoint, a bundle or a "
+            "sentence-transformers model; a service's address; MODULE:FUNCTION. NAME=MODEL names "
+            "the column. Default: the model and its controls.",
         ),
     ] = None,
     size: SizeOption = "standard",

