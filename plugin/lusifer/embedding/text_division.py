@@ -89,6 +89,11 @@ class TextDivision:
                     return place
         return None
 
+    def normalized_length(self, text: str) -> int:
+        """Return the number of characters of a text after normalization."""
+        normalizer = self._tokenizer.normalizer
+        return len(text if normalizer is None else normalizer.normalize_str(text))
+
     def _spaces(self, text: str, end: int) -> Iterator[int]:
         place = end + 1
         for _ in range(_TRIES):

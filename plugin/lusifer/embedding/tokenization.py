@@ -8,7 +8,8 @@ before it is tokenized.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,13 +43,17 @@ _LEAST_CHARACTERS = 4096
 Where these characters make too few tokens, a longer beginning follows."""
 
 _UNDIVIDED_CHARACTERS = 65_536
-"""Number of characters up to which a safe division is sought. A text without one, such as a row of
-a million exclamation marks, is divided there."""
+"""Number of characters, before or after normalization, up to which a safe division is sought. A
+text without one, such as a row of a million exclamation marks, is divided there."""
 
 _SLICE_CHARACTERS = 65_536
 _SLICE_TEXTS = 512
 """Bounds of what is tokenized at once, and so of the memory of the tokenizer's own records and of
 the time until a cancelled request ends."""
+
+_FOREIGN_CHARACTERS = 4
+"""Number of ASCII characters that one of a text with others counts for: a normalizer makes up to 18
+of one, and a tokenizer fewer pieces longer than a character."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,16 @@ class TokenRows:
     def tokens(self) -> int:
         """Number of tokens in all windows, prompts and special tokens included."""
         return sum(map(len, self.windows))
+
+
+class _Begun(NamedTuple):
+    """A text that is read part by part."""
+
+    text: str
+    first: str
+    """The part that is read in any case."""
+    plan: Iterator[str]
+    """What may be read after it: the other parts for windows, else longer and longer beginnings."""
 
 
 class _Tokens(NamedTuple):
@@ -111,6 +126,7 @@ class TextTokenizer:
         self._room = self._maximum - len(self._prefix) - len(self._suffix)
         self._first_characters = max(_LEAST_CHARACTERS, _CHARACTERS_PER_TOKEN * self._maximum)
         self._division = TextDivision(self._tokenizer)
+        self._one_long_text = threading.Lock()
 
     def content_tokens(self, role: Role) -> int:
         """Return how many tokens of a text fit beside prompt and special tokens."""
@@ -136,12 +152,11 @@ class TextTokenizer:
             between: Called between two slices of the work. What it raises ends the work.
         """
         windows = long_text == "mean_of_windows"
-
-        def size(text: str) -> int:
-            return len(text) if windows else min(len(text), self._first_characters)
-
         outcomes: list[TokenRows | InvalidInputError] = []
-        for part in chunked(texts, _SLICE_TEXTS, size=size, maximum_size=_SLICE_CHARACTERS):
+        begun = (self._begin(text, windows=windows) for text in texts)
+        for part in chunked(
+            begun, _SLICE_TEXTS, size=lambda each: _size(each.first), maximum_size=_SLICE_CHARACTERS
+        ):
             between()
             for tokens in self._tokens(part, role, windows=windows, between=between):
                 try:
@@ -150,34 +165,31 @@ class TextTokenizer:
                     outcomes.append(error)
         return outcomes
 
+    def _begin(self, text: str, *, windows: bool) -> _Begun:
+        # Most texts are read whole at once.
+        if len(text) <= (_UNDIVIDED_CHARACTERS if windows else self._first_characters):
+            return _Begun(text, text, iter(()))
+        plan = self._segments(text) if windows else self._beginnings(text)
+        return _Begun(text, next(plan), plan)
+
     def _tokens(
-        self, texts: Sequence[str], role: Role, *, windows: bool, between: Callable[[], None]
+        self, texts: Sequence[_Begun], role: Role, *, windows: bool, between: Callable[[], None]
     ) -> Iterator[_Tokens]:
         """Yield the ids of each text: all for windows, else enough to see if they are too many."""
         prompt = self._prompts[role]
-        undivided = _UNDIVIDED_CHARACTERS if windows else self._first_characters
-        # Most texts are read whole at once.
-        plans = {
-            index: self._segments(text) if windows else self._beginnings(text)
-            for index, text in enumerate(texts)
-            if len(text) > undivided
-        }
-        firsts = [
-            next(plans[index]) if index in plans else text for index, text in enumerate(texts)
-        ]
-        encodings = self._encode([prompt + part for part in firsts])
-        for index, (text, first, encoding) in enumerate(zip(texts, firsts, encodings, strict=True)):
+        encodings = self._encode([prompt + each.first for each in texts])
+        for (text, first, plan), encoding in zip(texts, encodings, strict=True):
             ids = np.asarray(encoding.ids, dtype=np.int32)
             start = self._content_start(encoding, first, role)
             whole = first is text
-            if index in plans and windows:
+            if windows:
                 rest = [ids]
-                for segment in plans[index]:
+                for segment in plan:
                     between()
                     rest += [np.asarray(self._encode([segment])[0].ids, dtype=np.int32)]
                 ids, whole = np.concatenate(rest), True
-            elif index in plans:
-                for longer in plans[index]:
+            else:
+                for longer in plan:
                     if len(ids) > self._room:
                         break
                     between()
@@ -188,8 +200,10 @@ class TextTokenizer:
             yield _Tokens(ids, start, len(text), whole)
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+        # The records of a long text take up to 100 times its memory: one at a time.
+        is_long = len(texts) == 1 and _size(texts[0]) > _SLICE_CHARACTERS
         # In a batch also one text: only then does the library release Python's lock.
-        with _tokenizer_errors("The tokenizer"):
+        with self._one_long_text if is_long else nullcontext(), _tokenizer_errors("The tokenizer"):
             encodings: list[Encoding] = self._tokenizer.encode_batch(
                 texts, add_special_tokens=False
             )
@@ -200,7 +214,10 @@ class TextTokenizer:
         end = self._first_characters
         while end < len(text):
             place = self._division.before(text, end)
-            if place is None and end >= _UNDIVIDED_CHARACTERS:
+            if place is None and (
+                end >= _UNDIVIDED_CHARACTERS
+                or self._division.normalized_length(text[:end]) >= _UNDIVIDED_CHARACTERS
+            ):
                 place = end
             if place is not None:
                 yield text[:place]
@@ -260,6 +277,11 @@ class TextTokenizer:
 
     def _row(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
         return np.concatenate([self._prefix, ids, self._suffix])
+
+
+def _size(text: str) -> int:
+    """Return the size of a text for the bounds of a slice."""
+    return len(text) if text.isascii() else _FOREIGN_CHARACTERS * len(text)
 
 
 @contextmanager

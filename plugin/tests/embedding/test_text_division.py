@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -231,6 +232,39 @@ def test_a_million_equal_characters_are_divided(
     (rows,) = tokenizer.rows(["!" * 1_000_000], "document", long_text)  # type: ignore[arg-type]
     assert isinstance(rows, TokenRows)
     assert max(read) <= tokenization._UNDIVIDED_CHARACTERS + 100
+
+
+def test_texts_that_normalization_makes_longer_are_read_in_small_slices(
+    bundle_of: Callable[[str], Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """U+FDFA becomes 18 characters, and no place between two of them is safe."""
+    read: list[int] = []
+    tokenizer = TextTokenizer(bundle_of("unigram"))
+    encode = tokenizer._encode
+    monkeypatch.setattr(
+        tokenizer, "_encode", lambda parts: (read.append(sum(map(len, parts))), encode(parts))[1]
+    )
+    outcomes = tokenizer.rows(["\ufdfa" * 300_000] * 15, "document", "truncate")
+    assert [isinstance(rows, TokenRows) and rows.truncated for rows in outcomes] == [True] * 15
+    assert 18 * max(read) <= 5 * tokenization._UNDIVIDED_CHARACTERS
+    assert sum(read) <= 15 * (tokenization._LEAST_CHARACTERS + 10)
+
+
+def test_the_records_of_one_long_text_are_in_memory_at_a_time(
+    bundle_of: Callable[[str], Bundle],
+) -> None:
+    """Of a million invisible characters all are read, since no token may be lost after them."""
+    tokenizer = TextTokenizer(bundle_of("unigram"))
+    text = "\u200b" * 400_000 + "the end"
+    with ThreadPoolExecutor(2) as threads, tokenizer._one_long_text:
+        short = threads.submit(tokenizer.rows, ["short"], "query", "truncate")
+        long = threads.submit(tokenizer.rows, [text], "query", "truncate")
+        assert isinstance(short.result(60)[0], TokenRows)
+        with pytest.raises(TimeoutError):
+            long.result(0.2)
+        tokenizer._one_long_text.release()
+        assert isinstance(long.result(60)[0], TokenRows)
+        tokenizer._one_long_text.acquire()
 
 
 def test_what_is_raised_between_slices_ends_the_work(bundle_of: Callable[[str], Bundle]) -> None:
