@@ -61,11 +61,6 @@ class BackboneSource(Frozen):
             raise ValueError(f"{self.location} needs file and sha256")
         return self
 
-    @property
-    def identity(self) -> str:
-        """The hash of the weights, or location and revision where there is no hash."""
-        return f"sha256:{self.sha256}" if self.sha256 else f"{self.location}@{self.revision or ''}"
-
 
 class LoraShape(Frozen):
     """Shape of LoRA (arXiv 2106.09685) on every linear layer of the chosen transformer layers."""

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from lusifer_training.backbones.load import load_llm, load_llm_tokenizer, load_tokenizer
+from lusifer_training.backbones.source import folder_identities, source_identity
 from lusifer_training.checkpoint import geometry_of, load_checkpoint, read_adapter
 from lusifer_training.config import read_config
 from lusifer_training.errors import ConfigError
@@ -72,6 +73,9 @@ def checkpoint_embedder(folder: Path, *, projected: bool = True) -> EmbedFunctio
     # The vectors before the geometry don't depend on it, so that their identity doesn't either.
     plain = config.model_copy(update={"language_rank": 0, "centre_share": 0.0})
     adapter = hashlib.sha256(plain.model_dump_json(exclude={"name", "centre_share"}).encode())
+    # The configuration has the hashes of packages, but only the paths of folders.
+    for key, identity in folder_identities(config).items():
+        adapter.update(f"{key}={identity}".encode())
     for name in sorted(tensors.keys() - {"centre", "language_basis"}):
         adapter.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
 
@@ -93,7 +97,7 @@ def raw_encoder_embedder(folder: Path) -> EmbedFunction:
     config = config.model_copy(update={"residual": True})
     # Two checkpoints of one encoder may have different prompts and token limits.
     reading = (
-        config.tokenizer.identity,
+        source_identity(config.tokenizer),
         config.query_prompt,
         config.document_prompt,
         config.maximum_tokens,
@@ -103,7 +107,7 @@ def raw_encoder_embedder(folder: Path) -> EmbedFunction:
         model = build_model(config).eval()
         return _Loaded(_encoder_rows(config), model, model.pad_token_id)
 
-    return _TorchEmbedder(f"raw:{config.encoder.identity}:{reading}", load)
+    return _TorchEmbedder(f"raw:{source_identity(config.encoder)}:{reading}", load)
 
 
 def raw_llm_embedder(folder: Path, *, maximum_tokens: int = 256) -> EmbedFunction:
@@ -141,7 +145,8 @@ def raw_llm_embedder(folder: Path, *, maximum_tokens: int = 256) -> EmbedFunctio
 
         return _Loaded(rows_of, forward, bos)
 
-    return _TorchEmbedder(f"raw:{source.identity}:{config.llm_layers}:{maximum_tokens}", load)
+    identity = f"raw:{source_identity(source)}:{config.llm_layers}:{maximum_tokens}"
+    return _TorchEmbedder(identity, load)
 
 
 def _encoder_rows(config: ModelConfig) -> Callable[[Sequence[str], Role], list[list[int]]]:

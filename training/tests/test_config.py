@@ -59,11 +59,6 @@ class TestSources:
         with pytest.raises(ValueError, match=problem):
             BackboneSource(**{"format": "huggingface", **fields})
 
-    def test_identity_is_the_hash_or_the_revision(self) -> None:
-        hub = BackboneSource(location="hub:o/m", format="huggingface", revision="abc")
-        assert hub.identity == "hub:o/m@abc"
-        assert package_source("x==1", "f").identity == "sha256:" + "0" * 64
-
 
 def test_a_source_survives_json() -> None:
     source = package_source("x==1", "f")

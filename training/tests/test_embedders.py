@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,24 @@ class TestEmbedders:
         for make in (checkpoint_embedder, raw_encoder_embedder):
             assert len({make(folder).identity for folder in folders}) == 3
             assert make(folders[0]).identity == make(folders[0]).identity
+
+    def test_identities_change_with_the_weights_of_a_folder(
+        self, tiny: Any, tmp_path: Path
+    ) -> None:
+        """Cached vectors are found by identity: those of the old weights must not be."""
+        from lusifer_training.config import BackboneSource
+
+        copy = shutil.copytree(tiny.encoder_folder("bert"), tmp_path / "encoder")
+        source = BackboneSource(location=f"folder:{copy}", format="huggingface")
+        config = tiny.config().model_copy(update={"encoder": source})
+        folder = tiny.checkpoint(tmp_path / "c", config)
+        makers = (checkpoint_embedder, raw_encoder_embedder)
+        before = [make(folder).identity for make in makers]
+        weights = copy / "model.safetensors"
+        data = weights.read_bytes()
+        weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        for make, identity in zip(makers, before, strict=True):
+            assert make(folder).identity != identity
 
     def test_the_raw_encoder_ignores_what_was_trained(self, tiny: Any, tmp_path: Path) -> None:
         from lusifer_training.checkpoint import save_checkpoint

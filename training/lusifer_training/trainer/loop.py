@@ -40,7 +40,7 @@ class TrainingLoop:
         parameters: Trained parameters by name. A state holds nothing else of the model.
         learning_rates: Peak learning rate by the same names.
         steps: Optimiser steps of the whole stage.
-        identity: Hash of the recipe; a state of another recipe is refused.
+        identity: Hash of recipe and backbones; a state of others is refused.
         recipe: Schedule, clipping, accumulation, and intervals of validation and states.
         distributed: Device and other processes.
         describe: Returns the contents of a batch, for messages.
@@ -94,7 +94,7 @@ class TrainingLoop:
 
         Raises:
             DivergedError: The loss is not finite; the last state is kept.
-            CheckpointError: The state in the folder belongs to another recipe.
+            CheckpointError: The state in the folder belongs to another recipe or backbone.
             DiskFullError: A state can't be written; the earlier states are kept.
             TooLargeError: A batch doesn't fit into memory.
         """
@@ -211,7 +211,7 @@ class TrainingLoop:
         path, state = newest
         if state["identity"] != self.identity:
             raise CheckpointError(
-                f"{path} belongs to another recipe.",
+                f"{path} belongs to another recipe, or to other files of its backbones.",
                 next_step="Choose another run folder, or delete this one to start again.",
             )
         with torch.no_grad():

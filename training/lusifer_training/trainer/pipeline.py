@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import torch
 
 from lusifer_training.backbones.load import load_llm_tokenizer, load_tokenizer
+from lusifer_training.backbones.source import folder_identities
 from lusifer_training.checkpoint import save_checkpoint, trained_parameters
 from lusifer_training.data.batches import PairSampler, TextSampler
 from lusifer_training.errors import CheckpointError, ConfigError
@@ -325,7 +326,7 @@ def _frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
 
 def identity_of(recipe: Recipe, *without: str) -> str:
-    """Hash the part of a recipe that a stage's state depends on.
+    """Hash the part of a recipe that a stage's state depends on, and the backbones in folders.
 
     Args:
         recipe: The recipe.
@@ -335,7 +336,9 @@ def identity_of(recipe: Recipe, *without: str) -> str:
     # The intervals of states and validation do not change a state.
     bookkeeping = {"save_every", "keep_states", "probe_every", "probe_pairs"}
     exclude: dict[str, bool | set[str]] = {**dict.fromkeys(without, True), "loop": bookkeeping}
-    return hashlib.sha256(recipe.model_dump_json(exclude=exclude).encode()).hexdigest()
+    parts = [recipe.model_dump_json(exclude=exclude)]
+    parts += [f"{key}={identity}" for key, identity in folder_identities(recipe.model).items()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _summary(losses: list[float]) -> dict[str, float]:

@@ -23,7 +23,7 @@ class RunState(TypedDict):
     """Everything that a stage needs to resume.
 
     Attributes:
-        identity: Hash of the recipe; a state of another recipe is refused.
+        identity: Hash of recipe and backbones; a state of others is refused.
         step: Number of finished optimiser steps.
         losses: Loss of every finished step.
         parameters: Trained parameters by name, on the CPU.

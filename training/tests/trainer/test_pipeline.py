@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from lusifer_training.checkpoint import (
     load_checkpoint,
 )
+from lusifer_training.config import BackboneSource
 from lusifer_training.embedders import checkpoint_embedder
 from lusifer_training.errors import CheckpointError, DataError, TooLargeError
 from lusifer_training.objectives.alignment import AlignmentObjective
@@ -171,6 +173,21 @@ def test_another_recipe_in_the_same_folder_is_refused(
     # it.
     train(recipe(**short, loop={"save_every": 1}), data_folder=data, run_folder=tmp_path / "run")
     train(recipe(**short, interpolation=0.5), data_folder=data, run_folder=tmp_path / "run")
+
+
+def test_a_run_is_not_resumed_on_other_weights(
+    recipe: Any, data: Path, tmp_path: Path, tiny: Any
+) -> None:
+    copy = shutil.copytree(tiny.encoder_folder("bert"), tmp_path / "encoder")
+    source = BackboneSource(location=f"folder:{copy}", format="huggingface")
+    model = recipe().model.model_copy(update={"encoder": source})
+    short = {"align": None, "finetune": {**recipe().finetune.model_dump(), "steps": 2}}
+    train(recipe(**short, model=model), data_folder=data, run_folder=tmp_path / "run")
+    weights = copy / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match="or to other files of its backbones"):
+        train(recipe(**short, model=model), data_folder=data, run_folder=tmp_path / "run")
 
 
 def test_missing_data_is_named_before_training(recipe: Any, tmp_path: Path) -> None:
