@@ -1,8 +1,9 @@
 """Adapt a model to a team's own texts without training: replace its centre.
 
 The centre that ships is the mean of general English text. The mean of the documents and queries of
-a collection is nearer to what its vectors share, so that hubs disappear further. Only a vector of
-length D changes: the result is a model of its own, with a fingerprint of its own.
+a collection is what its vectors share; whether it is the better centre, the measures before and
+after show. Only a vector of length D changes: the result is a model of its own, with a fingerprint
+of its own.
 """
 
 from __future__ import annotations
