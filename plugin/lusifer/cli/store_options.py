@@ -84,11 +84,9 @@ class StoreOptions:
         """Folder of the index, or None if the documents are on a server."""
         if self.qdrant or self.weaviate:
             return None
-        if self.collection is None:
-            return self.index_path
         from lusifer.embedded.collections import EmbeddedCollections
 
-        return EmbeddedCollections(self.index_path).path(self.collection)
+        return EmbeddedCollections(self.index_path).path(self.collection or "")
 
     def stored(self) -> tuple[str, int]:
         """Return fingerprint and dimension D of the stored vectors.

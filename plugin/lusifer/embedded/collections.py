@@ -6,6 +6,9 @@
       collections/articles-v1/   an index folder, see lusifer.embedded.layout
       collections/articles-v2/
       aliases.json               {"articles": "articles-v2"}; replaced whole: a switch is atomic
+
+The folder may be an index itself, which ``lusifer index`` makes without ``--collection``. Its name
+is empty; an alias with the empty name is a collection that took its place.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from lusifer.common.files import remove_partials, write_atomic
 from lusifer.embedded.engine import unreadable
-from lusifer.embedded.layout import lock_index
+from lusifer.embedded.layout import lock_index, no_index, remove_index
 from lusifer.embedded.store import EmbeddedStore
 from lusifer.errors import IndexNotFoundError, InvalidInputError, StoreError
 
@@ -34,6 +37,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 class EmbeddedCollections:
     """A folder of named indexes, and names that point at one of them.
+
+    The index that the folder itself may be has the empty name.
 
     Args:
         root: The folder; created with the first collection.
@@ -66,6 +71,14 @@ class EmbeddedCollections:
             ) from error
         return {str(alias): str(name) for alias, name in found.items()}
 
+    def folder(self, name: str) -> Path:
+        """Return the index folder of a collection, which may not exist; aliases are not read."""
+        return self.root / "collections" / name if name else self.root
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a collection of this name; an alias is none."""
+        return (self.folder(name) / "index.json").exists()
+
     def resolve(self, name: str) -> str:
         """Return the collection that a name or alias points to now.
 
@@ -73,9 +86,12 @@ class EmbeddedCollections:
             IndexNotFoundError: There is no such collection or alias.
             InvalidInputError: It can't be a name.
         """
-        _check_name(name)
+        if name:
+            _check_name(name)
         meant = self.aliases().get(name, name)
-        if meant not in self.names():
+        if not self.exists(meant):
+            if not name:
+                raise no_index(self.root)
             raise IndexNotFoundError(
                 f"{self.root} has no collection {name!r}; it has "
                 f"{', '.join(self.names()) or 'none'}.",
@@ -91,18 +107,18 @@ class EmbeddedCollections:
             IndexCorruptError: The file of aliases is damaged.
             InvalidInputError: It can't be a name.
         """
-        _check_name(name)
         meant = self.aliases().get(name, name)
         # The file of aliases may come from elsewhere, and must not lead out of the folder.
-        _check_name(meant)
-        return self.root / "collections" / meant
+        for each in {name, meant} - {""}:
+            _check_name(each)
+        return self.folder(meant)
 
     def open(self, name: str, fingerprint: str | None = None) -> EmbeddedStore:
         """Open a collection by name or alias.
 
         Raises as :meth:`resolve` and :meth:`EmbeddedStore.open`.
         """
-        return EmbeddedStore.open(self.root / "collections" / self.resolve(name), fingerprint)
+        return EmbeddedStore.open(self.folder(self.resolve(name)), fingerprint)
 
     def create(
         self,
@@ -141,10 +157,13 @@ class EmbeddedCollections:
             IndexNotFoundError: There is no such collection.
             StoreError: A collection has the alias' name.
         """
-        _check_name(alias)
-        if alias in self.names():
-            raise StoreError(f"A collection is named {alias!r}.", next_step="Choose another alias.")
-        if name not in self.names():
+        if alias:
+            _check_name(alias)
+            if self.exists(alias):
+                raise StoreError(
+                    f"A collection is named {alias!r}.", next_step="Choose another alias."
+                )
+        if not self.exists(name):
             self.resolve(name)
         self._change({alias: name})
 
@@ -168,7 +187,7 @@ class EmbeddedCollections:
             StoreError: An alias still points at it.
             IndexLockedError: A process has it open.
         """
-        if name not in self.names():
+        if not self.exists(name):
             raise IndexNotFoundError(
                 f"{self.root} has no collection {name!r}.", next_step="Check its name."
             )
@@ -178,9 +197,13 @@ class EmbeddedCollections:
                 f"The alias {pointing[0]!r} already points to {name!r}.",
                 next_step="Point it at another collection first.",
             )
-        folder = self.root / "collections" / name
+        folder = self.folder(name)
         lock = lock_index(folder)
         try:
+            if not name:
+                # The folder stays, for its collections.
+                remove_index(folder)
+                return
             # Moved aside in one step: a deletion that is cut short leaves no half collection.
             shutil.rmtree(self._deleted(name), ignore_errors=True)
             folder.rename(self._deleted(name))
@@ -193,7 +216,8 @@ class EmbeddedCollections:
 
     def _change(self, changes: dict[str, str | None]) -> None:
         # Read and replaced under a lock, so that of two concurrent switches neither is lost.
-        lock = lock_index(self.root)
+        # It is not the lock of the index that the folder may be: applications hold that.
+        lock = lock_index(self.root, "aliases.lock")
         try:
             merged = {**self.aliases(), **changes}
             kept = {alias: name for alias, name in sorted(merged.items()) if name is not None}

@@ -41,7 +41,9 @@ __all__ = [
     "check_fingerprint",
     "free_space_or_raise",
     "lock_index",
+    "no_index",
     "read_index",
+    "remove_index",
     "write_index",
 ]
 
@@ -75,7 +77,7 @@ class IndexFile(BaseModel):
     """Set where documents have a BM25 vector too."""
 
 
-def lock_index(path: Path) -> FileLock:
+def lock_index(path: Path, name: str = "index.lock") -> FileLock:
     """Lock an index folder; the system releases the lock when the process dies.
 
     The engine locks too, but only while its log is open. During creation, and between closing and
@@ -83,13 +85,14 @@ def lock_index(path: Path) -> FileLock:
 
     Args:
         path: The index folder; it must exist.
+        name: Name of the lock file.
 
     Raises:
         IndexLockedError: Another process, or another store in this one, holds it.
         StoreError: The lock file can't be opened.
     """
     try:
-        return acquire_lock(path / "index.lock")
+        return acquire_lock(path / name)
     except TimeoutError as error:
         raise locked(path) from error
     except OSError as error:
@@ -110,9 +113,7 @@ def read_index(path: Path) -> IndexFile:
     try:
         raw = (path / "index.json").read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise IndexNotFoundError(
-            f"No index at {path}.", next_step=f"Fill one with: lusifer index FILE --index {path}"
-        ) from error
+        raise no_index(path) from error
     try:
         fields = json.loads(raw)
         if isinstance(fields, dict):
@@ -120,6 +121,13 @@ def read_index(path: Path) -> IndexFile:
         return IndexFile.model_validate(fields)
     except (ValueError, ValidationError) as error:
         raise unreadable(path / "index.json", error) from error
+
+
+def no_index(path: Path) -> IndexNotFoundError:
+    """Return the error for a folder without an index."""
+    return IndexNotFoundError(
+        f"No index at {path}.", next_step=f"Fill one with: lusifer index FILE --index {path}"
+    )
 
 
 def _check_version(path: Path, version: object) -> None:
@@ -186,6 +194,14 @@ def clear_leftovers(path: Path) -> None:
         )
     shutil.rmtree(path / "shard.partial", ignore_errors=True)
     remove_partials(*written)
+
+
+def remove_index(path: Path) -> None:
+    """Remove an index and leave other files of its folder; called with the lock held."""
+    # First what makes the folder an index: a removal that is cut short leaves no half index.
+    (path / "index.json").unlink()
+    (path / "flushed.json").unlink(missing_ok=True)
+    shutil.rmtree(path / "shard", ignore_errors=True)
 
 
 def allocated_bytes(path: Path) -> int:

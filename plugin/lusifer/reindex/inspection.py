@@ -24,7 +24,7 @@ class PlanRequest:
     address: str
     """Folder, or URL of a server."""
     name: str
-    """Alias or collection that applications ask."""
+    """Alias or collection that applications ask; empty for the index that a folder is itself."""
     bundle: str | None = None
     """Folder of the new model's bundle."""
     service: str | None = None

@@ -50,7 +50,8 @@ class Location(_Frozen):
         """Name for people."""
         if self.kind == "file":
             return self.address
-        return f"{self.collection} ({self.vector_name}) in {self.address}"
+        vector = f" ({self.vector_name})" if self.vector_name else ""
+        return f"{self.collection}{vector} in {self.address}" if self.collection else self.address
 
 
 class Model(_Frozen):

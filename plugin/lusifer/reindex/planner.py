@@ -84,7 +84,7 @@ def make_plan(request: PlanRequest, embedder: Embedder) -> Plan:
         model.dimension,
     ):
         raise PlanError(
-            f"{request.name} holds vectors of {model.name} already.",
+            f"{request.name or request.address} holds vectors of {model.name} already.",
             next_step="Name another model with --bundle or --service.",
         )
     route = choose_route(request, found, model)
@@ -149,6 +149,12 @@ def choose_route(request: PlanRequest, found: Inspection | None, model: Model) -
     if request.in_place:
         return _route_in_place(request, found, model, rules)
     has_alias = request.file or (found is not None and found.is_alias)
+    if has_alias and request.alias not in {None, request.name}:
+        raise PlanError(
+            f"Applications ask for {request.name or request.address}, which is going to have the "
+            f"new vectors; --alias names {request.alias}.",
+            next_step="Leave out --alias.",
+        )
     alias = request.name if has_alias else request.alias
     if alias is None:
         in_place = "."
@@ -165,7 +171,7 @@ def choose_route(request: PlanRequest, found: Inspection | None, model: Model) -
             next_step="Choose another name for the alias.",
         )
     joint = "_" if request.kind == "weaviate" else "-"
-    new = request.new_collection or f"{alias}{joint}{_short(model)}"
+    new = request.new_collection or f"{alias or 'default'}{joint}{_short(model)}"
     shown_before = found.collection if found else None
     if new in {alias, shown_before}:
         raise PlanError(f"{new!r} is in use.", next_step="Name another with --new-collection.")
@@ -235,8 +241,8 @@ def _rules_of(request: PlanRequest, found: Inspection | None) -> FieldRules:
     named = request.text_field not in {None, "text"} if request.kind == "embedded" else False
     if named or request.template or request.drop or request.rename or "." in text_field:
         raise PlanError(
-            f"{request.name} keeps the text of a document where LUSIFER or the schema has it, and "
-            "copies get all fields as they are.",
+            f"{request.name or request.address} keeps the text of a document where LUSIFER or the "
+            "schema has it, and copies get all fields as they are.",
             next_step="Leave out --template, --drop, --rename, and --text-field of nested fields "
             "or of the embedded store.",
         )

@@ -180,13 +180,53 @@ def test_what_can_not_be_planned(
         *planning(database, tiny_bundle, other)
     )
     plan = ["reindex", "plan", "--index", database, "--bundle", new_bundle, "--job", other]
-    assert "No collection is named" in refused(*plan)
+    assert "No index at" in refused(*plan)
+    both = [*planning(database, new_bundle, other), "--alias", "another"]
+    assert "--alias names another" in refused(*both)
     assert "no collection 'absent'" in refused(*plan, "--collection", "absent")
     assert "is a collection" in refused(*plan, "--collection", "articles-v1")
     assert "In place needs" in refused(*plan, "--collection", "articles", "--in-place")
     assert not other.exists()
     assert "No plan in" in refused("reindex", "run", other)
     assert "No pass is complete" in refused("reindex", "switch", job)
+
+
+def test_an_index_without_a_collection(
+    source: Path, tiny_bundle: Path, new_bundle: Path, tmp_path: Path
+) -> None:
+    index, job = tmp_path / "index", tmp_path / "job"
+    new, old = (
+        ("--index", index, "--bundle", new_bundle),
+        ("--index", index, "--bundle", tiny_bundle),
+    )
+    more = tmp_path / "more.jsonl"
+    more.write_text(json.dumps({"id": "more", "text": "of the new side"}) + "\n")
+    assert lusifer_("index", source, *old)[1]["count"] == COUNT
+    code, plan = lusifer_("reindex", "plan", *new, "--job", job)
+    assert (code, plan["source"]["collection"], plan["alias"]) == (0, "", "")
+    assert lusifer_("reindex", "run", job)[0] == 0
+    assert lusifer_("reindex", "switch", job, "--force")[0] == 0
+    report = lusifer_("index", source, *new)[1]
+    assert (report["unchanged"], report["count"]) == (COUNT, COUNT)
+    assert lusifer_("index", more, *new)[1]["count"] == COUNT + 1
+    code, refused = lusifer_("index", more, *old)
+    assert (code, refused["error"]["type"]) == (1, "FingerprintMismatchError")
+    assert lusifer_("reindex", "rollback", job)[1]["left_behind"] == 1
+    assert lusifer_("index", source, *old)[1]["count"] == COUNT
+    assert lusifer_("reindex", "clean", job, "--yes")[0] == 1
+    assert lusifer_("reindex", "switch", job, "--force")[0] == 0
+    assert lusifer_("reindex", "clean", job, "--yes") == (
+        0,
+        {"removed": "the index without a name"},
+    )
+    assert not (index / "shard").exists()
+    assert not (index / "index.json").exists()
+    assert lusifer_("index", more, *new)[1]["count"] == COUNT + 1
+    # Once more, from the collection that took its place.
+    assert lusifer_("reindex", "plan", *old, "--job", tmp_path / "back")[0] == 0
+    assert lusifer_("reindex", "run", tmp_path / "back")[0] == 0
+    assert lusifer_("reindex", "switch", tmp_path / "back", "--force")[0] == 0
+    assert lusifer_("index", more, *old)[1]["count"] == COUNT + 1
 
 
 def test_a_failed_quality_gate_refuses_unless_forced(

@@ -11,6 +11,7 @@ pytest.importorskip("qdrant_edge")
 from plugin.tests.store_contract import documents, unit
 
 from lusifer.embedded.collections import EmbeddedCollections
+from lusifer.embedded.store import EmbeddedStore
 from lusifer.errors import (
     IndexCorruptError,
     IndexLockedError,
@@ -107,9 +108,38 @@ def test_a_killed_deletion_leaves_no_collection(
         assert store.count() == 4
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", "../v1", "a/b", "-x", ".x", "x" * 201, "a b", "a\x00"]
-)
+def test_a_collection_takes_the_place_of_the_folders_own_index(tmp_path: Path) -> None:
+    collections = EmbeddedCollections(tmp_path / "database")
+    assert collections.path("") == collections.root
+    with pytest.raises(IndexNotFoundError, match="No index at"):
+        collections.open("")
+    with pytest.raises(InvalidInputError, match="can't be the name"):
+        collections.create("", fingerprint="b", dimension=16, model="tiny")
+    fields = {"fingerprint": "a", "dimension": 16, "model": "tiny"}
+    with EmbeddedStore.create(collections.root, **fields) as own:
+        own.upsert(documents(3), unit(3))
+        fill(collections, "v2", 5, "b")
+        # An application that has the folder's index open doesn't keep others from switching.
+        collections.set_alias("", "v2")
+        assert own.count() == 3
+    with collections.open("", "b") as store:
+        assert store.count() == 5
+    assert collections.path("") == collections.folder("v2")
+    collections.set_alias("", "")
+    with collections.open("", "a") as store:
+        assert store.count() == 3
+    collections.set_alias("", "v2")
+    collections.delete("")
+    assert not collections.exists("")
+    assert sorted(path.name for path in collections.root.iterdir() if path.suffix != ".lock") == [
+        "aliases.json",
+        "collections",
+    ]
+    with collections.open("", "b") as store:
+        assert store.count() == 5
+
+
+@pytest.mark.parametrize("name", [".", "..", "../v1", "a/b", "-x", ".x", "x" * 201, "a b", "a\x00"])
 def test_names_that_would_leave_the_folder(collections: EmbeddedCollections, name: str) -> None:
     calls: list[Any] = [
         collections.path,

@@ -242,7 +242,7 @@ def test_a_file_without_a_document_is_refused(
     file = tmp_path / "d.jsonl"
     file.write_text('{"body": "x"}\n{"body": "y"}\n')
     monkeypatch.setattr(planner, "inspect_collection", lambda *_: None)
-    asked = request("embedded", address=str(tmp_path / "db"), file=str(file), alias="live")
+    asked = request("embedded", address=str(tmp_path / "db"), file=str(file))
     with pytest.raises(PlanError) as refused:
         make_plan(asked, NEW)
     assert refused.value.message == (

@@ -13,7 +13,6 @@ from lusifer.cli.embedders import open_embedder
 from lusifer.cli.reindex.job_options import DEFAULT_JOB
 from lusifer.cli.reindex.output import show_plan
 from lusifer.cli.store_options import StoreOptions
-from lusifer.errors import InvalidInputError
 
 __all__ = ["COMMAND", "plan"]
 
@@ -91,13 +90,11 @@ def plan(
     from lusifer.reindex.plan import GateLimits, RateLimits
     from lusifer.reindex.planner import make_plan
 
-    if collection is None:
-        raise InvalidInputError("No collection is named.", next_step="Add --collection NAME.")
     target = StoreOptions(index_path, qdrant, weaviate, collection, grpc=grpc)
     request = PlanRequest(
         kind=target.kind,
         address=target.address,
-        name=collection,
+        name=collection or "",
         bundle=None if bundle is None else str(bundle.resolve()),
         service=service,
         long_text=long_text,
@@ -149,6 +146,7 @@ COMMAND = Command(
         "lusifer reindex plan --weaviate http://db:8080 --collection News --in-place "
         "--service-address http://gpu:8000",
         "lusifer reindex plan --index ./db --collection news --bundle ./new",
+        "lusifer reindex plan --index ./articles --bundle ./new",
         "lusifer reindex plan --from news.parquet --qdrant http://db:6333 --collection news",
     ),
 )

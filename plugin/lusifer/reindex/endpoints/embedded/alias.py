@@ -33,9 +33,9 @@ class EmbeddedAliasCutover(AliasCutover):
         """Create the target collection, unless it is there; return whether it was created."""
         from lusifer.embedded.store import EmbeddedStore
 
-        created = self.target not in self.collections.names()
+        created = not self.collections.exists(self.target)
         EmbeddedStore.open_or_create(
-            self.collections.root / "collections" / self.target,
+            self.collections.folder(self.target),
             fingerprint=self.model.fingerprint,
             model=self.model.name,
             dimension=self.model.dimension,
@@ -53,7 +53,7 @@ class EmbeddedAliasCutover(AliasCutover):
         self.collections.delete_alias(self._name)
 
     def _delete_collection(self, collection: str) -> str:
-        if collection not in self.collections.names():
+        if not self.collections.exists(collection):
             return "nothing"
         self.collections.delete(collection)
-        return f"the collection {collection}"
+        return f"the collection {collection}" if collection else "the index without a name"

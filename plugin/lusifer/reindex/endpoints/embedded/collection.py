@@ -62,7 +62,7 @@ class EmbeddedEndpoint:
     collections: EmbeddedCollections
     """The folder."""
     name: str
-    """Name of the collection, not an alias."""
+    """Name of the collection, not an alias; empty for the index of the folder itself."""
     language_field: str = "lang"
     """Metadata field with the language of a document."""
     keep_open: bool = False
@@ -218,8 +218,10 @@ class EmbeddedEndpoint:
             yield store
 
     def _open(self) -> EmbeddedStore:
+        from lusifer.embedded.store import EmbeddedStore
+
         return call_with_retry(
-            lambda: self.collections.open(self.name),
+            lambda: EmbeddedStore.open(self.collections.folder(self.name)),
             retry_for_s=self.retry_for_s,
             first_delay_s=_FIRST_DELAY_S,
             longest_delay_s=_LONGEST_DELAY_S,

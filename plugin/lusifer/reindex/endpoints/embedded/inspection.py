@@ -24,13 +24,16 @@ def inspect_collection(request: PlanRequest) -> Inspection | None:
         StoreError: It can't be read.
     """
     collections = EmbeddedCollections(request.address)
-    if request.file and request.name not in {*collections.aliases(), *collections.names()}:
+    if request.file and not collections.exists(
+        collections.aliases().get(request.name, request.name)
+    ):
         return None
     name = collections.resolve(request.name)
-    index = read_index(collections.root / "collections" / name)
+    index = read_index(collections.folder(name))
     return Inspection(
         collection=name,
-        is_alias=name != request.name,
+        # The folder's own index gives way to a collection as an alias does.
+        is_alias=name != request.name or not name,
         vector_name=index.vector_name,
         old_model=Model(name=index.model, fingerprint=index.fingerprint, dimension=index.dimension),
         vectors=(index.vector_name,),

@@ -32,8 +32,9 @@ def open_migration(plan: Plan, *, exclusive: bool = False) -> Migration[Document
     )
     from_file = plan.source.kind == "file"
     keywords = None
-    if not from_file:
-        keywords = read_index(collections.path(plan.source.collection)).keywords
+    # A clean that was killed may have deleted the source.
+    if not from_file and collections.exists(plan.source.collection):
+        keywords = read_index(collections.folder(plan.source.collection)).keywords
     cutover = EmbeddedAliasCutover(
         collections,
         alias=plan.alias,
