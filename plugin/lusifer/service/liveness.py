@@ -9,6 +9,7 @@ either, and where the process has ended, nothing does.
 
 from __future__ import annotations
 
+import selectors
 import socket
 import threading
 import time
@@ -20,6 +21,10 @@ __all__ = ["Liveness"]
 
 _STALL_S = 300.0
 _CLIENT_TIMEOUT_S = 1.0
+"""Seconds that a client may take to ask."""
+_MAXIMUM_CLIENTS = 64
+"""Clients that may take their time at once; of more, the oldest is dropped."""
+
 _ALIVE = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"
 _DEAD = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -42,13 +47,17 @@ class Liveness:
         self._closed = False
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._listener = socket.create_server((host, port), family=family, backlog=16)
+            self._listener = socket.create_server(
+                (host, port), family=family, backlog=_MAXIMUM_CLIENTS
+            )
         except OSError as error:
             raise SettingsError(
                 f"{host}:{port} can't be listened on: {error.strerror}.",
                 next_step="Give another --live-port (0 takes a free one).",
             ) from error
         self.port: int = self._listener.getsockname()[1]
+        self._listener.setblocking(False)
+        self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, name="lusifer-liveness", daemon=True)
         self._thread.start()
 
@@ -59,22 +68,50 @@ class Liveness:
     def close(self) -> None:
         """Stop listening and end the thread."""
         self._closed = True
-        # Closing alone would not wake the thread.
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._wake.send(b"x")
         self._thread.join()
+        self._wake.close()
 
     def _serve(self) -> None:
-        while not self._closed:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:  # closed, or no descriptor is left
-                time.sleep(0 if self._closed else 0.1)
-                continue
-            with client, suppress(OSError):
-                client.settimeout(_CLIENT_TIMEOUT_S)
-                # Whatever is asked, and no more of it than one read.
-                client.recv(4096)
-                alive = time.monotonic() - self._beat_s < self._stall_s
-                client.sendall(_ALIVE if alive else _DEAD)
+        """Answer clients as their requests come; none waits for another one's."""
+        clients: dict[socket.socket, float] = {}  # when each has connected, oldest first
+        with selectors.DefaultSelector() as selector, self._listener, self._woken:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while not self._closed:
+                for key, _ in selector.select(_CLIENT_TIMEOUT_S):
+                    ready = key.fileobj
+                    if ready is self._listener:
+                        self._accept(selector, clients)
+                    elif isinstance(ready, socket.socket) and ready in clients:
+                        del clients[ready]
+                        selector.unregister(ready)
+                        self._answer(ready)
+                over = len(clients) - _MAXIMUM_CLIENTS
+                late_s = time.monotonic() - _CLIENT_TIMEOUT_S
+                for number, (client, since_s) in enumerate(list(clients.items())):
+                    if number < over or since_s < late_s:
+                        del clients[client]
+                        selector.unregister(client)
+                        client.close()
+            for client in clients:
+                client.close()
+
+    def _accept(
+        self, selector: selectors.BaseSelector, clients: dict[socket.socket, float]
+    ) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except OSError:  # no descriptor is left, or the client has gone
+            time.sleep(0.1)
+            return
+        client.setblocking(False)
+        clients[client] = time.monotonic()
+        selector.register(client, selectors.EVENT_READ)
+
+    def _answer(self, client: socket.socket) -> None:
+        with client, suppress(OSError):
+            # Whatever is asked, and no more of it than one read.
+            client.recv(4096)
+            alive = time.monotonic() - self._beat_s < self._stall_s
+            client.sendall(_ALIVE if alive else _DEAD)

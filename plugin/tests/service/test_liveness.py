@@ -26,12 +26,26 @@ def test_a_frozen_loop_is_alive_and_a_stalled_one_is_not() -> None:
         httpx.get(f"http://127.0.0.1:{patient.port}/")
 
 
-def test_a_client_that_says_nothing_does_not_block_the_next() -> None:
+def test_clients_that_say_nothing_block_nobody() -> None:
+    liveness = Liveness("127.0.0.1", 0)
+    silent = []
+    try:
+        for _ in range(200):
+            silent.append(socket.create_connection(("127.0.0.1", liveness.port), timeout=10))
+        # One after the other they would take 200 s.
+        answer = httpx.get(f"http://127.0.0.1:{liveness.port}/", timeout=10)
+        assert answer.status_code == 204
+    finally:
+        for each in silent:
+            each.close()
+        liveness.close()
+
+
+def test_a_silent_client_is_dropped() -> None:
     liveness = Liveness("127.0.0.1", 0)
     try:
-        with socket.create_connection(("127.0.0.1", liveness.port)):
-            answer = httpx.get(f"http://127.0.0.1:{liveness.port}/", timeout=10)
-        assert answer.status_code == 204
+        with socket.create_connection(("127.0.0.1", liveness.port), timeout=30) as silent:
+            assert silent.recv(1) == b""
     finally:
         liveness.close()
 
