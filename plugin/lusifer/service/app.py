@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Match, Route
 
 from lusifer._version import __version__
 from lusifer.common.language_detection import detect_language
+from lusifer.common.native import return_free_memory
 from lusifer.common.paths import cache_directory
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.errors import LusiferError, MethodNotAllowedError, NotServedError, ServiceError
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from lusifer.service.cache import VectorCache
+    from lusifer.service.in_flight import BytesInFlight
     from lusifer.service.settings import Settings
 
 __all__ = ["create_app"]
@@ -51,6 +53,11 @@ _CANARY_RETRY_S = 10.0
 
 _KEYS_INTERVAL_S = 1.0
 """Seconds between two looks at the keys file."""
+
+_MEMORY_INTERVAL_S = 10.0
+"""Seconds between two looks at whether free memory is worth giving back."""
+_FREED_BYTES = 64 * 2**20
+"""Bytes of requests that have come and gone, after which it is."""
 
 _SERVICE = Dialect("service", lambda error: {"error": str(error), "type": type(error).__name__})
 _PROTOCOLS = (weaviate, cohere, qdrant, openai, tei)
@@ -78,7 +85,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_run_model(service, vectorizer, on_failure))]
+        tasks = [
+            asyncio.create_task(_run_model(service, vectorizer, on_failure)),
+            asyncio.create_task(_return_memory(service.bytes_in_flight)),
+        ]
         if app.state.keys is not None:
             tasks.append(asyncio.create_task(_refresh_keys(app.state.keys)))
         yield
@@ -150,6 +160,17 @@ async def _refresh_keys(keys: ApiKeys) -> None:
     while True:
         await asyncio.sleep(_KEYS_INTERVAL_S)
         await asyncio.to_thread(keys.refresh)
+
+
+async def _return_memory(account: BytesInFlight) -> None:
+    """Give back to the system what large requests have left, again and again."""
+    before = account.entered_bytes
+    while True:
+        await asyncio.sleep(_MEMORY_INTERVAL_S)
+        gone = account.entered_bytes - account.held_bytes
+        if gone - before >= _FREED_BYTES:
+            before = gone
+            await asyncio.to_thread(return_free_memory)
 
 
 def _prepare(settings: Settings, given: Vectorizer | None) -> tuple[Vectorizer, VectorCache | None]:

@@ -41,6 +41,8 @@ class BytesInFlight:
     def __init__(self, capacity_bytes: int, *, key_share: float) -> None:
         self.capacity_bytes = capacity_bytes
         self.held_bytes = 0
+        self.entered_bytes = 0
+        """All bytes that were ever entered."""
         self.key_bytes = max(1, int(capacity_bytes * key_share))
         self.large_bytes = int(capacity_bytes * (1 - _RESERVE))
         self._by_key: Counter[str] = Counter()
@@ -117,5 +119,7 @@ class RequestBytes:
 
     def replace(self, held_bytes: int) -> None:
         """Hold exactly this many bytes, which are known to be in memory or to be free."""
-        self._account._enter(self._key, held_bytes - self.held_bytes)
+        change = held_bytes - self.held_bytes
+        self._account._enter(self._key, change)
+        self._account.entered_bytes += max(0, change)
         self.held_bytes = held_bytes

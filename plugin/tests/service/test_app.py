@@ -257,3 +257,17 @@ def test_metrics_and_status_count_what_happened(http: httpx.Client) -> None:
     status = http.get("/status").json()
     assert status["model"]["name"] == MODEL
     assert status["load"]["in_flight_requests"] == 0
+
+
+def test_memory_of_large_requests_goes_back_to_the_system(
+    serve: Callable[..., Any], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[int] = []
+    monkeypatch.setattr("lusifer.service.app._MEMORY_INTERVAL_S", 0.01)
+    monkeypatch.setattr("lusifer.service.app._FREED_BYTES", 2**20)
+    monkeypatch.setattr("lusifer.service.app.return_free_memory", lambda: times.append(1))
+    service = serve(Translator(bundle))
+    service.http.post("/vectors", json={"text": "a text"}).raise_for_status()
+    assert not times
+    service.http.post("/vectors", json={"text": "word " * 200_000}).raise_for_status()
+    service.wait_until(lambda: len(times) == 1)

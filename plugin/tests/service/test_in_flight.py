@@ -26,7 +26,9 @@ def test_bytes_are_held_until_the_request_ends() -> None:
         assert account.held_bytes == request.held_bytes == 150
         request.replace(70)
         assert account.held_bytes == 70
+        request.assign("key")
     assert account.held_bytes == 0
+    assert account.entered_bytes == 150
 
 
 def test_a_full_account_refuses_large_requests_and_serves_small_ones() -> None:
