@@ -29,6 +29,17 @@ TOKENS_PER_TEXT = 8
 _ASSUMED_TOKENS_PER_S = 1000.0
 """Speed assumed until the first batch was measured."""
 
+_ESTIMATE_FACTOR = 4
+"""How far an estimate may be over the true number: 2.4 for Hindi, whose letters have 3 bytes."""
+
+_SMALL = 1 / 64
+"""Largest share of the capacity of a request that may use the reserve."""
+_RESERVE = 1 / 8
+"""Share of the capacity that only small requests may use, so that large ones leave them room."""
+
+_MAXIMUM_WAIT_S = 60.0
+"""Longest time after which a client is asked to try again: some give up at a longer one."""
+
 
 def estimate_tokens(text_bytes: int, maximum_tokens: int, *, truncates: bool) -> int:
     """Estimate the tokens of a text from its UTF-8 length.
@@ -44,6 +55,8 @@ class Hold:
     """The part of the bound that one request holds."""
 
     tokens: int
+    is_clipped: bool = False
+    """Whether the estimate was over the limit, so that only the true number can decide."""
 
 
 class Admission:
@@ -73,44 +86,59 @@ class Admission:
 
         Args:
             key: Name of the caller's API key, None where keys are off.
-            tokens: Estimate from bytes. :meth:`correct` replaces it by the true number.
+            tokens: Estimate from bytes. :meth:`settle` replaces it by the true number. Where it is
+                over the limit, the request needs the whole of it until then.
 
         Raises:
-            RequestTooLargeError: The request would not fit into an empty queue.
+            RequestTooLargeError: The request would not fit into an empty queue, even if the
+                estimate is far too high.
             KeyLimitError: The share of this key is full.
             OverloadedError: The queue is full.
         """
-        limit = self.capacity_tokens if key is None else self._key_tokens
-        if tokens > limit:
-            raise RequestTooLargeError(
-                f"The request has about {tokens} tokens, at most {limit} fit into the queue at "
-                "once.",
-                next_step="Split it into smaller requests, or raise queue_tokens.",
-            )
+        limit = self._limit(key)
+        if tokens > _ESTIMATE_FACTOR * limit:
+            raise _too_large(f"about {tokens}", limit)
+        is_clipped = tokens > limit
+        tokens = min(tokens, limit)
         if key is not None and self._by_key[key] + tokens > limit:
             raise self._overloaded(
                 KeyLimitError,
                 f"The key {key!r} has {self._by_key[key]} of its {limit} tokens in the queue",
                 self._by_key[key] + tokens - limit,
             )
-        if self.held_tokens + tokens > self.capacity_tokens:
+        small = tokens <= _SMALL * self.capacity_tokens
+        room = self.capacity_tokens
+        # Keys have shares that do the same.
+        if key is None and self.held_tokens and not small:
+            room -= int(_RESERVE * self.capacity_tokens)
+        if self.held_tokens + tokens > room:
             raise self._overloaded(
                 OverloadedError,
-                f"The queue holds {self.held_tokens} of at most {self.capacity_tokens} tokens",
-                self.held_tokens + tokens - self.capacity_tokens,
+                f"The queue holds {self.held_tokens} of at most {room} tokens",
+                self.held_tokens + tokens - room,
             )
-        hold = Hold(0)
-        self.correct(key, hold, tokens)
+        hold = Hold(0, is_clipped)
+        self._set(key, hold, tokens)
         try:
             yield hold
         finally:
-            self.correct(key, hold, 0)
+            self._set(key, hold, 0)
 
-    def correct(self, key: str | None, hold: Hold, tokens: int) -> None:
+    def settle(self, key: str | None, hold: Hold, tokens: int) -> None:
         """Replace the estimate of an admitted request by its true number of tokens.
 
-        The bound may be exceeded by the difference.
+        Raises:
+            RequestTooLargeError: The request would not fit into an empty queue.
         """
+        if hold.is_clipped and tokens > (limit := self._limit(key)):
+            raise _too_large(str(tokens), limit)
+        self._set(key, hold, tokens)
+
+    def _limit(self, key: str | None) -> int:
+        return self.capacity_tokens if key is None else self._key_tokens
+
+    def _set(self, key: str | None, hold: Hold, tokens: int) -> None:
+        # The bound may be exceeded by the difference.
         self.held_tokens += tokens - hold.tokens
         if key is not None:
             self._by_key[key] += tokens - hold.tokens
@@ -119,8 +147,8 @@ class Admission:
         hold.tokens = tokens
 
     def wait_s(self, tokens: int) -> float:
-        """Estimate the seconds in which the service computes ``tokens``."""
-        return tokens / (self._tokens_per_s() or _ASSUMED_TOKENS_PER_S)
+        """Estimate the seconds in which the service computes ``tokens``, 60 at most."""
+        return min(_MAXIMUM_WAIT_S, tokens / (self._tokens_per_s() or _ASSUMED_TOKENS_PER_S))
 
     def _overloaded(
         self, kind: type[OverloadedError], what: str, tokens_over: int
@@ -131,6 +159,13 @@ class Admission:
             next_step=f"Send it again in {wait_s:.0f} s.",
             retry_after_s=wait_s,
         )
+
+
+def _too_large(tokens: str, limit: int) -> RequestTooLargeError:
+    return RequestTooLargeError(
+        f"The request has {tokens} tokens, at most {limit} fit into the queue at once.",
+        next_step="Split it into smaller requests, or raise queue_tokens.",
+    )
 
 
 class KeyRateLimits:
@@ -169,7 +204,7 @@ class KeyRateLimits:
             self._limits[key] = limit
         elif limit.per_s != per_s:  # changed in the keys file
             limit.change(per_s, burst=tokens_per_minute)
-        wait_s = limit.take(tokens)
+        wait_s = min(_MAXIMUM_WAIT_S, limit.take(tokens))
         if wait_s:
             raise KeyLimitError(
                 f"The key {key!r} has used its {tokens_per_minute} tokens a minute.",

@@ -30,7 +30,7 @@ from lusifer.service.metrics import Metrics
 from lusifer.service.openapi import openapi_document
 from lusifer.service.page import PAGE_ROUTES
 from lusifer.service.paths import NormalizedPaths
-from lusifer.service.protocols import cohere, openai, qdrant, tei, weaviate
+from lusifer.service.protocols import cohere, ollama, openai, qdrant, tei, weaviate
 from lusifer.service.routing import dialect_of, get, respond
 from lusifer.service.tracing import Tracer
 
@@ -60,7 +60,7 @@ _FREED_BYTES = 64 * 2**20
 """Bytes of requests that have come and gone, after which it is."""
 
 _SERVICE = Dialect("service", lambda error: {"error": str(error), "type": type(error).__name__})
-_PROTOCOLS = (weaviate, cohere, qdrant, openai, tei)
+_PROTOCOLS = (weaviate, cohere, qdrant, openai, tei, ollama)
 
 
 def create_app(

@@ -75,6 +75,8 @@ class Caller:
     """Maximum texts in one request with this key, None for the service's own limit."""
     tokens_per_minute: int | None = None
     """Tokens that this key may embed in a minute, None for no limit."""
+    path_model: str | None = None
+    """Model that the path names, None in most protocols."""
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,7 @@ class EmbeddingService:
                             between=between,
                         ),
                     )
-                    self.admission.correct(caller.key, hold, prepared.tokens)
+                    self.admission.settle(caller.key, hold, prepared.tokens)
                     # The vector of a repeated text costs no computing, and fills the answer.
                     used = prepared.tokens + TOKENS_PER_TEXT * prepared.repeated
                     self._rate_limits.give_back(caller.key, estimate - used)

@@ -47,7 +47,9 @@ Rejection = Literal[
 ]
 """Reason why a request got no vectors."""
 
-_PROTOCOLS = frozenset({"weaviate", "cohere", "qdrant", "openai", "tei", "service", "page"})
+_PROTOCOLS = frozenset(
+    {"weaviate", "cohere", "qdrant", "openai", "tei", "ollama", "service", "page"}
+)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _MINUTE_S = 60.0
 

@@ -11,7 +11,7 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lusifer.service.auth import ApiKey
     from lusifer.service.in_flight import RequestBytes
 
-__all__ = ["Operation", "authenticated", "dialect_of", "get", "post", "respond"]
+__all__ = ["Operation", "Variant", "authenticated", "dialect_of", "get", "post", "respond"]
 
 _LOG = logging.getLogger("lusifer.service")
 
@@ -57,6 +57,17 @@ class Operation:
     media_type: str = "application/json"
 
 
+@dataclass(frozen=True)
+class Variant:
+    """Requests of another protocol at the path of a route, which only the body tells apart."""
+
+    dialect: Dialect
+    body: type[BaseModel]
+    handle: Callable[[Any, EmbeddingService, Caller], Awaitable[Answer]]
+    matches: Callable[[bytearray], bool]
+    """Returns whether a body that is not checked otherwise is of this protocol."""
+
+
 def post(
     path: str,
     dialect: Dialect,
@@ -65,8 +76,10 @@ def post(
     *,
     summary: str,
     answer: type[BaseModel] | None = None,
+    variant: Variant | None = None,
 ) -> Route:
     """Make a route that reads JSON whatever its Content-Type, because Weaviate sends none."""
+    usual = Variant(dialect, body, handle, lambda _: True)
 
     async def work(request: Request) -> Answer:
         service: EmbeddingService = request.app.state.service
@@ -84,18 +97,23 @@ def post(
             key = _identify(request, await _read(request, raw, key_of))
             held.assign(key.name if key else None)
         start_s = time.perf_counter()
-        parsed = await _read(request, raw, partial(parse, body))
+        spoken = usual
+        if variant is not None and await _read(request, raw, variant.matches):
+            spoken = variant
+            request.state.dialect = variant.dialect
+        parsed = await _read(request, raw, partial(parse, spoken.body))
         del raw
         service.metrics.stage("parse", time.perf_counter() - start_s)
         caller = Caller(
             key=key.name if key else None,
             request_id=request.state.request_id,
-            protocol=dialect.name,
+            protocol=spoken.dialect.name,
             held=held,
             maximum_texts=key.maximum_texts if key else None,
             tokens_per_minute=key.tokens_per_minute if key else None,
+            path_model=request.path_params.get("model"),
         )
-        return await _unless_gone(request, handle(parsed, service, caller))
+        return await _unless_gone(request, spoken.handle(parsed, service, caller))
 
     return _route(path, "POST", Operation(dialect, summary, body, answer), work)
 
@@ -191,7 +209,7 @@ async def respond(
         service.metrics.stage("serialize", time.perf_counter() - written_s)
     except LusiferError as error:
         service.metrics.rejected(reason_of(error))
-        response = error_response(error, dialect)
+        response = error_response(error, _dialect(request, dialect))
     except ClientDisconnect:
         service.metrics.rejected("disconnected")
         response = Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -203,10 +221,11 @@ async def respond(
                 "The service failed on this request.",
                 next_step=f"Search the service's log for request_id {request.state.request_id}.",
             ),
-            dialect,
+            _dialect(request, dialect),
         )
     finally:
         service.in_flight_requests -= 1
+    dialect = _dialect(request, dialect)
     duration_s = time.perf_counter() - start_s
     response.headers["x-request-id"] = request.state.request_id
     service.metrics.request(dialect.name, response.status_code, duration_s)
@@ -222,6 +241,12 @@ async def respond(
         },
     )
     return response
+
+
+def _dialect(request: Request, of_route: Dialect) -> Dialect:
+    """Return the dialect that the body has shown, before that the one of the route."""
+    dialect: Dialect = getattr(request.state, "dialect", of_route)
+    return dialect
 
 
 def _identify(request: Request, body_key: str | None) -> ApiKey | None:

@@ -80,7 +80,7 @@ class Settings(BaseModel):
     slower."""
     maximum_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0
     """Milliseconds an idle engine waits for more texts while requests come fast."""
-    queue_tokens: Positive = 262_144
+    queue_tokens: Positive = 655_360
     """Tokens of all requests being served; further requests are refused with Retry-After."""
     key_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of queue_tokens and of in_flight_bytes that one API key may hold, above 0 to 1."""

@@ -39,6 +39,11 @@ PROTOCOLS: dict[str, tuple[str, Callable[[str], dict[str, Any]], Callable[[Any],
         lambda body: body["error"]["message"],
     ),
     "tei": ("/embed", lambda text: {"inputs": text}, lambda body: body["error"]),
+    "ollama": (
+        "/api/embed",
+        lambda text: {"input": text, "model": MODEL},
+        lambda body: body["error"],
+    ),
 }
 """Protocol -> path, body for one text, message of an error's body."""
 
@@ -48,6 +53,7 @@ VECTOR_OF: dict[str, Callable[[Any], list[float]]] = {
     "qdrant": lambda body: body["embeddings"][0],
     "openai": lambda body: body["data"][0]["embedding"],
     "tei": lambda body: body[0],
+    "ollama": lambda body: body["embeddings"][0],
 }
 """Protocol -> vector of the answer for one text."""
 

@@ -13,10 +13,47 @@ def test_the_wait_follows_from_the_measured_speed() -> None:
     with admission.hold(None, 900):
         with pytest.raises(OverloadedError) as caught, admission.hold(None, 500):
             pass
-        assert caught.value.retry_after_s == pytest.approx(4)
+        # 400 over the capacity, and the 125 that are kept for small requests.
+        assert caught.value.retry_after_s == pytest.approx(5.25)
     assert admission.held_tokens == 0
-    with pytest.raises(RequestTooLargeError), admission.hold(None, 1001):
+    with pytest.raises(RequestTooLargeError), admission.hold(None, 4001):
         pass
+
+
+def test_an_estimate_over_the_limit_takes_an_empty_queue_until_the_true_number_is_known() -> None:
+    admission = Admission(1000, key_share=0.5, tokens_per_s=lambda: 0.0)
+    with admission.hold(None, 2400) as hold:
+        assert admission.held_tokens == 1000
+        admission.settle(None, hold, 990)
+        assert admission.held_tokens == 990
+        with pytest.raises(OverloadedError), admission.hold(None, 2400):
+            pass
+    with admission.hold("a", 1200) as hold:
+        assert admission.held_tokens == 500
+        with pytest.raises(RequestTooLargeError, match="has 501 tokens, at most 500"):
+            admission.settle("a", hold, 501)
+    assert admission.held_tokens == 0
+
+
+def test_large_requests_leave_room_for_small_ones() -> None:
+    admission = Admission(6400, key_share=1, tokens_per_s=lambda: 0.0)
+    with admission.hold(None, 5000):
+        with pytest.raises(OverloadedError, match="holds 5000 of at most 5600"):
+            admission.hold(None, 601).__enter__()
+        with admission.hold(None, 600), admission.hold(None, 100):
+            assert admission.held_tokens == 5700
+
+
+def test_a_client_waits_a_minute_at_most() -> None:
+    admission = Admission(100_000, key_share=1, tokens_per_s=lambda: 100.0)
+    with admission.hold(None, 100_000):
+        with pytest.raises(OverloadedError, match="again in 60 s") as caught:
+            admission.hold(None, 55_100).__enter__()
+        assert caught.value.retry_after_s == 60
+    limits = KeyRateLimits(clock=Clock())
+    limits.take("a", 60, 600)
+    with pytest.raises(KeyLimitError, match="again in 60 s"):
+        limits.take("a", 60, 60)
 
 
 def test_one_key_cannot_take_the_whole_queue() -> None:
@@ -37,7 +74,7 @@ def test_what_is_held_is_given_back_whatever_happens(
         try:
             with admission.hold(key, tokens) as hold:
                 assert admission.held_tokens <= 1000
-                admission.correct(key, hold, tokens // 2)
+                admission.settle(key, hold, tokens // 2)
                 if tokens % 3 == 0:
                     raise ValueError
         except (OverloadedError, RequestTooLargeError, ValueError):

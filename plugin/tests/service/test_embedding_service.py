@@ -11,6 +11,7 @@ from plugin.tests.service.protocol_cases import DIMENSION, MODEL, PROTOCOLS, bod
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine, Faults
 from lusifer.service.auth import add_key
+from lusifer.service.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,6 +132,22 @@ def test_a_request_that_can_never_fit_is_refused(serve: Callable[..., Any]) -> N
     answer = service.http.post("/embed", json={"inputs": ["a text"] * 500})
     assert answer.status_code == 413
     assert "1024" in answer.json()["error"]
+
+
+def test_a_request_whose_estimate_is_too_high_is_taken(serve: Callable[..., Any]) -> None:
+    service = serve(queue_tokens=1024, batch_tokens=64)
+    # 2,700 tokens by the bytes, and one text to compute.
+    answer = service.http.post("/embed", json={"inputs": ["a text"] * 300})
+    assert answer.status_code == 200, answer.text
+    # 2,700 by the bytes, and 300 texts of more than 3 tokens.
+    answer = service.http.post("/embed", json={"inputs": [f"{n} text" for n in range(300)]})
+    assert answer.status_code == 413
+    assert "at most 1024" in answer.json()["error"]
+
+
+def test_openais_largest_request_fits_into_the_share_of_a_key() -> None:
+    settings = Settings()
+    assert settings.queue_tokens * settings.key_share >= 300_000
 
 
 def test_a_deadline_ends_a_request_and_frees_its_place(

@@ -97,7 +97,7 @@ def test_every_route_but_health_needs_a_key(
     if protocol == "qdrant":
         with_token = body.replace(b'"token": null', f'"token": "{key}"'.encode())
         assert http.post(path, content=with_token).status_code == 200
-    public = {"/.well-known/live", "/.well-known/ready", "/status", "/"}
+    public = {"/.well-known/live", "/.well-known/ready", "/status", "/", "/health", "/ping"}
     for route in service.app.routes:
         if "GET" in route.methods and not route.path.startswith("/page"):
             expected = {200, 204} if route.path in public else {401}

@@ -1,4 +1,4 @@
-"""Cohere's v2 embed API, which Weaviate's ``text2vec-cohere`` speaks to a ``baseURL``.
+"""Cohere's embed API: v2, which Weaviate's ``text2vec-cohere`` speaks to a ``baseURL``, and v1.
 
 A call has up to 96 texts. Weaviate sends ``truncate=END`` with every call. If END counted as a
 wish, an operator who chose to average windows would never get that. END is therefore read as "do
@@ -46,6 +46,14 @@ class EmbedRequest(CohereForeign):
     output_dimension: int | None = None
 
 
+class EmbedRequestV1(EmbedRequest):
+    """The same in version 1, where texts without ``input_type`` are documents."""
+
+    input_type: Literal["search_document", "search_query", "classification", "clustering"] = (
+        "search_document"
+    )
+
+
 class EmbedAnswer(BaseModel):
     """The vectors by type, in the order of the texts."""
 
@@ -89,18 +97,30 @@ async def _embed(body: EmbedRequest, service: EmbeddingService, caller: Caller) 
     }
     if cut := np.flatnonzero(answer.truncated).tolist():
         meta["warnings"] = [f"The end of these texts was cut off: {', '.join(map(str, cut))}."]
-    content = {
+    content: dict[str, object] = {
         "id": caller.request_id,
         "embeddings": embeddings,
         "texts": body.texts,
         "response_type": "embeddings_by_type",
         "meta": meta,
     }
+    if isinstance(body, EmbedRequestV1):
+        meta["api_version"] = {"version": "1"}
+        if body.embedding_types is None:
+            content |= {"embeddings": answer.vectors, "response_type": "embeddings_floats"}
     return Answer(content)
 
 
 ROUTES = [
     # A baseURL may have a path of its own.
-    post(path, DIALECT, EmbedRequest, _embed, summary="Embed up to 96 texts", answer=EmbedAnswer)
-    for path in ("/v2/embed", "/{base:path}/v2/embed")
+    *(
+        post(
+            path, DIALECT, EmbedRequest, _embed, summary="Embed up to 96 texts", answer=EmbedAnswer
+        )
+        for path in ("/v2/embed", "/{base:path}/v2/embed")
+    ),
+    *(
+        post(path, DIALECT, EmbedRequestV1, _embed, summary="Embed up to 96 texts")
+        for path in ("/v1/embed", "/{base:path}/v1/embed")
+    ),
 ]

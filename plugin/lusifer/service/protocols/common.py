@@ -29,6 +29,7 @@ __all__ = [
     "Texts",
     "check_count",
     "long_text_policy",
+    "model_and_role",
     "texts_of",
     "to_base64",
 ]
@@ -106,6 +107,18 @@ class Body(BaseModel):
 
 def _given_or(default: object, value: object) -> object:
     return default if value is None else value
+
+
+ROLE_SUFFIXES = ("query", "search_query", "document", "passage", "search_document")
+"""Words that may follow the model's name and a colon, in protocols without a field for the role."""
+
+
+def model_and_role(model: str | None) -> tuple[str | None, Role | None]:
+    """Split a model's name that may end in a colon and a role."""
+    name, colon, suffix = (model or "").rpartition(":")
+    if colon and suffix in ROLE_SUFFIXES:
+        return name, ROLES[suffix]
+    return model, None
 
 
 def texts_of(texts: str | list[str]) -> list[str]:

@@ -7,7 +7,7 @@ because callers that can't choose, such as Weaviate's ``text2vec-openai``, mostl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -18,6 +18,7 @@ from lusifer.service.protocols.common import (
     TextOrTexts,
     check_count,
     long_text_policy,
+    model_and_role,
     texts_of,
     to_base64,
 )
@@ -86,15 +87,15 @@ DIALECT = Dialect("openai", _error_body)
 
 
 async def _embeddings(body: EmbeddingsRequest, service: EmbeddingService, caller: Caller) -> Answer:
-    name, colon, suffix = (body.model or "").rpartition(":")
-    named_role = suffix if colon and suffix in get_args(_RoleWord) else None
-    service.check_model(name if named_role else body.model)
+    model = caller.path_model or body.model
+    name, named_role = model_and_role(model)
+    service.check_model(name)
     roles: dict[str, Role | None] = {
-        "the model's name": ROLES[named_role] if named_role else None,
+        "the model's name": named_role,
         "input_type": ROLES[body.input_type] if body.input_type else None,
         "task": ROLES[body.task.removeprefix("retrieval.")] if body.task else None,
     }
-    role = _one_of("role", roles)
+    role: Role = _one_of("role", roles) or "document"
     dimension = _one_of(
         "dimension",
         {"dimensions": body.dimensions, "output_dimension": body.output_dimension},
@@ -103,7 +104,7 @@ async def _embeddings(body: EmbeddingsRequest, service: EmbeddingService, caller
     check_count(texts, MAXIMUM_TEXTS, "OpenAI")
     answer = await service.embed(
         texts,
-        role or "document",
+        role,
         caller=caller,
         dimension=dimension,
         long_text=_policy(body, service),
@@ -121,7 +122,7 @@ async def _embeddings(body: EmbeddingsRequest, service: EmbeddingService, caller
     content = {
         "object": "list",
         "data": data,
-        "model": body.model or service.accepted_models()[0],
+        "model": model or service.accepted_models()[0],
         # Shows a client in the middle of an import that the service has another model now.
         "system_fingerprint": service.vectorizer.fingerprint if service.vectorizer else None,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
@@ -154,7 +155,7 @@ def _rate_limits(service: EmbeddingService) -> dict[str, str]:
     """
     status = service.status()
     free = max(0, status.capacity_tokens - status.queued_tokens)
-    reset_s = status.queued_tokens / status.tokens_per_s if status.tokens_per_s else 0.0
+    reset_s = service.admission.wait_s(status.queued_tokens)
     # The queue has no bound in requests.
     return {
         "x-ratelimit-limit-requests": "10000",
@@ -179,7 +180,7 @@ def _models(service: EmbeddingService) -> Answer:
 
 
 ROUTES = [
-    # The second is for a base URL without /v1.
+    # The second is for a base URL without /v1, the others are Azure's.
     *(
         post(
             path,
@@ -189,7 +190,12 @@ ROUTES = [
             summary="Embed up to 2048 texts",
             answer=EmbeddingsAnswer,
         )
-        for path in ("/v1/embeddings", "/embeddings")
+        for path in (
+            "/v1/embeddings",
+            "/embeddings",
+            "/openai/v1/embeddings",
+            "/openai/deployments/{model}/embeddings",
+        )
     ),
     get("/v1/models", DIALECT, _models, summary="Names that a request may give the model"),
 ]

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lusifer.errors import EngineOutputError, InvalidInputError, UnknownModelError
 from lusifer.service.answers import Answer, Dialect
 from lusifer.service.protocols.common import ROLES, Body
+from lusifer.service.protocols.tei import AT_ROOT
 from lusifer.service.routing import post
 
 if TYPE_CHECKING:
@@ -133,7 +134,13 @@ async def _infer(body: InferenceRequest, service: EmbeddingService, caller: Call
 
 ROUTES = [
     post(
-        path, DIALECT, InferenceRequest, _infer, summary="Embed for Qdrant", answer=InferenceAnswer
+        path,
+        DIALECT,
+        InferenceRequest,
+        _infer,
+        summary="Embed for Qdrant",
+        answer=InferenceAnswer,
+        variant=variant,
     )
-    for path in ("/", "/qdrant")
+    for path, variant in (("/", AT_ROOT), ("/qdrant", None))
 ]

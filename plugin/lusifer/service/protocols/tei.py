@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import RootModel
+from pydantic import RootModel, ValidationError
 
 from lusifer._version import __version__
 from lusifer.errors import InvalidInputError, LusiferError, NotReadyError, TextTooLongError
 from lusifer.service.answers import Answer, Dialect
-from lusifer.service.protocols.common import ROLES, TextOrTexts, texts_of
+from lusifer.service.protocols.common import ROLES, Body, TextOrTexts, texts_of
 from lusifer.service.protocols.foreign import TeiForeign
-from lusifer.service.routing import get, post
+from lusifer.service.routing import Variant, get, post
 
 if TYPE_CHECKING:
     from lusifer.service.embedding_service import Caller, EmbeddingService
     from lusifer.types import LongTextPolicy
 
-__all__ = ["DIALECT", "ROUTES"]
+__all__ = ["AT_ROOT", "DIALECT", "ROUTES"]
 
 
 class EmbedRequest(TeiForeign):
@@ -75,6 +75,23 @@ def _policy(body: EmbedRequest, service: EmbeddingService) -> LongTextPolicy | N
     return "truncate" if body.truncate else "error"
 
 
+class _Inference(Body):
+    """The one field by which requests of Qdrant are told apart."""
+
+    inference: object = None
+
+
+def _is_not_of_qdrant(raw: bytearray) -> bool:
+    try:
+        return _Inference.model_validate_json(raw).inference is None
+    except ValidationError:
+        return False
+
+
+AT_ROOT = Variant(DIALECT, EmbedRequest, _embed, _is_not_of_qdrant)
+"""Hugging Face's clients post to the URL as they were given it."""
+
+
 def _info(service: EmbeddingService) -> Answer:
     names = service.accepted_models()
     manifest = service.vectorizer.bundle.manifest if service.vectorizer else None
@@ -87,14 +104,24 @@ def _info(service: EmbeddingService) -> Answer:
             "max_input_length": manifest.maximum_tokens if manifest else None,
             "max_batch_tokens": service.settings.batch_tokens,
             "max_client_batch_size": service.settings.maximum_texts,
-            "max_concurrent_requests": service.settings.queue_tokens,
-            "auto_truncate": False,
+            "max_concurrent_requests": service.settings.maximum_connections,
+            # What happens to a long text where a request does not say: only windows are taken.
+            "auto_truncate": service.settings.long_text == "mean_of_windows",
             "version": __version__,
         }
     )
 
 
+def _health(service: EmbeddingService) -> Answer:
+    service.check_model(None)
+    return Answer({"status": "ok"})
+
+
 ROUTES = [
     post("/embed", DIALECT, EmbedRequest, _embed, summary="Embed texts", answer=EmbedAnswer),
     get("/info", DIALECT, _info, summary="Describe the served model"),
+    *(
+        get(path, DIALECT, _health, summary="Show whether requests are served", public=True)
+        for path in ("/health", "/ping")
+    ),
 ]

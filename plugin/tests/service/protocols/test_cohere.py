@@ -45,3 +45,21 @@ def test_cohere_truncate_is_honoured_and_reported(service: Any) -> None:
     status, _, answer = service.exchange(cohere("/v2/embed", body | {"truncate": "NONE"}))
     assert status == 400
     assert json.loads(answer)["message"].startswith("Text 1: ")
+
+
+def test_version_1_as_old_sdks_send_it(
+    embedded: Callable[..., NDArray[np.float32]], service: Any
+) -> None:
+    # cohere.Client(base_url=...).embed and langchain-cohere.
+    body: dict[str, Any] = {"texts": ["a", "b"], "model": MODEL, "truncate": "END"}
+    for kind, role in ((None, "document"), ("search_query", "query")):
+        for path in ("/v1/embed", "/base/v1/embed"):
+            status, _, answer = service.exchange(cohere(path, body | {"input_type": kind}))
+            fields = json.loads(answer)
+            assert (status, fields["response_type"]) == (200, "embeddings_floats")
+            expected = embedded(["a", "b"], role)
+            assert np.abs(np.float32(fields["embeddings"]) - expected).max() < 1e-6
+    answer = service.exchange(cohere("/v1/embed", body | {"embedding_types": ["float"]}))[2]
+    fields = json.loads(answer)
+    assert fields["response_type"] == "embeddings_by_type"
+    assert len(fields["embeddings"]["float"]) == 2

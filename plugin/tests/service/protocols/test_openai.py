@@ -102,3 +102,19 @@ def test_role_and_dimension_by_their_foreign_names(
     answer = http.post("/v1/embeddings", json=body | {"dimensions": 16})
     assert answer.status_code == 400
     assert "dimensions says 16, output_dimension says 8" in answer.json()["error"]["message"]
+
+
+def test_azures_paths_name_the_model(
+    embedded: Callable[..., NDArray[np.float32]], http: httpx.Client
+) -> None:
+    for path, role in (
+        ("/openai/v1/embeddings", "document"),
+        (f"/openai/deployments/{MODEL}/embeddings?api-version=2024-10-21", "document"),
+        (f"/openai/deployments/{MODEL}:query/embeddings", "query"),
+    ):
+        answer = http.post(path, json={"input": "a"})
+        assert answer.status_code == 200, answer.text
+        vector = np.float32(answer.json()["data"][0]["embedding"])
+        assert np.abs(vector - embedded(["a"], role)[0]).max() < 1e-6
+    wrong = http.post("/openai/deployments/ada/embeddings", json={"input": "a", "model": MODEL})
+    assert (wrong.status_code, "'ada'" in wrong.text) == (404, True)
