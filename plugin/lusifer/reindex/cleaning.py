@@ -11,7 +11,7 @@ from lusifer.reindex.snapshot import delete_snapshot
 
 if TYPE_CHECKING:
     from lusifer.reindex.endpoints.base import AnyMigration
-    from lusifer.reindex.job import Job, State
+    from lusifer.reindex.job import Job
 
 __all__ = ["clean"]
 
@@ -38,8 +38,13 @@ def clean(job: Job, migration: AnyMigration, *, force: bool = False) -> str:
             next_step="Change what uses it first, or delete it all the same with --force.",
         )
     if not force:
-        with migration.write_freeze() if live else nullcontext():
-            _refuse_loss(job, migration, state, live=live)
+        try:
+            with migration.write_freeze() if live else nullcontext():
+                _refuse_loss(job, migration, live=live)
+        except IndexNotFoundError:
+            # A clean that was killed after the deletion comes here again.
+            if state.phase != "cleaning":
+                raise
     state.phase = "cleaning"
     job.save(state)
     if live:
@@ -53,7 +58,7 @@ def clean(job: Job, migration: AnyMigration, *, force: bool = False) -> str:
     return removed
 
 
-def _refuse_loss(job: Job, migration: AnyMigration, state: State, *, live: bool) -> None:
+def _refuse_loss(job: Job, migration: AnyMigration, *, live: bool) -> None:
     """Refuse to delete a side that holds what the other one lacks.
 
     Raises:
@@ -62,13 +67,7 @@ def _refuse_loss(job: Job, migration: AnyMigration, state: State, *, live: bool)
     if migration.in_place and not live:
         lost, both = migration.source.count_without_vector(), 0
     else:
-        try:
-            changes = changes_of(job, migration)
-        except IndexNotFoundError:
-            if state.phase == "cleaning":
-                # It was killed after the deletion.
-                return
-            raise
+        changes = changes_of(job, migration)
         lost = changes.count("source_only" if live else "target_only")
         both = changes.count("both")
     if not lost and not both:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lusifer.types import JSON
 
-__all__ = ["FieldRules", "parse_rules"]
+__all__ = ["FieldRules", "has_field", "parse_rules"]
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _DEFAULT_TEXT = "text"
@@ -46,6 +46,15 @@ class FieldRules:
         """Names of the fields that the text is made of."""
         return _PLACEHOLDER.findall(self.template) if self.template else [self.text_field]
 
+    @property
+    def further_fields(self) -> dict[str, str]:
+        """Names of fields that a record may lack, with the option that names them."""
+        return {
+            **dict.fromkeys(self.text_fields if self.template else (), "--template"),
+            **dict.fromkeys(self.drop, "--drop"),
+            **dict.fromkeys(self.rename, "--rename"),
+        }
+
     def find_text(self, fields: Mapping[str, Any]) -> JSON:
         """Return a record's text; None without one, or whatever else stands in its place.
 
@@ -59,13 +68,27 @@ class FieldRules:
         return _PLACEHOLDER.sub(lambda found: _words(values[found[1]]), self.template).strip()
 
     def kept(self, fields: Mapping[str, JSON]) -> dict[str, JSON]:
-        """Return a record's fields without those that are dropped, under their new names."""
+        """Return a record's fields without those that are dropped, under their new names.
+
+        Raises:
+            InvalidInputError: Two fields would have one name.
+        """
         for path in self.drop:
             fields = _without(fields, path)
+        for old, new in self.rename.items():
+            if old in fields and new in fields and new not in self.rename:
+                raise InvalidInputError(
+                    f"The field {old!r} is to be renamed to {new!r}, and there is such a field.",
+                    next_step=f"Choose another name, or leave it out with --drop {new}.",
+                )
         return {self.rename.get(name, name): value for name, value in fields.items()}
 
     def without_text(self, fields: Mapping[str, JSON]) -> dict[str, JSON]:
-        """Return a record's fields without the text, where it is one field; the others as kept."""
+        """Return a record's fields without the text, where it is one field; the others as kept.
+
+        Raises:
+            InvalidInputError: Two fields would have one name.
+        """
         if self.template:
             return self.kept(fields)
         return self.kept(_without(fields, self.text_field))
@@ -113,6 +136,10 @@ def parse_rules(
             raise InvalidInputError(
                 f"--rename {each!r} names no two fields.", next_step="Write OLD=NEW."
             )
+        if new in renamed.values():
+            raise InvalidInputError(
+                f"Two fields are renamed to {new!r}.", next_step="Give each a name of its own."
+            )
         renamed[old] = new
     rules = FieldRules(
         text_field,
@@ -125,6 +152,13 @@ def parse_rules(
             f"--template {template!r} names no field.", next_step="Write each as {FIELD}."
         )
     return rules
+
+
+def has_field(fields: Mapping[str, JSON], path: str) -> bool:
+    """Return whether a record has a field, at whose path dots lead into nested ones."""
+    first, _, rest = path.partition(".")
+    inner = fields.get(first)
+    return path in fields or (bool(rest) and isinstance(inner, dict) and has_field(inner, rest))
 
 
 def _value(fields: Mapping[str, Any], path: str) -> JSON:

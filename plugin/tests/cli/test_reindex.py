@@ -141,7 +141,8 @@ def test_the_whole_way_and_back(
     code, refused = lusifer_("reindex", "run", job)
     assert code == 1
     assert "see the new vectors" in refused["error"]["message"]
-    assert lusifer_("reindex", "rollback", job) == (0, {"switched": False, "left_behind": 0})
+    back = {"switched": False, "left_behind": 0, "lacking": 0}
+    assert lusifer_("reindex", "rollback", job) == (0, back)
     assert [search(database, tiny_bundle, question) for question in questions] == before
     code, _ = lusifer_("reindex", "rollback", job)
     assert code == 1
@@ -221,6 +222,13 @@ def test_an_index_without_a_collection(
     )
     assert not (index / "shard").exists()
     assert not (index / "index.json").exists()
+    for command in ("run", "verify", "switch", "rollback", "clean"):
+        code, refused = lusifer_("reindex", command, job)
+        assert (code, refused["error"]["message"]) == (1, "This job was cleaned.")
+    # As a clean leaves it that is killed after the deletion.
+    state = (job / "state.json").read_text().replace('"cleaned"', '"cleaning"')
+    (job / "state.json").write_text(state)
+    assert lusifer_("reindex", "clean", job, "--yes") == (0, {"removed": "nothing"})
     assert lusifer_("index", more, *new)[1]["count"] == COUNT + 1
     # Once more, from the collection that took its place.
     assert lusifer_("reindex", "plan", *old, "--job", tmp_path / "back")[0] == 0

@@ -17,7 +17,7 @@ from lusifer.reindex.plan import Location, Plan, RateLimits
         ),
         (
             Location(kind="qdrant", address="http://q:6333", collection="theirs", vector_name=""),
-            "theirs () in http://q:6333",
+            "theirs in http://q:6333",
         ),
     ],
 )

@@ -41,6 +41,21 @@ def test_fields_are_dropped_and_renamed() -> None:
     assert FieldRules(template="{title}").without_text(FIELDS) == FIELDS
 
 
+def test_no_field_takes_the_name_of_another() -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        FieldRules(rename={"year": "title"}).kept(FIELDS)
+    assert refused.value.message == (
+        "The field 'year' is to be renamed to 'title', and there is such a field."
+    )
+    assert (
+        FieldRules(drop=frozenset({"title"}), rename={"year": "title"}).kept(FIELDS)["title"]
+        == 2020
+    )
+    swapped = FieldRules(rename={"year": "title", "title": "year"}).kept(FIELDS)
+    assert (swapped["title"], swapped["year"]) == (2020, "T")
+    assert FieldRules(rename={"absent": "title"}).kept(FIELDS) == FIELDS
+
+
 def test_records_that_rules_were_applied_to_have_rules_of_their_own() -> None:
     rules = FieldRules(
         "body.text", "{title} {body.text}", frozenset({"year"}), {"title": "name", "body": "b"}
@@ -63,6 +78,7 @@ def test_options_are_parsed() -> None:
     [
         ({"rename": ["old"]}, "--rename 'old' names no two fields."),
         ({"rename": ["=new"]}, "--rename '=new' names no two fields."),
+        ({"rename": ["a=c", "b=c"]}, "Two fields are renamed to 'c'."),
         ({"template": "no field"}, "--template 'no field' names no field."),
         ({"template": "{a} {}"}, "--template '{a} {}' names no field."),
     ],

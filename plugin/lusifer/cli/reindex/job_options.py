@@ -14,7 +14,7 @@ from lusifer.cli.common import show
 from lusifer.cli.embedders import open_embedder
 from lusifer.common.terminal import printable
 from lusifer.common.urls import without_key
-from lusifer.errors import InvalidInputError, PlanError
+from lusifer.errors import InvalidInputError, PlanError, ReindexError
 
 if TYPE_CHECKING:
     from lusifer.embedding.base import Embedder
@@ -109,12 +109,16 @@ def open_job(
 
     Raises:
         PlanError: The plan names other hosts or folders, and nobody can be asked.
+        ReindexError: The job was cleaned.
         Abort: The answer was no.
     """
     from lusifer.reindex import trust
     from lusifer.reindex.job import Job
 
     job = Job(path)
+    if job.state().phase == "cleaned":
+        # Before source and target are opened: one of them is gone.
+        raise ReindexError("This job was cleaned.", next_step="Make a new plan.")
     if trust.is_sealed(job.path, job.content):
         return job
     urls = [without_key(url) for url in trust.unknown_urls(job.plan, allow_hosts or [])]

@@ -15,7 +15,7 @@ from lusifer.common.validation import check_text
 from lusifer.errors import InvalidInputError, InvalidTextError
 from lusifer.ingest.encoding import Utf8Stream
 from lusifer.ingest.sources.packed import unpacked
-from lusifer.stores.fields import FieldRules
+from lusifer.stores.fields import FieldRules, has_field
 from lusifer.stores.payloads import check_document, content_sha256
 from lusifer.types import Document
 
@@ -102,6 +102,8 @@ class DocumentBuilder:
     record's own field counts more."""
     rules: FieldRules | None = None
     """Rules for fields beyond the name of the one with the text."""
+    unseen: set[str] = field(default_factory=set)
+    """Fields that no record had so far, of those that the rules name."""
 
     @property
     def _rules(self) -> FieldRules:
@@ -118,6 +120,8 @@ class DocumentBuilder:
         """Build a document from a record's fields; all but text and id become metadata."""
         fields = {**self.partition, **fields}
         rules = self._rules
+        if self.unseen:
+            self.unseen.difference_update([n for n in self.unseen if has_field(fields, n)])
         text = rules.find_text(fields)
         if text is None and (rules.template or rules.text_field not in fields):
             found = ", ".join(repr(each[:_NAME_SHOWN]) for each in islice(fields, 10)) or "none"
@@ -134,7 +138,10 @@ class DocumentBuilder:
             reason = f"The field {self.id_field!r} holds a {type(given).__name__}."
             return Rejected(where, reason, "Write the id as a text or a whole number.")
         others = {name: fields[name] for name in fields if name != self.id_field}
-        metadata = rules.without_text(others)
+        try:
+            metadata = rules.without_text(others)
+        except InvalidInputError as error:
+            return Rejected(where, error.message, error.next_step)
         return self.from_text("" if given is None else str(given), text, metadata, where)
 
     def from_text(self, id_: str, text: str, metadata: Mapping[str, JSON], where: str) -> Record:

@@ -81,7 +81,9 @@ class DocumentSource:
         self.text_field = text_field
         self.id_field = id_field
         self._duplicates = DuplicateIds()
-        builder = DocumentBuilder(text_field, id_field, rules=rules)
+        self._further_fields = rules.further_fields if rules else {}
+        self._unseen = set(self._further_fields)
+        builder = DocumentBuilder(text_field, id_field, rules=rules, unseen=self._unseen)
         readers = [(name, _choose_reader(name, builder)) for name in names]
         self._reader = readers[0][1] if len(readers) == 1 else SeveralReader(readers)
 
@@ -108,7 +110,12 @@ class DocumentSource:
     @property
     def notes(self) -> list[str]:
         """What a reader should know about what was read so far, in sentences."""
-        return self._reader.notes
+        unseen = [
+            f"No record that was read has the field {name!r}, which {self._further_fields[name]} "
+            "names."
+            for name in sorted(self._unseen)
+        ]
+        return [*self._reader.notes, *unseen]
 
     def _with_ids(self, records: Iterator[Record]) -> Iterator[Record]:
         """Yield the records once one of the first has an id.

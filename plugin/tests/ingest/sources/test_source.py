@@ -16,6 +16,7 @@ import lusifer
 from lusifer.errors import InvalidInputError
 from lusifer.ingest.sources.base import Rejected
 from lusifer.ingest.sources.source import DocumentSource
+from lusifer.stores.fields import FieldRules
 from lusifer.types import Document
 
 PLUGIN = Path(lusifer.__file__).parents[1]
@@ -258,3 +259,28 @@ def _read_in_a_process(path: Path) -> tuple[list[str], list[list[str]], int]:
     )
     ids, rejected, growth = json.loads(done.stdout)
     return ids, rejected, growth
+
+
+def test_fields_that_rules_name_and_no_record_has_are_reported(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text(
+        '{"id": "1", "title": "T", "year": 1, "old": 2, "new": 3, "in": {"a": 1}}\n'
+        '{"id": "2", "title": "U", "old": 2}\n'
+    )
+    rules = FieldRules(
+        template="{title} {titel}",
+        drop=frozenset({"in.a", "yaer"}),
+        rename={"old": "new", "x": "y"},
+    )
+    source = DocumentSource(path, rules=rules)
+    first, second = source
+    assert isinstance(first, Rejected)
+    assert first.where == "d.jsonl line 1"
+    assert "'old' is to be renamed to 'new', and there is such a field" in first.reason
+    assert isinstance(second, Document)
+    assert second.metadata == {"title": "U", "new": 2}
+    assert source.notes == [
+        "No record that was read has the field 'titel', which --template names.",
+        "No record that was read has the field 'x', which --rename names.",
+        "No record that was read has the field 'yaer', which --drop names.",
+    ]
