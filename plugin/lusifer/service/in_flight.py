@@ -24,6 +24,11 @@ _SMALL_BYTES = 256 * 2**10
 _RESERVE = 1 / 8
 """Share of the capacity that only small requests may use, so that large ones leave them room."""
 
+_QUESTION_BYTES = 16 * 2**10
+"""Largest request that is served although requests without a known key hold their whole share: a
+question through Qdrant, whose key is in the body. Without it whoever has no key could stop them
+all. The limit of connections bounds what such requests hold together."""
+
 _RETRY_AFTER_S = 1.0
 
 
@@ -65,7 +70,8 @@ class BytesInFlight:
                 f"The request and its answer need {total} bytes, at most {limit} are held at once.",
                 next_step="Split it into smaller requests, or raise in_flight_bytes.",
             )
-        if key is not None and self._by_key[key] + added > self.key_bytes:
+        is_question = key == "" and total <= _QUESTION_BYTES
+        if key is not None and not is_question and self._by_key[key] + added > self.key_bytes:
             whose = f"The key {key!r} has" if key else "Requests without a known key have"
             raise KeyLimitError(
                 f"{whose} {self._by_key[key]} of at most {self.key_bytes} bytes in flight.",

@@ -80,8 +80,23 @@ def test_bytes_go_over_to_the_key_when_it_is_known() -> None:
     with ExitStack() as stack:
         request = opened(stack, account, "", 2 * MIB)
         with pytest.raises(KeyLimitError, match="without a known key"):
-            opened(stack, account, "", 1)
+            opened(stack, account, "", 17 * 2**10)
         request.assign("known")
         opened(stack, account, "", 2 * MIB)
         with pytest.raises(KeyLimitError, match="'known'"):
             opened(stack, account, "known", 1)
+
+
+def test_whoever_has_no_key_does_not_stop_questions_whose_key_is_in_the_body() -> None:
+    account = BytesInFlight(8 * MIB, key_share=0.5)
+    with ExitStack() as stack:
+        for _ in range(4):
+            opened(stack, account, "", MIB)
+        with pytest.raises(KeyLimitError, match="Requests without a known key have"):
+            opened(stack, account, "", 17 * 2**10)
+        question = opened(stack, account, "", 16 * 2**10)
+        with pytest.raises(KeyLimitError):
+            question.take(1)
+        question.assign("qdrant")
+        question.take(MIB)
+        assert account.held_bytes == 5 * MIB + 16 * 2**10
