@@ -27,8 +27,11 @@ def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:
         BackboneError: A backbone that is a local folder can't be read.
     """
     config = read_config(checkpoint)
-    # Models without a centre keep the fingerprint that they had before there were any.
+    # Models without these keep the fingerprint that they had before there were any.
     geometry = {"centre_share": config.centre_share} if config.centre_share else {}
+    pooling = {"encoder_pooling": config.encoder_pooling}
+    if config.encoder_pooling == "mean":
+        pooling = {}
     return compute_fingerprint(
         {
             "weights": {
@@ -48,7 +51,8 @@ def checkpoint_fingerprint(checkpoint: Path, precision: Precision) -> str:
                     "llm_lora": {"alpha"},
                 },
             )
-            | geometry,
+            | geometry
+            | pooling,
             "tokenizer": source_identity(config.tokenizer),
             "role_prompts": config.role_prompts,
             "pooling": config.pooling,

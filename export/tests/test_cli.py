@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import shutil
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from export.tests.helpers import names, run_command
 
 from lusifer_export.triton.repository import live_version
+from lusifer_training.errors import CheckpointError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +27,16 @@ class TestExport:
         assert result.exit_code == 0, result.output
         assert "  ja  mean 1.0" in result.stdout
         assert "R@1 " in result.stdout
+
+    @pytest.mark.parametrize("kind", ["sentence-transformers", "Hugging Face"])
+    def test_a_model_folder_is_no_checkpoint(self, tiny: Any, tmp_path: Path, kind: str) -> None:
+        folder = shutil.copytree(tiny.encoder_folder("bert"), tmp_path / "model")
+        if kind == "sentence-transformers":
+            (folder / "modules.json").write_text("[]")
+        error = run_command(folder, tmp_path / "b").exception
+        assert isinstance(error, CheckpointError)
+        assert error.message == f"{folder} is a {kind} model, not a checkpoint."
+        assert f"folder:{folder} in a recipe" in error.next_step
 
     def test_an_unknown_precision(self, checkpoint: Path, tmp_path: Path) -> None:
         result = run_command(checkpoint, tmp_path / "b", "--precision", "fp8")

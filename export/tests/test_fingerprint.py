@@ -54,8 +54,9 @@ def test_precisions_differ(checkpoint: Path) -> None:
         lambda values: values["tokenizer"].update(sha256="0" * 64),
         lambda values: values.update(llm=None, llm_lora=None),
         lambda values: values.update(centre_share=0.7),
+        lambda values: values.update(encoder_pooling="cls"),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_what_changes_vectors_changes_it(
     checkpoint: Path, copy: Path, edit: Callable[[dict[str, Any]], Any]

@@ -36,6 +36,7 @@ MODELS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
         {"encoder_layer_mix": True, "language_rank": 3, "llm_layers": 1},
     ),
     "encoder-only": ("xlm-roberta", None, {}),
+    "encoder-cls": ("xlm-roberta", None, {"encoder_pooling": "cls"}),
     "geometry": ("bert", None, {"centre_share": 0.7, "language_rank": 3}),
 }
 SHAPES = [(1, 2), (1, 1), (1, 64), (3, 5), (7, 23), (40, 9)]

@@ -89,7 +89,9 @@ class ModelConfig(Frozen):
     """Pooling of the LLM's states of the text's own tokens."""
     output_dimension: int = Field(gt=0)
     residual: bool = True
-    """Whether to add the encoder's own mean-pooled unit vector, so that training starts from it."""
+    """Whether to add the encoder's own pooled unit vector, so that training starts from it."""
+    encoder_pooling: Literal["mean", "cls"] = "mean"
+    """Pooling of the encoder's own vector. A sentence-transformers folder must say the same."""
     encoder_layer_mix: bool = False
     """Whether the connector reads a learned mix of all encoder layers (arXiv 2508.09091), not the
     last layer only."""
@@ -172,7 +174,7 @@ def read_config(folder: Path) -> ModelConfig:
     """Read the configuration of a checkpoint.
 
     Raises:
-        CheckpointError: The folder has no readable ``config.json``.
+        CheckpointError: The folder has no readable ``config.json``, or is another kind of model.
         ConfigError: The file has an unknown key or a wrong value.
     """
     path = folder / "config.json"
@@ -183,4 +185,13 @@ def read_config(folder: Path) -> ModelConfig:
             f"{folder} is not a checkpoint: {error}.",
             next_step="Name the folder that holds config.json and adapter.safetensors.",
         ) from error
+    # Every model folder of Hugging Face has a config.json too, with other keys.
+    sentences = (folder / "modules.json").is_file()
+    if sentences or "model_type" in values:
+        kind = "sentence-transformers" if sentences else "Hugging Face"
+        raise CheckpointError(
+            f"{folder} is a {kind} model, not a checkpoint.",
+            next_step=f"Name it as model.encoder.location: folder:{folder} in a recipe, train a "
+            "checkpoint with it, and name that.",
+        )
     return validated(ModelConfig, values, where=str(path))

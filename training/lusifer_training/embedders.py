@@ -72,7 +72,11 @@ def checkpoint_embedder(folder: Path, *, projected: bool = True) -> EmbedFunctio
     geometry = geometry_of(config, tensors)
     # The vectors before the geometry don't depend on it, so that their identity doesn't either.
     plain = config.model_copy(update={"language_rank": 0, "centre_share": 0.0})
-    adapter = hashlib.sha256(plain.model_dump_json(exclude={"name", "centre_share"}).encode())
+    # Models of the time before these fields keep their identity, and their cached vectors.
+    left_out = {"name", "centre_share"}
+    if config.encoder_pooling == "mean":
+        left_out.add("encoder_pooling")
+    adapter = hashlib.sha256(plain.model_dump_json(exclude=left_out).encode())
     # The configuration has the hashes of packages, but only the paths of folders.
     for key, identity in folder_identities(config).items():
         adapter.update(f"{key}={identity}".encode())
@@ -90,7 +94,7 @@ def checkpoint_embedder(folder: Path, *, projected: bool = True) -> EmbedFunctio
 
 
 def raw_encoder_embedder(folder: Path) -> EmbedFunction:
-    """Return the embedder of a checkpoint's untrained encoder: role prompts, mean pooling."""
+    """Return the embedder of a checkpoint's untrained encoder: role prompts, its own pooling."""
     config = read_config(folder).model_copy(
         update={"llm": None, "encoder_lora": None, "language_rank": 0, "centre_share": 0.0}
     )
@@ -101,6 +105,7 @@ def raw_encoder_embedder(folder: Path) -> EmbedFunction:
         config.query_prompt,
         config.document_prompt,
         config.maximum_tokens,
+        *((config.encoder_pooling,) if config.encoder_pooling != "mean" else ()),
     )
 
     def load() -> _Loaded:

@@ -53,6 +53,12 @@ def locate(source: BackboneSource, *, weights: bool = True) -> Path:
             next_step=f"The file is damaged or of another version. {install}",
         )
     if source.format == "huggingface" and not (path / "config.json").is_file():
+        inner = path / "0_Transformer"
+        if (inner / "config.json").is_file():
+            raise WrongLayoutError(
+                f"{path} has its transformer in its folder {inner.name}.",
+                next_step=f"Name folder:{inner}.",
+            )
         raise WrongLayoutError(
             f"{path} has no config.json.", next_step=f"It must be a model folder. {install}"
         )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from lusifer_training.model.pooling import first_token_pool, mean_pool
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,10 +34,18 @@ class Encoder(nn.Module):
         backbone: The Hugging Face module, without pooler.
         layer_mix: Whether to learn one softmax weight per layer, the embeddings included. The
             weights start at the last layer.
+        pooling: Pooling of the encoder's own vector.
     """
 
-    def __init__(self, backbone: PreTrainedModel, *, layer_mix: bool) -> None:
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        *,
+        layer_mix: bool,
+        pooling: Literal["mean", "cls"] = "mean",
+    ) -> None:
         super().__init__()
+        self._pool = first_token_pool if pooling == "cls" else mean_pool
         self.backbone = backbone
         # XLM-R counts positions from padding_idx + 1, BERT from 0.
         is_xlm_roberta = backbone.config.model_type == "xlm-roberta"
@@ -46,6 +57,10 @@ class Encoder(nn.Module):
             with torch.no_grad():
                 # e^5: the last layer starts with more than nine tenths of the weight of 13 layers.
                 self.mix_logits[-1] = 5.0
+
+    def unit_vector(self, last: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return the encoder's own unit vectors ``(B, H)`` of its last states ``(B, T, H)``."""
+        return normalize(self._pool(last, attention_mask), dim=-1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode tokens.

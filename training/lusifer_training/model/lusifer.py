@@ -3,7 +3,7 @@
 ::
 
     tokens ─▶ Encoder ─▶ Connector ─▶ Llm ─▶ pooling ─▶ head ─▶ (+) ─▶ geometry ─▶ unit vector
-                 └────────────── mean pooling, unit length ──────┘  residual
+                 └────────── its own pooling, unit length ───────┘  residual
 
 The architecture is that of section 3.1. The residual path and the geometry, which subtracts a share
 of the centre and projects the language subspace out, are additions.
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lusifer_training.backbones.load import load_encoder, load_llm
+from lusifer_training.backbones.sentence_folder import check_encoder
 from lusifer_training.errors import ConfigError
 from lusifer_training.model.connector import Connector
 from lusifer_training.model.encoder import Encoder
@@ -72,7 +73,9 @@ class Lusifer(nn.Module):
         super().__init__()
         self.config = config
         self.pad_token_id: int = encoder.config.pad_token_id
-        self.encoder = Encoder(encoder, layer_mix=config.encoder_layer_mix)
+        self.encoder = Encoder(
+            encoder, layer_mix=config.encoder_layer_mix, pooling=config.encoder_pooling
+        )
         if config.residual and config.output_dimension != self.encoder.hidden_size:
             raise ConfigError(
                 f"The residual path adds the encoder's {self.encoder.hidden_size} dimensions to an "
@@ -123,7 +126,7 @@ class Lusifer(nn.Module):
         if self.llm is not None:
             parts.append(self.head(self.read(states, attention_mask)))
         if self.config.residual:
-            parts.append(normalize(mean_pool(last, attention_mask), dim=-1))
+            parts.append(self.encoder.unit_vector(last, attention_mask))
         vector = reduce(torch.add, parts)
         if self.config.centre_share:
             # The centre is a mean of unit vectors.
@@ -175,7 +178,7 @@ class Lusifer(nn.Module):
 
         def embed(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
             _, last = self.encoder(input_ids, attention_mask)
-            return normalize(mean_pool(last, attention_mask), dim=-1)
+            return self.encoder.unit_vector(last, attention_mask)
 
         backbone = self.encoder.backbone
         disabled = backbone.disable_adapter() if isinstance(backbone, PeftModel) else nullcontext()
@@ -216,6 +219,7 @@ def build_model(
         BackboneError: A source is missing, has another hash or an unsupported kind.
         ConfigError: The configuration doesn't fit the backbones.
     """
+    check_encoder(config)
     encoder = load_encoder(config.encoder, weights=weights)
     llm = None
     if config.llm:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["last_token_pool", "mean_pool"]
+__all__ = ["first_token_pool", "last_token_pool", "mean_pool"]
+
+
+def first_token_pool(states: Tensor, attention_mask: Tensor) -> Tensor:
+    """Take the state of the first real token ``(B, H)``, such as CLS, with padding on any side."""
+    first = attention_mask.argmax(dim=1)
+    return states[torch.arange(states.shape[0], device=states.device), first]
 
 
 def mean_pool(states: Tensor, attention_mask: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lusifer_training.model.pooling import last_token_pool, mean_pool
+from lusifer_training.model.pooling import first_token_pool, last_token_pool, mean_pool
 
 
 def test_pooling_by_hand() -> None:
@@ -13,4 +13,6 @@ def test_pooling_by_hand() -> None:
     assert mean_pool(states, right).tolist() == [[2.0, 3.0]]
     assert last_token_pool(states, right).tolist() == [[3.0, 4.0]]
     assert last_token_pool(states, left).tolist() == [[100.0, 100.0]]
+    assert first_token_pool(states, right).tolist() == [[1.0, 2.0]]
+    assert first_token_pool(states, torch.tensor([[0, 1, 1]])).tolist() == [[3.0, 4.0]]
     assert mean_pool(states, torch.zeros(1, 3)).tolist() == [[0.0, 0.0]]
