@@ -129,7 +129,7 @@ def parse_rules(
     Raises:
         InvalidInputError: An option can't be understood, or contradicts another one.
     """
-    renamed = {}
+    renamed: dict[str, str] = {}
     for each in rename:
         old, equals, new = each.partition("=")
         if not (old and equals and new):
