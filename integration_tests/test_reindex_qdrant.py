@@ -12,24 +12,31 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
-from integration_tests.qdrant_server import QdrantUnderTest, qdrant_under_test  # noqa: F401
+from integration_tests.qdrant_server import (  # noqa: F401
+    InferenceGate,
+    QdrantUnderTest,
+    inference_gate,
+    qdrant_under_test,
+)
 from numpy.typing import NDArray
 from plugin.tests.conftest import make_bundle
 from plugin.tests.reindex.support import NEW, OLD, make_plan
 from plugin.tests.reindex_machine import AliasMachine, InPlaceMachine, machine_settings, torture
 from plugin.tests.reindex_world import Side, cut_over_while, written_again
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import UnexpectedResponse
 from typer.testing import CliRunner
 
 from lusifer.bundle.format import Bundle
+from lusifer.bundle.names import exact_name
 from lusifer.cli.app import app
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
 from lusifer.errors import FingerprintMismatchError, InvalidInputError, ReindexError
 from lusifer.qdrant.connection import connect
-from lusifer.qdrant.metadata import metadata_for
+from lusifer.qdrant.metadata import metadata_for, parse_metadata
 from lusifer.qdrant.points import payload_of
-from lusifer.qdrant.schema import create_collection
+from lusifer.qdrant.schema import create_collection, set_alias
 from lusifer.qdrant.search import points, search
 from lusifer.qdrant.store import QdrantStore
 from lusifer.reindex.cleaning import clean
@@ -253,6 +260,75 @@ def command(*arguments: object) -> Any:
 def planning(qdrant: QdrantUnderTest, collection: str, bundle: Bundle, job: Path) -> list[object]:
     where = ["--qdrant", qdrant.url, "--collection", collection, "--bundle", bundle.path]
     return ["plan", *where, "--job", job, "--window", 16, "--minimum-recall", 0]
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_switch_looks_at_the_servers_inference(
+    client: QdrantClient,
+    qdrant: QdrantUnderTest,
+    gate: InferenceGate,
+    bundles: list[Bundle],
+    start_service: Any,
+    tmp_path: Path,
+    in_place: bool,
+) -> None:
+    """A server has one inference service: after a switch it may still be the old model's."""
+    old, new = (Vectorizer(bundle, FakeEngine(16)) for bundle in bundles)
+    services = [start_service(each).ready() for each in (old, new)]
+    names = [exact_name(each.model_name, each.fingerprint) for each in (old, new)]
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    create_collection(client, metadata_for(f"{name}-v1", old))
+    set_alias(client, name, f"{name}-v1")
+    documents = [Document(f"d{n}", f"cat dog {n}") for n in range(20)]
+    client.upsert(name, points(documents, old))
+    job = tmp_path / "job"
+    plan = planning(qdrant, name, bundles[1], job)
+    live = f"{name}-v1" if in_place else name
+    created = [
+        f"{name}-v1",
+        command(*plan, *["--in-place"][: int(in_place)])["target"]["collection"],
+    ]
+    vector = "lusifer"
+
+    def query(model: str) -> Any:
+        document = models.Document(text="cat dog 3", model=model)
+        return client.query_points(live, query=document, using=vector, limit=1).points
+
+    try:
+        command("run", job)
+        gate.forward_to = services[0].url
+        first, fix = command("switch", job, "--force")["advice"]
+        assert f"does not make vectors of {names[1]}" in first
+        assert f"'{names[0]}' is" in first
+        assert "QDRANT__INFERENCE__ADDRESS" in fix
+        assert f"model='{names[1]}'" in fix
+        if in_place:
+            vector = parse_metadata(live, client.get_collection(live)).vector_name
+        # The old service still answers, but not for who names the new model with its fingerprint.
+        point = models.PointStruct(
+            id=1, vector={vector: models.Document(text="late", model=names[1])}, payload={}
+        )
+        for call in (lambda: query(names[1]), lambda: client.upsert(live, [point])):
+            with pytest.raises(UnexpectedResponse, match=names[0]):
+                call()
+        assert client.count(live).count == 20
+        gate.forward_to = services[1].url
+        (said,) = command("switch", job)["advice"]
+        assert f"inference makes vectors of {names[1]}" in said
+        assert query(names[1])
+        first, _ = command("rollback", job)["advice"]
+        assert f"does not make vectors of {names[0]}" in first
+        gate.answer(500, {"error": "no"})
+        assert len(command("switch", job, "--force")["advice"]) == 2
+        if qdrant.server is not None:
+            qdrant.server.inference_address = None
+            assert command("rollback", job)["advice"] == []
+    finally:
+        gate.reset()
+        if qdrant.server is not None:
+            qdrant.server.inference_address = gate.address
+        for each in set(created):
+            client.delete_collection(each)
 
 
 def test_a_foreign_collection_with_numbers_as_ids(

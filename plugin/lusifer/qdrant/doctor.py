@@ -7,10 +7,12 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from lusifer.bundle.names import exact_name
 from lusifer.embedding.remote import RemoteVectorizer
 from lusifer.errors import InvalidInputError, LusiferError
 from lusifer.qdrant.connection import TIMEOUT_S, client_errors, import_client
 from lusifer.qdrant.hubs import QdrantHubSearch
+from lusifer.qdrant.inference import NOT_CONFIGURED
 from lusifer.qdrant.metadata import CollectionMetadata, parse_metadata
 from lusifer.qdrant.queries import without_vector
 from lusifer.qdrant.strict_mode import examine_strict_mode
@@ -272,7 +274,7 @@ def _inference(
             ).points
         return points[0] if points else None
 
-    model = f"lusifer/{metadata.model}"
+    model = exact_name(metadata.model, metadata.fingerprint)
     options = {"dimensions": metadata.dimension}
     models = import_client().models
     try:
@@ -297,7 +299,7 @@ def _inference(
 
 
 def _inference_failed(failed: LusiferError) -> Diagnostic:
-    if "not configured" in failed.message:
+    if NOT_CONFIGURED in failed.message:
         return note(
             "inference",
             "The server has no inference service, so vectors must be sent along.",

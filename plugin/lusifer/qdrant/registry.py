@@ -18,7 +18,9 @@ below; each distinct set of options is another loaded model.
 * ``dimension``: one of the model's Matryoshka dimensions.
 
 The model that ``LUSIFER_BUNDLE`` or ``LUSIFER_URL`` names is known by its own name,
-``lusifer/NAME``. An ``AsyncQdrantClient`` embeds on the event loop and stops it meanwhile; use
+``lusifer/NAME``. With its fingerprint, such as ``lusifer/lusifer-small@e72f57e4``, the name means
+one model alone, so that no collection gets vectors of another; the default model is known so once
+it is built. An ``AsyncQdrantClient`` embeds on the event loop and stops it meanwhile; use
 :mod:`lusifer.qdrant.search` instead.
 """
 
@@ -28,9 +30,12 @@ import contextlib
 import functools
 import os
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lusifer.bundle.format import Bundle
+from lusifer.bundle.format import MANIFEST_NAME, Bundle
+from lusifer.bundle.names import exact_name, split_name
+from lusifer.common.paths import cache_directory
 from lusifer.embedding.remote import RemoteVectorizer
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.errors import LusiferError, UnknownModelError
@@ -105,13 +110,17 @@ class LusiferEmbedding(TextEmbeddingBase):
         # The client drops its models without closing them.
         weakref.finalize(self, self._embedder.close)
         found = f"lusifer/{self._embedder.model_name}"
+        asked, fingerprint = split_name(model_name.lower())
+        other = not self._embedder.fingerprint.startswith(fingerprint)
         # A model that is named by folder or address may have any name. The client compares in
         # lower case.
-        if found.lower() != model_name.lower() and not expressly:
+        if other or (found.lower() != asked and not expressly):
+            exact = exact_name(self._embedder.model_name, self._embedder.fingerprint)
             self._embedder.close()
+            shown = exact if other else found
             raise UnknownModelError(
-                f"The model {model_name!r} was asked for, and the model found is {found!r}.",
-                next_step=f"Write model={found!r}, or give options={{'bundle': FOLDER}}.",
+                f"The model {model_name!r} was asked for, and the model found is {shown!r}.",
+                next_step=f"Write model={shown!r}, or give options={{'bundle': FOLDER}}.",
             )
 
     def embed(
@@ -180,23 +189,39 @@ class LusiferEmbedding(TextEmbeddingBase):
 def _known() -> dict[str, int]:
     """Return name to dimension, of the default model and of the one in the environment."""
     known = {MODEL: _DIMENSION}
+
+    def add(name: str, fingerprint: str, dimension: int) -> None:
+        known[f"lusifer/{name}".lower()] = dimension
+        known[exact_name(name, fingerprint).lower()] = dimension
+
     # A fault is reported when a document asks for the model, not when the client reads its list.
     with contextlib.suppress(LusiferError):
-        if folder := os.environ.get("LUSIFER_BUNDLE"):
-            manifest = Bundle.open(folder, verify=False).manifest
-            known[f"lusifer/{manifest.name}".lower()] = manifest.dimension
         if url := os.environ.get("LUSIFER_URL"):
-            name, dimension = _served(url)
-            known[f"lusifer/{name}".lower()] = dimension
+            add(*_served(url))
+    folder = os.environ.get("LUSIFER_BUNDLE")
+    for path in [Path(folder).expanduser()] if folder else _built_bundles():
+        with contextlib.suppress(LusiferError):
+            manifest = Bundle.open(path, verify=False).manifest
+            add(manifest.name, manifest.fingerprint, manifest.dimension)
     return known
 
 
+def _built_bundles() -> list[Path]:
+    """Return the bundles that may be the default one; finding out which would build it."""
+    return sorted(
+        path.parent for path in (cache_directory() / "bundles").glob(f"*/{MANIFEST_NAME}")
+    )
+
+
 @functools.cache
-def _served(url: str) -> tuple[str, int]:
-    """Return name and dimension of a service's model, asked for once; errors are not cached."""
+def _served(url: str) -> tuple[str, str, int]:
+    """Return name, fingerprint and dimension of a service's model, asked for once.
+
+    Errors are not cached.
+    """
     key = os.environ.get("LUSIFER_API_KEY")
     with RemoteVectorizer(url, api_key=key, timeout_s=_META_TIMEOUT_S, attempts=1) as service:
-        return service.model_name, service.dimension
+        return service.model_name, service.fingerprint, service.dimension
 
 
 if LusiferEmbedding not in TextEmbedding.EMBEDDINGS_REGISTRY:

@@ -14,12 +14,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, get_args
 
+from lusifer.bundle.names import check_name
 from lusifer.errors import (
     DeadlineExceededError,
     InvalidInputError,
     NotReadyError,
     RequestTooLargeError,
-    UnknownModelError,
 )
 from lusifer.service.admission import (
     TOKENS_PER_TEXT,
@@ -167,7 +167,8 @@ class EmbeddingService:
     def accepted_models(self) -> tuple[str, ...]:
         """Return the names a request may give the model.
 
-        These are the manifest's name, ``lusifer/`` and that name, and the operator's aliases.
+        These are the manifest's name, ``lusifer/`` and that name, and the operator's aliases; each
+        of them may be followed by ``@`` and the first digits of the fingerprint.
         """
         if self.vectorizer is None:
             return self.settings.model_aliases
@@ -178,16 +179,14 @@ class EmbeddingService:
         """Refuse a model that is not served; a request without a name gets the served one.
 
         Raises:
-            UnknownModelError: The name is not one of :meth:`accepted_models`.
+            UnknownModelError: The name is not one of :meth:`accepted_models`, or is followed by
+                another model's fingerprint.
             NotReadyError: The model is still being loaded, so its name is not known.
         """
         self._check_ready()
-        if model and model not in (accepted := self.accepted_models()):
-            raise UnknownModelError(
-                f"The model {model[:200]!r} is not served here.",
-                next_step=f"Use {' or '.join(map(repr, accepted))}, or add the name to "
-                "model_aliases.",
-            )
+        if model:
+            fingerprint = self.vectorizer.fingerprint if self.vectorizer else ""
+            check_name(model, self.accepted_models(), fingerprint)
 
     def completed_batches(self) -> int:
         """Return the number of batches that the engine has ended."""

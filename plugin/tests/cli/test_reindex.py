@@ -141,8 +141,8 @@ def test_the_whole_way_and_back(
     code, refused = lusifer_("reindex", "run", job)
     assert code == 1
     assert "see the new vectors" in refused["error"]["message"]
-    back = {"switched": False, "left_behind": 0, "lacking": 0}
-    assert lusifer_("reindex", "rollback", job) == (0, back)
+    rolled_back = {"switched": False, "left_behind": 0, "lacking": 0, "advice": []}
+    assert lusifer_("reindex", "rollback", job) == (0, rolled_back)
     assert [search(database, tiny_bundle, question) for question in questions] == before
     code, _ = lusifer_("reindex", "rollback", job)
     assert code == 1

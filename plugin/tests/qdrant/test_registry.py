@@ -12,6 +12,7 @@ pytest.importorskip("qdrant_client")
 from fastembed import TextEmbedding
 from qdrant_client import QdrantClient, models
 
+from lusifer.bundle.names import exact_name
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine
 from lusifer.errors import InvalidTextError, MissingExtraError, UnknownModelError
@@ -21,12 +22,15 @@ from lusifer.qdrant.registry import MODEL, LusiferEmbedding
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lusifer.bundle.format import Bundle
+
 OWN = "lusifer/lusifer-tiny-test"
 TEXTS = ["the cat sits on the mat", "Die Katze sitzt auf der Matte.", "猫はマットの上に"]
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LUSIFER_CACHE", str(tmp_path / "cache"))
     for name in ("LUSIFER_BUNDLE", "LUSIFER_URL", "LUSIFER_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     registry._served.cache_clear()
@@ -86,6 +90,12 @@ def test_a_smaller_dimension(tiny_bundle: Path) -> None:
     assert vector.shape == (8,)
 
 
+@pytest.fixture
+def exact(bundle: Bundle) -> str:
+    """Return the name of the tiny model with its fingerprint."""
+    return exact_name(bundle.manifest.name, bundle.manifest.fingerprint)
+
+
 def ask(client: QdrantClient, model: str) -> str:
     """Store the three texts and ask for the first with documents of this model."""
     client.create_collection(
@@ -105,12 +115,13 @@ def ask(client: QdrantClient, model: str) -> str:
 
 
 def test_a_bundle_of_ones_own_is_known_by_its_name(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Path, exact: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LUSIFER_BUNDLE", str(tiny_bundle))
-    assert listed() == {MODEL: 384, OWN: 16}
+    assert listed() == {MODEL: 384, OWN: 16, exact: 16}
     assert LusiferEmbedding.get_embedding_size(OWN) == 16
-    assert ask(QdrantClient(":memory:"), OWN) == TEXTS[0]
+    for name in (OWN, exact):
+        assert ask(QdrantClient(":memory:"), name) == TEXTS[0]
     with pytest.raises(
         UnknownModelError, match=f"'{MODEL}' was asked for, and the model found is '{OWN}'"
     ) as caught:
@@ -119,18 +130,34 @@ def test_a_bundle_of_ones_own_is_known_by_its_name(
 
 
 def test_a_service_computes_and_its_model_is_known_by_its_name(
-    bundle: Any, monkeypatch: pytest.MonkeyPatch, start_service: Any
+    bundle: Bundle, exact: str, monkeypatch: pytest.MonkeyPatch, start_service: Any
 ) -> None:
     service = start_service(Vectorizer(bundle, FakeEngine(16))).ready()
     monkeypatch.setenv("LUSIFER_URL", service.url)
-    assert listed() == {MODEL: 384, OWN: 16}
-    assert ask(QdrantClient(":memory:"), OWN) == TEXTS[0]
+    assert listed() == {MODEL: 384, OWN: 16, exact: 16}
+    for name in (OWN, exact):
+        assert ask(QdrantClient(":memory:"), name) == TEXTS[0]
     with pytest.raises(UnknownModelError):
         LusiferEmbedding(MODEL)
     # Named expressly, in a document's options, any name will do.
     monkeypatch.delenv("LUSIFER_URL")
     (vector,) = LusiferEmbedding(MODEL, url=service.url).embed("a")
     assert vector.shape == (16,)
+
+
+def test_another_models_fingerprint_is_refused(tiny_bundle: Path, exact: str) -> None:
+    for name in (f"{OWN}@00000000", f"{MODEL}@00000000"):
+        with pytest.raises(UnknownModelError, match=f"'{name}' was asked for.*'{exact}'"):
+            LusiferEmbedding(name, bundle=str(tiny_bundle))
+
+
+def test_a_default_bundle_that_was_built_is_known(
+    tiny_bundle: Path, exact: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LUSIFER_CACHE", str(tmp_path))
+    (tmp_path / "bundles").mkdir()
+    (tmp_path / "bundles" / "built").symlink_to(tiny_bundle)
+    assert listed() == {MODEL: 384, OWN: 16, exact: 16}
 
 
 def test_an_environment_that_leads_nowhere_hides_nothing(

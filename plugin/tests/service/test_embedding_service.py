@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from plugin.tests.service.protocol_cases import DIMENSION, MODEL, PROTOCOLS, body_of, every_protocol
 
+from lusifer.bundle.names import exact_name
 from lusifer.embedding.vectorizer import Vectorizer
 from lusifer.engines.fake import FakeEngine, Faults
 from lusifer.service.auth import add_key
@@ -30,6 +33,30 @@ def test_a_text_over_its_own_limit_is_refused(serve: Callable[..., Any], protoco
     answer = service.http.post(PROTOCOLS[protocol][0], content=body_of(protocol, "é" * 501))
     assert answer.status_code == 413
     assert "1002 bytes" in PROTOCOLS[protocol][2](answer.json())
+
+
+@pytest.mark.parametrize("protocol", ["cohere", "qdrant", "openai"])
+def test_a_name_may_carry_the_fingerprint(
+    serve: Callable[..., Any], bundle: Bundle, protocol: str
+) -> None:
+    service = serve()
+    path, body, message = PROTOCOLS[protocol]
+    exact = exact_name(MODEL, bundle.manifest.fingerprint)
+
+    def post(name: str) -> httpx.Response:
+        raw = json.dumps(body("a")).replace(f'"{MODEL}"', f'"{name}"')
+        answer: httpx.Response = service.http.post(path, content=raw)
+        return answer
+
+    for name in (MODEL, exact, exact.removeprefix("lusifer/")):
+        assert post(name).status_code == 200
+    for name in (f"{MODEL}@00000000", f"lusifer/{MODEL}@{'0' * 64}"):
+        answer = post(name)
+        assert answer.status_code == (400 if protocol == "qdrant" else 404)
+        assert f"not served here; '{exact}' is" in message(answer.json())
+    if protocol == "openai":
+        assert post(f"{exact}:query").status_code == 200
+        assert post(f"{MODEL}@00000000:query").status_code == 404
 
 
 def test_a_keys_own_limits(serve: Callable[..., Any], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lusifer.bundle.names import exact_name
 from lusifer.cli import options
 from lusifer.cli.common import Command, show, write_json
 from lusifer.cli.embedders import open_embedder, read_manifest
@@ -162,6 +163,7 @@ def _show(
         for name, value in environment.items():
             write(f"  {name}={value}\n")
         write("  QDRANT__INFERENCE__TOKEN=KEY    (only if lusifer serve asks for a key)\n")
-        write(f"\nand write models.Document(text, model={f'lusifer/{metadata.model}'!r}).\n")
+        model = exact_name(metadata.model, metadata.fingerprint)
+        write(f"\nand write models.Document(text, model={model!r}).\n")
         write("To send vectors instead:\n")
     write(f"\n  lusifer index FILE {place} --collection {metadata.collection}\n")

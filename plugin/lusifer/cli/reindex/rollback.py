@@ -11,6 +11,7 @@ import typer
 from lusifer.cli import options
 from lusifer.cli.common import Command, show, write_json
 from lusifer.cli.reindex import job_options
+from lusifer.common.terminal import printable
 
 __all__ = ["COMMAND", "rollback"]
 
@@ -49,10 +50,20 @@ def rollback(
         if old is not None and backwards is not None:
             fill = partial(fill_vectors, backwards, old, plan.window)
         done = go_back(job, migration, force=force, fill=fill)
+        advice = migration.advise()
     if as_json:
-        write_json({"switched": False, "left_behind": done.left_behind, "lacking": done.lacking})
+        write_json(
+            {
+                "switched": False,
+                "left_behind": done.left_behind,
+                "lacking": done.lacking,
+                "advice": list(advice),
+            }
+        )
         return
     show(f"Applications see {plan.source.name} again.\n")
+    for each in advice:
+        show(f"{printable(each)}\n")
     if done.left_behind:
         show(
             f"{done.left_behind:,} documents were written to {plan.target.name}, or deleted from "

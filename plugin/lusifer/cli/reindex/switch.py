@@ -10,6 +10,7 @@ from lusifer.cli import options
 from lusifer.cli.common import Command, show, write_json
 from lusifer.cli.reindex import job_options
 from lusifer.cli.reindex.output import progress, show_checks
+from lusifer.common.terminal import printable
 
 __all__ = ["COMMAND", "switch"]
 
@@ -31,7 +32,8 @@ def switch(
 
     Change the model for their queries at the same time: every search compares fingerprints and
     refuses to mix two models. A second call copies what was still written to the old collection.
-    What applications wrote to the new one, at whatever time, stays as it is.
+    What applications wrote to the new one, at whatever time, stays as it is. Where Qdrant embeds by
+    a service, a query shows whether that is one of the new model, and what to change if not.
 
     Options:
         force: Switch although the checks fail, and replace the new side's documents by the old
@@ -51,6 +53,7 @@ def switch(
     ):
         chosen = job_options.check_options(migration, old, questions, samples, per_language)
         done = cut_over(job, migration, embedder, chosen, force=force, on_progress=on_progress)
+        advice = migration.advise()
     if as_json:
         checks = None if done.checks is None else done.checks.as_dict()
         write_json(
@@ -59,12 +62,15 @@ def switch(
                 "brought_over": done.reconciled,
                 "conflicts": done.conflicts,
                 "checks": checks,
+                "advice": list(advice),
             }
         )
         return
     if done.checks is not None:
         show_checks(done.checks)
     show(f"Applications see {job.plan.target.name} now.\n")
+    for each in advice:
+        show(f"{printable(each)}\n")
     if done.reconciled:
         show(f"{done.reconciled:,} documents of the last moment were copied.\n")
     if done.conflicts:

@@ -254,6 +254,10 @@ def _do_nothing() -> None:
     return
 
 
+def _advise_nothing() -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Migration(Generic[ContentT]):
     """A source, a target, and the cutover from one to the other."""
@@ -267,6 +271,8 @@ class Migration(Generic[ContentT]):
     """Whether the source can be searched and asked for documents by key; a file can't."""
     write_freeze: Callable[[], AbstractContextManager[None]] = nullcontext
     """Keeps applications from writing to the source, where the database can."""
+    advise: Callable[[], Sequence[str]] = _advise_nothing
+    """Says what else must change for the side that applications see now, one sentence each."""
     release: Callable[[], None] = _do_nothing
     """Closes what source and target share."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lusifer.errors import CollectionMismatchError
 from lusifer.qdrant.connection import client_errors, connect_by_environment
+from lusifer.qdrant.inference import advise_on_inference
 from lusifer.qdrant.metadata import CollectionMetadata, parse_metadata
 from lusifer.reindex.endpoints.base import Migration
 from lusifer.reindex.endpoints.file import open_file
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
 
     from lusifer.qdrant.keywords import KeywordOptions
+    from lusifer.reindex.endpoints.base import Cutover
     from lusifer.reindex.endpoints.qdrant.points import Content
     from lusifer.reindex.plan import Location, Model, Plan
 
@@ -42,17 +45,19 @@ def open_migration(plan: Plan) -> Migration[Content]:
 def _open_named_vector(client: QdrantClient, plan: Plan, old_model: Model) -> Migration[Content]:
     source, target = plan.source, plan.target
     keywords, _ = _read_template(client, plan, target.collection)
+    cutover = QdrantNamedVectorCutover(
+        client,
+        source=_metadata(source, old_model, keywords),
+        target=_metadata(target, plan.model, keywords),
+    )
     return Migration(
         replace(_endpoint(client, plan, source), only_lacking=target.vector_name),
         QdrantNamedVectorTarget(
             client, target.collection, target.vector_name, target.rules, plan.language_field
         ),
-        QdrantNamedVectorCutover(
-            client,
-            source=_metadata(source, old_model, keywords),
-            target=_metadata(target, plan.model, keywords),
-        ),
+        cutover,
         in_place=True,
+        advise=partial(_advise, client, plan, cutover),
         release=client.close,
     )
 
@@ -72,10 +77,22 @@ def _open_alias(client: QdrantClient, plan: Plan) -> Migration[Content]:
         template=None if from_file else source.collection,
         replaced_vector=source.vector_name,
     )
+    advise = partial(_advise, client, plan, cutover)
     if from_file:
-        return Migration(open_file(plan), new, cutover, searchable=False, release=client.close)
+        return Migration(
+            open_file(plan), new, cutover, searchable=False, advise=advise, release=client.close
+        )
     old = replace(_endpoint(client, plan, source), copied_vectors=copied_vectors)
-    return Migration(old, new, cutover, release=client.close)
+    return Migration(old, new, cutover, advise=advise, release=client.close)
+
+
+def _advise(client: QdrantClient, plan: Plan, cutover: Cutover) -> list[str]:
+    """Check the server's inference with the model whose vectors applications see now."""
+    live = cutover.is_live()
+    place, model = (plan.target, plan.model) if live else (plan.source, plan.old_model)
+    if model is None or place.kind == "file":
+        return []
+    return advise_on_inference(client, _metadata(place, model, None))
 
 
 def _endpoint(client: QdrantClient, plan: Plan, place: Location) -> QdrantEndpoint:
