@@ -169,7 +169,7 @@ def adapt_checkpoint(
         checkpoint: The checkpoint to adapt.
         target: Folder to write; may be the same folder.
         sample: The collection's texts.
-        share: Share of the centre to subtract; by default the checkpoint's own, or 0.65 where it
+        share: Share of the centre to subtract; by default the checkpoint's own, or 0.85 where it
             has none.
 
     Raises:

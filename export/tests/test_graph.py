@@ -98,11 +98,10 @@ def test_signature(exported: Exported) -> None:
         assert each.type.tensor_type.elem_type == onnx.TensorProto.INT64
 
 
+@pytest.mark.parametrize("exported", ["geometry"], indirect=True)
 def test_the_geometry_is_folded_exactly(exported: Exported) -> None:
     """The graph serves what :class:`Geometry` makes of the plain model's vectors, to 1e-6."""
     model = exported.model
-    if not model.config.centre_share:
-        pytest.skip("has no centre")
     ids, mask = batch(40, 23)
     geometry = geometry_of(
         model.config, {"centre": model.centre, "language_basis": model.language_basis}
@@ -193,9 +192,8 @@ class TestPrecisions:
         # What is left are norms, biases and small matrices.
         assert sizes[1] < 0.6 * sizes[0]
 
+    @pytest.mark.parametrize("exported", ["geometry"], indirect=True)
     def test_the_geometry_stays_in_fp32(self, exported: Exported, precision: Precision) -> None:
-        if not exported.model.config.language_rank:
-            pytest.skip("has no language subspace")
         exported.lowered(precision)
         whole = onnx.load(exported.folder / precision / "model.onnx")
         kinds = {each.name: each.data_type for each in whole.graph.initializer}

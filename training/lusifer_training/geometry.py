@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_SHARE", "Geometry", "GeometryEmbedder", "centre_of", "without_languages"]
 
-DEFAULT_SHARE = 0.65
+DEFAULT_SHARE = 0.85
 """Share of the centre that is subtracted by default, chosen on seven evaluation sets
 (docs/explanation/geometry.md)."""
 

@@ -28,7 +28,7 @@ def test_version() -> None:
 def test_help_names_every_command() -> None:
     code, text, _ = run("--help")
     assert code == 0
-    assert all(command in text for command in [*COMMANDS, "train", "eval", "export"])
+    assert all(command in text for command in [*COMMANDS, "train", "eval", "export", "adapt"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -43,7 +43,7 @@ def paths(command: object, *names: str) -> Iterator[tuple[str, ...]]:
     """Yield the names of all commands; the other components have tests of their own."""
     yield names
     for name, child in getattr(command, "commands", {}).items():
-        if name not in {"train", "eval", "export"}:
+        if name not in {"train", "eval", "export", "adapt"}:
             yield from paths(child, *names, name)
 
 

@@ -330,7 +330,7 @@ def test_unusable_tokenizer_and_prompt(bundle: Bundle, tmp_path: Path) -> None:
 
     copy = shutil.copytree(bundle.path, tmp_path / "copy")
     (copy / "tokenizer.json").write_text("{}")
-    with pytest.raises(BundleCorruptError, match=r"tokenizer\.json can't be read"):
+    with pytest.raises(BundleCorruptError, match=r"tokenizer\.json can't be used"):
         Vectorizer(dataclasses.replace(bundle, path=copy), FakeEngine(16))
     short = bundle.manifest.model_copy(update={"maximum_tokens": 4})
     with pytest.raises(BundleCorruptError, match="limit is 4"):

@@ -52,7 +52,7 @@ def subspace(
     share: Annotated[
         float | None,
         typer.Option(
-            help="Share of the centre to subtract, 0 for none; by default 0.65.", min=0, max=1
+            help="Share of the centre to subtract, 0 for none; by default 0.85.", min=0, max=1
         ),
     ] = None,
     data: DataOption = DEFAULT_DATA,
