@@ -210,7 +210,7 @@ def test_the_service_asks_for_keys_and_the_databases_have_one() -> None:
     for more in (services["lusifer"]["environment"], in_kubernetes):
         settings = load_settings({}, environment | more)
         assert str(settings.api_keys_file) == "/keys/lusifer-keys.toml"
-        assert (settings.host, settings.live_port) == ("0.0.0.0", 8002)
+        assert (settings.host, settings.live_port) == ("0.0.0.0", 8002)  # noqa: S104 - in a container
     assert {"name": "keys", "mountPath": "/keys", "readOnly": True} in manifest["volumeMounts"]
     assert any(each.endswith(":/keys:ro") for each in services["lusifer"]["volumes"])
     assert "LUSIFER_KEY" in services["qdrant"]["environment"]["QDRANT__INFERENCE__TOKEN"]

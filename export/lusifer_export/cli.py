@@ -122,8 +122,8 @@ def _show_load_commands(triton: Path, version: int, *, to_stderr: bool) -> None:
     from lusifer_export.triton.repository import LOAD_ORDER
 
     typer.echo(
-        f"{triton}: version {version} is the one that Triton loads next: restart it, or in the mode "
-        "explicit send:",
+        f"{triton}: version {version} is the one that Triton loads next: restart it, or in the "
+        "mode explicit send:",
         err=to_stderr,
     )
     for name in LOAD_ORDER:

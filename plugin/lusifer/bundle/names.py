@@ -1,6 +1,6 @@
 """Names that requests give a model: ``lusifer/NAME``, with or without its fingerprint.
 
-A name with the fingerprint, such as ``lusifer/lusifer-small@e72f57e4``, is refused wherever another
+A name with the fingerprint, such as ``lusifer/lusifer-small@8e3625e6``, is refused wherever another
 model of that name is served: the vectors of both have the same length, and nothing else would tell.
 """
 

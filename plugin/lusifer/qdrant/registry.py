@@ -18,7 +18,7 @@ below; each distinct set of options is another loaded model.
 * ``dimension``: one of the model's Matryoshka dimensions.
 
 The model that ``LUSIFER_BUNDLE`` or ``LUSIFER_URL`` names is known by its own name,
-``lusifer/NAME``. With its fingerprint, such as ``lusifer/lusifer-small@e72f57e4``, the name means
+``lusifer/NAME``. With its fingerprint, such as ``lusifer/lusifer-small@8e3625e6``, the name means
 one model alone, so that no collection gets vectors of another; the default model is known so once
 it is built. An ``AsyncQdrantClient`` embeds on the event loop and stops it meanwhile; use
 :mod:`lusifer.qdrant.search` instead.

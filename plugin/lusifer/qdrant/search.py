@@ -101,7 +101,7 @@ def server_points(
 
     Args:
         documents: What to store.
-        model: The service's name for the model, such as ``lusifer/lusifer-small@e72f57e4``. With
+        model: The service's name for the model, such as ``lusifer/lusifer-small@8e3625e6``. With
             the fingerprint, a service of another model refuses the documents.
         keywords: The collection's keyword options, where it has a BM25 vector.
 
