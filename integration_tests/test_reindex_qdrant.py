@@ -57,7 +57,7 @@ class AliasWorld:
     """Two collections and an alias."""
 
     in_place = False
-    freezes_writes = False
+    holds = ()
 
     def __init__(self, client: QdrantClient) -> None:
         self.client = client
@@ -108,7 +108,7 @@ class VectorWorld:
     """One collection, two vectors."""
 
     in_place = True
-    freezes_writes = False
+    holds = ()
 
     def __init__(self, client: QdrantClient) -> None:
         self.client = client

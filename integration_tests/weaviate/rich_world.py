@@ -44,7 +44,7 @@ class RichWorld:
     """
 
     in_place = False
-    freezes_writes = False
+    holds = ("old",)
 
     def __init__(self, url: str, http: httpx.Client, *, tenants: bool) -> None:
         self.http = http

@@ -445,6 +445,36 @@ def test_clean_refuses_while_something_refers_to_the_source(server: Server, tmp_
         server.http.delete(f"/aliases/{server.name}Also")
 
 
+@pytest.mark.parametrize("tenants", [False, True])
+def test_nobody_writes_to_the_source_while_clean_counts_and_deletes_it(
+    server: Server, tmp_path: Path, tenants: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = {"tenant": "t"} if tenants else {}
+    server.create(simple(server.old, multiTenancyConfig={"enabled": tenants}))
+    server.alias(server.name, server.old)
+    if tenants:
+        server.http.post(f"/schema/{server.old}/tenants", json=[{"name": "t"}])
+    server.insert(texts(server.old, ["one", "two", "three"], **tenant))
+    late = texts(server.old, ["one", "two", "three", "four"], **tenant)[3:]
+    job = re_embed(server, tmp_path)
+    with closing(open_migration(job.plan)) as migration, job.locked():
+        remove = migration.cutover.remove_source
+
+        def remove_source() -> str:
+            answers = server.http.post("/batch/objects", json={"objects": late}).json()
+            assert "manually set" in str(answers[0]["result"])
+            return remove()
+
+        monkeypatch.setattr(migration.cutover, "remove_source", remove_source)
+        server.insert(late)
+        with pytest.raises(ReindexError, match="1 documents were written to"):
+            clean(job, migration)
+        server.insert(late)
+        cut_over(job, migration, NEW, FEW)
+        assert clean(job, migration) == f"the collection {server.old}"
+    assert len(rich.stored_objects(server.http, server.new, tenant.get("tenant", ""))) == 4
+
+
 def test_inactive_tenants_are_left_out_by_choice(server: Server, tmp_path: Path) -> None:
     server.create(simple(server.old, multiTenancyConfig={"enabled": True}))
     server.alias(server.name, server.old)

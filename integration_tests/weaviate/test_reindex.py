@@ -53,6 +53,7 @@ class WeaviateWorld:
     """Two collections and an alias."""
 
     in_place = False
+    holds = ("old",)
 
     def __init__(
         self, server: RunningWeaviate, client: Any, *, freezes_writes: bool = False
@@ -107,7 +108,7 @@ class VectorWorld:
     """One collection, two vectors."""
 
     in_place = True
-    freezes_writes = False
+    holds = ()
 
     def __init__(self, server: RunningWeaviate, client: Any) -> None:
         from weaviate.classes.config import Configure, DataType, Property

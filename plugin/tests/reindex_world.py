@@ -40,8 +40,8 @@ class World(Protocol):
     """
 
     in_place: bool
-    freezes_writes: bool
-    """Whether nobody can write to the old side in the last moment before a cutover."""
+    holds: tuple[Side, ...]
+    """Sides that nobody can write to while ``clean`` counts and deletes them."""
 
     def migration(self) -> Migration:
         """Open source and target as a fresh process would."""

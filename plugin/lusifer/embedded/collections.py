@@ -27,6 +27,8 @@ from lusifer.embedded.store import EmbeddedStore
 from lusifer.errors import IndexNotFoundError, InvalidInputError, StoreError
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from lusifer.qdrant.keywords import KeywordOptions
     from lusifer.types import Quantization
 
@@ -179,14 +181,35 @@ class EmbeddedCollections:
             )
         self._change({alias: None})
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, held: FileLock | None = None) -> None:
         """Delete a collection and all it holds.
+
+        Args:
+            name: Name of the collection, not an alias.
+            held: Its lock, if the caller holds it; it is released.
 
         Raises:
             IndexNotFoundError: There is no such collection.
             StoreError: An alias still points at it.
             IndexLockedError: A process has it open.
         """
+        try:
+            self._check_deletion(name)
+            folder = self.folder(name)
+            held = held or lock_index(folder)
+            if not name:
+                # The folder stays, for its collections.
+                remove_index(folder)
+                return
+            # Moved aside in one step: a deletion that is cut short leaves no half collection.
+            shutil.rmtree(self._deleted(name), ignore_errors=True)
+            folder.rename(self._deleted(name))
+            shutil.rmtree(self._deleted(name))
+        finally:
+            if held is not None:
+                held.release()
+
+    def _check_deletion(self, name: str) -> None:
         if not self.exists(name):
             raise IndexNotFoundError(
                 f"{self.root} has no collection {name!r}.", next_step="Check its name."
@@ -197,19 +220,6 @@ class EmbeddedCollections:
                 f"The alias {pointing[0]!r} already points to {name!r}.",
                 next_step="Point it at another collection first.",
             )
-        folder = self.folder(name)
-        lock = lock_index(folder)
-        try:
-            if not name:
-                # The folder stays, for its collections.
-                remove_index(folder)
-                return
-            # Moved aside in one step: a deletion that is cut short leaves no half collection.
-            shutil.rmtree(self._deleted(name), ignore_errors=True)
-            folder.rename(self._deleted(name))
-            shutil.rmtree(self._deleted(name))
-        finally:
-            lock.release()
 
     def _deleted(self, name: str) -> Path:
         return self.root / "collections" / f".{name}.deleted"

@@ -373,10 +373,16 @@ class EmbeddedStore(ClosingStore):
             if self._shard.is_open:
                 self.flush()
         finally:
-            try:
-                self._shard.close()
-            finally:
-                self._lock.release()
+            self.detach().release()
+
+    def detach(self) -> FileLock:
+        """Close without flushing; return the lock, which still keeps other processes out."""
+        try:
+            self._shard.close()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._lock
 
     def _keyword_vector(self, document: Document) -> dict[str, SparseVector]:
         """Return the keyword vector of a document by its name; nothing in an index without."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from lusifer.errors import IndexNotFoundError, ReindexError
@@ -18,6 +18,9 @@ __all__ = ["clean"]
 
 def clean(job: Job, migration: AnyMigration, *, force: bool = False) -> str:
     """Delete the source or target that applications do not see; return what was deleted.
+
+    From the count to the deletion nobody writes to that side, where the database can refuse writes.
+    Elsewhere a write that comes in behind the count goes with the side.
 
     Args:
         job: The caller holds its lock.
@@ -37,21 +40,20 @@ def clean(job: Job, migration: AnyMigration, *, force: bool = False) -> str:
             f"{job.plan.source.name} is still in use. {' '.join(uses)}",
             next_step="Change what uses it first, or delete it all the same with --force.",
         )
-    if not force:
-        try:
-            with migration.write_freeze() if live else nullcontext():
+    with ExitStack() as held:
+        if not force:
+            try:
+                held.enter_context(migration.source_hold() if live else migration.target_hold())
                 _refuse_loss(job, migration, live=live)
-        except IndexNotFoundError:
-            # A clean that was killed after the deletion comes here again.
-            if state.phase != "cleaning":
-                raise
-    state.phase = "cleaning"
-    job.save(state)
+            except IndexNotFoundError:
+                if state.phase != "cleaning":
+                    raise
+                # It was killed after the deletion.
+        state.phase = "cleaning"
+        job.save(state)
+        removed = migration.cutover.remove_source() if live else migration.cutover.remove_target()
     if live:
-        removed = migration.cutover.remove_source()
         migration.target.remove_copy_markers()
-    else:
-        removed = migration.cutover.remove_target()
     state.phase = "cleaned"
     job.save(state)
     delete_snapshot(job.path)
@@ -62,6 +64,7 @@ def _refuse_loss(job: Job, migration: AnyMigration, *, live: bool) -> None:
     """Refuse to delete a side that holds what the other one lacks.
 
     Raises:
+        IndexNotFoundError: It was deleted.
         ReindexError: It does.
     """
     if migration.in_place and not live:

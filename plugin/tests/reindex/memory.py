@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lusifer.errors import StoreError
 from lusifer.reindex.endpoints.base import (
     COPY_SUFFIX,
     KeyRange,
@@ -18,7 +20,7 @@ from lusifer.reindex.endpoints.base import (
 from lusifer.types import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lusifer.reindex.endpoints.base import Record, Vector
 
@@ -263,20 +265,35 @@ class MemoryWorld:
     """Two collections and an alias; see :class:`plugin.tests.reindex_world.World`."""
 
     in_place = False
-    freezes_writes = False
+    holds = ("old", "new")
 
     def __init__(self, *, clock: bool) -> None:
         self.source, self.target, made = memory_migration(clock=clock)
         self.cutover = made.cutover
+        self.held: str | None = None
 
     def migration(self) -> Migration[Document]:
-        return Migration(self.source, self.target, self.cutover)
+        return Migration(
+            self.source,
+            self.target,
+            self.cutover,
+            source_hold=lambda: self._hold("old"),
+            target_hold=lambda: self._hold("new"),
+        )
+
+    @contextmanager
+    def _hold(self, side: str) -> Iterator[None]:
+        self.held = side
+        try:
+            yield
+        finally:
+            self.held = None
 
     def write(self, document: Document, vector: Vector, side: str) -> None:
-        self._side(side).put(document, vector)
+        self._writable(side).put(document, vector)
 
     def delete(self, document_id: str, side: str) -> None:
-        self._side(side).remove(document_id)
+        self._writable(side).remove(document_id)
 
     def everything(self, side: str) -> dict[str, tuple[Document, Vector | None]]:
         found = self._side(side)
@@ -288,6 +305,11 @@ class MemoryWorld:
     def close(self) -> None:
         """Do nothing."""
 
+    def _writable(self, side: str) -> MemoryEndpoint:
+        if self.held == side:
+            raise StoreError("Held.", next_step="Write later.")
+        return self._side(side)
+
     def _side(self, side: str) -> MemoryEndpoint:
         return self.source if side == "old" else self.target
 
@@ -296,7 +318,7 @@ class MemoryVectorWorld:
     """One collection, two vectors."""
 
     in_place = True
-    freezes_writes = False
+    holds = ()
 
     def __init__(self) -> None:
         self.collection = MemoryCollection()

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from plugin.tests.reindex.scene import Scene
 from plugin.tests.reindex.support import NEW, OLD
 
 from lusifer.errors import IndexNotFoundError, ReindexError
+from lusifer.reindex import cleaning
 from lusifer.reindex.cleaning import clean
 from lusifer.reindex.cutover import cut_over
+from lusifer.reindex.reconciliation import Changes
 from lusifer.reindex.rollback import rollback
 
 if TYPE_CHECKING:
@@ -76,17 +78,26 @@ def test_what_uses_the_source_does_not_keep_the_target(scene: Scene) -> None:
     assert clean(scene.job, scene.migration) == "the target"
 
 
-def test_nobody_writes_while_it_counts_where_that_is_possible(scene: Scene) -> None:
+@pytest.mark.parametrize(("live", "held"), [(True, "source"), (False, "target")])
+def test_nobody_writes_from_the_count_to_the_deletion_where_that_is_possible(
+    live: bool, held: str, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     events: list[str] = []
+    scene.cutover.live = live
 
     @contextmanager
-    def freeze() -> Iterator[None]:
-        events.append("frozen")
+    def hold() -> Iterator[None]:
+        events.append("held")
         yield
         events.append("released")
 
-    clean(scene.job, replace(scene.migration, write_freeze=freeze))
-    assert events == ["frozen", "released"]
+    def event(name: str, answer: Any) -> Any:
+        return lambda *_: (events.append(name), answer)[1]
+
+    monkeypatch.setattr(cleaning, "changes_of", event("counted", Changes()))
+    monkeypatch.setattr(scene.cutover, f"remove_{held}", event("deleted", ""))
+    clean(scene.job, replace(scene.migration, **{f"{held}_hold": hold}))
+    assert events == ["held", "counted", "deleted", "released"]
 
 
 def test_one_that_was_killed_after_the_deletion_is_completed(

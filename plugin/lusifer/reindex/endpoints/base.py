@@ -270,7 +270,11 @@ class Migration(Generic[ContentT]):
     searchable: bool = True
     """Whether the source can be searched and asked for documents by key; a file can't."""
     write_freeze: Callable[[], AbstractContextManager[None]] = nullcontext
-    """Keeps applications from writing to the source, where the database can."""
+    """Keeps applications from writing to the source at the cutover, where the database can."""
+    source_hold: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Keeps applications from writing to the source until it is deleted, where the database can."""
+    target_hold: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Keeps applications from writing to the target until it is deleted, where the database can."""
     advise: Callable[[], Sequence[str]] = _advise_nothing
     """Says what else must change for the side that applications see now, one sentence each."""
     release: Callable[[], None] = _do_nothing

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from lusifer.reindex.endpoints.alias import AliasCutover
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lusifer.embedded.collections import EmbeddedCollections
     from lusifer.qdrant.keywords import KeywordOptions
+    from lusifer.reindex.endpoints.embedded.collection import EmbeddedEndpoint
     from lusifer.reindex.plan import Model
 
 __all__ = ["EmbeddedAliasCutover"]
@@ -23,11 +26,13 @@ class EmbeddedAliasCutover(AliasCutover):
         collections: The folder.
         model: The new model.
         keywords: Keyword options of the target collection.
+        endpoints: Source and target, which may hold their collections open.
     """
 
     collections: EmbeddedCollections
     model: Model
     keywords: KeywordOptions | None = None
+    endpoints: Sequence[EmbeddedEndpoint] = ()
 
     def prepare(self) -> bool:
         """Create the target collection, unless it is there; return whether it was created."""
@@ -55,5 +60,6 @@ class EmbeddedAliasCutover(AliasCutover):
     def _delete_collection(self, collection: str) -> str:
         if not self.collections.exists(collection):
             return "nothing"
-        self.collections.delete(collection)
+        held = [each.detach() for each in self.endpoints if each.name == collection]
+        self.collections.delete(collection, next(iter(held), None))
         return f"the collection {collection}" if collection else "the index without a name"

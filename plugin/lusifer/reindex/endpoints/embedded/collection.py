@@ -28,6 +28,8 @@ from lusifer.types import Document
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from filelock import FileLock
+
     from lusifer.embedded.collections import EmbeddedCollections
     from lusifer.embedded.store import EmbeddedStore
     from lusifer.reindex.endpoints.base import KeyRange, Record, Vector
@@ -191,6 +193,11 @@ class EmbeddedEndpoint:
         kept, self._kept = self._kept, None
         if kept is not None:
             kept.close()
+
+    def detach(self) -> FileLock | None:
+        """Close the collection, and return its lock if it was open; the caller releases it."""
+        kept, self._kept = self._kept, None
+        return None if kept is None else kept.detach()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

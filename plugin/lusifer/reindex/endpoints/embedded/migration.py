@@ -35,6 +35,9 @@ def open_migration(plan: Plan, *, exclusive: bool = False) -> Migration[Document
     # A clean that was killed may have deleted the source.
     if not from_file and collections.exists(plan.source.collection):
         keywords = read_index(collections.folder(plan.source.collection)).keywords
+    source = EmbeddedEndpoint(
+        collections, plan.source.collection, language_field=plan.language_field
+    )
     cutover = EmbeddedAliasCutover(
         collections,
         alias=plan.alias,
@@ -42,10 +45,17 @@ def open_migration(plan: Plan, *, exclusive: bool = False) -> Migration[Document
         target=plan.target.collection,
         model=plan.model,
         keywords=keywords,
+        endpoints=(target,) if from_file else (source, target),
     )
     if from_file:
-        return Migration(open_file(plan), target, cutover, searchable=False)
-    source = EmbeddedEndpoint(
-        collections, plan.source.collection, language_field=plan.language_field
+        return Migration(
+            open_file(plan), target, cutover, searchable=False, target_hold=target.frozen
+        )
+    return Migration(
+        source,
+        target,
+        cutover,
+        write_freeze=source.frozen,
+        source_hold=source.frozen,
+        target_hold=target.frozen,
     )
-    return Migration(source, target, cutover, write_freeze=source.frozen)

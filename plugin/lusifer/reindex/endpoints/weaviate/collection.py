@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import pairwise
@@ -25,7 +25,7 @@ import numpy as np
 
 from lusifer.common.iteration import chunked
 from lusifer.common.retry import RETRY_FOR_S
-from lusifer.errors import InvalidInputError
+from lusifer.errors import IndexNotFoundError, InvalidInputError
 from lusifer.reindex.endpoints.base import KeyRange, Page
 from lusifer.reindex.endpoints.key_ranges import (
     cursor_count,
@@ -255,7 +255,9 @@ class WeaviateEndpoint:
             time.sleep(_LAST_WRITE_S)
             yield
         finally:
-            self._reader.call(lambda: release_writes(self.rest, self.collection))
+            # It may have been deleted meanwhile.
+            with suppress(IndexNotFoundError):
+                self._reader.call(lambda: release_writes(self.rest, self.collection))
 
     def close(self) -> None:
         """Make a tenant inactive again that was so; the client belongs to the migration."""

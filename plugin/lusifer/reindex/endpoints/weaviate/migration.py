@@ -106,6 +106,8 @@ def _open_alias(
         _target(server, plan, metadata, rules, embeds=embeds, template=source.collection),
         _alias(server, plan, metadata, tenants),
         write_freeze=old.frozen if hold_writes else nullcontext,
+        # A target that a killed process left read-only would keep the next switch from copying.
+        source_hold=old.frozen,
         release=server.close,
     )
 

@@ -8,20 +8,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from plugin.tests.reindex.support import DIMENSION, OLD, make_plan
+from plugin.tests.reindex.support import DIMENSION, NEW, OLD, make_plan
 from plugin.tests.reindex_machine import AliasMachine, machine_settings, torture
+from plugin.tests.reindex_world import FEW
 
 pytest.importorskip("qdrant_edge")
 from lusifer.embedded.collections import EmbeddedCollections
 from lusifer.errors import IndexLockedError
+from lusifer.reindex.cleaning import clean
+from lusifer.reindex.cutover import cut_over
 from lusifer.reindex.endpoints.base import ALL_KEYS, Migration
 from lusifer.reindex.endpoints.embedded.alias import EmbeddedAliasCutover
 from lusifer.reindex.endpoints.embedded.collection import EmbeddedEndpoint
+from lusifer.reindex.job import Job
+from lusifer.reindex.rollback import rollback
+from lusifer.reindex.runner import run
 from lusifer.types import Document
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from filelock import FileLock
     from numpy.typing import NDArray
     from plugin.tests.reindex_world import Side, World
 
@@ -31,7 +38,7 @@ _NAMES = {"live": "live", "old": "v1", "new": "v2"}
 
 class EmbeddedWorld:
     in_place = False
-    freezes_writes = True
+    holds = ("old", "new")
 
     def __init__(self, folder: Path) -> None:
         self.collections = EmbeddedCollections(folder / "database")
@@ -41,13 +48,15 @@ class EmbeddedWorld:
         self.collections.set_alias("live", "v1")
 
     def migration(self) -> Migration:
+        old, new = (EmbeddedEndpoint(self.collections, name) for name in ("v1", "v2"))
         cutover = EmbeddedAliasCutover(
-            self.collections, alias="live", source="v1", target="v2", model=make_plan().model
+            self.collections, alias="live", source="v1", target="v2", model=make_plan().model,
+            endpoints=(old, new),
         )  # fmt: skip
-        old = EmbeddedEndpoint(self.collections, "v1")
         return Migration(
-            old, EmbeddedEndpoint(self.collections, "v2"), cutover, write_freeze=old.frozen
-        )
+            old, new, cutover,
+            write_freeze=old.frozen, source_hold=old.frozen, target_hold=new.frozen,
+        )  # fmt: skip
 
     def write(self, document: Document, vector: NDArray[np.float32], side: Side = "live") -> None:
         with self.collections.open(_NAMES[side]) as store:
@@ -162,3 +171,26 @@ def test_a_frozen_collection_keeps_writers_out(world: EmbeddedWorld) -> None:
         with pytest.raises(IndexLockedError):
             world.collections.open("v1")
     world.collections.open("v1").close()
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_nobody_writes_while_clean_counts_and_deletes(
+    world: EmbeddedWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    job, migration = Job.create(tmp_path / "job", make_plan()), world.migration()
+    side: Side = "new" if back else "old"
+    delete = world.collections.delete
+
+    def deleted(name: str, held: FileLock | None = None) -> None:
+        with pytest.raises(IndexLockedError):
+            world.delete("d1", side)
+        delete(name, held)
+
+    monkeypatch.setattr(world.collections, "delete", deleted)
+    with job.locked():
+        run(job, migration, NEW)
+        cut_over(job, migration, NEW, FEW, force=True)
+        if back:
+            rollback(job, migration)
+        assert clean(job, migration) == f"the collection {_NAMES[side]}"
+    assert world.collections.names() == ["v1" if back else "v2"]
