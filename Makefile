@@ -68,7 +68,7 @@ TORTURE_S ?= 900
 
 torture: setup weaviate ## Re-embed on every database under writes and kills (15 minutes; TORTURE_S=120 for two)
 	@# One process for the real Weaviate, one for the others.
-	LUSIFER_TORTURE_S=$(TORTURE_S) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --timeout 0 -k torture \
+	LUSIFER_TORTURE_S=$(TORTURE_S) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --timeout 0 -m torture \
 	  plugin/tests/reindex integration_tests/test_reindex_qdrant.py integration_tests/weaviate/test_torture.py
 
 audit: setup ## Compare the tested versions with published advisories (status 3: none can be reached)

@@ -41,6 +41,15 @@ SENTENCES = [
 ]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what ``make torture`` runs, which takes as long as it is given."""
+    if os.environ.get("LUSIFER_TORTURE_S"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("torture")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("torture")]
+
+
 @pytest.fixture
 def fuzz(
     request: pytest.FixtureRequest,

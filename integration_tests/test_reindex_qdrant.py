@@ -188,6 +188,7 @@ def test_applications_write_all_the_while(machine: Any) -> None:
     run_state_machine_as_test(machine, settings=machine_settings(8, 12))
 
 
+@pytest.mark.torture
 def test_torture(machine: Any) -> None:
     torture(machine)
 

@@ -28,7 +28,7 @@ STEPS = 15
 WRITES_BETWEEN_KILLS = 10
 
 pytestmark = [
-    pytest.mark.skipif(not SECONDS, reason="it takes as long as it is given: make torture"),
+    pytest.mark.torture,
     # A restart of the server leaves connections behind.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -38,6 +38,7 @@ class VectorMachine(InPlaceMachine):
         return MemoryVectorWorld()
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("machine", [MarkedMachine, TimedMachine, VectorMachine])
 def test_torture(machine: Any) -> None:
     torture(machine)

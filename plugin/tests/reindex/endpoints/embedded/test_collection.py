@@ -96,6 +96,7 @@ TestEmbeddedMachine = EmbeddedMachine.TestCase
 TestEmbeddedMachine.settings = machine_settings(10, 12)
 
 
+@pytest.mark.torture
 def test_torture() -> None:
     torture(EmbeddedMachine)
 
