@@ -194,7 +194,7 @@ class _Check:
         for role, ours in self.config.role_prompts.items():
             key = f"{role}_prompt"
             named = [prompts[name] for name in ROLES[role] if name in prompts]
-            theirs = next(filter(None, named or [prompts.get(fallback)]), "")
+            theirs = next(filter(None, named or [prompts.get(fallback, "")]), "")
             if declared and theirs != ours:
                 self._contradict(
                     f"puts {theirs!r} before each {role}, the configuration {ours!r}",
