@@ -3,7 +3,7 @@
 A mean over all languages hides a broken one, and a cosine alone does not show whether searches
 still find. So each language and role has its own cosine. Each language has its own retrieval of
 translations, before and after. The gate also measures how far a text's vector moves between alone
-and in a batch.
+and in a batch, and whether one document comes first for many queries: a hub.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
+from lusifer.common.hubness import MAXIMUM_SHARE, allowed_queries, measure_hubness
 from lusifer.common.iteration import chunked
 from lusifer_export.cases import ENGLISH, ROLES, Row, gate_rows
 from lusifer_export.errors import GateError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from lusifer.bundle.format import Precision
     from lusifer.engines.base import Engine
-    from lusifer_export.report import LanguageScores, Measurement, Retrieval, Summary
+    from lusifer_export.report import HubScores, LanguageScores, Measurement, Retrieval, Summary
     from lusifer_training.model.lusifer import Lusifer
 
 __all__ = [
@@ -42,7 +43,16 @@ __all__ = [
 ]
 
 BATCH_TOKENS = 2048
+HUB_QUERIES = 400
+"""Number of queries from which a share above the maximum is a hub: of fewer, an ordinary document
+may have it by chance. The gate has 590."""
+LANGUAGE_QUERIES = 24
+"""The same for the queries of one language, whose hubs are compared with the model's own."""
+LANGUAGE_SHARE = 2 * MAXIMUM_SHARE
+"""Share of a language's queries that one document may be the first wrong hit of. The 30 documents
+of a language are articles of one text: a fifth was measured where nothing is wrong."""
 PROBED_CASES = ("short", "mixed scripts")
+HITS = 10
 NEIGHBOURS = 16
 """Number of rows in a batch whose vectors are compared with those of the same rows alone."""
 
@@ -134,6 +144,7 @@ def measure_gate(reference: Reference, engine: Engine) -> Measurement:
             **summary(language=name),
             "roles": {role: summary(language=name, role=role) for role in ROLES},
             "retrieval": _retrieval(rows, name, reference.vectors, vectors),
+            "hubness": _hubness(rows, name, reference.vectors, vectors),
         }
     return {
         "texts": len(rows),
@@ -149,6 +160,7 @@ def measure_gate(reference: Reference, engine: Engine) -> Measurement:
             case: summary(case=case) for case in dict.fromkeys(row.case for row in rows if row.case)
         },
         "languages": languages,
+        "hubness": _hubness(rows, None, reference.vectors, vectors),
     }
 
 
@@ -193,6 +205,11 @@ def judge(report: Measurement, precision: Precision) -> list[str]:
                 f"lost, R@1 {retrieval['pytorch']:.3f} before and {retrieval['exported']:.3f} after"
             )
             reasons.append((scores["mean"], text))
+        hubs = scores["hubness"]
+        allowed = _allowed(hubs, LANGUAGE_SHARE, LANGUAGE_QUERIES)
+        # Of few queries, only a hub that the model itself does not have is one of the export's.
+        if allowed is not None and hubs["pytorch"] * hubs["queries"] <= allowed + 0.5:
+            reasons += [(scores["mean"], text) for text in _hub_failures(language, hubs, allowed)]
     # A mean of NaN sorts first.
     reasons.sort(key=lambda each: (each[0] == each[0], each[0]))
     singles = [
@@ -205,7 +222,27 @@ def judge(report: Measurement, precision: Precision) -> list[str]:
             f"all languages: a vector moves by {report['alone_against_batch']:.1e} with its "
             f"neighbours in a batch, the noise floor of {precision} is {bars.batch:.0e}"
         )
-    return [text for _, text in reasons] + singles
+    hubs = report["hubness"]
+    allowed = _allowed(hubs, MAXIMUM_SHARE, HUB_QUERIES)
+    return [text for _, text in reasons] + singles + _hub_failures("all languages", hubs, allowed)
+
+
+def _allowed(scores: HubScores, maximum_share: float, fewest: int) -> int | None:
+    """Return how many queries may have one first wrong hit; None if too few are there to judge."""
+    if scores["queries"] < fewest:
+        return None
+    return allowed_queries(scores["queries"], scores["documents"], maximum_share)
+
+
+def _hub_failures(name: str, scores: HubScores, allowed: int | None) -> list[str]:
+    first = round(scores["exported"] * scores["queries"])
+    if allowed is None or first <= allowed:
+        return []
+    return [
+        f"{name}: one document is the first wrong hit of {first} of {scores['queries']} queries, "
+        f"{round(scores['pytorch'] * scores['queries'])} before the export; at most {allowed} are "
+        "allowed"
+    ]
 
 
 def check_gate(reasons: Iterable[str], precision: str) -> None:
@@ -299,6 +336,40 @@ def _retrieval(
         "pytorch": round(float(right[0].mean()), 4),
         "exported": round(float(right[1].mean()), 4),
         "lost": int((right[0] & ~right[1]).sum()),
+    }
+
+
+def _hubness(
+    rows: Sequence[Row],
+    language: str | None,
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+) -> HubScores:
+    """Return how often the queries of a language, or all, have the same first wrong hit.
+
+    They search the documents of all languages but the translations of their own text.
+    """
+    queries = [
+        index
+        for index, row in enumerate(rows)
+        if row.role == "query" and row.language and language in {None, row.language}
+    ]
+    documents = [index for index, row in enumerate(rows) if row.role == "document" and row.language]
+    if not queries or not documents:
+        return {"queries": 0, "documents": 0, "pytorch": 0.0, "exported": 0.0, "skew": 0.0}
+    asked, found = ([rows[index].article for index in each] for each in (queries, documents))
+    right = np.array([[a is not None and a == b for b in found] for a in asked])
+    measured = []
+    for vectors in (before, after):
+        scores = np.where(right, -np.inf, vectors[queries] @ vectors[documents].T)
+        hits = np.argsort(-scores, axis=1, kind="stable")[:, :HITS]
+        measured.append(measure_hubness(hits, len(documents)))
+    return {
+        "queries": len(queries),
+        "documents": len(documents),
+        "pytorch": round(measured[0].first_share, 6),
+        "exported": round(measured[1].first_share, 6),
+        "skew": round(measured[1].skew, 2),
     }
 
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 if TYPE_CHECKING:
     from lusifer.bundle.format import Precision
 
-__all__ = ["GateReport", "LanguageScores", "Measurement", "Retrieval", "Summary", "TokenRange"]
+__all__ = [
+    "GateReport",
+    "HubScores",
+    "LanguageScores",
+    "Measurement",
+    "Retrieval",
+    "Summary",
+    "TokenRange",
+]
 
 
 class Summary(TypedDict):
@@ -28,11 +36,26 @@ class Retrieval(TypedDict):
     """Number of queries that found their translation before and do not after."""
 
 
+class HubScores(TypedDict):
+    """How often queries have the same first wrong hit."""
+
+    queries: int
+    documents: int
+    """Number of documents that are searched."""
+    pytorch: float
+    """Share of the queries with the most frequent first wrong hit, before the export."""
+    exported: float
+    """The same share after the export."""
+    skew: float
+    """Skew of the 10-occurrences after the export."""
+
+
 class LanguageScores(Summary):
     """Scores of one language."""
 
     roles: dict[str, Summary]
     retrieval: Retrieval
+    hubness: HubScores
 
 
 class TokenRange(TypedDict):
@@ -55,6 +78,7 @@ class Measurement(Summary):
     cases: dict[str, Summary]
     """Scores of the edge cases by name."""
     languages: dict[str, LanguageScores]
+    hubness: HubScores
 
 
 class GateReport(Measurement):

@@ -10,9 +10,17 @@ import pytest
 
 from lusifer.engines.onnx import OnnxEngine
 from lusifer_export import cases
-from lusifer_export.cases import parity_texts, translations
+from lusifer_export.cases import Row, parity_texts, translations
 from lusifer_export.errors import GateError
-from lusifer_export.gate import BARS, Reference, check_gate, judge, measure_gate, reference_vectors
+from lusifer_export.gate import (
+    BARS,
+    Reference,
+    _hubness,
+    check_gate,
+    judge,
+    measure_gate,
+    reference_vectors,
+)
 from lusifer_training.backbones.load import load_tokenizer
 from lusifer_training.checkpoint import load_checkpoint
 
@@ -142,3 +150,82 @@ class TestVerdict:
         assert judge(report, "int8") == [
             "mixed scripts: the worst text has cosine 0.500000, below 0.9"
         ]
+
+
+def random_unit(seed: int, count: int) -> NDArray[np.float32]:
+    vectors = np.random.default_rng(seed).normal(size=(count, 64))
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+class TestHubs:
+    """500 articles in five languages, in both roles, without a model."""
+
+    ROWS = tuple(
+        Row((), role, language, article)
+        for role in ("query", "document")
+        for language in ("en", "de", "ja", "th", "sw")
+        for article in range(100)
+    )
+
+    def report(self, before: Any, after: Any) -> dict[str, Any]:
+        names = dict.fromkeys(row.language for row in self.ROWS)
+        same = {"mean": 1.0, "worst": 1.0}
+        return {
+            "languages": {
+                name: {
+                    **same,
+                    "roles": {},
+                    "retrieval": {"lost": 0},
+                    "hubness": _hubness(self.ROWS, name, before, after),
+                }
+                for name in names
+            },
+            "cases": {},
+            "alone_against_batch": 0.0,
+            "hubness": _hubness(self.ROWS, None, before, after),
+        }
+
+    def with_hub(self, vectors: Any, languages: tuple[str, ...]) -> Any:
+        """Move the queries of languages towards the last document."""
+        chosen = [row.role == "query" and row.language in languages for row in self.ROWS]
+        moved = np.where(np.array(chosen)[:, None], vectors + 2 * vectors[-1], vectors)
+        return moved / np.linalg.norm(moved, axis=1, keepdims=True)
+
+    def test_isotropic_vectors_have_none(self) -> None:
+        vectors = random_unit(0, len(self.ROWS))
+        report = self.report(vectors, vectors)
+        assert report["hubness"]["queries"] == report["hubness"]["documents"] == 500
+        assert report["hubness"]["exported"] < 0.03
+        assert judge(report, "fp32") == []
+
+    def test_a_hub_made_on_purpose_is_named_also_if_the_model_has_it(self) -> None:
+        vectors = random_unit(0, len(self.ROWS))
+        broken = self.with_hub(vectors, ("en", "de", "ja", "th", "sw"))
+        (reason,) = judge(self.report(broken, broken), "fp32")
+        assert reason.startswith("all languages: one document is the first wrong hit of 4")
+        assert reason.endswith("at most 50 are allowed")
+
+    def test_a_hub_of_one_language_that_the_export_made(self) -> None:
+        vectors = random_unit(0, len(self.ROWS))
+        broken = self.with_hub(vectors, ("th",))
+        reasons = judge(self.report(vectors, broken), "fp32")
+        assert reasons[0].startswith("th: one document is the first wrong hit of 9")
+        assert not any(reason.startswith(("en", "de", "ja", "sw")) for reason in reasons)
+
+    def test_the_right_answer_is_no_hub(self) -> None:
+        # All queries ask the same article, which answers them all.
+        rows = [Row((), role, "en", 0) for role in ("query", "document") for _ in range(400)]
+        vectors = np.tile(random_unit(0, 1), (800, 1))
+        rows.append(Row((), "document", "en", 1))
+        found = _hubness(rows, None, np.vstack([vectors, random_unit(1, 1)]), vectors[[0] * 801])
+        # Only the other article is left.
+        assert found["exported"] == 1.0
+        assert found["queries"] == 400
+
+    def test_few_queries_do_not_decide(self) -> None:
+        rows = tuple(row for row in self.ROWS if row.article is not None and row.article < 79)
+        vectors = random_unit(0, len(rows))
+        scores = _hubness(rows, None, vectors, np.tile(vectors[:1], (len(rows), 1)))
+        assert scores["queries"] == 395
+        report = {"languages": {}, "cases": {}, "alone_against_batch": 0.0, "hubness": scores}
+        assert judge(report, "fp32") == []
