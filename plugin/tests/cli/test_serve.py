@@ -90,7 +90,7 @@ def test_it_serves_logs_and_stops_in_order(
         timeout=60,
         trust_env=False,
     )
-    wrong = get(f"{address}/v1/embed")
+    wrong = get(f"{address}/v1/embeds")
     assert wrong.status_code == 404
     assert answer.status_code == 200
     assert answer.headers["x-request-id"] == "mine-1"
@@ -107,7 +107,7 @@ def test_it_serves_logs_and_stops_in_order(
     assert "secret" not in log.read_text()
     # A database with a wrong address shows in the log as well.
     (lost,) = [line for line in lines if line.get("status") == 404]
-    assert (lost["method"], lost["path"]) == ("GET", "/v1/embed")
+    assert (lost["method"], lost["path"]) == ("GET", "/v1/embeds")
     assert lost["request_id"] == wrong.headers["x-request-id"]
 
 

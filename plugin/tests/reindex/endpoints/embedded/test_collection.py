@@ -14,6 +14,7 @@ from plugin.tests.reindex_world import FEW
 
 pytest.importorskip("qdrant_edge")
 from lusifer.embedded.collections import EmbeddedCollections
+from lusifer.embedded.store import EmbeddedStore
 from lusifer.errors import IndexLockedError
 from lusifer.reindex.cleaning import clean
 from lusifer.reindex.cutover import cut_over
@@ -114,14 +115,14 @@ def test_eight_pages_are_read_at_one_opening(
     world: EmbeddedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = EmbeddedEndpoint(world.collections, "v1")
-    opened: list[str] = []
-    open_collection = world.collections.open
+    opened: list[Path] = []
+    open_store = EmbeddedStore.open
 
-    def counted(name: str) -> object:
-        opened.append(name)
-        return open_collection(name)
+    def counted(folder: Path) -> EmbeddedStore:
+        opened.append(folder)
+        return open_store(folder)
 
-    monkeypatch.setattr(world.collections, "open", counted)
+    monkeypatch.setattr(EmbeddedStore, "open", staticmethod(counted))
     keys: list[str] = []
     cursor: str | None = None
     pages = 0
