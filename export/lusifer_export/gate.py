@@ -47,7 +47,7 @@ HUB_QUERIES = 400
 """Number of queries from which a share above the maximum is a hub: of fewer, an ordinary document
 may have it by chance. The gate has 590."""
 LANGUAGE_QUERIES = 24
-"""The same for the queries of one language, whose hubs are compared with the model's own."""
+"""Number of queries of one language from which its hubs are compared with the model's own."""
 LANGUAGE_SHARE = 2 * MAXIMUM_SHARE
 """Share of a language's queries that one document may be the first wrong hit of. The 30 documents
 of a language are articles of one text: a fifth was measured where nothing is wrong."""

@@ -45,7 +45,7 @@ class HubScores(TypedDict):
     pytorch: float
     """Share of the queries with the most frequent first wrong hit, before the export."""
     exported: float
-    """The same share after the export."""
+    """Share of the queries with the most frequent first wrong hit, after the export."""
     skew: float
     """Skew of the 10-occurrences after the export."""
 

@@ -390,7 +390,7 @@ def test_what_can_not_be_embedded_is_listed_and_kept(
 
 
 def test_an_unnamed_vector_is_replaced(server: Server, tmp_path: Path) -> None:
-    """Of the time before named vectors, and by another model; the flat index stays."""
+    """Re-embed an unnamed vector of another model; the flat index stays."""
     unnamed = simple(
         server.old, vectorConfig=None, vectorizer="text2vec-transformers", description="Theirs.",
         moduleConfig={"text2vec-transformers": {"inferenceUrl": "http://127.0.0.1:9"}, "generative-openai": {"model": "gpt-4o"}},

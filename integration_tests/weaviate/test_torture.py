@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Verbosity, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from integration_tests.weaviate.rich_world import RichVectorWorld, RichWorld
 from integration_tests.weaviate_server import RunningWeaviate
@@ -102,6 +102,8 @@ def test_nothing_is_lost_and_nothing_changed(
         derandomize=False,
         database=None,
         suppress_health_check=list(HealthCheck),
+        # Prints the first error: where a kill falls elsewhere in the replay, only that shows it.
+        verbosity=Verbosity.verbose,
     )
     number = FIRST_SEED
     while time.monotonic() < end_s:

@@ -253,7 +253,7 @@ def test_texts_that_normalization_makes_longer_are_read_in_small_slices(
 def test_the_records_of_one_long_text_are_in_memory_at_a_time(
     bundle_of: Callable[[str], Bundle],
 ) -> None:
-    """Of a million invisible characters all are read, since no token may be lost after them."""
+    """Read all of a million invisible characters, since no token may be lost after them."""
     tokenizer = TextTokenizer(bundle_of("unigram"))
     text = "\u200b" * 400_000 + "the end"
     with ThreadPoolExecutor(2) as threads, tokenizer._one_long_text:

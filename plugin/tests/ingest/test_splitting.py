@@ -59,7 +59,7 @@ def index(
 
 def test_parts_end_with_sentences_and_keep_the_fields(vectorizer: Vectorizer) -> None:
     splitter = DocumentSplitter(vectorizer, 20)
-    short, rejected = Document("s", "the cat"), Rejected("line 2", "broken", "mend it")
+    short, rejected = Document("s", "the cat"), Rejected("line 2", "broken", "Fix it.")
     long = Document("l", SENTENCES * 3, {"lang": "en"})
     first, second, *parts = splitter.split([short, rejected, long])
     assert (first, second) == (short, rejected)

@@ -60,10 +60,10 @@ def test_many_documents_need_force(store: EmbeddedStore) -> None:
 
 
 def test_rejected_records_may_be_among_the_missing(store: EmbeddedStore) -> None:
-    sync = watched(*documents(99), Rejected("line 100", "broken", "mend it"))
+    sync = watched(*documents(99), Rejected("line 100", "broken", "Fix it."))
     assert sync.find_orphans(store) == 1
     with pytest.raises(InvalidInputError, match="1 records could not be read"):
         sync.check(force=False)
-    complete = watched(*documents(100), Rejected("line 101", "broken", "mend it"))
+    complete = watched(*documents(100), Rejected("line 101", "broken", "Fix it."))
     assert complete.find_orphans(store) == 0
     complete.check(force=False)

@@ -47,7 +47,7 @@ class EmbedRequest(CohereForeign):
 
 
 class EmbedRequestV1(EmbedRequest):
-    """The same in version 1, where texts without ``input_type`` are documents."""
+    """Body of version 1, where texts without ``input_type`` are documents."""
 
     input_type: Literal["search_document", "search_query", "classification", "clustering"] = (
         "search_document"
